@@ -1,0 +1,81 @@
+"""One decorator for every compiled kernel, and a cache that cannot go stale.
+
+Numba's cache looks at a kernel's own file only: a kernel that calls another module's kernel would
+keep running the old code after an edit. Here the cache folder is named by a hash of all the sources
+that hold kernels, so any edit starts a new folder and the old ones are swept away.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import numba
+from numba.core import event
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_KERNEL_ROOMS: Final = ("engine/rules", "search", "training")
+_KEPT_CACHES: Final = 4
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _source_digest() -> str:
+    digest = hashlib.sha256(numba.__version__.encode())
+    for room in _KERNEL_ROOMS:
+        for path in sorted((_ROOT / room).glob("*.py")):
+            source = path.read_bytes()
+            if b"@kernel" in source:
+                digest.update(path.name.encode())
+                digest.update(source)
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "pawnscope" / "kernels"
+
+
+def _use_cache() -> None:
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    folder = _cache_folder() / _source_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        older = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for path in older[:-_KEPT_CACHES]:
+            shutil.rmtree(path, ignore_errors=True)
+    except OSError:
+        # Without a writable cache numba falls back on its own choice of folder.
+        return
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    numba.config.reload_config()
+
+
+_use_cache()
+
+
+def kernel(function: F) -> F:
+    """Compile `function` to machine code, cached on disk; it trusts its input."""
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+class _FirstCompilation(event.Listener):
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def on_start(self, event: event.Event) -> None:
+        if self._callback is not None:
+            self._callback()
+            self._callback = None
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+def on_compile(callback: Callable[[], None]) -> None:
+    """Call back once, when this process first compiles a kernel instead of loading it."""
+    event.register("numba:compile", _FirstCompilation(callback))

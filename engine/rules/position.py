@@ -1,0 +1,266 @@
+"""`Position`: the friendly face of one row, with the habits of python-chess's Board."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules import fen, kernels, moves
+from engine.rules.errors import IllegalMoveError
+from engine.rules.tables import (
+    BLACK,
+    CASTLING_RIGHTS,
+    CLOCK,
+    EMPTY,
+    KING,
+    MAX_MOVES,
+    NO_SQUARE,
+    REPETITION,
+    SIDE,
+    WHITE,
+)
+from engine.rules.variant import Variant
+
+
+class Termination(IntEnum):
+    """Why a game is over; the numbers are those of `kernels.termination`."""
+
+    ONGOING = kernels.ONGOING
+    CHECKMATE = kernels.CHECKMATE
+    STALEMATE = kernels.STALEMATE
+    FLAG = kernels.FLAG
+    EXTINCTION = kernels.EXTINCTION
+    INSUFFICIENT_MATERIAL = kernels.INSUFFICIENT_MATERIAL
+    MOVE_RULE = kernels.MOVE_RULE
+    REPETITION = kernels.REPETITION_RULE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a game ended."""
+
+    winner: int | None
+    """WHITE, BLACK or None for a draw."""
+    termination: Termination
+
+    @property
+    def result(self) -> str:
+        """As in a PGN: 1-0, 0-1 or 1/2-1/2."""
+        return {WHITE: "1-0", BLACK: "0-1"}.get(self.winner, "1/2-1/2")  # type: ignore[arg-type]
+
+    def value(self, colour: int) -> int:
+        """1, 0 or -1 for the colour that asks."""
+        return 0 if self.winner is None else 1 if self.winner == colour else -1
+
+
+@dataclass(frozen=True)
+class _Played:
+    move: int
+    row: npt.NDArray[np.uint8]
+    """The row before the move."""
+
+
+class Position:
+    """A position in a game: the row, and the earlier positions that count as repetitions.
+
+    Moves are the numbers of `engine.rules.moves`; squares are numbered from a1, file fastest.
+    """
+
+    def __init__(self, variant: Variant, text: str | None = None) -> None:
+        """The start position, or the position of a FEN (raises FenError)."""
+        self.variant = variant
+        self.row: npt.NDArray[np.uint8]
+        if text is None:
+            text = variant.start_fen
+        self.row, self._first_full_move = fen.parse_fen(variant, text)
+        self._first_side = self.turn
+        self.hashes: list[int] = []
+        self._played: list[_Played] = []
+
+    @classmethod
+    def from_fen(cls, text: str, variant: Variant) -> "Position":
+        """The position of a FEN; raises FenError that quotes it."""
+        return cls(variant, text)
+
+    @classmethod
+    def from_row(
+        cls, row: npt.NDArray[np.uint8], variant: Variant, hashes: tuple[int, ...] = ()
+    ) -> "Position":
+        """The position of a row uint8[R], after earlier positions with these Zobrist hashes."""
+        position = cls.__new__(cls)
+        position.variant = variant
+        position.row = np.array(row, dtype=np.uint8)
+        position._first_full_move, position._first_side = 1, position.turn
+        position.hashes, position._played = list(hashes), []
+        return position
+
+    def copy(self) -> "Position":
+        """An independent copy with its history."""
+        twin = Position.from_row(self.row, self.variant, tuple(self.hashes))
+        twin._first_full_move, twin._first_side = self._first_full_move, self._first_side
+        twin._played = list(self._played)
+        return twin
+
+    @property
+    def turn(self) -> int:
+        """WHITE or BLACK."""
+        return int(self.row[self.variant.squares + SIDE])
+
+    @property
+    def move_stack(self) -> list[int]:
+        """The moves played since this object was made."""
+        return [played.move for played in self._played]
+
+    @property
+    def clock(self) -> int:
+        """Half-moves since the last capture or pawn move."""
+        return int(self.row[self.variant.squares + CLOCK])
+
+    @property
+    def full_move(self) -> int:
+        """The number of the full move, counted as in a FEN."""
+        return self._first_full_move + (len(self._played) + self._first_side) // 2
+
+    @property
+    def legal_moves(self) -> list[int]:
+        """All legal moves; empty when the game is over, draws included."""
+        generated = self._generated()
+        return [] if self._termination(len(generated)) else generated
+
+    def _generated(self) -> list[int]:
+        """Legal moves by the movement rules alone: a drawn game still has them."""
+        scratch = np.empty(MAX_MOVES, dtype=np.uint16)
+        count = kernels.generate(self.variant.tables, self.row, scratch)
+        generated: list[int] = scratch[:count].tolist()
+        return generated
+
+    def _termination(self, move_count: int) -> Termination:
+        return Termination(kernels.termination(self.variant.tables, self.row, move_count))
+
+    def outcome(self) -> Outcome | None:
+        """How the game ended, None while it goes on."""
+        termination = self._termination(len(self._generated()))
+        if termination == Termination.ONGOING:
+            return None
+        value = kernels.terminal_value(self.variant.tables, int(termination), self.row)
+        winner = None if value == 0 else self.turn if value > 0 else 1 - self.turn
+        return Outcome(winner, termination)
+
+    def is_check(self) -> bool:
+        """Whether the side to move stands in check."""
+        return bool(kernels.is_check(self.variant.tables, self.row))
+
+    def is_capture(self, move: int) -> bool:
+        """Whether the move takes a piece, en passant included."""
+        after = np.empty_like(self.row)
+        kernels.apply(self.variant.tables, self.row, move, after)
+        squares = self.variant.squares
+        return int((after[:squares] != EMPTY).sum()) < int((self.row[:squares] != EMPTY).sum())
+
+    def piece_at(self, square: int) -> int:
+        """The piece code on a square, EMPTY for none."""
+        return int(self.row[square])
+
+    def push(self, move: int) -> None:
+        """Play a legal move (trusted: take it from `legal_moves` or a parser)."""
+        tables = self.variant.tables
+        after = np.empty_like(self.row)
+        kernels.apply(tables, self.row, move, after)
+        self.hashes.append(int(kernels.hash_row(tables, self.row)))
+        self._played.append(_Played(int(move), self.row))
+        clock = int(after[self.variant.squares + CLOCK])
+        recent = np.array(self.hashes[-clock:] if clock else [], dtype=np.uint64)
+        own_hash = kernels.hash_row(tables, after)
+        seen = kernels.repetitions(recent, len(recent), clock, own_hash)
+        after[self.variant.squares + REPETITION] = min(seen, 255)
+        self.row = after
+
+    def pop(self) -> int:
+        """Take the last move back and return it; raises IndexError where none was played."""
+        played = self._played.pop()
+        self.hashes.pop()
+        self.row = played.row
+        return played.move
+
+    def fen(self) -> str:
+        """The FEN of the position."""
+        return fen.write_fen(self.variant, self.row, self.full_move)
+
+    def is_castling(self, move: int) -> bool:
+        """Whether the move is the king's move onto its own rook."""
+        king, rook = self.piece_at(moves.from_square(move)), self.piece_at(moves.to_square(move))
+        return king & 15 == KING and rook != EMPTY and king >> 4 == rook >> 4
+
+    def castling_target(self, move: int) -> int:
+        """The square on which the king lands by a castling move."""
+        squares = moves.from_square(move), moves.to_square(move)
+        for right in range(CASTLING_RIGHTS):
+            if self.variant.castling[right][:2] == squares:
+                return self.variant.castling[right][2]
+        return NO_SQUARE
+
+    def uci(self, move: int) -> str:
+        """The move as UCI text: castling is the king's own move (e1g1), except where that is an
+        ordinary king move too; then it is king takes rook (Fairy-Stockfish's rule)."""
+        source, target = moves.from_square(move), moves.to_square(move)
+        if self.is_castling(move):
+            landing = self.castling_target(move)
+            if moves.make_move(source, landing) not in self._generated():
+                target = landing
+        promotion = moves.promotion(move)
+        letter = self.variant.piece_letters[promotion] if promotion else ""
+        return (
+            fen.square_name(self.variant, source) + fen.square_name(self.variant, target) + letter
+        )
+
+    def parse_uci(self, text: str) -> int:
+        """The legal move of that UCI text; raises IllegalMoveError that quotes text and FEN."""
+        wanted = text.strip()
+        legal = self.legal_moves
+        for move in legal:
+            if self.uci(move) == wanted:
+                return move
+        for move in legal:
+            names = fen.square_name(self.variant, moves.from_square(move)) + fen.square_name(
+                self.variant, moves.to_square(move)
+            )
+            if self.is_castling(move) and names == wanted:
+                return move
+        reason = "is not legal in" if legal else "comes after the end of the game in"
+        raise IllegalMoveError(f"the move '{text}' {reason} '{self.fen()}' ({self.variant.name})")
+
+    def push_uci(self, text: str) -> int:
+        """Play the move of that UCI text and return it; raises IllegalMoveError."""
+        move = self.parse_uci(text)
+        self.push(move)
+        return move
+
+    def san(self, move: int) -> str:
+        """The legal move in standard algebraic notation."""
+        from engine.rules import san
+
+        return san.san(self, move)
+
+    def parse_san(self, text: str) -> int:
+        """The legal move of that SAN text; raises IllegalMoveError."""
+        from engine.rules import san
+
+        return san.parse_san(self, text)
+
+    def push_san(self, text: str) -> int:
+        """Play the move of that SAN text and return it; raises IllegalMoveError."""
+        move = self.parse_san(text)
+        self.push(move)
+        return move
+
+    def __str__(self) -> str:
+        from engine.rules import board_text
+
+        return board_text.board_text(self.row, self.variant)
+
+    def __repr__(self) -> str:
+        return f"Position({self.variant.name!r}, {self.fen()!r})"
+
+
+__all__ = ["BLACK", "WHITE", "Outcome", "Position", "Termination"]

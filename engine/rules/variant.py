@@ -1,0 +1,495 @@
+"""A game is data: variants, built from sections of an ini file, and the registry of their names."""
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules import fen
+from engine.rules import tables as layout
+from engine.rules.betza import Movement, parse_betza
+from engine.rules.errors import InputError, UnknownVariantError, VariantError
+from engine.rules.tables import (
+    BISHOP,
+    BLACK,
+    BLACK_BIT,
+    CASTLING_RIGHTS,
+    FIRST_CUSTOM,
+    KING,
+    KNIGHT,
+    NO_SQUARE,
+    PAWN,
+    PIECE_TYPES,
+    QUEEN,
+    ROOK,
+    STATE_SIZE,
+    WHITE,
+    Tables,
+)
+from engine.rules.variant_file import CUSTOM_KEYS, PIECE_KEYS, Section, Setting, parse_sections
+
+LARGEST_SIDE: Final = 8
+LARGEST_CLOCK_RULE: Final = 127
+"""Full moves: twice as many half-moves still fit the row's clock byte."""
+
+_STANDARD: Final = {
+    PAWN: "fmWfcF",
+    KNIGHT: "N",
+    BISHOP: "B",
+    ROOK: "R",
+    QUEEN: "Q",
+    KING: "K",
+}
+_VALUES: Final = {"win": 1, "draw": 0, "loss": -1}
+_BUILT_IN: Final = Path(__file__).with_name("variants.ini")
+_HEXAPAWN: Final = re.compile(r"hexapawn([1-8])x([3-8])$")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Variant:
+    """The rules of one game. Bitmaps have bit s set for square s (S squares)."""
+
+    name: str
+    width: int
+    height: int
+    start_fen: str
+    piece_letters: dict[int, str]
+    """Piece type to its lower-case letter."""
+    movements: dict[int, Movement]
+    """Piece type to its moves."""
+    promotion_types: tuple[int, ...]
+    promotion_region: tuple[int, int]
+    """Bitmaps for white and black; a pawn that arrives there must promote."""
+    double_step_region: tuple[int, int]
+    """Bitmaps, empty where the variant has no double step."""
+    castling: tuple[tuple[int, int, int, int], ...]
+    """For K, Q, k, q: squares king from, rook from, king to, rook to; NO_SQUARE for never."""
+    stalemate_value: int
+    checkmate_value: int
+    """For the side to move: -1, 0 or 1."""
+    flag_types: int
+    """Set of piece types (bit t for type t)."""
+    flag_region: tuple[int, int]
+    extinction_types: tuple[int, ...]
+    """Sets of piece types, each counted as a whole; empty where extinction does not matter."""
+    extinction_value: int
+    extinction_count: int
+    fold_rule: int
+    """Occurrences of a position that draw, 0 for never."""
+    clock_rule: int
+    """Half-moves without a capture or pawn move that draw, 0 for never."""
+    settings: dict[str, str]
+    """The keys and values, inherited ones included, that define all of the above."""
+
+    @property
+    def squares(self) -> int:
+        """S."""
+        return self.width * self.height
+
+    @property
+    def row_size(self) -> int:
+        """R = S + 5."""
+        return self.squares + STATE_SIZE
+
+    @property
+    def piece_types(self) -> tuple[int, ...]:
+        """All piece types of the variant, promoted ones included."""
+        return tuple(sorted(self.piece_letters))
+
+    @property
+    def has_king(self) -> bool:
+        """Whether the king is royal."""
+        return KING in self.piece_letters
+
+    @property
+    def irreversible(self) -> bool:
+        """Whether every move goes forward, so that no position can come back."""
+        return all(movement.forward_only for movement in self.movements.values())
+
+    @cached_property
+    def mirrorable(self) -> bool:
+        """Whether swapping left and right turns every legal game into a legal game."""
+        regions = (*self.promotion_region, *self.double_step_region, *self.flag_region)
+        symmetric = all(_mirror(region, self.width, self.height) == region for region in regions)
+        return symmetric and all(NO_SQUARE in squares for squares in self.castling)
+
+    @cached_property
+    def digest(self) -> str:
+        """A short hash of the rules (not of the name): equal for equal rules."""
+        text = "\n".join(f"{key}={value}" for key, value in sorted(self.settings.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The first argument of every kernel."""
+        return _compile(self)
+
+    @cached_property
+    def start_row(self) -> npt.NDArray[np.uint8]:
+        """The start position, uint8[R]; copy it before you write to it."""
+        return fen.parse_fen(self, self.start_fen)[0]
+
+    def ini(self) -> str:
+        """A section without a parent that defines the same game, for us and Fairy-Stockfish."""
+        lines = [f"{key} = {value}" for key, value in self.settings.items()]
+        return "\n".join([f"[{self.name}]", *lines, ""])
+
+
+def _mirror(region: int, width: int, height: int) -> int:
+    squares = [s for s in range(width * height) if region >> s & 1]
+    return sum(1 << (s - s % width + width - 1 - s % width) for s in squares)
+
+
+class _Reader:
+    """Reads the typed values of one section; every error names the place and the key."""
+
+    def __init__(self, name: str, place: str, settings: dict[str, Setting], own: set[str]) -> None:
+        self.name, self.place, self.settings, self.own = name, place, settings, own
+        self.width = self._side("maxFile")
+        self.height = self._side("maxRank")
+
+    def error(self, key: str, problem: str) -> VariantError:
+        setting = self.settings.get(key)
+        place = setting.place if setting else self.place
+        written = f"{key} = {setting.text}" if setting else key
+        return VariantError(f"{place}: [{self.name}] {written}: {problem}")
+
+    def text(self, key: str, default: str) -> str:
+        setting = self.settings.get(key)
+        return setting.text if setting else default
+
+    def _side(self, key: str) -> int:
+        text = self.text(key, "8")
+        if re.fullmatch("[a-z]", text):
+            text = str(ord(text) - ord("a") + 1)
+        return self._in_range(key, text, 1, LARGEST_SIDE)
+
+    def _in_range(self, key: str, text: str, low: int, high: int) -> int:
+        if not re.fullmatch(r"\d{1,6}", text):
+            raise self.error(key, f"expected a whole number from {low} to {high}")
+        if not low <= int(text) <= high:
+            raise self.error(key, f"out of range, expected {low} to {high}")
+        return int(text)
+
+    def number(self, key: str, default: int, high: int) -> int:
+        return self._in_range(key, self.text(key, str(default)), 0, high)
+
+    def flag(self, key: str, default: bool) -> bool:
+        text = self.text(key, str(default)).lower()
+        if text not in ("true", "false"):
+            raise self.error(key, "expected true or false")
+        return text == "true"
+
+    def value(self, key: str, default: str) -> int | None:
+        text = self.text(key, default)
+        if text == "none" and key == "extinctionValue":
+            return None
+        if text not in _VALUES:
+            raise self.error(key, "expected win, draw or loss")
+        return _VALUES[text]
+
+    def file(self, key: str, default: str) -> int:
+        text = self.text(key, default)
+        if re.fullmatch("[1-8]", text):
+            text = chr(ord("a") + int(text) - 1)
+        if not re.fullmatch("[a-h]", text) or ord(text) - ord("a") >= self.width:
+            raise self.error(key, f"expected a file from a to {chr(ord('a') + self.width - 1)}")
+        return ord(text) - ord("a")
+
+    def region(self, key: str, default: str) -> int:
+        """A bitmap from `*3`, `c*`, `c3` and `-`; what an inherited value names off the board is
+        left out."""
+        bitmap = 0
+        for part in self.text(key, default).split():
+            if part == "-":
+                continue
+            match = re.fullmatch(r"([a-z]|\*)(\d{1,2}|\*)", part)
+            if not match or part == "**":
+                raise self.error(key, f"'{part}' is not a square, a file like c* or a rank like *3")
+            file, rank = match[1], match[2]
+            off = file != "*" and ord(file) - ord("a") >= self.width
+            off |= rank != "*" and not 1 <= int(rank) <= self.height
+            if off and key in self.own:
+                raise self.error(key, f"'{part}' lies off the {self.width}x{self.height} board")
+            for square in range(self.width * self.height):
+                on_file = file in ("*", chr(ord("a") + square % self.width))
+                on_rank = rank in ("*", str(square // self.width + 1))
+                bitmap |= (on_file and on_rank) << square
+        return bitmap
+
+    def pieces(self) -> tuple[dict[int, str], dict[int, Movement]]:
+        letters: dict[int, str] = {}
+        movements: dict[int, Movement] = {}
+        keys = [*zip(PIECE_KEYS, _STANDARD, strict=True)]
+        keys += [(key, FIRST_CUSTOM + index) for index, key in enumerate(CUSTOM_KEYS)]
+        for key, piece_type in keys:
+            text = self.text(key, "-")
+            if text == "-":
+                continue
+            letter, colon, betza = (part.strip() for part in text.partition(":"))
+            if not re.fullmatch("[A-Za-z]", letter) or bool(colon) != (key in CUSTOM_KEYS):
+                form = "letter:Betza" if key in CUSTOM_KEYS else "a letter or -"
+                raise self.error(key, f"expected {form}")
+            if letter.lower() in letters.values():
+                raise self.error(key, f"the letter '{letter}' is taken by another piece")
+            letters[piece_type] = letter.lower()
+            try:
+                movements[piece_type] = parse_betza(betza if colon else _STANDARD[piece_type])
+            except InputError as problem:
+                raise self.error(key, str(problem)) from None
+        if not letters:
+            raise self.error("pawn", "the variant has no pieces")
+        return letters, movements
+
+    def piece_set(self, key: str, default: str, letters: dict[int, str]) -> int:
+        """Set of piece types (bit t) named by letters; `*` is every piece."""
+        types = {letter: piece_type for piece_type, letter in letters.items()}
+        text = self.text(key, default).lower()
+        if text == "*":
+            return sum(1 << piece_type for piece_type in letters)
+        result = 0
+        for letter in text.replace(" ", ""):
+            if letter not in types and key in self.settings and letter != "-":
+                raise self.error(key, f"'{letter}' is not a piece of this variant")
+            result |= 1 << types[letter] if letter in types else 0
+        return result
+
+
+def _castling(reader: _Reader, has_king: bool) -> tuple[tuple[int, int, int, int], ...]:
+    never = (NO_SQUARE,) * 4
+    if not reader.flag("castling", True) or not has_king or reader.width < 3:
+        return (never,) * CASTLING_RIGHTS
+    last_file = chr(ord("a") + reader.width - 1)
+    king = _castling_king_file(reader)
+    if king is None:
+        return (never,) * CASTLING_RIGHTS
+    result = []
+    for colour in (WHITE, BLACK):
+        base = colour * (reader.height - 1) * reader.width
+        for side, rook_default, to_default in (
+            ("Kingside", last_file, "g"),
+            ("Queenside", "a", "c"),
+        ):
+            rook = reader.file(f"castlingRook{side}File", rook_default)
+            king_to = reader.file(f"castling{side}File", to_default)
+            rook_to = king_to - 1 if side == "Kingside" else king_to + 1
+            result.append((base + king, base + rook, base + king_to, base + rook_to))
+    return tuple(result)
+
+
+def _castling_king_file(reader: _Reader) -> int | None:
+    """The king's file in the start position, or None where the start gives no right to castle.
+
+    `castlingKingFile` chooses between several kings in Fairy-Stockfish; here there is one king, and
+    the key must agree with it.
+    """
+    fields = reader.text("startFen", fen.CHESS_START).split()
+    if len(fields) < 3 or not set(fields[2]) & set("KQkq"):
+        return None
+    king = reader.text("king", "k")
+    rank = re.sub(r"\d", lambda digits: "." * int(digits[0]), fields[0].split("/")[-1])
+    file = rank.lower().find(king.lower())
+    if file < 0:
+        raise reader.error("startFen", "castling needs the king on its first rank")
+    if "castlingKingFile" in reader.settings and reader.file("castlingKingFile", "e") != file:
+        raise reader.error("castlingKingFile", "the king starts on another file")
+    return file
+
+
+def _extinction(reader: _Reader, letters: dict[int, str]) -> tuple[tuple[int, ...], int]:
+    """The counted sets of piece types and the value for the side that lacks one of them."""
+    value = reader.value("extinctionValue", "none")
+    if value is None:
+        return (), 0
+    everything = sum(1 << piece_type for piece_type in letters)
+    named = reader.piece_set("extinctionPieceTypes", "", letters)
+    if reader.text("extinctionPieceTypes", "") == "*":
+        return (everything,), value
+    return tuple(1 << t for t in range(PIECE_TYPES) if named >> t & 1), value
+
+
+def build_variant(section: Section, inherited: dict[str, Setting]) -> Variant:
+    """Make a variant from a section and its parent's settings; raises VariantError."""
+    settings = {**inherited, **section.settings}
+    reader = _Reader(section.name, section.place, settings, set(section.settings))
+    letters, movements = reader.pieces()
+    promotions = reader.piece_set("promotionPieceTypes", "nbrq", letters)
+    double_step = reader.flag("doubleStep", True)
+    extinction_types, extinction_value = _extinction(reader, letters)
+    variant = Variant(
+        name=section.name,
+        width=reader.width,
+        height=reader.height,
+        start_fen=reader.text("startFen", fen.CHESS_START),
+        piece_letters=letters,
+        movements=movements,
+        promotion_types=tuple(t for t in reversed(range(PIECE_TYPES)) if promotions >> t & 1),
+        promotion_region=(
+            reader.region("promotionRegionWhite", "*8"),
+            reader.region("promotionRegionBlack", "*1"),
+        ),
+        double_step_region=(
+            reader.region("doubleStepRegionWhite", "*2") if double_step else 0,
+            reader.region("doubleStepRegionBlack", "*7") if double_step else 0,
+        ),
+        castling=_castling(reader, KING in letters),
+        stalemate_value=reader.value("stalemateValue", "draw") or 0,
+        checkmate_value=reader.value("checkmateValue", "loss") or 0,
+        flag_types=reader.piece_set("flagPiece", "*", letters),
+        flag_region=(reader.region("flagRegionWhite", "-"), reader.region("flagRegionBlack", "-")),
+        extinction_types=extinction_types,
+        extinction_value=extinction_value,
+        extinction_count=reader.number("extinctionPieceCount", 0, 64),
+        fold_rule=reader.number("nFoldRule", 3, 255),
+        clock_rule=2 * reader.number("nMoveRule", 50, LARGEST_CLOCK_RULE),
+        settings={key: setting.text for key, setting in settings.items()},
+    )
+    try:
+        fen.parse_fen(variant, variant.start_fen)
+    except InputError as problem:
+        raise reader.error("startFen", str(problem)) from None
+    return variant
+
+
+def _compile(variant: Variant) -> Tables:
+    width, height, squares = variant.width, variant.height, variant.squares
+    head = np.zeros(layout.FIRST_LINE, dtype=np.int64)
+    mating = sum(1 << t for t in variant.piece_letters if t in (ROOK, QUEEN) or t >= FIRST_CUSTOM)
+    promoted = sum(1 << t for t in variant.promotion_types)
+    scalars = {
+        layout.SQUARES: squares,
+        layout.WIDTH: width,
+        layout.HAS_KING: int(variant.has_king),
+        layout.FLAG_TYPES: variant.flag_types,
+        layout.EXTINCTION_SETS: len(variant.extinction_types),
+        layout.EXTINCTION_COUNT: variant.extinction_count,
+        layout.EXTINCTION_VALUE: variant.extinction_value,
+        layout.STALEMATE_VALUE: variant.stalemate_value,
+        layout.CHECKMATE_VALUE: variant.checkmate_value,
+        layout.FOLD_RULE: variant.fold_rule,
+        layout.CLOCK_RULE: variant.clock_rule,
+        layout.MATING_TYPES: mating,
+        layout.PROMOTES_TO_MATING: int(bool(mating & promoted)),
+        layout.LIGHT_SQUARES: layout.bitmap(
+            s for s in range(squares) if (s % width + s // width) % 2
+        ),
+        layout.PROMOTION_COUNT: len(variant.promotion_types),
+    }
+    vectors = {
+        layout.PROMOTION_REGION: [layout.signed(mask) for mask in variant.promotion_region],
+        layout.FLAG_REGION: [layout.signed(mask) for mask in variant.flag_region],
+        layout.PROMOTION_TYPES: variant.promotion_types,
+        layout.EXTINCTION_TYPES: variant.extinction_types,
+        layout.CASTLING_SQUARES: [square for squares in variant.castling for square in squares],
+        layout.CASTLING_KEEP: _castling_keep(variant),
+    }
+    for place, number in scalars.items():
+        head[place] = number
+    for place, numbers in vectors.items():
+        head[place : place + len(numbers)] = numbers
+    lines = layout.piece_lines(variant.movements, width, height, variant.double_step_region)
+    layout.write_lines(head, width, height)
+    layout.write_zobrist(head)
+    steps = layout.write_steps(head, lines, squares, len(head))
+    threats = layout.write_threats(head, lines, width, height, len(head) + len(steps))
+    return np.concatenate([head, np.array(steps + threats, dtype=np.int64)])
+
+
+def _castling_keep(variant: Variant) -> list[int]:
+    keep = [15] * layout.BOARD
+    for right, (king, rook, _, _) in enumerate(variant.castling):
+        if king != NO_SQUARE:
+            keep[king] &= ~(1 << right)
+            keep[rook] &= ~(1 << right)
+    return keep
+
+
+class Registry:
+    """Variants by name: the built-in ones, sizes of Hexapawn on demand, and a person's own."""
+
+    def __init__(self) -> None:
+        self._variants: dict[str, Variant] = {}
+        self._settings: dict[str, dict[str, Setting]] = {}
+
+    def add_text(self, text: str, source: str) -> list[str]:
+        """Define every section of a variant file, all or none; returns their names."""
+        known, fresh = dict(self._settings), dict[str, Variant]()
+        for section in parse_sections(text, source):
+            if section.name in known:
+                raise VariantError(f"{section.place}: the variant '{section.name}' exists already")
+            inherited: dict[str, Setting] = {}
+            if section.parent is not None:
+                if section.parent not in known and not self._is_hexapawn(section.parent):
+                    raise VariantError(
+                        f"{section.place}: [{section.name}:{section.parent}] has an unknown parent"
+                        f" '{section.parent}'{_nearest(section.parent, list(known))}"
+                    )
+                inherited = known.get(section.parent) or self._settings[section.parent]
+            fresh[section.name] = build_variant(section, inherited)
+            known[section.name] = {**inherited, **section.settings}
+        self._settings.update(known)
+        self._variants.update(fresh)
+        return list(fresh)
+
+    def _is_hexapawn(self, name: str) -> bool:
+        match = _HEXAPAWN.fullmatch(name)
+        if match and name not in self._variants:
+            width, height = int(match[1]), int(match[2])
+            middle = "/".join([str(width)] * (height - 2))
+            self.add_text(
+                f"[{name}:hexapawn]\nmaxFile = {width}\nmaxRank = {height}\n"
+                f"startFen = {'p' * width}/{middle}/{'P' * width} w - - 0 1\n"
+                f"flagRegionWhite = *{height}\n",
+                name,
+            )
+        return match is not None
+
+    def get(self, name: str) -> Variant:
+        """The variant of that name; raises UnknownVariantError with the nearest names."""
+        if name not in self._variants and not self._is_hexapawn(name):
+            raise UnknownVariantError(f"unknown variant '{name}'{_nearest(name, self.names())}")
+        return self._variants[name]
+
+    def names(self) -> list[str]:
+        """The defined names, in the order of their files."""
+        return [name for name in self._variants if not _HEXAPAWN.fullmatch(name)]
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    candidates = [*names, *(f"hexapawn{w}x{h}" for w in range(3, 9) for h in range(3, 9))]
+    near = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.5)
+    return f" (did you mean {', '.join(near)}?)" if near else ""
+
+
+_registry: Final = Registry()
+_registry.add_text(_BUILT_IN.read_text(encoding="utf-8"), _BUILT_IN.name)
+
+
+def get_variant(name: str) -> Variant:
+    """The variant of that name, `hexapawnWxH` included; raises UnknownVariantError."""
+    return _registry.get(name)
+
+
+def variant_names() -> list[str]:
+    """The built-in names and those of loaded files; `hexapawnWxH` exist besides."""
+    return _registry.names()
+
+
+def load_variants(path: str | Path) -> list[str]:
+    """Add a person's own variant file; returns the new names, raises VariantError or OSError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise VariantError(f"{path}: not a text file") from None
+    return _registry.add_text(text, str(path))
+
+
+def code_of(piece_type: int, colour: int) -> int:
+    """The piece code of a type and a colour."""
+    return piece_type | (BLACK_BIT if colour == BLACK else 0)
