@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
+from llvmlite import ir
+from numba import types
 from numba.core import event
+from numba.extending import intrinsic
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _KERNEL_ROOMS: Final = ("engine/rules", "search", "training")
@@ -61,6 +64,31 @@ _use_cache()
 def kernel(function: F) -> F:
     """Compile `function` to machine code, cached on disk; it trusts its input."""
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inlined(function: F) -> F:
+    """As `kernel`, but its callers absorb its code: an array costs seven words at every call."""
+    return cast(
+        F, numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")(function)
+    )
+
+
+if numba.config.DISABLE_JIT:
+
+    def lowest_bit(bitmap: int) -> int:
+        """The number of the lowest set bit of a bitmap that is not empty."""
+        return (int(bitmap) & -int(bitmap)).bit_length() - 1
+
+else:
+
+    @intrinsic
+    def lowest_bit(typing_context: Any, bitmap: Any) -> Any:
+        """The number of the lowest set bit of a bitmap that is not empty: one instruction."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+        return types.int64(types.int64), generate
 
 
 class _FirstCompilation(event.Listener):

@@ -23,6 +23,7 @@ from engine.rules.tables import (
     NO_SQUARE,
     PAWN,
     REPETITION,
+    ROOK,
     SIDE,
     WHITE,
 )
@@ -117,11 +118,7 @@ def _set_castling(variant: "Variant", castling: str, row: Row, text: str) -> Non
         colour_bit = BLACK_BIT if right >= 2 else 0
         if king == NO_SQUARE or row[king] != KING | colour_bit:
             raise FenError(f"FEN '{text}': no king can castle for the right '{letter}'")
-        if (
-            not row[rook]
-            or variant.piece_letters[int(row[rook]) & 15] != "r"
-            or (int(row[rook]) & BLACK_BIT != colour_bit)
-        ):
+        if row[rook] != ROOK | colour_bit:
             raise FenError(f"FEN '{text}': no rook can castle for the right '{letter}'")
         row[variant.squares + CASTLING] |= 1 << right
 

@@ -4,12 +4,12 @@ Every kernel takes the variant's `Tables` first and rows as `uint8[R]` (layout i
 kernels trust their input: `Position` and the parsers validate it.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import inlined, kernel, lowest_bit
 from engine.rules.tables import (
     BISHOP,
     BOARD,
@@ -114,7 +114,7 @@ def is_check(tables: Tables, row: Row) -> bool:
     return king != NO_SQUARE and is_attacked(tables, row, king, 1 - side, NO_SQUARE)
 
 
-@kernel
+@inlined
 def _king_lines(tables: Tables, row: Row, king: Int, side: Int) -> tuple[int, int, int]:
     """Squares on which a check can be met, own pinned pieces, and the number of checkers."""
     evasions, pinned, checkers = _EVERYWHERE, 0, 0
@@ -161,7 +161,7 @@ def _emit(tables: Tables, out: Moves, count: int, code: Int, source: Int, target
     return count + 1
 
 
-@kernel
+@inlined
 def _piece_moves(
     tables: Tables, row: Row, source: Int, allowed: int, out: Moves, count: int
 ) -> int:
@@ -305,7 +305,7 @@ def _is_extinct(tables: Tables, row: Row, side: Int) -> bool:
     return False
 
 
-@kernel
+@inlined
 def is_decided(tables: Tables, row: Row) -> bool:
     """Whether a flag or an extinction has ended the game, whatever moves there would be."""
     has_flags = tables[FLAG_REGION] or tables[FLAG_REGION + 1]
@@ -314,6 +314,18 @@ def is_decided(tables: Tables, row: Row) -> bool:
     if tables[EXTINCTION_SETS]:
         return _is_extinct(tables, row, 0) or _is_extinct(tables, row, 1)
     return False
+
+
+@inlined
+def _own_pieces(row: Row, squares: int, side: Int) -> tuple[int, int]:
+    """Bitmaps of the side's pieces and of its king, gathered without a branch."""
+    own, royal = 0, 0
+    king = KING | side << 4
+    for square in range(squares):
+        code = np.int64(row[square])
+        own |= ((code != EMPTY) & (code >> 4 == side)) << square
+        royal |= (code == king) << square
+    return own, royal
 
 
 @kernel
@@ -328,22 +340,23 @@ def generate(tables: Tables, row: Row, out: Moves) -> int:
     squares = tables[SQUARES]
     side = np.int64(row[squares + SIDE])
     evasions, pinned, checkers, king, count = _EVERYWHERE, 0, 0, NO_SQUARE, 0
-    if tables[HAS_KING]:
-        king = find_king(tables, row, side)
-        if king != NO_SQUARE:
-            evasions, pinned, checkers = _king_lines(tables, row, king, side)
-            count = _king_moves(tables, row, king, side, out, count)
-            if checkers > 1:
-                return count
-    for source in range(squares):
-        code = row[source]
-        if code == EMPTY or code >> 4 != side or source == king:
-            continue
+    own, royal = _own_pieces(row, squares, side)
+    if tables[HAS_KING] and royal:
+        king = lowest_bit(royal)
+        own ^= royal
+        evasions, pinned, checkers = _king_lines(tables, row, king, side)
+        count = _king_moves(tables, row, king, side, out, count)
+        if checkers > 1:
+            return count
+    while own:
+        source = lowest_bit(own)
+        own &= own - 1
         allowed = evasions
         if pinned >> source & 1:
             allowed &= tables[LINES + king * BOARD + source]
         count = _piece_moves(tables, row, source, allowed, out, count)
-    count = _en_passant_moves(tables, row, out, count)
+    if row[squares + EN_PASSANT] != NO_SQUARE:
+        count = _en_passant_moves(tables, row, out, count)
     if checkers == 0 and row[squares + CASTLING] >> (2 * side) & 3:
         count = _castling_moves(tables, row, out, count)
     return count
@@ -399,8 +412,8 @@ def apply(tables: Tables, row: Row, move: Int, out: Row) -> None:
     out[squares + CASTLING] = (
         rights & tables[CASTLING_KEEP + source] & tables[CASTLING_KEEP + target] if rights else 0
     )
-    clock = np.int64(row[squares + CLOCK]) + 1
-    out[squares + CLOCK] = 0 if progress else min(clock, LARGEST_CLOCK)
+    clock = np.int64(row[squares + CLOCK])
+    out[squares + CLOCK] = 0 if progress else clock + (clock < LARGEST_CLOCK)
     out[squares + REPETITION] = 0
     out[squares + EN_PASSANT] = NO_SQUARE
     if code & 15 == PAWN and abs(target - source) == 2 * tables[WIDTH]:
@@ -499,7 +512,7 @@ def termination(tables: Tables, row: Row, move_count: int) -> int:
 
 
 @kernel
-def terminal_value(tables: Tables, reason: int, row: Row) -> Int:
+def terminal_value(tables: Tables, reason: int, row: Row) -> Any:
     """The result of a finished game for the side to move: -1, 0 or 1."""
     side = np.int64(row[tables[SQUARES] + SIDE])
     if reason == CHECKMATE:
@@ -517,12 +530,13 @@ def terminal_value(tables: Tables, reason: int, row: Row) -> Int:
 @kernel
 def _perft(tables: Tables, rows: Rows, moves: npt.NDArray[np.uint16], depth: int) -> int:
     """Count below rows[depth]; rows and moves hold one line of scratch a ply."""
-    count = generate(tables, rows[depth], moves[depth])
+    row, line = rows[depth], moves[depth]
+    count = generate(tables, row, line)
     if depth <= 1:
         return count
-    nodes = 0
+    nodes, child = 0, rows[depth - 1]
     for index in range(count):
-        apply(tables, rows[depth], moves[depth, index], rows[depth - 1])
+        apply(tables, row, line[index], child)
         nodes += _perft(tables, rows, moves, depth - 1)
     return nodes
 

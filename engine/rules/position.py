@@ -172,7 +172,7 @@ class Position:
         clock = int(after[self.variant.squares + CLOCK])
         recent = np.array(self.hashes[-clock:] if clock else [], dtype=np.uint64)
         own_hash = kernels.hash_row(tables, after)
-        seen = kernels.repetitions(recent, len(recent), clock, own_hash)
+        seen = kernels.repetitions(recent, len(recent), clock, np.uint64(own_hash))
         after[self.variant.squares + REPETITION] = min(seen, 255)
         self.row = after
 
