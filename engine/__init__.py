@@ -1,0 +1,1 @@
+"""Rules, networks and probes: what the rooms above are built from."""

@@ -1,0 +1,1 @@
+"""What a person starts: the commands, their set-up, and the browser board."""

@@ -1,0 +1,161 @@
+"""The command line: which module serves which command, and how errors reach a person.
+
+`pawnscope --help` must answer at once, so a command's module is imported when it is called and not
+before. Each has `main(arguments: list[str]) -> int`, which returns the exit status.
+"""
+
+import functools
+import importlib
+import os
+import select
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+BAD_INPUT: Final = 2
+INTERNAL_ERROR: Final = 1
+INTERRUPTED: Final = 130
+"""As a shell reports a process that SIGINT ended."""
+READER_LEFT: Final = 141
+"""As a shell reports a process that SIGPIPE ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A word that may follow `pawnscope`, and the module that serves it."""
+
+    # Full name of the module that holds `main`.
+    module: str
+    # What `pawnscope --help` says of it.
+    help: str
+    # Whether it runs compiled kernels, and so may have to compile them first.
+    kernels: bool = True
+
+
+COMMANDS: Final = {
+    "train": Command(
+        module="scripts.train", help="teach a network a game by self-play; again to resume"
+    ),
+    "play": Command(module="scripts.play", help="play against a network, a search or the truth"),
+    "probe": Command(module="scripts.probe", help="report what the networks of a run have learned"),
+    "solve": Command(module="scripts.solve", help="solve a game exactly"),
+    "match": Command(
+        module="scripts.match", help="games between two players, with Elo and its interval"
+    ),
+    "evaluate": Command(
+        module="scripts.evaluate", help="measure a run's checkpoints against the truth"
+    ),
+    "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
+    "perft": Command(
+        module="scripts.perft", help="count the positions at a depth, and how fast that goes"
+    ),
+    "bench": Command(module="scripts.bench", help="speed figures of this machine"),
+    "variants": Command(module="scripts.variants", help="list the games", kernels=False),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line, without the program's name; the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        status = _dispatch([word for word in words if word != "--debug"])
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError as error:
+        if _reader_left():
+            # Python flushes at exit what is still buffered, and would complain of the broken pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return READER_LEFT
+        return _report(error, debug)
+    except Exception as error:
+        return _report(error, debug)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else BAD_INPUT
+    name, *arguments = words
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"pawnscope {version('pawnscope')}")
+        return 0
+    if name not in COMMANDS:
+        return _complain(_unknown(name), BAD_INPUT)
+    command = COMMANDS[name]
+    if command.kernels and not {"-h", "--help"} & set(arguments):
+        _announce_compilation()
+    main = importlib.import_module(command.module).main
+    status: int = main(arguments)
+    return status
+
+
+def _usage() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: pawnscope COMMAND …",
+            "",
+            *lines,
+            "",
+            "pawnscope COMMAND --help tells more; --debug shows the traceback of an error.",
+        ]
+    )
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS)
+    advice = f"did you mean {' or '.join(near)}?" if near else "see pawnscope --help"
+    return f"no command {name!r}; {advice}"
+
+
+@functools.cache
+def _announce_compilation() -> None:
+    from engine.rules.compilation import on_compile
+
+    on_compile(
+        lambda: print(
+            "compiling the kernels (once; they are cached) …", file=sys.stderr, flush=True
+        )
+    )
+
+
+def _report(error: Exception, debug: bool) -> int:
+    from engine.rules.errors import InputError
+
+    if debug:
+        raise error
+    if isinstance(error, InputError):
+        return _complain(str(error), BAD_INPUT)
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        where = f": {error.filename}" if error.filename is not None else ""
+        return _complain(reason + where, BAD_INPUT)
+    text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
+    return _complain(text, INTERNAL_ERROR)
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"pawnscope: {' '.join(message.splitlines())}", file=sys.stderr)
+    return status
+
+
+def _reader_left() -> bool:
+    """Whether it is standard output that broke, and not some other pipe."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

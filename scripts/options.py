@@ -1,0 +1,101 @@
+"""A command's options: a frozen keyword-only dataclass, filled from the command line by tyro.
+
+A field without a default is a positional argument, in the order of the fields; the comment over a
+field is its help, and the docstring of the class that of the command.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+from tyro import _errors, conf
+from tyro._arguments import ArgumentDefinition
+
+from engine.rules.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every command takes."""
+
+    # A file with variants of your own, written as Fairy-Stockfish's variants.ini.
+    variants: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions(Options):
+    """What every command takes that prints figures."""
+
+    # Print one JSON object, and nothing else, on standard output.
+    json: bool = False
+
+
+class OptionError(InputError):
+    """Words on the command line that the command does not take, or lacks."""
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
+    """The options of `pawnscope command`, with the person's own variants loaded.
+
+    Prints the help and exits where that is asked for; raises InputError.
+    """
+
+    def refuse(event: _errors.ParseErrorEvent) -> None:
+        raise OptionError(f"{_complaint(event, kind)}; see pawnscope {command} --help")
+
+    # tyro prints a box of many lines; its hook for that is private, so tyro's minor version is
+    # pinned in pyproject.toml.
+    with _errors.on_parse_error(refuse):
+        options = tyro.cli(
+            kind,
+            prog=f"pawnscope {command}",
+            args=arguments,
+            config=(
+                conf.DisallowNone,
+                conf.FlagCreatePairsOff,
+                conf.PositionalMetavarFromFieldName,
+                conf.PositionalRequiredArgs,
+            ),
+        )
+    if options.variants is not None:
+        from engine.rules.variant import load_variants
+
+        load_variants(options.variants)
+    return options
+
+
+def _complaint(event: _errors.ParseErrorEvent, kind: type[Options]) -> str:
+    match event:
+        case _errors.UnrecognizedArgs(tokens=[word, *_]):
+            return _unexpected(word, kind)
+        case _errors.MissingArgs(unrecognized_tokens=[word, *_]):
+            return _unexpected(word, kind)
+        case _errors.MissingArgs(missing_arguments=missing):
+            return f"missing: {', '.join(_name(item.arg) for item in missing)}"
+        case _errors.BadValue(argument=argument):
+            return f"{_name(argument)} needs a value"
+        case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
+            return f"{_name(argument)} is {value!r}, not one of {', '.join(choices)}"
+        case _errors.InstantiationFailure(message=message, argument=argument):
+            return message if argument is None else f"{_name(argument)}: {message}"
+    return "the options contradict each other"
+
+
+def _name(argument: ArgumentDefinition) -> str:
+    """As the help writes it."""
+    name = argument.display_name()
+    return name.upper() if argument.is_positional() else name
+
+
+def _unexpected(word: str, kind: type[Options]) -> str:
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}"
+    known = ["--" + field.name.replace("_", "-") for field in fields(kind)]
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"unknown option {word!r}" + (f" (did you mean {near[0]}?)" if near else "")

@@ -1,0 +1,11 @@
+"""Check all of Pawnscope: `python3 scripts/test.py [PYTEST ARGUMENTS]`; see scripts/checks.py."""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # Python put scripts/ here, where files would hide library modules of the same name.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    from scripts.environment import hand_over
+
+    hand_over("scripts.checks", extras=("test",))

@@ -1,0 +1,1 @@
+"""Tests say what is true of the program, not how it is written."""

@@ -1,0 +1,172 @@
+"""The house keeps its own rules: who imports whom, who prints, and what no file may name."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("engine", "search", "training", "scripts", "tests")
+OWN = (*ROOMS, "pawnscope")
+ARROWS = {
+    "engine/rules": ("engine.rules",),
+    "engine/network": ("engine.rules", "engine.network"),
+    "engine/probing": ("engine.rules", "engine.network", "engine.probing"),
+    "engine/uci.py": ("engine.rules",),
+    "search": ("engine.rules", "search"),
+    "training": ("engine", "search", "training"),
+    "scripts": ("engine", "search", "training", "scripts"),
+    "tests": ROOMS,
+}
+"""What of ours each place may import (DESIGN, section 1)."""
+LIBRARIES = {
+    "engine/rules": {"llvmlite", "numba", "numpy"},
+    "search": {"numba", "numpy", "safetensors"},
+}
+"""What of others the places may import that must start fast and run without torch."""
+
+
+def sources(*rooms: str) -> list[Path]:
+    """Python files of the rooms, relative to the root."""
+    return sorted(path.relative_to(ROOT) for room in rooms for path in (ROOT / room).rglob("*.py"))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of the modules that a source imports, wherever in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                # `from engine import rules` names a module, too.
+                yield f"{node.module}.{alias.name}"
+
+
+def wrong_imports(place: str, tree: ast.AST) -> list[str]:
+    """What `place` imports and may not."""
+    wrong = []
+    for name in imports(tree):
+        top = name.split(".")[0]
+        if top in OWN:
+            allowed = any(f"{name}.".startswith(f"{room}.") for room in ARROWS[place])
+        else:
+            allowed = (
+                place not in LIBRARIES or top in LIBRARIES[place] or top in sys.stdlib_module_names
+            )
+        if not allowed:
+            wrong.append(name)
+    return wrong
+
+
+def place_of(path: Path) -> str | None:
+    """The entry of ARROWS that governs a source; None for an `__init__.py` above all of them."""
+    return next((place for place in ARROWS if path.as_posix().startswith(place)), None)
+
+
+def printing(tree: ast.AST) -> list[str]:
+    """What in a source writes to the person's terminal by itself."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="print")):
+                found.append(f"line {node.lineno}: print")
+            case ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr"):
+                found.append(f"line {node.lineno}: sys.{node.attr}")
+    return found + ["tqdm" for name in imports(tree) if name.split(".")[0] == "tqdm"]
+
+
+@pytest.mark.parametrize("path", sources(*ROOMS), ids=str)
+def test_imports_follow_the_arrows(path: Path) -> None:
+    tree = ast.parse((ROOT / path).read_text())
+    place = place_of(path)
+    if place is None:
+        assert path.name == "__init__.py", f"{path} is in no room"
+        assert not list(imports(tree))
+    else:
+        assert not wrong_imports(place, tree)
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "wrong"),
+    [
+        ("search", "import torch", ["torch"]),
+        ("search", "def f():\n    from torch import nn", ["torch.nn"]),
+        ("search", "from engine import network", ["engine.network"]),
+        ("search", "import engine.rules.position, math", []),
+        ("engine/rules", "from search.tree import Tree", ["search.tree.Tree"]),
+        ("engine/network", "import torch, engine.rules", []),
+        ("engine/network", "import engine.probing.probes", ["engine.probing.probes"]),
+        ("training", "import scripts.cli", ["scripts.cli"]),
+    ],
+)
+def test_a_planted_import_is_judged(place: str, source: str, wrong: list[str]) -> None:
+    assert wrong_imports(place, ast.parse(source)) == wrong
+
+
+@pytest.mark.parametrize("path", sources("engine", "search", "training"), ids=str)
+def test_nothing_below_scripts_prints(path: Path) -> None:
+    assert not printing(ast.parse((ROOT / path).read_text()))
+
+
+@pytest.mark.parametrize("source", ["print(1)", "import sys\nsys.stderr.write('')", "import tqdm"])
+def test_planted_printing_is_found(source: str) -> None:
+    assert printing(ast.parse(source))
+
+
+def test_rules_and_search_load_without_torch() -> None:
+    modules = [
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+        for path in sources("engine/rules", "search")
+    ]
+    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def written_files() -> list[Path]:
+    """Text files of the repository, as far as git does not ignore them; without the licence."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    paths = [Path(name) for name in listed if name != "LICENSE" and (ROOT / name).is_file()]
+    return [path for path in paths if b"\0" not in (ROOT / path).read_bytes()]
+
+
+MACHINE_PATH = re.compile(r"(?<![\w.~*/-])/(?:root|home|Users|work|opt|tmp|mnt)/")
+REGISTRY = re.compile(
+    r"--(?:extra-)?index-url|--find-links|pypi\.org/simple|download\.pytorch\.org"
+)
+
+
+@pytest.mark.parametrize("pattern", [MACHINE_PATH, REGISTRY], ids=["path", "registry"])
+def test_no_file_names_a_machine_or_a_registry(pattern: re.Pattern[str]) -> None:
+    found = [
+        f"{path}: {match[0]}"
+        for path in written_files()
+        if path != Path(__file__).relative_to(ROOT)
+        for match in pattern.finditer((ROOT / path).read_text())
+    ]
+    assert not found
+
+
+def test_planted_addresses_are_found() -> None:
+    assert MACHINE_PATH.search('open("/home/ada/x")')
+    assert not MACHINE_PATH.search("runs/home/x and https://example.org/home/")
+    assert REGISTRY.search("--index-url https://example.org")
+
+
+def test_the_readme_names_only_commands_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    named = re.findall(r"^(?:\$ )?(?:python3 scripts/run\.py|pawnscope) (\w+)", text, re.MULTILINE)
+    assert named
+    assert set(named) <= set(COMMANDS)

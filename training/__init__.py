@@ -1,0 +1,1 @@
+"""Self-play, learning and measuring strength; a run is a directory."""
