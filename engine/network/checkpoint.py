@@ -1,0 +1,222 @@
+"""Networks on disk: the one door between this room and the file system.
+
+A checkpoint is a safetensors file. Its header carries, as one JSON object, all that is needed to
+build the network again and to know what it plays:
+
+    {"format": 1, "network": {…NetworkConfig…}, "metadata": {…the caller's: step, seed, …},
+     "variant": {"name": …, "digest": …, "ini": …}}
+
+`save_tensors` and `load_tensors` write and read any other tensors in the same way: a file appears
+whole or not at all.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from engine.network.config import NetworkConfig
+from engine.network.policy_value import PolicyValueNet
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant, get_variant
+
+FORMAT: Final = 1
+_KEY: Final = "pawnscope"
+"""Where our JSON stands among safetensors' own metadata."""
+
+Metadata = dict[str, Any]
+
+
+class CheckpointError(InputError):
+    """A file that cannot be used as what it was asked for; names the file and what is wrong."""
+
+
+class Description(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    config: NetworkConfig
+    variant_name: str
+    variant_digest: str
+    """`Variant.digest` of the rules that it was trained for."""
+    variant_ini: str
+    """`Variant.ini()`, enough to define the variant where it is unknown."""
+    metadata: Metadata
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A network and what its maker said of it."""
+
+    network: PolicyValueNet
+    metadata: Metadata
+
+
+def save_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor | npt.NDArray[np.generic]],
+    metadata: Mapping[str, object],
+) -> None:
+    """Write tensors and JSON metadata to a safetensors file, whole or not at all.
+
+    The file is written beside its place under a temporary name, synced and renamed; on failure (a
+    full disk) the temporary file goes and what stood at `path` stays. Raises OSError.
+    """
+    ready = {
+        name: (torch.from_numpy(tensor) if isinstance(tensor, np.ndarray) else tensor).contiguous()
+        for name, tensor in tensors.items()
+    }
+    data = safetensors.torch.save(ready, {_KEY: json.dumps(metadata)})
+    _write_atomically(Path(path), data)
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Metadata]:
+    """The tensors and metadata of `save_tensors`.
+
+    Raises OSError, and CheckpointError for a file that is truncated, damaged or not ours.
+    """
+    return _read(Path(path), with_tensors=True)
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """The metadata of `save_tensors` alone; reads only the header. Raises as `load_tensors`."""
+    return _read(Path(path), with_tensors=False)[1]
+
+
+def save_checkpoint(
+    path: str | Path, network: PolicyValueNet, *, metadata: Mapping[str, object]
+) -> None:
+    """Write a network with its configuration, its variant's rules and free metadata (JSON).
+
+    Raises OSError, and UnknownVariant where the configuration's variant is not loaded.
+    """
+    variant = get_variant(network.config.variant)
+    header = {
+        "format": FORMAT,
+        "network": network.config.to_dict(),
+        "variant": {"name": variant.name, "digest": variant.digest, "ini": variant.ini()},
+        "metadata": dict(metadata),
+    }
+    save_tensors(path, network.state_dict(), header)
+
+
+def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> LoadedCheckpoint:
+    """The network of `save_checkpoint`, in float32 on the CPU, and its metadata.
+
+    Where `variant` is given, the network must have been trained for the same rules, whatever their
+    name. Raises OSError, and CheckpointError naming what is truncated, foreign, unknown, missing,
+    of another shape or for other rules.
+    """
+    tensors, header = load_tensors(path)
+    description = _describe(Path(path), header)
+    if variant is not None and variant.digest != description.variant_digest:
+        raise CheckpointError(
+            f"{path}: a network for '{description.variant_name}' (rules "
+            f"{description.variant_digest}), not for '{variant.name}' (rules {variant.digest})"
+        )
+    with torch.device("meta"):
+        expected = PolicyValueNet(description.config).state_dict()
+    _check_tensors(Path(path), tensors, expected)
+    network = PolicyValueNet(description.config)
+    network.load_state_dict(tensors)
+    return LoadedCheckpoint(network, description.metadata)
+
+
+def read_description(path: str | Path) -> Description:
+    """What a checkpoint says of itself, without its tensors. Raises as `load_checkpoint`."""
+    return _describe(Path(path), read_metadata(path))
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    # The rename itself is safe from a power cut only once the directory is.
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Metadata]:
+    # Python's own open first: its OSError names the file, whatever is wrong with the path.
+    with open(path, "rb"):
+        pass
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            # Cloned, because safetensors maps the file, which may not outlive the tensors.
+            tensors = (
+                {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+                if with_tensors
+                else {}
+            )
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: truncated or not a safetensors file ({error})") from None
+    if text is None:
+        raise CheckpointError(f"{path}: a safetensors file, but not one that Pawnscope wrote")
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged metadata ({error})") from None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: damaged metadata (not an object)")
+    return tensors, metadata
+
+
+def _describe(path: Path, header: Metadata) -> Description:
+    if "network" not in header:
+        raise CheckpointError(f"{path}: holds no network (no field 'network')")
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: checkpoint format {header.get('format')!r}, this program reads {FORMAT}"
+        )
+    network, variant = _object(path, header, "network"), _object(path, header, "variant")
+    for name in ("name", "digest", "ini"):
+        if not isinstance(variant.get(name), str):
+            raise CheckpointError(f"{path}: missing field 'variant.{name}'")
+    try:
+        config = NetworkConfig.from_dict(network)
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    metadata = _object(path, header, "metadata")
+    return Description(config, variant["name"], variant["digest"], variant["ini"], metadata)
+
+
+def _object(path: Path, header: Metadata, name: str) -> Metadata:
+    value = header.get(name)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: missing field '{name}'")
+    return value
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name in expected:
+        if name not in tensors:
+            raise CheckpointError(f"{path}: missing tensor '{name}'")
+    for name, tensor in tensors.items():
+        if name not in expected:
+            raise CheckpointError(f"{path}: unknown tensor '{name}'")
+        if tensor.shape != expected[name].shape or not tensor.is_floating_point():
+            raise CheckpointError(
+                f"{path}: tensor '{name}' is {_kind(tensor)}, not {_kind(expected[name])} as the "
+                "configuration says"
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"

@@ -1,0 +1,199 @@
+"""What a network is made of. Its configuration travels with every checkpoint."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Self, get_args
+
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+
+Trunk = Literal["transformer", "residual"]
+Position = Literal["geometric", "learned", "none"]
+Activation = Literal["relu", "gelu"]
+
+LARGEST_SIDE: Final = 8
+"""Files and ranks of the largest board; tables of relative squares are made for it."""
+LARGEST_WIDTH: Final = 1 << 14
+LARGEST_DEPTH: Final = 256
+"""Bounds for slips and damaged files; no network for such boards comes near them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """A transformer backbone by itself, whatever its tokens stand for."""
+
+    # D, the width of the residual stream.
+    channels: int
+    # Blocks of attention and MLP.
+    blocks: int
+    # H, attention heads in a block; divides `channels`.
+    heads: int
+    # M, width of the MLP's hidden layer; 0 leaves the MLPs out.
+    hidden: int
+    # Between the MLP's layers: "gelu" is the tanh approximation, as in GPT-2.
+    activation: Activation
+    # "geometric" adds a learned bias for relative file and rank to the attention scores, "learned"
+    # adds a vector for each place to the tokens, "none" leaves tokens a set.
+    position: Position
+    # Whether a token sees only itself and the tokens before it.
+    causal: bool
+    # T, the most tokens of one sequence.
+    context: int
+    # Files by ranks of the board whose squares the tokens are; needed for "geometric" only.
+    board: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """A policy/value network. Everything that its tensors' shapes and meaning depend on."""
+
+    # Name of the game; the rules themselves are stored beside it in a checkpoint.
+    variant: str
+    # Files of the board, 1 to 8.
+    width: int
+    # Ranks of the board, 1 to 8.
+    height: int
+    # Piece types that a pawn may become, in the order of the promotion logits; () for none.
+    promotion_types: tuple[int, ...]
+    # Half-moves without progress that draw, the unit of the clock feature; 0 where there is none.
+    clock_rule: int
+    # What turns tokens into square features.
+    trunk: Trunk = "transformer"
+    # Depth: attention and MLP, or two convolutions with squeeze-and-excitation.
+    blocks: int = 4
+    # D, features of a square.
+    channels: int = 64
+    # H, attention heads (transformer).
+    heads: int = 2
+    # M, width of the MLP's hidden layer (transformer); 0 leaves the MLPs out.
+    hidden: int = 128
+    # Between the MLP's layers (transformer).
+    activation: Activation = "relu"
+    # How attention knows where squares stand (transformer). Tokens always carry rank and file.
+    position: Position = "geometric"
+    # Width of the squeezed board (residual).
+    squeeze: int = 16
+    # E, width of the queries and keys of the from-to policy.
+    policy_channels: int = 32
+    # V, width of the pooled board behind the WDL and moves-left heads.
+    value_channels: int = 32
+
+    def __post_init__(self) -> None:
+        """Raises InputError, naming the field, where sizes are out of range or do not fit."""
+        for field in dataclasses.fields(self):
+            _check_field(field.name, getattr(self, field.name))
+        if self.trunk == "transformer" and self.channels % self.heads:
+            raise _error("heads", self.heads, f"does not divide channels {self.channels}")
+
+    @property
+    def squares(self) -> int:
+        """S."""
+        return self.width * self.height
+
+    @classmethod
+    def for_variant(cls, variant: Variant, settings: Mapping[str, object] | None = None) -> Self:
+        """The network of a variant, with the fields of `settings` in place of the defaults.
+
+        Raises InputError for an unknown field, and for one that the variant decides.
+        """
+        ours: dict[str, object] = {
+            "variant": variant.name,
+            "width": variant.width,
+            "height": variant.height,
+            "promotion_types": variant.promotion_types,
+            "clock_rule": variant.clock_rule,
+        }
+        for name, value in (settings or {}).items():
+            if name in ours:
+                raise _error(name, value, f"is decided by the variant {variant.name}")
+            _check_known(cls, name)
+        defaults = {
+            field.name: field.default
+            for field in dataclasses.fields(cls)
+            if field.default is not dataclasses.MISSING
+        }
+        return cls.from_dict(defaults | ours | dict(settings or {}))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`; JSON's lists count as tuples.
+
+        Raises InputError, naming the field, for one that is unknown, missing or out of range.
+        """
+        for name in values:
+            _check_known(cls, name)
+        for field in dataclasses.fields(cls):
+            if field.name not in values:
+                raise InputError(f"network configuration: missing field '{field.name}'")
+        plain = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**plain)  # type: ignore[arg-type]  # __post_init__ checks every type
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields by name, as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+    def transformer(self) -> TransformerConfig:
+        """The backbone of the transformer trunk: one token a square, each sees all."""
+        return TransformerConfig(
+            channels=self.channels,
+            blocks=self.blocks,
+            heads=self.heads,
+            hidden=self.hidden,
+            activation=self.activation,
+            position=self.position,
+            causal=False,
+            context=self.squares,
+            board=(self.width, self.height),
+        )
+
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "trunk": get_args(Trunk),
+    "activation": get_args(Activation),
+    "position": get_args(Position),
+}
+_RANGES: Final = {
+    "width": (1, LARGEST_SIDE),
+    "height": (1, LARGEST_SIDE),
+    "clock_rule": (0, 255),
+    "blocks": (0, LARGEST_DEPTH),
+    "hidden": (0, LARGEST_WIDTH),
+}
+
+
+def _error(name: str, value: object, problem: str) -> InputError:
+    return InputError(f"network configuration: {name} = {value!r} {problem}")
+
+
+def _check_known(cls: type[NetworkConfig], name: str) -> None:
+    known = [field.name for field in dataclasses.fields(cls)]
+    if name not in known:
+        raise InputError(
+            f"network configuration: unknown field '{name}' (fields: {', '.join(known)})"
+        )
+
+
+def _check_field(name: str, value: object) -> None:
+    if name == "variant":
+        if not isinstance(value, str) or not value:
+            raise _error(name, value, "is not a name")
+    elif name == "promotion_types":
+        if not isinstance(value, tuple) or not all(_within(item, 1, 15) for item in value):
+            raise _error(name, value, "is not a list of piece types 1 to 15")
+        if len(set(value)) != len(value):
+            raise _error(name, value, "names a piece type twice")
+    elif name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise _error(name, value, f"is not one of {', '.join(_CHOICES[name])}")
+    else:
+        low, high = _RANGES.get(name, (1, LARGEST_WIDTH))
+        if not _within(value, low, high):
+            raise _error(name, value, f"is not a whole number from {low} to {high}")
+
+
+def _within(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

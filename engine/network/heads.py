@@ -1,0 +1,66 @@
+"""Heads over square features [B, S, D]; every trunk has the same.
+
+E  channels of a policy query     P  promotion types     V  channels of the pooled board
+"""
+
+from typing import Final
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.points import Points
+
+MOVES_LEFT_UNIT: Final = 20.0
+"""Plies; about what a game on a small board has left, so that the layer before it is near 1."""
+
+
+class FromToPolicy(nn.Module):
+    """A move's logit: the query of its from-square times the key of its to-square.
+
+    A fresh head finds all moves alike: keys and promotion logits begin at zero.
+    """
+
+    def __init__(self, channels: int, policy_channels: int, promotions: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(channels, policy_channels)
+        self.key = nn.Linear(channels, policy_channels)
+        self.promotion = nn.Linear(channels, promotions) if promotions else None
+        nn.init.zeros_(self.key.weight)
+        nn.init.zeros_(self.key.bias)
+        if self.promotion is not None:
+            nn.init.zeros_(self.promotion.weight)
+            nn.init.zeros_(self.promotion.bias)
+
+    def forward(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """From-to logits [B, from S, to S] and promotion logits [B, to S, P]."""
+        query, key = self.query(squares), self.key(squares)
+        scale = query.shape[-1] ** -0.5
+        policy = (query * scale) @ key.transpose(1, 2)  # bfe,bte->bft: likeness of from and to
+        if self.promotion is None:
+            return policy, squares.new_zeros(*squares.shape[:2], 0)
+        return policy, self.promotion(squares)
+
+
+class ValueHead(nn.Module):
+    """WDL and moves left from the board pooled to its mean.
+
+    A fresh head finds win, draw and loss alike. Point `value.hidden` [B, V].
+    """
+
+    def __init__(self, channels: int, value_channels: int, points: Points) -> None:
+        super().__init__()
+        self.square = nn.Linear(channels, value_channels)
+        self.hidden = nn.Linear(value_channels, value_channels)
+        self.hidden_point = points.declare("value.hidden")
+        self.wdl = nn.Linear(value_channels, 3)
+        self.moves_left = nn.Linear(value_channels, 1)
+        for layer in (self.wdl, self.moves_left):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """WDL logits [B, 3] of the side to move and plies left [B], never negative."""
+        pooled = F.relu(self.square(squares), inplace=True).mean(1)
+        hidden = self.hidden_point(F.relu(self.hidden(pooled)))
+        moves_left = F.softplus(self.moves_left(hidden)) * MOVES_LEFT_UNIT
+        return self.wdl(hidden), moves_left.squeeze(1)

@@ -1,0 +1,137 @@
+"""Named points: places in a network where a caller may read or replace an activation.
+
+A module declares its points when it is built and sends each activation through its point:
+
+    self.residual = points.declare("block.3.residual")
+    ...
+    x = self.residual(x)
+
+A caller opens points for as long as a `with` block lasts:
+
+    with network.points.read("block.3.residual", "final") as activations:
+        network(positions)
+    activations["final"]                                    # as it was, gradients attached
+
+    with network.points.replace({"block.3.residual": lambda x: x + direction}):
+        network(positions)
+
+A point that nobody has opened costs one look at an empty list. What is open belongs to the network
+and to nothing global; a copy of a network starts with every point closed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from torch import Tensor
+
+from engine.rules.errors import InputError
+
+Edit = Callable[[Tensor], Tensor]
+
+
+class Point:
+    """One place in a network. Callers open it through `Points`."""
+
+    __slots__ = ("_edits", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._edits: list[Edit] = []
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        """What goes on from here: the activation itself, unless someone replaces it."""
+        for edit in self._edits:
+            activation = edit(activation)
+        return activation
+
+    def __reduce__(self) -> tuple[type["Point"], tuple[str]]:
+        """Copies, deep copies and pickles are closed."""
+        return Point, (self.name,)
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody looks: a module may skip making an activation that nobody sees."""
+        return bool(self._edits)
+
+    @contextmanager
+    def edited(self, edit: Edit) -> Iterator[None]:
+        """Apply `edit` after those that are already there, until the block ends."""
+        self._edits.append(edit)
+        try:
+            yield
+        finally:
+            index = next(i for i, other in enumerate(self._edits) if other is edit)
+            del self._edits[index]
+
+
+class Points:
+    """The points of one network, by name.
+
+    At one point, readers and replacements act in the order in which they were opened: a reader
+    opened inside a replacement sees what was put in its place.
+    """
+
+    def __init__(self) -> None:
+        self._points: dict[str, Point] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of the forward pass."""
+        return tuple(self._points)
+
+    def declare(self, name: str) -> Point:
+        """A new point, for the module that owns the activation. Names are unique."""
+        if name in self._points:
+            raise AssertionError(f"the point '{name}' is declared twice")
+        self._points[name] = Point(name)
+        return self._points[name]
+
+    def _find(self, name: str) -> Point:
+        if name not in self._points:
+            raise InputError(f"no point '{name}' (points: {', '.join(self._points)})")
+        return self._points[name]
+
+    @contextmanager
+    def read(self, *names: str) -> Iterator[dict[str, Tensor]]:
+        """A dictionary that each forward pass fills anew; it outlives the block.
+
+        Tensors are the network's own, with their gradients: detach what you keep, change none in
+        place. Raises InputError for an unknown name.
+        """
+        activations: dict[str, Tensor] = {}
+
+        def reader(name: str) -> Edit:
+            def read(activation: Tensor) -> Tensor:
+                activations[name] = activation
+                return activation
+
+            return read
+
+        with ExitStack() as stack:
+            for point in [self._find(name) for name in names]:
+                stack.enter_context(point.edited(reader(point.name)))
+            yield activations
+
+    @contextmanager
+    def replace(self, replacements: Mapping[str, Tensor | Edit]) -> Iterator[None]:
+        """Put a tensor, or a function of the activation, in an activation's place.
+
+        Raises InputError for an unknown name, and ValueError during the forward pass where the
+        replacement's shape differs from the activation's.
+        """
+        with ExitStack() as stack:
+            for point in [self._find(name) for name in replacements]:
+                stack.enter_context(point.edited(_checked(point.name, replacements[point.name])))
+            yield
+
+
+def _checked(name: str, replacement: Tensor | Edit) -> Edit:
+    def replace(activation: Tensor) -> Tensor:
+        new = replacement if isinstance(replacement, Tensor) else replacement(activation)
+        if new.shape != activation.shape:
+            raise ValueError(
+                f"{name}: replacement has shape {list(new.shape)}, not {list(activation.shape)}"
+            )
+        return new
+
+    return replace

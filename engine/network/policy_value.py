@@ -1,0 +1,122 @@
+"""The policy/value network: embedded board, trunk, heads.
+
+    positions uint8[B, R] -> tokens [B, S] -> embedding [B, S, D] -> trunk [B, S, D] -> Outputs
+
+All that it sees and says is from the side to move (`tokens.py` shows how).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.backbone import Backbone
+from engine.network.config import LARGEST_SIDE, NetworkConfig
+from engine.network.heads import FromToPolicy, ValueHead
+from engine.network.points import Points
+from engine.network.residual import ResidualTower
+from engine.network.tokens import STATE_FEATURES, TOKENS, SideToMove, Tokens
+
+
+class Outputs(NamedTuple):
+    """What the network says of B positions, as their side to move sees the board."""
+
+    policy: Tensor
+    """[B, S, S] logits of moving from a square to a square."""
+    promotion: Tensor
+    """[B, S, P] logits that add to them where a pawn arrives and becomes each of P types."""
+    wdl: Tensor
+    """[B, 3] logits of win, draw and loss for the side to move."""
+    moves_left: Tensor
+    """[B] plies until the game ends, never negative."""
+
+
+class BoardEmbedding(nn.Module):
+    """Each square's vector: its token, its rank and file, and the state of the game.
+
+    Ranks and files are counted from both edges, up to eight, so that the weights fit any board.
+    """
+
+    places: Tensor  # float32[S, 32], one-hot four times
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.token = nn.Embedding(TOKENS, config.channels)
+        self.place = nn.Linear(4 * LARGEST_SIDE, config.channels, bias=False)
+        self.state = nn.Linear(STATE_FEATURES, config.channels, bias=False)
+        # A square's four place vectors together weigh as much as its token.
+        nn.init.normal_(self.token.weight, std=0.5)
+        nn.init.normal_(self.place.weight, std=0.25)
+        nn.init.normal_(self.state.weight, std=0.5)
+        places = _places(config.width, config.height)
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """[B, S, D]."""
+        state = self.state(tokens.state.to(self.state.weight.dtype))
+        x: Tensor = self.token(tokens.squares) + (self.place(self.places) + state[:, None])
+        return x
+
+
+def _places(width: int, height: int) -> Tensor:
+    """[S, 32]: rank from below and from above, file from the left and from the right."""
+    square = torch.arange(width * height)
+    file, rank = square % width, square // width
+    counts = torch.stack([rank, height - 1 - rank, file, width - 1 - file], dim=1)
+    return F.one_hot(counts, LARGEST_SIDE).flatten(1).float()
+
+
+class PolicyValueNet(nn.Module):
+    """The network of one configuration, freshly initialised: near uniform in all it says."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.points = Points()
+        self.eyes = SideToMove(
+            config.width, config.height, config.promotion_types, config.clock_rule
+        )
+        self.embedding = BoardEmbedding(config)
+        self.trunk = (
+            Backbone(config.transformer(), self.points)
+            if config.trunk == "transformer"
+            else ResidualTower(config, self.points)
+        )
+        self.policy = FromToPolicy(
+            config.channels, config.policy_channels, len(config.promotion_types)
+        )
+        self.value = ValueHead(config.channels, config.value_channels, self.points)
+
+    def forward(self, positions: Tensor) -> Outputs:
+        """Judge positions uint8[B, S + 5]."""
+        squares = self.trunk(self.embedding(self.eyes(positions)))
+        return Outputs(*self.policy(squares), *self.value(squares))
+
+    def move_logits(
+        self, outputs: Outputs, positions: Tensor, moves: Tensor, rows: Tensor
+    ) -> Tensor:
+        """Logits [M] of `moves` int64[M] (as `engine.rules.moves` packs them).
+
+        `rows` int64[M] names each move's position. A promotion to a type that the network does not
+        have raises IndexError.
+        """
+        pairs = self.eyes.from_to(positions, moves, rows)
+        logits = outputs.policy.flatten()[pairs]
+        if not self.config.promotion_types:
+            return logits
+        # A first column of zeros serves the moves that do not promote.
+        bonus = F.pad(outputs.promotion, (1, 0))
+        to_square = pairs % self.config.squares
+        return logits + bonus[rows, to_square, self.eyes.promotion(moves)]
+
+    @torch.no_grad()
+    def wdl(self, positions: Tensor) -> Tensor:
+        """Probabilities float32[B, 3] of win, draw and loss for the side to move."""
+        outputs: Outputs = self(positions)
+        return outputs.wdl.float().softmax(-1)
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers to be learned."""
+        return sum(parameter.numel() for parameter in self.parameters())

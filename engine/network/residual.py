@@ -1,0 +1,117 @@
+"""A residual tower over the board: convolutions with squeeze-and-excitation.
+
+Axes: B batch, S squares = height * width, D channels, C squeezed channels.
+
+    x --+--> LayerNorm -> 3x3 -> ReLU -> 3x3 -> squeeze-and-excitation --+--> x
+        |                                                                |
+        +----------------------------------------------------------------+
+
+Every square is normalised by itself, as in the transformer: no statistics over the batch, so a
+position's evaluation does not depend on its neighbours in it, and training and play agree.
+
+Points (see `points.py`), i from 0; all show squares, not planes:
+
+    embed             [B, S, D]   the board as block 0 receives it
+    block.i.hidden    [B, S, D]   between the convolutions, after the ReLU
+    block.i.gate      [B, D]      what squeeze-and-excitation multiplies each channel by, 0 to 1
+    block.i.residual  [B, S, D]   the stream as it leaves the block
+    final             [B, S, D]   after the last LayerNorm, as heads receive it
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.config import NetworkConfig
+from engine.network.points import Point, Points
+
+
+class SqueezeExcitation(nn.Module):
+    """Each channel scaled, and shifted, by what the whole board holds.
+
+    Hu et al. 2018, section 3; the shift beside the gate is Leela Chess Zero's.
+    """
+
+    def __init__(self, channels: int, squeeze: int, gate_point: Point) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, squeeze)
+        self.up = nn.Linear(squeeze, 2 * channels)
+        self.gate_point = gate_point
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """[B, D, height, width] -> the same."""
+        squeezed = F.relu(self.down(planes.mean((2, 3))))  # [B, C]
+        gate, shift = self.up(squeezed).chunk(2, dim=1)  # 2 × [B, D]
+        gate = self.gate_point(gate.sigmoid())
+        return torch.addcmul(shift[:, :, None, None], planes, gate[:, :, None, None])
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and squeeze-and-excitation, added to the stream."""
+
+    def __init__(self, config: NetworkConfig, points: Points, name: str) -> None:
+        super().__init__()
+        self.board = (config.height, config.width)
+        channels = config.channels
+        self.norm = nn.LayerNorm(channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.hidden_point = points.declare(f"{name}.hidden")
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.excitation = SqueezeExcitation(
+            channels, config.squeeze, points.declare(f"{name}.gate")
+        )
+        self.residual_point = points.declare(f"{name}.residual")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, S, D] -> [B, S, D]."""
+        hidden = F.relu(self.first(to_planes(self.norm(x), self.board)), inplace=True)
+        if self.hidden_point.open:
+            hidden = to_planes(self.hidden_point(to_squares(hidden)), self.board)
+        x = x + to_squares(self.excitation(self.second(hidden)))
+        return self.residual_point(x)
+
+
+class ResidualTower(nn.Module):
+    """The trunk: blocks, then a last LayerNorm."""
+
+    def __init__(self, config: NetworkConfig, points: Points) -> None:
+        super().__init__()
+        self.embed_point = points.declare("embed")
+        blocks = [ResidualBlock(config, points, f"block.{i}") for i in range(config.blocks)]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.channels)
+        self.final_point = points.declare("final")
+        for block in blocks:
+            _initialise(block, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embedded squares [B, S, D] to square features [B, S, D]."""
+        x = self.embed_point(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.final_point(self.norm(x))
+
+
+def to_planes(squares: Tensor, board: tuple[int, int]) -> Tensor:
+    """[B, S, D] -> [B, D, height, width]: a view, with channels last in memory."""
+    B, _, D = squares.shape
+    return squares.view(B, *board, D).permute(0, 3, 1, 2)
+
+
+def to_squares(planes: Tensor) -> Tensor:
+    """[B, D, height, width] -> [B, S, D]: a view where channels are last in memory."""
+    return planes.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _initialise(block: ResidualBlock, config: NetworkConfig) -> None:
+    """He et al. 2015 for the first convolution; the second is smaller by the root of the depth, and
+    a fresh gate is one half everywhere."""
+    nn.init.kaiming_normal_(block.first.weight, nonlinearity="relu")
+    nn.init.kaiming_normal_(block.second.weight, nonlinearity="relu")
+    with torch.no_grad():
+        block.second.weight /= math.sqrt(config.blocks)
+    for layer in (block.first, block.second, block.excitation.up):
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    nn.init.zeros_(block.excitation.up.weight)

@@ -1,0 +1,155 @@
+"""`pawnscope train VARIANT`: self-play training with progress bars and a live truth curve."""
+
+import dataclasses
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from engine.network.memory import keep_freed_memory
+from engine.rules.variant import Variant, get_variant
+from scripts.options import FigureOptions, parse_options
+from training.config import merge, read_toml
+from training.directory import RunDirectory
+from training.run import Summary, TrainingRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(FigureOptions):
+    """Train a network from zero by playing against itself. The same command resumes the run."""
+
+    # The game; `pawnscope variants` lists them.
+    variant: str
+    # The run's directory; runs/VARIANT where left out (with the seed, if one is given).
+    run: Path | None = None
+    # Stop after so many minutes in all.
+    minutes: float | None = None
+    # Where every random choice comes from.
+    seed: int | None = None
+    # A TOML file with settings of your own (training/presets.toml shows them).
+    config: Path | None = None
+    # Worker processes that play; 0 plays in the learner's own process.
+    actors: int | None = None
+    # Simulations a move in self-play.
+    simulations: int | None = None
+
+
+def main(arguments: list[str]) -> int:
+    """Train until the network is perfect, the time is over or ^C."""
+    options = parse_options(TrainOptions, "train", arguments)
+    variant = get_variant(options.variant)
+    path = options.run or _default_run(variant, options.seed)
+    begun = time.monotonic()
+    directory = RunDirectory(path, variant, _overrides(options))
+    keep_freed_memory()
+    monitor = _Bars(quiet=options.json)
+    run: TrainingRun | None = None
+    try:
+        run = TrainingRun(directory, variant, monitor)
+        summary = run.train()
+    finally:
+        monitor.close()
+        if run is not None:
+            run.close()
+    _print_summary(summary, path, time.monotonic() - begun, options.json)
+    return 0
+
+
+def _default_run(variant: Variant, seed: int | None) -> Path:
+    return Path("runs") / (variant.name if seed is None else f"{variant.name}-seed{seed}")
+
+
+def _overrides(options: TrainOptions) -> dict[str, Any]:
+    values = read_toml(options.config) if options.config else {}
+    given: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("minutes", "seed")
+        if getattr(options, name) is not None
+    }
+    self_play = {
+        name: getattr(options, name)
+        for name in ("actors", "simulations")
+        if getattr(options, name) is not None
+    }
+    return merge(values, given | ({"self_play": self_play} if self_play else {}))
+
+
+class _Bars:
+    """A bar for the part of the round under way, and a line for every round, on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
+
+    def task(self, name: str, total: int) -> None:
+        self.close()
+        unit = " positions" if name == "play" else " steps"
+        self._bar = tqdm(
+            desc=name,
+            total=total,
+            unit=unit,
+            leave=False,
+            file=sys.stderr,
+            disable=None,
+            dynamic_ncols=True,
+        )
+
+    def advance(self, amount: int) -> None:
+        if self._bar is not None:
+            self._bar.update(amount)
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        self.close()
+        losses = values["losses"]
+        line = (
+            f"{values['seconds']:7.1f} s  round {values['round']:<4d}"
+            f" games {values['games']:<7,d} positions {values['positions']:<9,d}"
+            f" {values['positions_per_second']:6,.0f}/s"
+            f"  policy {losses['policy']:.3f}  value {losses['wdl']:.3f}"
+        )
+        if "truth" in values:
+            truth = values["truth"]
+            line += f"  truth {_meter(truth['raw'])} {truth['raw']:6.1%}"
+            line += f"  with search {truth['search']:6.1%}"
+        if not self._quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _meter(share: float, width: int = 20) -> str:
+    full = int(share * width)
+    return "#" * full + "-" * (width - full)
+
+
+def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) -> None:
+    if as_json:
+        truth = dataclasses.asdict(summary.truth) if summary.truth else None
+        print(
+            json.dumps(
+                {
+                    "seconds": summary.seconds,
+                    "checkpoint": str(summary.checkpoint),
+                    "reason": summary.reason,
+                    "truth": truth,
+                }
+            )
+        )
+        return
+    why = "the network is perfect" if summary.reason == "perfect" else "its time is over"
+    print(f"{path}: {why} after {summary.seconds:.1f} s of training ({seconds:.1f} s this time)")
+    if summary.truth:
+        shares = summary.truth
+        print(
+            f"of {shares.decision_positions:,} positions in which the choice matters, the raw"
+            f" network keeps the value in {shares.raw:.2%}; with search {shares.search:.2%}"
+            + (f" (of {shares.searched:,})" if shares.searched < shares.decision_positions else "")
+        )
+    print(f"last checkpoint {summary.checkpoint}")

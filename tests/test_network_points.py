@@ -1,0 +1,240 @@
+"""Named points: reading tells the truth, replacing changes what comes after and nothing else."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from engine.network import backbone
+from engine.network.backbone import Backbone, Block
+from engine.network.policy_value import PolicyValueNet
+from engine.network.residual import ResidualBlock, ResidualTower
+from engine.rules.errors import InputError
+from engine.rules.variant import get_variant
+from tests.network_cases import TRUNKS, lively_network, random_rows
+
+every_trunk = pytest.mark.parametrize("trunk", list(TRUNKS))
+
+
+def positions(count: int = 6) -> torch.Tensor:
+    return torch.from_numpy(random_rows(get_variant("gardner"), count))
+
+
+def test_names_of_the_transformer() -> None:
+    network = lively_network("gardner", "geometric")
+    assert network.points.names == (
+        "embed",
+        *(
+            f"block.{i}.{name}"
+            for i in (0, 1)
+            for name in ("attention.pattern", "attention.head", "mlp.hidden", "residual")
+        ),
+        "final",
+        "value.hidden",
+    )
+
+
+def test_names_of_the_residual_tower() -> None:
+    network = lively_network("gardner", "residual")
+    blocks = [f"block.{i}.{name}" for i in (0, 1) for name in ("hidden", "gate", "residual")]
+    assert network.points.names == ("embed", *blocks, "final", "value.hidden")
+
+
+@every_trunk
+def test_points_fire_in_the_order_of_their_names(trunk: str) -> None:
+    network = lively_network("gardner", trunk)
+    with network.points.read(*network.points.names) as activations:
+        network(positions())
+    assert tuple(activations) == network.points.names
+
+
+@every_trunk
+def test_reading_changes_nothing(trunk: str) -> None:
+    network = lively_network("gardner", trunk)
+    plain = network(positions())
+    with network.points.read(*network.points.names):
+        seen = network(positions())
+    for before, after in zip(plain, seen, strict=True):
+        assert torch.equal(before, after)
+
+
+def test_transformer_points_are_what_their_names_say() -> None:
+    """Each is recomputed from the one before it with the textbook formula."""
+    network = lively_network("gardner", "geometric")
+    trunk = network.trunk
+    assert isinstance(trunk, Backbone)
+    assert trunk.geometry is not None
+    with network.points.read(*network.points.names) as seen:
+        network(positions())
+    tokens = network.eyes(positions())
+    assert torch.equal(seen["embed"], network.embedding(tokens))
+    x = seen["embed"]
+    for i, block in enumerate(trunk.blocks):
+        assert isinstance(block, Block)
+        assert block.mlp is not None
+        assert block.mlp_norm is not None
+        normed = block.attention_norm(x)
+        query, key, value = block.attention.qkv(normed).view(6, 25, 3, 2, 8).unbind(2)
+        scores = torch.einsum("bqhe,bkhe->bhqk", query, key) / 8**0.5 + trunk.geometry()[i]
+        pattern = scores.softmax(-1)
+        assert torch.allclose(seen[f"block.{i}.attention.pattern"], pattern, atol=1e-5)
+        heads = torch.einsum("bhqk,bkhe->bhqe", pattern, value)
+        assert torch.allclose(seen[f"block.{i}.attention.head"], heads, atol=1e-5)
+        x = x + block.attention.out(heads.transpose(1, 2).flatten(2))
+        hidden = F.relu(block.mlp.up(block.mlp_norm(x)))
+        assert torch.allclose(seen[f"block.{i}.mlp.hidden"], hidden, atol=1e-4)
+        x = x + block.mlp.down(hidden)
+        assert torch.allclose(seen[f"block.{i}.residual"], x, atol=1e-4)
+    assert torch.allclose(seen["final"], trunk.norm(x), atol=1e-4)
+
+
+def test_residual_points_are_what_their_names_say() -> None:
+    network = lively_network("gardner", "residual")
+    trunk = network.trunk
+    assert isinstance(trunk, ResidualTower)
+    with network.points.read(*network.points.names) as seen:
+        network(positions())
+    x = seen["embed"]
+    for i, block in enumerate(trunk.blocks):
+        assert isinstance(block, ResidualBlock)
+        planes = block.norm(x).transpose(1, 2).reshape(6, 16, 5, 5)
+        hidden = F.relu(block.first(planes))
+        squares = seen[f"block.{i}.hidden"]
+        assert torch.allclose(squares, hidden.flatten(2).transpose(1, 2), atol=1e-4)
+        planes = block.second(hidden)
+        squeezed = F.relu(block.excitation.down(planes.mean((2, 3))))
+        gate, shift = block.excitation.up(squeezed).split(16, dim=1)
+        assert torch.allclose(seen[f"block.{i}.gate"], gate.sigmoid(), atol=1e-5)
+        added = planes.flatten(2).transpose(1, 2) * gate.sigmoid()[:, None] + shift[:, None]
+        x = x + added
+        assert torch.allclose(seen[f"block.{i}.residual"], x, atol=1e-4)
+
+
+@every_trunk
+def test_replacing_changes_only_what_comes_after(trunk: str) -> None:
+    network = lively_network("gardner", trunk)
+    names = network.points.names
+    with network.points.read(*names) as plain:
+        network(positions())
+    for index, name in enumerate(names):
+        with (
+            network.points.read(*names) as before,
+            network.points.replace({name: lambda x: x.flip(-1)}),
+            network.points.read(*names) as seen,
+        ):
+            outputs = network(positions())
+        # The outer reader sees what arrived at the point, the inner one what went on from it.
+        assert torch.equal(before[name], plain[name])
+        assert torch.equal(seen[name], plain[name].flip(-1))
+        for earlier in names[:index]:
+            assert torch.equal(seen[earlier], plain[earlier]), (name, earlier)
+        if name != "value.hidden":
+            assert not torch.allclose(seen["value.hidden"], plain["value.hidden"], atol=1e-6), name
+        assert not torch.allclose(outputs.wdl, network(positions()).wdl, atol=1e-6), name
+
+
+@every_trunk
+def test_replacing_with_what_is_there_changes_nothing(trunk: str) -> None:
+    """Patching every activation from another run of the same network gives the same outputs."""
+    network = lively_network("gardner", trunk)
+    with network.points.read(*network.points.names) as seen:
+        plain = network(positions())
+    with network.points.replace(seen):
+        patched = network(positions())
+    for before, after in zip(plain, patched, strict=True):
+        assert torch.allclose(before, after, atol=1e-5)
+
+
+@every_trunk
+def test_a_patched_residual_carries_the_other_positions_value(trunk: str) -> None:
+    network = lively_network("gardner", trunk)
+    ours, theirs = positions(6), positions(12)[6:]
+    with network.points.read("block.1.residual") as seen:
+        other = network(theirs)
+    with network.points.replace(seen):
+        patched = network(ours)
+    assert torch.allclose(patched.wdl, other.wdl, atol=1e-5)
+    assert torch.allclose(patched.policy, other.policy, atol=1e-5)
+
+
+def test_nothing_stays_open_after_the_block_not_even_after_an_error() -> None:
+    network = lively_network("gardner", "geometric")
+    plain = network(positions())
+
+    def fail(activation: torch.Tensor) -> torch.Tensor:
+        raise ZeroDivisionError
+
+    with network.points.replace({"final": torch.zeros_like}):
+        assert not torch.equal(network(positions()).wdl, plain.wdl)
+    with (
+        pytest.raises(ZeroDivisionError),
+        network.points.read("embed"),
+        network.points.replace({"embed": torch.neg, "block.0.residual": fail}),
+    ):
+        network(positions())
+    with pytest.raises(InputError), network.points.replace({"embed": torch.neg, "nowhere": fail}):
+        pass
+    assert torch.equal(network(positions()).wdl, plain.wdl)
+
+
+def test_gradients_flow_through_what_is_read_and_replaced() -> None:
+    network = lively_network("gardner", "geometric")
+    direction = torch.zeros(16, requires_grad=True)
+    with network.points.replace({"block.0.residual": lambda x: x + direction}):
+        win = network(positions()).wdl[:, 0].sum()
+    (gradient,) = torch.autograd.grad(win, [direction])
+    assert gradient.any()
+    with network.points.read("embed", "block.1.attention.pattern") as seen:
+        outputs = network(positions())
+    (gradient,) = torch.autograd.grad(outputs.wdl[:, 0].sum(), [seen["embed"]], retain_graph=True)
+    assert gradient.shape == seen["embed"].shape
+    assert gradient.any()
+    (gradient,) = torch.autograd.grad(outputs.policy.sum(), [seen["block.1.attention.pattern"]])
+    assert gradient.any()
+
+
+def test_a_pattern_is_read_where_fused_attention_makes_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = lively_network("gardner", "geometric")
+    with network.points.read("block.1.attention.pattern") as explicit:
+        network(positions())
+    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", 0)
+    with network.points.read("block.1.attention.pattern") as fused:
+        network(positions())
+    for seen in (explicit, fused):
+        pattern = seen["block.1.attention.pattern"]
+        assert pattern.shape == (6, 2, 25, 25)
+        assert torch.allclose(pattern.sum(-1), torch.ones(6, 2, 25))
+    assert torch.allclose(
+        explicit["block.1.attention.pattern"], fused["block.1.attention.pattern"], atol=1e-6
+    )
+
+
+def test_unknown_points_and_wrong_shapes_are_refused() -> None:
+    network = lively_network("gardner", "residual")
+    with (
+        pytest.raises(InputError, match=r"no point 'block\.9\.residual' \(points: embed, "),
+        network.points.read("block.9.residual"),
+    ):
+        pass
+    with (
+        network.points.replace({"final": torch.zeros(6, 25, 3)}),
+        pytest.raises(ValueError, match=r"final: replacement has shape \[6, 25, 3\]"),
+    ):
+        network(positions())
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_copies_are_closed_and_have_points_of_their_own(how: object) -> None:
+    network = lively_network("gardner", "geometric")
+    plain = network(positions())
+    assert callable(how)
+    with network.points.replace({"final": torch.zeros_like}):
+        twin: PolicyValueNet = how(network)
+        assert torch.equal(twin(positions()).wdl, plain.wdl)
+    with twin.points.replace({"final": torch.zeros_like}):
+        assert torch.equal(network(positions()).wdl, plain.wdl)
+        assert not torch.equal(twin(positions()).wdl, plain.wdl)

@@ -1,0 +1,224 @@
+"""What a training run does: frozen dataclasses, presets by size of game, and their TOML file.
+
+The resolved configuration is written into the run directory and is the run's own from then on.
+"""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from engine.network.config import NetworkConfig
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+
+
+class ConfigError(InputError):
+    """A configuration with an unknown, missing or unusable field; names the field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfPlayConfig:
+    """How games are made."""
+
+    # Worker processes that play, each with one thread; 0 plays in the learner's own process.
+    actors: int = 0
+    # Games in progress at once, in each actor.
+    games: int = 64
+    # Simulations a move.
+    simulations: int = 64
+    # Positions of finished games that one round brings, over all actors.
+    positions: int = 2048
+    # Share of Dirichlet noise in the root's priors.
+    noise_fraction: float = 0.25
+    # Share of games that start after random moves instead of from the start position.
+    varied_starts: float = 0.5
+    # Random moves before such a game: uniform from 1 to this number.
+    opening_plies: int = 6
+    # Moves are drawn in proportion to the search's policy up to this ply of a game, then the best.
+    temperature_plies: int = 200
+    # Games longer than this are broken off as draws.
+    longest_game: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig:
+    """How the network learns from the games."""
+
+    # Threads of the learner's process; 0 takes every core.
+    threads: int = 0
+    # Rows in a batch.
+    batch: int = 256
+    # Passes over each position while it is in the window.
+    passes: float = 4.0
+    # Positions in the window of recent games.
+    window: int = 100_000
+    # AdamW's step size after the warm-up.
+    learning_rate: float = 2e-3
+    # Steps over which the step size rises from 0.
+    warm_up: int = 50
+    # AdamW's decoupled weight decay.
+    weight_decay: float = 1e-3
+    # Share of the game's result in the value target; the rest is the search's own WDL. A value that
+    # the search has proven stands alone.
+    outcome_share: float = 0.5
+    # Weight of the moves-left loss beside policy and WDL.
+    moves_left_weight: float = 0.01
+    # The acting network is a running mean of the learner's weights with this memory (in steps).
+    average_steps: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One run. Everything random follows from `seed`."""
+
+    # The game.
+    variant: str
+    # Where every random choice comes from.
+    seed: int = 1
+    # Stop after so many minutes in all, over all sessions of the run.
+    minutes: float = 10.0
+    # Solved games: stop when the raw network keeps the value in this share of the decisions.
+    stop_at_raw: float = 1.0
+    # Seconds between two measurements against the truth; the pause grows where they are costly.
+    measure_seconds: float = 3.0
+    # Positions of the fixed sample on which the search is measured during the run.
+    search_sample: int = 400
+    # Simulations of the measured search.
+    search_simulations: int = 64
+    # The network's fields that differ from NetworkConfig's defaults.
+    network: dict[str, Any] = field(default_factory=dict)
+    # How games are made.
+    self_play: SelfPlayConfig = field(default_factory=SelfPlayConfig)
+    # How the network learns.
+    learning: LearningConfig = field(default_factory=LearningConfig)
+
+    def network_config(self, variant: Variant) -> NetworkConfig:
+        """The network of this run; raises InputError for fields that it does not have."""
+        return NetworkConfig.for_variant(variant, self.network)
+
+
+_PRESETS: Final = Path(__file__).with_name("presets.toml")
+
+ConfigT = TypeVar("ConfigT")
+
+
+def _build(kind: type[ConfigT], values: dict[str, Any], where: str) -> ConfigT:
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(f"{where}: unknown field '{name}' (fields: {', '.join(fields)})")
+        arguments[name] = _convert(fields[name].type, name, value, where)
+    return kind(**arguments)
+
+
+def _convert(kind: Any, name: str, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: {name} = {value!r} is not a table")
+        return _build(kind, value, f"{where} [{name}]")  # type: ignore[arg-type]
+    if name == "network":
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: {name} = {value!r} is not a table")
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ConfigError(f"{where}: {name} = {value!r} is not of type {kind.__name__}")
+    if kind in (int, float) and value < 0:
+        raise ConfigError(f"{where}: {name} = {value!r} is below 0")
+    return value
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` in its place, table by table."""
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merge(merged[name], value) if both else value
+    return merged
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; raises ConfigError that names file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+
+
+def preset(variant: Variant) -> dict[str, Any]:
+    """The values that suit the size of the game, from presets.toml.
+
+    A table named after the variant wins; else `tiny`, `small` or `standard` by kind and size.
+    """
+    presets = read_toml(_PRESETS)
+    if variant.name in presets:
+        name = variant.name
+    elif variant.irreversible:
+        name = "tiny" if variant.squares <= 12 else "small"
+    else:
+        name = "standard"
+    values: dict[str, Any] = presets[name]
+    return values
+
+
+def resolve(variant: Variant, overrides: dict[str, Any]) -> TrainingConfig:
+    """The preset of a variant with `overrides` over it; raises ConfigError."""
+    values = merge(preset(variant), merge(overrides, {"variant": variant.name}))
+    config = _build(TrainingConfig, values, "configuration")
+    config.network_config(variant)
+    return config
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read a run's own file, in which every field must stand; raises ConfigError."""
+    values = read_toml(path)
+    _require_all(TrainingConfig, values, str(path))
+    return _build(TrainingConfig, values, str(path))
+
+
+def _require_all(kind: type, values: dict[str, Any], where: str) -> None:
+    for item in dataclasses.fields(kind):
+        if item.name not in values:
+            raise ConfigError(f"{where}: the field '{item.name}' is missing (an older version?)")
+        if dataclasses.is_dataclass(item.type) and isinstance(values[item.name], dict):
+            _require_all(item.type, values[item.name], f"{where} [{item.name}]")  # type: ignore[arg-type]
+
+
+def differences(config: TrainingConfig, overrides: dict[str, Any]) -> list[str]:
+    """What `overrides` asks for that the run does not have, as `field = theirs, run has ours`."""
+
+    def compare(ours: dict[str, Any], theirs: dict[str, Any], prefix: str) -> list[str]:
+        found = []
+        for name, value in theirs.items():
+            own = ours.get(name)
+            if isinstance(value, dict) and isinstance(own, dict):
+                found += compare(own, value, f"{prefix}{name}.")
+            elif own != value:
+                found.append(f"{prefix}{name} = {value}, the run has {own}")
+        return found
+
+    return compare(dataclasses.asdict(config), overrides, "")
+
+
+def to_toml(config: TrainingConfig) -> str:
+    """The TOML text of a configuration: its own tables and plain values only."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, str):
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if isinstance(value, list | tuple):
+            return "[" + ", ".join(text(item) for item in value) + "]"
+        return repr(value)
+
+    values = dataclasses.asdict(config)
+    lines = [f"{name} = {text(v)}" for name, v in values.items() if not isinstance(v, dict)]
+    for name, table in values.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {text(v)}" for key, v in table.items())]
+    return "\n".join(lines) + "\n"

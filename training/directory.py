@@ -1,0 +1,158 @@
+"""A training run is a directory (DESIGN §7): its files, its lock, and what may be wrong with it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+from training.config import TrainingConfig, differences, load_config, resolve, to_toml
+
+_CHECKPOINT: Final = re.compile(r"\d{8}\.safetensors")
+
+
+class RunError(InputError):
+    """A run directory that cannot be used as asked; names the directory."""
+
+
+class RunDirectory:
+    """A run's directory, locked by this process until `close`."""
+
+    def __init__(self, path: Path, variant: Variant, overrides: dict[str, Any]) -> None:
+        """Open the run, or begin one in an empty or new directory.
+
+        `overrides` are what the person asked for; a run that exists must agree with them. Raises
+        RunError, ConfigError or OSError, and then nothing has been changed.
+        """
+        self.path = path
+        config_path = path / "config.toml"
+        if config_path.exists():
+            self.config = _existing_config(path, variant, overrides)
+        else:
+            if path.exists() and any(item.name != ".lock" for item in path.iterdir()):
+                raise RunError(f"{path}: neither empty nor a training run (no config.toml)")
+            self.config = resolve(variant, overrides)
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path)
+        for folder in (self.games, self.checkpoints):
+            folder.mkdir(exist_ok=True)
+        if not config_path.exists():
+            write_whole(config_path, to_toml(self.config))
+        for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
+            leftover.unlink()
+        _drop_broken_line(self.metrics)
+
+    @property
+    def games(self) -> Path:
+        """The folder of self-play games."""
+        return self.path / "games"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of networks, named by step."""
+        return self.path / "checkpoints"
+
+    @property
+    def learner_state(self) -> Path:
+        """Everything that the learner needs to go on."""
+        return self.path / "learner.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Where the network of a step is kept."""
+        return self.checkpoints / f"{step:08d}.safetensors"
+
+    def add_metrics(self, values: dict[str, Any]) -> None:
+        """Append one line; raises OSError."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def log(self, text: str) -> None:
+        """Append a line to log.txt; raises OSError."""
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def close(self) -> None:
+        """Give the lock back."""
+        os.close(self._lock)
+
+
+def _existing_config(path: Path, variant: Variant, overrides: dict[str, Any]) -> TrainingConfig:
+    config = load_config(path / "config.toml")
+    if config.variant != variant.name:
+        raise RunError(f"{path}: a run of {config.variant}, not of {variant.name}")
+    # How long to train and when to stop are asked anew each time; the rest belongs to the run.
+    free = ("minutes", "stop_at_raw")
+    fixed = {name: value for name, value in overrides.items() if name not in free}
+    different = differences(config, fixed)
+    if different:
+        raise RunError(f"{path}: {different[0]}; choose another --run or leave the option out")
+    changes = {name: overrides[name] for name in free if name in overrides}
+    return TrainingConfig(**{**config.__dict__, **changes})
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise RunError(f"{path}: another training is at work there (process {holder})") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; raises OSError."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _drop_broken_line(path: Path) -> None:
+    """A killed run may have left half a line; the rest of the file stays."""
+    if path.exists():
+        text = path.read_bytes()
+        if text and not text.endswith(b"\n"):
+            os.truncate(path, text.rfind(b"\n") + 1)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The metrics of a run directory, oldest first; a broken last line is passed over."""
+    values = []
+    with contextlib.suppress(json.JSONDecodeError):
+        for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            values.append(json.loads(line))
+    return values
+
+
+def run_checkpoints(path: Path) -> list[Path]:
+    """The checkpoints of a run directory, first to last; raises RunError where there are none."""
+    found = sorted(
+        item for item in (path / "checkpoints").glob("*.safetensors") if is_checkpoint(item)
+    )
+    if not found:
+        raise RunError(f"{path}: no checkpoints there, is it a training run?")
+    return found
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether the file is named as a run names its networks."""
+    return _CHECKPOINT.fullmatch(path.name) is not None

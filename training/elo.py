@@ -1,0 +1,81 @@
+"""What the results of a match say of the difference in strength, with its uncertainty.
+
+The Elo difference of an expected score s is 400 log10(s / (1 - s)) (Elo 1978, the logistic form).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from scipy.special import betaincinv
+
+CONFIDENCE: Final = 0.95
+PAIR_SCORES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Share of the points that a pair of games can give."""
+_HALF: Final = 0.5
+
+
+class EloDifference(NamedTuple):
+    """How much stronger A is than B; always finite."""
+
+    elo: float
+    low: float
+    high: float
+    """Bounds of the 95 % interval."""
+
+
+def elo_of_score(score: float) -> float:
+    """The Elo difference at which `score` (strictly between 0 and 1) is expected."""
+    return 400.0 * math.log10(score / (1.0 - score))
+
+
+def expected_score(elo: float) -> float:
+    """The share of the points that so much more Elo wins; the inverse of `elo_of_score`."""
+    return 1.0 / (1.0 + math.exp(-elo * math.log(10.0) / 400.0))
+
+
+def elo_difference(
+    wins: int, draws: int, losses: int, pairs: Sequence[int] | None = None
+) -> EloDifference:
+    """The Elo difference of A over B with its 95 % interval, from A's results.
+
+    `pairs` int[5] counts the pairs of games, played from one opening with colours swapped, in which
+    A took 0, ½, 1, 1½ and 2 points (the pentanomial model of Fishtest: the games of a pair depend
+    on each other through their opening, so that pairs and not games are the independent units).
+    Games outside a pair count for the score only. Without `pairs` every game is a unit.
+
+    The interval is Jeffreys' (Brown, Cai and DasGupta 2001, "Interval estimation for a binomial
+    proportion", section 4.1.2) with the effective number of games in place of their number:
+    as many win-or-loss games as would give the same variance of the mean score (the design effect
+    of Kish; for proportions Korn and Graubard 1998). One imagined unit, half of it lost and half of
+    it won, stands beside those seen when the variance is taken, so that results that are all alike
+    do not claim certainty. It stays finite where all games are won or lost; there the difference
+    itself, which would be infinite, is that of half a point given up in one game more.
+    """
+    games = wins + draws + losses
+    if games == 0:
+        return _difference(_HALF, 1.0, _HALF)
+    score = (wins + 0.5 * draws) / games
+    seen: list[tuple[float, float]] = [(losses, 0.0), (draws, 0.5), (wins, 1.0)]
+    paired = games
+    if pairs is not None and sum(pairs) > 0:
+        seen = [*zip(pairs, PAIR_SCORES, strict=True)]
+        paired = 2 * sum(pairs)
+        if paired > games:
+            raise ValueError(f"{sum(pairs)} pairs in {games} games")
+    units = sum(count for count, _ in seen)
+    imagined = [*seen, (_HALF, 0.0), (_HALF, 1.0)]
+    mean = sum(count * value for count, value in imagined) / (units + 1)
+    variance = sum(count * (value - mean) ** 2 for count, value in imagined) / (units + 1)
+    effective = mean * (1.0 - mean) / variance * units * games / paired
+    shown = score if 0.0 < score < 1.0 else (score * games + _HALF) / (games + 1)
+    return _difference(score, effective, shown)
+
+
+def _difference(score: float, games: float, shown: float) -> EloDifference:
+    tail = (1.0 - CONFIDENCE) / 2.0
+    points, given_up = score * games + _HALF, (1.0 - score) * games + _HALF
+    # The upper bound through the other side's score: near 1 its distance to 1 would be lost.
+    low = float(betaincinv(points, given_up, tail))
+    below = float(betaincinv(given_up, points, tail))
+    return EloDifference(elo_of_score(shown), elo_of_score(low), -elo_of_score(below))

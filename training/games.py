@@ -1,0 +1,120 @@
+"""Finished games as flat arrays: what self-play hands to the learner, and its file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.network.checkpoint import load_tensors, read_metadata, save_tensors
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+
+SHARD_FORMAT: Final = "pawnscope-games-1"
+
+
+class ShardError(InputError):
+    """A file that does not hold games of this run's variant; names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameRows:
+    """N positions of finished games; M legal moves in all. Values are for the side to move."""
+
+    # [N, R] uint8 rows.
+    positions: npt.NDArray[np.uint8]
+    # [N + 1] int64: where each position's moves begin and end.
+    offsets: npt.NDArray[np.int64]
+    # [M] uint16 legal moves.
+    moves: npt.NDArray[np.uint16]
+    # [M] float32: the search's improved policy, sums to 1 over a position.
+    policy: npt.NDArray[np.float32]
+    # [N, 3] float32: the search's WDL, exact where it was proven.
+    search_wdl: npt.NDArray[np.float32]
+    # [N] int8: the value that the search had proven, or UNPROVEN.
+    proven: npt.NDArray[np.int8]
+    # [N] int8: how the game ended, 1, 0 or -1.
+    outcomes: npt.NDArray[np.int8]
+    # [N] int16: plies until it ended.
+    moves_left: npt.NDArray[np.int16]
+    # [N] int32: the game that the position is from, counted from 0 in each batch of games.
+    games: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def game_count(self) -> int:
+        """Games that the rows are from."""
+        return int(self.games[-1]) + 1 if len(self) else 0
+
+
+def join(parts: Sequence[GameRows]) -> GameRows:
+    """All rows of the parts, in order; the games are numbered on."""
+    fields: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in GameRows.__dataclass_fields__
+        if name not in ("offsets", "games")
+    }
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    firsts = np.cumsum([0] + [part.game_count for part in parts[:-1]])
+    return GameRows(
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        games=np.concatenate(
+            [part.games + first for part, first in zip(parts, firsts, strict=True)]
+        ).astype(np.int32),
+        **fields,
+    )
+
+
+def select(rows: GameRows, indices: npt.NDArray[np.int64]) -> GameRows:
+    """The rows of these indices, in their order."""
+    counts = np.diff(rows.offsets)[indices]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    flat = np.arange(offsets[-1]) + np.repeat(rows.offsets[indices] - offsets[:-1], counts)
+    return GameRows(
+        positions=rows.positions[indices],
+        offsets=offsets,
+        moves=rows.moves[flat],
+        policy=rows.policy[flat],
+        search_wdl=rows.search_wdl[indices],
+        proven=rows.proven[indices],
+        outcomes=rows.outcomes[indices],
+        moves_left=rows.moves_left[indices],
+        games=rows.games[indices],
+    )
+
+
+def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, Any]) -> None:
+    """Write a shard and where it is from, whole or not at all; raises OSError."""
+    tensors = {name: getattr(rows, name) for name in GameRows.__dataclass_fields__}
+    header = {
+        "format": SHARD_FORMAT,
+        "variant": {"name": variant.name, "digest": variant.digest},
+        "positions": len(rows),
+        "games": rows.game_count,
+        "source": source,
+    }
+    save_tensors(path, tensors, header)
+
+
+def describe_games(path: Path) -> dict[str, Any]:
+    """The header of a shard: positions, games and source; raises ShardError or OSError."""
+    header = read_metadata(path)
+    if header.get("format") != SHARD_FORMAT:
+        raise ShardError(f"{path}: not a file of self-play games")
+    return header
+
+
+def load_games(path: Path, variant: Variant) -> GameRows:
+    """Read a shard of this variant's games; raises CheckpointError, ShardError or OSError."""
+    tensors, header = load_tensors(path)
+    if header.get("format") != SHARD_FORMAT:
+        raise ShardError(f"{path}: not a file of self-play games")
+    if header["variant"]["digest"] != variant.digest:
+        raise ShardError(
+            f"{path}: games of '{header['variant']['name']}' by other rules than {variant.name}'s"
+        )
+    return GameRows(**{name: tensors[name].numpy() for name in GameRows.__dataclass_fields__})

@@ -1,0 +1,103 @@
+"""The run's index: which files hold what. It belongs to the learner and can always be rebuilt."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from engine.rules.errors import InputError
+from training.games import describe_games
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS shards (
+    name TEXT PRIMARY KEY, round INTEGER, actor INTEGER, positions INTEGER, games INTEGER
+);
+CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, round INTEGER, step INTEGER);
+"""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of games."""
+
+    name: str
+    round: int
+    actor: int
+    positions: int
+    games: int
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A database that cannot be written is a disk that cannot be written."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise OSError(f"{path}: {problem}") from None
+
+
+class Index:
+    """index.sqlite of a run directory, in agreement with the files from the start."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or rebuild; shards that are damaged or half there are left out. Raises OSError."""
+        self._path = directory / "index.sqlite"
+        self._games = directory / "games"
+        try:
+            self._connect()
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            self._connect()
+        self._reconcile()
+
+    def _connect(self) -> None:
+        with _disk_errors(self._path):
+            self._database = sqlite3.connect(self._path)
+            self._database.executescript(_SCHEMA)
+
+    def _reconcile(self) -> None:
+        known = {shard.name for shard in self.shards()}
+        present = {path.name for path in self._games.glob("*.safetensors")}
+        with _disk_errors(self._path), self._database:
+            for name in known - present:
+                self._database.execute("DELETE FROM shards WHERE name = ?", (name,))
+        for name in sorted(present - known):
+            # A file that cannot be read is no loss: its games are played again.
+            with contextlib.suppress(InputError):
+                self.add_shard(name)
+
+    def add_shard(self, name: str) -> Shard:
+        """Take in a whole file of games; raises ShardError, CheckpointError or OSError."""
+        header = describe_games(self._games / name)
+        source = header["source"]
+        shard = Shard(name, source["round"], source["actor"], header["positions"], header["games"])
+        with _disk_errors(self._path), self._database:
+            self._database.execute(
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?)",
+                (shard.name, shard.round, shard.actor, shard.positions, shard.games),
+            )
+        return shard
+
+    def shards(self) -> list[Shard]:
+        """All shards, oldest first."""
+        with _disk_errors(self._path):
+            rows = self._database.execute("SELECT * FROM shards ORDER BY round, actor, name")
+            return [Shard(*row) for row in rows]
+
+    def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
+        """Note a checkpoint that stays."""
+        with _disk_errors(self._path), self._database:
+            self._database.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (name, round_number, step)
+            )
+
+    def checkpoints(self) -> set[str]:
+        """The names of the checkpoints that stay."""
+        with _disk_errors(self._path):
+            return {name for (name,) in self._database.execute("SELECT name FROM checkpoints")}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()

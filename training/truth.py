@@ -1,0 +1,107 @@
+"""The truth curve: how often the network, and search with it, keep the value of the game.
+
+Only positions count in which the choice matters: where some legal moves keep the exact value and
+others lose it. Where the game is not solved there is no such curve.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.kernels import generate_batch
+from engine.rules.variant import Variant
+from search.evaluator import Evaluator
+from search.puct import PuctConfig, Roots, puct_search
+from search.solver import Solution
+
+_SEARCHED_AT_ONCE = 256
+"""Positions in one batch of searches: enough to fill the network, little enough memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """D decision positions of a solved game and their M legal moves."""
+
+    variant: Variant
+    # [D, R] uint8.
+    positions: npt.NDArray[np.uint8]
+    # [M] uint16 and [D + 1] int64.
+    moves: npt.NDArray[np.uint16]
+    offsets: npt.NDArray[np.int64]
+    # [M] bool: the move keeps the game's value.
+    keeps: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, variant: Variant, solution: Solution) -> "Truth":
+        """All decision positions of the solution."""
+        positions = solution.decision_positions()
+        moves, offsets = generate_batch(variant.tables, positions)
+        values, _ = solution.score_moves(positions, moves, offsets)
+        best = np.maximum.reduceat(values, offsets[:-1])
+        keeps = values == np.repeat(best, np.diff(offsets))
+        return cls(variant=variant, positions=positions, moves=moves, offsets=offsets, keeps=keeps)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def sample(self, size: int, rng: np.random.Generator) -> "Truth":
+        """A fixed random part of the positions; all of them where there are no more."""
+        if size >= len(self):
+            return self
+        chosen = np.sort(rng.choice(len(self), size=size, replace=False))
+        counts = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
+        return Truth(
+            variant=self.variant,
+            positions=self.positions[chosen],
+            moves=self.moves[flat],
+            offsets=offsets,
+            keeps=self.keeps[flat],
+        )
+
+    def share_kept(self, scores: npt.NDArray[np.float32]) -> float:
+        """Share of positions in which the move of the highest score [M] keeps the value.
+
+        Between equal scores the worst counts, so that an indifferent player earns nothing.
+        """
+        highest = np.maximum.reduceat(scores, self.offsets[:-1])
+        is_best = scores == np.repeat(highest, np.diff(self.offsets))
+        kept = np.logical_and.reduceat(self.keeps | ~is_best, self.offsets[:-1])
+        return float(kept.mean())
+
+    def raw(self, evaluator: Evaluator) -> float:
+        """The share kept by the evaluator's most likely move, without search."""
+        evaluation = evaluator.evaluate(self.positions, self.moves, self.offsets)
+        return self.share_kept(evaluation.logits)
+
+    def search(self, evaluator: Evaluator, simulations: int) -> float:
+        """The share kept by PUCT with so many simulations, without noise."""
+        config = PuctConfig(simulations=simulations)
+        kept = 0.0
+        for start in range(0, len(self), _SEARCHED_AT_ONCE):
+            part = self._part(start, min(start + _SEARCHED_AT_ONCE, len(self)))
+            kept += part._search_kept(evaluator, config) * len(part)
+        return kept / len(self)
+
+    def _part(self, start: int, end: int) -> "Truth":
+        flat = slice(self.offsets[start], self.offsets[end])
+        return Truth(
+            variant=self.variant,
+            positions=self.positions[start:end],
+            moves=self.moves[flat],
+            offsets=self.offsets[start : end + 1] - self.offsets[start],
+            keeps=self.keeps[flat],
+        )
+
+    def _search_kept(self, evaluator: Evaluator, config: PuctConfig) -> float:
+        games = len(self)
+        roots = Roots(
+            self.positions, np.zeros((games, 1), np.uint64), np.zeros(games, dtype=np.int64)
+        )
+        # The generator is never drawn from: there is no noise.
+        result = puct_search(self.variant, roots, evaluator, config, np.random.default_rng(0))
+        # Ties of the policy fall to the higher mean value, then to the prior, as in play.
+        scores = result.policy + 1e-4 * result.q_values + 1e-7 * result.priors
+        return self.share_kept(scores.astype(np.float32))
