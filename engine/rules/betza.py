@@ -56,11 +56,14 @@ def parse_betza(text: str) -> Movement:
     leaps: dict[Vector, int] = {}
     rides: dict[Vector, int] = {}
     mode, forward = 0, False
-    for sign in text:
+    for index, sign in enumerate(text):
         if sign in "mc":
             mode |= MOVE_ONLY if sign == "m" else CAPTURE_ONLY
         elif sign == "f":
             forward = True
+        elif sign == text[index - 1 : index]:
+            # Betza's NN is a rider of knight's leaps, which we do not have.
+            raise InputError(f"'{sign}{sign}' in the Betza notation '{text}' is not supported")
         elif sign in _LEAPERS or sign in _RIDERS:
             vectors, target = (
                 (_LEAPERS[sign], leaps) if sign in _LEAPERS else (_RIDERS[sign], rides)

@@ -12,7 +12,7 @@ _BLACK_SYMBOLS = dict(zip("pnbrqk", "♟♞♝♜♛♚", strict=True))
 
 
 def piece_text(code: int, variant: Variant, *, unicode: bool = False) -> str:
-    """One sign for a piece code: its letter (capital for White) or, where it has one, its symbol."""
+    """One sign for a piece: its letter (capital for White) or, where it has one, its symbol."""
     if code == EMPTY:
         return _EMPTY_SIGN
     letter = variant.piece_letters[code & ~BLACK_BIT]

@@ -73,7 +73,7 @@ def inlined(function: F) -> F:
     )
 
 
-if numba.config.DISABLE_JIT:
+if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
 
     def lowest_bit(bitmap: int) -> int:
         """The number of the lowest set bit of a bitmap that is not empty."""

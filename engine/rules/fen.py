@@ -179,6 +179,7 @@ def _check_pieces(variant: "Variant", row: Row, text: str) -> None:
 
 def parse_fen(variant: "Variant", text: str) -> tuple[Row, int]:
     """A row uint8[R] and the number of the full move; raises FenError that quotes the text."""
+    text = " ".join(text.split())
     placement, side, castling, en_passant, clock, full_move = _split_fields(text)
     row = np.zeros(variant.row_size, dtype=np.uint8)
     _place_pieces(variant, placement, row, text)

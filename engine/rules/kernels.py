@@ -307,9 +307,12 @@ def _is_extinct(tables: Tables, row: Row, side: Int) -> bool:
 
 @inlined
 def is_decided(tables: Tables, row: Row) -> bool:
-    """Whether a flag or an extinction has ended the game, whatever moves there would be."""
+    """Whether a flag or an extinction has ended the game, whatever moves there would be.
+
+    A flag is won by the move that reaches it: only the side that has just moved is looked at.
+    """
     has_flags = tables[FLAG_REGION] or tables[FLAG_REGION + 1]
-    if has_flags and (_flag_reached(tables, row, 0) or _flag_reached(tables, row, 1)):
+    if has_flags and _flag_reached(tables, row, 1 - np.int64(row[tables[SQUARES] + SIDE])):
         return True
     if tables[EXTINCTION_SETS]:
         return _is_extinct(tables, row, 0) or _is_extinct(tables, row, 1)
@@ -416,8 +419,9 @@ def apply(tables: Tables, row: Row, move: Int, out: Row) -> None:
     out[squares + CLOCK] = 0 if progress else clock + (clock < LARGEST_CLOCK)
     out[squares + REPETITION] = 0
     out[squares + EN_PASSANT] = NO_SQUARE
-    if code & 15 == PAWN and abs(target - source) == 2 * tables[WIDTH]:
-        # The square counts only where the capture is legal, so that equal rows are equal positions.
+    if out[target] & 15 == PAWN and abs(target - source) == 2 * tables[WIDTH]:
+        # A pawn that has just promoted is not taken in passing. The square counts only where the
+        # capture is legal, so that equal rows are equal positions.
         out[squares + EN_PASSANT] = (source + target) // 2
         captures = np.empty(8, np.uint16)
         if _en_passant_moves(tables, out, captures, 0) == 0:
@@ -428,7 +432,7 @@ def apply(tables: Tables, row: Row, move: Int, out: Row) -> None:
 def hash_row(tables: Tables, row: Row) -> np.uint64:
     """Zobrist hash of what makes two positions the same (clock and repetition do not)."""
     squares = tables[SQUARES]
-    result = tables[ZOBRIST_CASTLING + row[squares + CASTLING]]
+    result = tables[ZOBRIST_CASTLING + np.int64(row[squares + CASTLING])]
     for square in range(squares):
         code = np.int64(row[square])
         if code != EMPTY:
@@ -437,7 +441,7 @@ def hash_row(tables: Tables, row: Row) -> np.uint64:
         result ^= tables[ZOBRIST_SIDE]
     target = row[squares + EN_PASSANT]
     if target != NO_SQUARE:
-        result ^= tables[ZOBRIST_EN_PASSANT + target]
+        result ^= tables[ZOBRIST_EN_PASSANT + np.int64(target)]
     return np.uint64(result)
 
 
@@ -499,7 +503,7 @@ def termination(tables: Tables, row: Row, move_count: int) -> int:
     if move_count == 0:
         if tables[EXTINCTION_SETS] and (_is_extinct(tables, row, 0) or _is_extinct(tables, row, 1)):
             return EXTINCTION
-        if _flag_reached(tables, row, 0) or _flag_reached(tables, row, 1):
+        if _flag_reached(tables, row, 1 - np.int64(row[squares + SIDE])):
             return FLAG
         return CHECKMATE if is_check(tables, row) else STALEMATE
     if tables[HAS_KING] and _cannot_win(tables, row, 0) and _cannot_win(tables, row, 1):
@@ -520,7 +524,7 @@ def terminal_value(tables: Tables, reason: int, row: Row) -> Any:
     if reason == STALEMATE:
         return tables[STALEMATE_VALUE]
     if reason == FLAG:
-        return -1 if _flag_reached(tables, row, 1 - side) else 1
+        return -1
     if reason == EXTINCTION:
         opponent_is_out = _is_extinct(tables, row, 1 - side)
         return -tables[EXTINCTION_VALUE] if opponent_is_out else tables[EXTINCTION_VALUE]

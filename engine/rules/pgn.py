@@ -220,7 +220,7 @@ def _read_word(game: _GameReader, word: str, line_number: int) -> bool:
         game.opened_line = line_number if game.depth == 1 and word == "(" else game.opened_line
         if game.depth < 0:
             raise _at(line_number, "')' closes no variation")
-    elif game.depth or word.startswith("$") and len(word) > 1:
+    elif game.depth or (word.startswith("$") and len(word) > 1):
         return False
     elif word in RESULTS:
         return True

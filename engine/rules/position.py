@@ -216,7 +216,7 @@ class Position:
 
     def parse_uci(self, text: str) -> int:
         """The legal move of that UCI text; raises IllegalMoveError that quotes text and FEN."""
-        wanted = text.strip()
+        wanted = " ".join(text.split())
         legal = self.legal_moves
         for move in legal:
             if self.uci(move) == wanted:
@@ -228,7 +228,7 @@ class Position:
             if self.is_castling(move) and names == wanted:
                 return move
         reason = "is not legal in" if legal else "comes after the end of the game in"
-        raise IllegalMoveError(f"the move '{text}' {reason} '{self.fen()}' ({self.variant.name})")
+        raise IllegalMoveError(f"the move '{wanted}' {reason} '{self.fen()}' ({self.variant.name})")
 
     def push_uci(self, text: str) -> int:
         """Play the move of that UCI text and return it; raises IllegalMoveError."""

@@ -32,7 +32,14 @@ from engine.rules.tables import (
     WHITE,
     Tables,
 )
-from engine.rules.variant_file import CUSTOM_KEYS, PIECE_KEYS, Section, Setting, parse_sections
+from engine.rules.variant_file import (
+    CUSTOM_KEYS,
+    PIECE_KEYS,
+    PIECE_SET_KEYS,
+    Section,
+    Setting,
+    parse_sections,
+)
 
 LARGEST_SIDE: Final = 8
 LARGEST_CLOCK_RULE: Final = 127
@@ -319,7 +326,9 @@ def build_variant(section: Section, inherited: dict[str, Setting]) -> Variant:
     settings = {**inherited, **section.settings}
     reader = _Reader(section.name, section.place, settings, set(section.settings))
     letters, movements = reader.pieces()
-    promotions = reader.piece_set("promotionPieceTypes", "nbrq", letters)
+    promotions = reader.piece_set("promotionPieceTypes", "-", letters)
+    if not re.fullmatch(r"[A-Za-z]|\*", reader.text("flagPiece", "*")):
+        raise reader.error("flagPiece", "expected the letter of one piece, or *")
     double_step = reader.flag("doubleStep", True)
     extinction_types, extinction_value = _extinction(reader, letters)
     variant = Variant(
@@ -431,6 +440,7 @@ class Registry:
                         f" '{section.parent}'{_nearest(section.parent, list(known))}"
                     )
                 inherited = known.get(section.parent) or self._settings[section.parent]
+            inherited = _with_new_letters(inherited, section.settings)
             fresh[section.name] = build_variant(section, inherited)
             known[section.name] = {**inherited, **section.settings}
         self._settings.update(known)
@@ -461,6 +471,21 @@ class Registry:
         return [name for name in self._variants if not _HEXAPAWN.fullmatch(name)]
 
 
+def _with_new_letters(inherited: dict[str, Setting], own: dict[str, Setting]) -> dict[str, Setting]:
+    """Sets of pieces are inherited as pieces: rewrite them where the child renames or drops one."""
+    new = {
+        inherited[key].text[:1].lower(): own[key].text[:1].lower().replace("-", "")
+        for key in (*PIECE_KEYS, *CUSTOM_KEYS)
+        if key in inherited and key in own and inherited[key].text != "-"
+    }
+    result = dict(inherited)
+    for key in PIECE_SET_KEYS:
+        if key in inherited:
+            text = "".join(new.get(letter, letter) for letter in inherited[key].text.lower())
+            result[key] = Setting(text or "-", inherited[key].place)
+    return result
+
+
 def _nearest(name: str, names: list[str]) -> str:
     candidates = [*names, *(f"hexapawn{w}x{h}" for w in range(3, 9) for h in range(3, 9))]
     near = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.5)
@@ -479,6 +504,11 @@ def get_variant(name: str) -> Variant:
 def variant_names() -> list[str]:
     """The built-in names and those of loaded files; `hexapawnWxH` exist besides."""
     return _registry.names()
+
+
+def define_variants(text: str, source: str) -> list[str]:
+    """Add the variants of a text, which errors call `source`; returns the new names."""
+    return _registry.add_text(text, source)
 
 
 def load_variants(path: str | Path) -> list[str]:

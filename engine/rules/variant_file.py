@@ -24,6 +24,7 @@ RULE_KEYS: Final = (
     *("extinctionValue", "extinctionPieceTypes", "extinctionPieceCount"),
     *("nFoldRule", "nMoveRule"),
 )
+PIECE_SET_KEYS: Final = ("promotionPieceTypes", "flagPiece", "extinctionPieceTypes")
 KNOWN_KEYS: Final = (*RULE_KEYS, *PIECE_KEYS, *CUSTOM_KEYS)
 
 _SECTION: Final = re.compile(r"\[\s*([^\]:\s]+)\s*(?::\s*([^\]:\s]+)\s*)?\]$")
