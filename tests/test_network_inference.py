@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.network.inference import NetworkEvaluator
+from engine.network.inference import NetworkEvaluator, fastest_precision
 from engine.network.memory import keep_freed_memory
 from engine.rules.moves import make_move
 from engine.rules.variant import get_variant
@@ -85,6 +85,14 @@ def test_a_move_of_another_game_is_refused() -> None:
     to_bishop = np.array([make_move(24, 30, 3)], np.uint16)
     with pytest.raises(IndexError):
         evaluator.evaluate(random_rows(get_variant("losalamos"), 1), to_bishop, np.array([0, 1]))
+
+
+def test_the_fastest_precision_works() -> None:
+    network = lively_network("hexapawn", "geometric")
+    evaluator = NetworkEvaluator(network, precision=fastest_precision())
+    rows = random_rows(get_variant("hexapawn"), 3)
+    wdl = evaluator.evaluate(rows, *random_moves(get_variant("hexapawn"), 3)).wdl
+    np.testing.assert_allclose(wdl.sum(1), 1, atol=1e-6)
 
 
 def test_the_allocator_can_be_told_twice() -> None:
