@@ -238,7 +238,7 @@ def _quiesce(tables: Tables, line: Line, memory: Memory, ply: int, alpha: Int, b
     if best >= beta:
         return best
     alpha = max(alpha, best)
-    _order_moves(line, memory, ply, count, NO_MOVE)
+    _order_moves(line, memory, ply, count, np.int64(NO_MOVE))
     for place in range(count):
         move = _next_move(line, memory, ply, place, count)
         if not checked and _is_quiet(row, move):
@@ -281,8 +281,8 @@ def _alphabeta(
     if stored != NO_SCORE and ply > 0:
         return stored
     _order_moves(line, memory, ply, count, first)
-    best: Int = NO_SCORE
-    best_move: Int = NO_MOVE
+    best: Int = np.int64(NO_SCORE)
+    best_move: Int = np.int64(NO_MOVE)
     for place in range(count):
         move = _next_move(line, memory, ply, place, count)
         play(tables, line, ply, move)

@@ -111,7 +111,7 @@ def play(tables: Tables, line: Line, ply: int, move: Int) -> None:
     position_hash = hash_row(tables, row)
     length = line.before + ply + 1
     line.hashes[length] = position_hash
-    clock = int(row[tables[SQUARES] + CLOCK])
+    clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
     if clock > 0:
         count = repetitions(line.hashes, length, clock, position_hash)
         row[tables[SQUARES] + REPETITION] = min(count, _MOST_REPETITIONS)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
+from engine.rules.kernels import Int
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
@@ -134,7 +135,7 @@ def _make_leaves(games: int, row_size: int) -> Leaves:
 
 
 @kernel
-def _add_leaf(tree: Tree, leaves: Leaves, index: int, game: int, move_count: int) -> int:
+def _add_leaf(tree: Tree, leaves: Leaves, index: Int, game: int, move_count: int) -> int:
     """Note the newest node, whose moves stand in place; return the edges its tree will hold."""
     node = tree.totals[NODES_USED] - 1
     leaves.games[index] = game
@@ -149,9 +150,9 @@ def _add_leaf(tree: Tree, leaves: Leaves, index: int, game: int, move_count: int
 @kernel
 def _plant(
     tables: Tables, trees: Trees, positions: npt.NDArray[np.uint8], leaves: Leaves
-) -> tuple[int, int]:
+) -> tuple[Int, int]:
     """Make the root nodes; return the number of leaves and the largest pool that they need."""
-    pending, needed = 0, 0
+    pending, needed = np.int64(0), 0
     for game in range(positions.shape[0]):
         tree = tree_of(trees, game)
         moves = leaves.moves[leaves.offsets[pending] :]
@@ -163,7 +164,7 @@ def _plant(
 
 
 @kernel
-def _choose_edge(tree: Tree, index: int, coefficients: Coefficients) -> int:
+def _choose_edge(tree: Tree, index: Int, coefficients: Coefficients) -> int:
     """The edge of the highest Q + U; proven losses are passed over, ties go to the first edge.
 
     U = c(s) * P(s, a) * sqrt(N(s)) / (1 + N(s, a)). All untried edges share one Q, so that only
@@ -199,9 +200,9 @@ def _choose_edge(tree: Tree, index: int, coefficients: Coefficients) -> int:
 
 
 @kernel
-def _descend(tree: Tree, coefficients: Coefficients) -> tuple[int, int]:
+def _descend(tree: Tree, coefficients: Coefficients) -> tuple[Int, int]:
     """Walk down to a node and its untried edge, or to a proven node (then the edge is NO_EDGE)."""
-    index = ROOT
+    index = np.int64(ROOT)
     while tree.nodes[index]["proven"] == UNPROVEN:
         edge = _choose_edge(tree, index, coefficients)
         child = tree.edges[edge]["child"]
@@ -240,24 +241,25 @@ def _advance(
     coefficients: Coefficients,
     limits: npt.NDArray[np.int32],
     judged: Leaves,
-    judged_count: int,
+    judged_count: Int,
     logits: npt.NDArray[np.float32],
     wdl: npt.NDArray[np.float32],
     ahead: Leaves,
-) -> tuple[int, int]:
+) -> tuple[Int, int]:
     """Expand and back up the judged leaves, then walk every game to its next leaf.
 
     Each game simulates until it waits for the evaluator, is proven, or has begun `limits[game]`
     simulations. Returns the number of leaves in `ahead` and the largest pool that they need.
     """
-    done, pending, needed = 0, 0, 0
+    done, pending, needed = 0, np.int64(0), 0
     for game in range(limits.shape[0]):
         tree = tree_of(trees, game)
         if done < judged_count and judged.games[done] == game:
             start, stop = judged.offsets[done], judged.offsets[done + 1]
-            index = judged.nodes[done]
+            index = np.int64(judged.nodes[done])
             expand(tree, index, judged.moves[start:stop], logits[start:stop])
-            win, draw, loss = float(wdl[done, 0]), float(wdl[done, 1]), float(wdl[done, 2])
+            win, draw = np.float64(wdl[done, 0]), np.float64(wdl[done, 1])
+            loss = np.float64(wdl[done, 2])
             backup(tree, index, win, draw, loss, coefficients.proofs)
             done += 1
         history, history_length = roots.histories[game], roots.history_lengths[game]

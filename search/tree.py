@@ -13,6 +13,9 @@ game's pool, written in the order in which the rules generate them:
 
 A node's own numbers are seen from its side to move; an edge's numbers from the side that makes the
 move, so that selection compares them as they stand. Only `backup` flips signs.
+
+Kernels are handed np.int64 and np.float64, not literals or narrower numbers: numba compiles a
+kernel once more for every type that it meets.
 """
 
 import math
@@ -24,6 +27,7 @@ import numpy.typing as npt
 from engine.rules.compilation import kernel
 from engine.rules.kernels import (
     ONGOING,
+    Int,
     apply,
     generate,
     hash_row,
@@ -146,13 +150,13 @@ def reserve(trees: Trees, *, nodes: int = 0, edges: int = 0) -> Trees:
 
 
 @kernel
-def tree_of(trees: Trees, game: int) -> Tree:
+def tree_of(trees: Trees, game: Int) -> Tree:
     """One game's tree."""
     return Tree(trees.rows[game], trees.nodes[game], trees.edges[game], trees.totals[game])
 
 
 @kernel
-def add_node(tables: Tables, tree: Tree, parent: int, edge: int, move_count: int) -> bool:
+def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int) -> bool:
     """Take up the position that stands in the next free row; whether the game goes on there.
 
     `move_count` is what the rules generated; where the game is over the node is proven.
@@ -187,13 +191,14 @@ def add_root(
         row[place] = position[place]
     tree.nodes[ROOT]["hash"] = hash_row(tables, row)
     move_count = generate(tables, row, moves)
-    return move_count if add_node(tables, tree, NO_PARENT, NO_EDGE, move_count) else 0
+    above, edge = np.int64(NO_PARENT), np.int64(NO_EDGE)
+    return move_count if add_node(tables, tree, above, edge, move_count) else 0
 
 
 @kernel
 def count_repetitions(
     tree: Tree,
-    parent: int,
+    parent: Int,
     clock: int,
     position_hash: np.uint64,
     history: npt.NDArray[np.uint64],
@@ -214,8 +219,8 @@ def count_repetitions(
 def add_child(
     tables: Tables,
     tree: Tree,
-    parent: int,
-    edge: int,
+    parent: Int,
+    edge: Int,
     history: npt.NDArray[np.uint64],
     history_length: int,
     moves: npt.NDArray[np.uint16],
@@ -227,11 +232,11 @@ def add_child(
     """
     child = tree.totals[NODES_USED]
     row = tree.rows[child]
-    apply(tables, tree.rows[parent], tree.edges[edge]["move"], row)
+    apply(tables, tree.rows[parent], np.int64(tree.edges[edge]["move"]), row)
     position_hash = hash_row(tables, row)
     tree.nodes[child]["hash"] = position_hash
     tree.edges[edge]["child"] = child
-    clock = int(row[tables[SQUARES] + CLOCK])
+    clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
     if clock > 0:
         count = count_repetitions(tree, parent, clock, position_hash, history, history_length)
         row[tables[SQUARES] + REPETITION] = min(count, _MOST_REPETITIONS)
@@ -241,7 +246,7 @@ def add_child(
 
 @kernel
 def expand(
-    tree: Tree, index: int, moves: npt.NDArray[np.uint16], logits: npt.NDArray[np.float32]
+    tree: Tree, index: Int, moves: npt.NDArray[np.uint16], logits: npt.NDArray[np.float32]
 ) -> None:
     """Give a node its edges, with the softmax of the logits as priors."""
     start = tree.totals[EDGES_USED]
@@ -300,7 +305,9 @@ def prove(tree: Tree, index: int) -> bool:
 
 
 @kernel
-def backup(tree: Tree, index: int, win: float, draw: float, loss: float, proofs: bool) -> None:
+def backup(
+    tree: Tree, index: Int, win: float, draw: float, loss: float, proofs: bool | np.bool_
+) -> None:
     """Add an evaluation of a node (from its side to move) to it and to every node above.
 
     With `proofs`, a proven value climbs as far as it decides, and from there on counts instead of
@@ -333,7 +340,7 @@ def backup(tree: Tree, index: int, win: float, draw: float, loss: float, proofs:
 
 
 @kernel
-def backup_proven(tree: Tree, index: int, proofs: bool) -> None:
+def backup_proven(tree: Tree, index: Int, proofs: bool | np.bool_) -> None:
     """Add a visit to a node whose value is proven."""
     value = tree.nodes[index]["proven"]
     win = 1.0 if value == 1 else 0.0

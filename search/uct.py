@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
-from engine.rules.kernels import ONGOING, apply, generate, terminal_value, termination
+from engine.rules.kernels import ONGOING, Int, apply, generate, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
@@ -60,14 +60,14 @@ class UctConfig:
 
 
 @kernel
-def _choose_edge(tree: Tree, index: int, exploration: float, state: npt.NDArray[np.uint64]) -> int:
+def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[np.uint64]) -> int:
     """UCB1: any untried edge first, then the highest mean plus 2 C_p sqrt(ln N(s) / N(s, a)).
 
     Values lie in [-1, 1] and not in [0, 1], so that the second term counts twice.
     """
     node = tree.nodes[index]
     start, stop = node["edge_start"], node["edge_start"] + node["edge_count"]
-    untried = 0
+    untried = np.int64(0)
     for place in range(start, stop):
         untried += tree.edges[place]["child"] == UNVISITED
     if untried > 0:
@@ -107,7 +107,8 @@ def _rollout(
         if reason != ONGOING:
             value: int = terminal_value(tables, reason, row)
             return -value if ply & 1 else value
-        apply(tables, row, moves[random_below(state, count)], rows[1 - (ply & 1)])
+        move = np.int64(moves[random_below(state, count)])
+        apply(tables, row, move, rows[1 - (ply & 1)])
     return 0
 
 
@@ -125,22 +126,24 @@ def _simulate(
 ) -> None:
     """One simulation: descend, add a node, roll out from it, back up."""
     tree.totals[SIMULATIONS] += 1
-    index, edge, child = ROOT, NO_EDGE, ROOT
+    proofs = np.bool_(False)
+    index, child = np.int64(ROOT), np.int64(ROOT)
+    edge: Int = np.int64(NO_EDGE)
     while child != UNVISITED and tree.nodes[child]["proven"] == UNPROVEN:
         index = child
         edge = _choose_edge(tree, index, exploration, state)
-        child = tree.edges[edge]["child"]
+        child = np.int64(tree.edges[edge]["child"])
     if child == UNVISITED:
         count = add_child(tables, tree, index, edge, history, history_length, moves)
-        child = tree.edges[edge]["child"]
+        child = np.int64(tree.edges[edge]["child"])
         if count > 0:
             expand(tree, child, moves[:count], np.zeros(count, np.float32))
             value = _rollout(tables, tree.rows[child], longest_rollout, state, rows, moves)
             win = 1.0 if value == 1 else 0.0
             loss = 1.0 if value == -1 else 0.0
-            backup(tree, child, win, 1.0 - win - loss, loss, False)
+            backup(tree, child, win, 1.0 - win - loss, loss, proofs)
             return
-    backup_proven(tree, child, False)
+    backup_proven(tree, child, proofs)
 
 
 @kernel
@@ -155,14 +158,14 @@ def _simulate_until(
     stop: npt.NDArray[np.uint8],
 ) -> bool:
     """Simulate up to the limit or the stop; false where the pool of edges must grow first."""
-    tree = tree_of(trees, 0)
+    tree = tree_of(trees, np.int64(0))
     history, length = roots.histories[0], roots.history_lengths[0]
     moves = np.empty(MAX_MOVES, np.uint16)
     rows = np.empty((2, tree.rows.shape[1]), np.uint8)
     if tree.totals[NODES_USED] == 0:
         count = add_root(tables, tree, roots.positions[0], moves)
         if count > 0:
-            expand(tree, ROOT, moves[:count], np.zeros(count, np.float32))
+            expand(tree, np.int64(ROOT), moves[:count], np.zeros(count, np.float32))
     while (
         tree.totals[SIMULATIONS] < limit and tree.nodes[ROOT]["proven"] == UNPROVEN and stop[0] == 0
     ):
