@@ -109,7 +109,7 @@ def is_check(tables: Tables, row: Row) -> bool:
     """Whether the side to move stands in check."""
     if not tables[HAS_KING]:
         return False
-    side = row[tables[SQUARES] + SIDE]
+    side = np.int64(row[tables[SQUARES] + SIDE])
     king = find_king(tables, row, side)
     return king != NO_SQUARE and is_attacked(tables, row, king, 1 - side, NO_SQUARE)
 
@@ -214,7 +214,7 @@ def _leaves_king_safe(tables: Tables, row: Row, move: Int) -> bool:
     """Play the move and look: for the rare moves that the pin masks do not cover."""
     after = np.empty(row.shape[0], np.uint8)
     _move_pieces(tables, row, move, after)
-    side = row[tables[SQUARES] + SIDE]
+    side = np.int64(row[tables[SQUARES] + SIDE])
     king = find_king(tables, after, side)
     return king == NO_SQUARE or not is_attacked(tables, after, king, 1 - side, NO_SQUARE)
 
