@@ -1,0 +1,99 @@
+"""`pawnscope uci`: serve as an engine for any program that speaks UCI."""
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.rules.position import Position
+from engine.rules.variant import Variant
+from engine.uci import SearchLimits, SearchLine, UciSession
+from scripts.options import Options, parse_options
+from scripts.players import default_player, player_of
+from search.limits import Limits
+from search.player import Choice, Player
+
+_FIRST_LOOK: Final = 256
+"""Nodes of the first of the growing searches of an analysis without end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UciOptions(Options):
+    """Serve as a UCI engine on standard input and output; UCI_Variant chooses the game."""
+
+    # Who plays, as in match; the newest network of the game if left out, else alpha-beta.
+    player: str | None = None
+    # Where the random choices of players come from that make any.
+    seed: int = 1
+
+
+class PlayerBehindUci:
+    """Fits a player of ours to the protocol."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+
+    def search(
+        self,
+        position: Position,
+        limits: SearchLimits,
+        stop: threading.Event,
+        report: Callable[[SearchLine], None],
+    ) -> SearchLine:
+        """See UciPlayer."""
+        if limits.endless:
+            return self._analyse(position, stop, report)
+        asked = Limits(nodes=limits.nodes, depth=limits.depth, movetime=limits.seconds, stop=stop)
+        return _line(self._player.choose(position, asked))
+
+    def _analyse(
+        self, position: Position, stop: threading.Event, report: Callable[[SearchLine], None]
+    ) -> SearchLine:
+        """Search again and again, each time twice as far, so that there is something to report."""
+        nodes = _FIRST_LOOK
+        best = self._player.choose(position, Limits(nodes=nodes, stop=stop))
+        latest = best
+        while not stop.is_set() and latest.nodes >= nodes:
+            report(_line(best))
+            nodes *= 2
+            latest = self._player.choose(position, Limits(nodes=nodes, stop=stop))
+            if latest.nodes >= best.nodes:
+                best = latest
+        return _line(best)
+
+
+def _line(choice: Choice) -> SearchLine:
+    return SearchLine(
+        principal_variation=choice.principal_variation or (choice.move,),
+        nodes=choice.nodes,
+        value=choice.value,
+        wdl=choice.wdl,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until `quit` or the end of the input."""
+    options = parse_options(UciOptions, "uci", arguments)
+    rng = np.random.default_rng(options.seed)
+    players: list[Player] = []
+
+    def make(variant: Variant) -> PlayerBehindUci:
+        spec = options.player or default_player(variant, perfect=False)
+        print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)
+        player = player_of(spec, variant, rng)
+        players.append(player)
+        # Kernels and libraries load now and not on the clock of the first move.
+        player.choose(Position(variant), Limits(nodes=1))
+        return PlayerBehindUci(player)
+
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
+    try:
+        UciSession(make, "Pawnscope", sys.stdout).run(sys.stdin)
+    finally:
+        for player in players:
+            player.close()
+    return 0
