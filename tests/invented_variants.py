@@ -50,7 +50,7 @@ def _ends(
         keys["flagPiece"] = str(generator.choice([*letters, "*"]))
         keys |= {"flagRegionWhite": f"{middle} *{height}", "flagRegionBlack": "*1"}
     if not royal or generator.random() < 0.3:
-        keys["extinctionValue"] = str(generator.choice(["loss", "win"]))
+        keys["extinctionValue"] = str(generator.choice(["loss", "win", "draw"]))
         keys["extinctionPieceTypes"] = str(generator.choice([*letters, "*"]))
         keys["extinctionPieceCount"] = str(generator.integers(0, 2))
     return keys
@@ -79,7 +79,8 @@ def invented_ini(name: str, seed: int) -> str:
         "castling": "true" if castling else "false",
     }
     if castling:
-        keys["castlingKingsideFile"] = FILES[int(generator.integers(1, width))]
-        keys["castlingQueensideFile"] = FILES[int(generator.integers(0, width - 1))]
+        kingside = int(generator.integers(1, width))
+        keys["castlingKingsideFile"] = FILES[kingside]
+        keys["castlingQueensideFile"] = FILES[int(generator.integers(0, kingside))]
     keys |= _ends(generator, letters, width, height, royal)
     return "\n".join([f"[{name}]", *(f"{key} = {value}" for key, value in keys.items()), ""])

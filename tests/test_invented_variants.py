@@ -6,7 +6,8 @@ import pytest
 from engine.rules.errors import VariantError
 from engine.rules.variant import Registry, Variant
 from tests.invented_variants import invented_ini
-from tests.naive_rules import rules_of, start
+from tests.naive_rules import start
+from tests.naive_variant import rules_of
 from tests.random_games import random_games, replayed
 from tests.test_naive_rules import assert_agrees, assert_agrees_along, random_placements
 from tests.test_rules_referees import Referee, assert_same_end, texts_of

@@ -9,7 +9,8 @@ import pytest
 from engine.rules.errors import FenError
 from engine.rules.position import Position, Termination
 from engine.rules.variant import Variant, get_variant
-from tests.naive_rules import Game, Rules, rules_of, start
+from tests.naive_rules import Game, start
+from tests.naive_variant import Rules, rules_of
 from tests.random_games import random_games, replayed
 from tests.variant_lists import EVERY
 

@@ -317,6 +317,7 @@ def test_games_that_went_on_after_a_claimable_draw_are_read() -> None:
     shuffle = "Nf3 Nf6 Ng1 Ng8 " * 3
     (game,) = read_pgn(shuffle + "e4 e5 *")
     assert len(game.moves) == 14
+    assert next(read_pgn(write_pgn(game))).moves == game.moves
 
 
 BAD_PGNS = [

@@ -7,7 +7,8 @@ import pytest
 from engine.rules.kernels import perft
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from tests.naive_rules import rules_of, start
+from tests.naive_rules import start
+from tests.naive_variant import rules_of
 
 GOLDEN = Path(__file__).with_name("golden") / "perft.txt"
 

@@ -153,7 +153,7 @@ def assert_same_game(referee: Referee, finished: Position, samples: set[int]) ->
             moves = sorted(position.uci(move) for move in position.legal_moves)
             if moves:
                 assert referee.legal_moves(position.fen()) == moves, position.fen()
-            if FULL or ply == min(samples):
+            if FULL or ply % 4 == 0:
                 assert same_fen(position.fen(), referee.fen(start, ucis[:ply]))
 
 

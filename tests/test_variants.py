@@ -1,17 +1,20 @@
 """Variant files: what is read, what is refused and how, and that Fairy-Stockfish reads the same."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pyffish
 import pytest
 
+import engine.rules.variant
 from engine.rules.errors import InputError, UnknownVariantError, VariantError
 from engine.rules.kernels import perft
 from engine.rules.position import Position
 from engine.rules.tables import QUEEN, ROOK
 from engine.rules.variant import Registry, get_variant, load_variants, variant_names
-from tests.naive_rules import rules_of, start
+from tests.naive_rules import start
+from tests.naive_variant import rules_of
 from tests.random_games import random_games, replayed
 from tests.variant_lists import BUILT_IN, EVERY
 
@@ -27,6 +30,13 @@ def registry_with(text: str) -> Registry:
     registry = Registry()
     registry.add_text(text, "games.ini")
     return registry
+
+
+def registry_with_built_in(text: str) -> list[str]:
+    registry = Registry()
+    built_in = Path(engine.rules.variant.__file__).with_name("variants.ini")
+    registry.add_text(built_in.read_text(encoding="utf-8"), built_in.name)
+    return registry.add_text(text, "games.ini")
 
 
 BASE = """\
@@ -235,7 +245,8 @@ nMoveRule = 10
 
 def test_a_file_of_ones_own_loads_and_plays(tmp_path: Path) -> None:
     path = tmp_path / "mine.ini"
-    path.write_text(USER_FILE)
+    # Some editors begin a file with a byte-order mark and end lines their own way.
+    path.write_bytes(b"\xef\xbb\xbf" + USER_FILE.replace("\n", "\r\n").encode())
     assert load_variants(path) == ["knightrace", "slowrace"]
     assert {"knightrace", "slowrace"} <= set(variant_names())
     race = Position(get_variant("knightrace"))
@@ -249,6 +260,14 @@ def test_a_file_of_ones_own_loads_and_plays(tmp_path: Path) -> None:
         variant = get_variant(name)
         rules = rules_of(USER_FILE + get_variant("chess").ini(), name)
         assert start(rules).perft(3) == perft(variant.tables, variant.start_row, 3)
+
+
+def test_the_game_in_the_readme_can_be_played() -> None:
+    readme = Path(engine.rules.variant.__file__).with_name("README.md").read_text(encoding="utf-8")
+    section = re.search(r"(?m)^    \[[^\]]+:[^\]]+\]\n(?:    \w+ = .*\n)+", readme)
+    assert section is not None
+    (name,) = registry_with_built_in(section[0])
+    assert name == "narrowgardner"
 
 
 def test_sets_of_pieces_are_inherited_as_pieces_not_as_letters() -> None:

@@ -94,7 +94,7 @@ def save_checkpoint(
 ) -> None:
     """Write a network with its configuration, its variant's rules and free metadata (JSON).
 
-    Raises OSError, and UnknownVariant where the configuration's variant is not loaded.
+    Raises OSError, and UnknownVariantError where the configuration's variant is not loaded.
     """
     variant = get_variant(network.config.variant)
     header = {

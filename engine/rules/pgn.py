@@ -77,6 +77,16 @@ def _comment_words(text: str) -> list[str]:
     return ["{", *words, "}"] if words else []
 
 
+def _played_on(position: Position) -> Position:
+    """The position, as a new game where it is drawn: people need not claim a draw."""
+    if position.legal_moves:
+        return position
+    row = position.row.copy()
+    row[position.variant.squares + CLOCK] = 0
+    row[position.variant.squares + REPETITION] = 0
+    return Position.from_row(row, position.variant)
+
+
 def _movetext(game: GameRecord) -> Iterator[str]:
     position = Position(game.variant, game.start_fen)
     number = int(game.start_fen.split()[-1])
@@ -86,6 +96,7 @@ def _movetext(game: GameRecord) -> Iterator[str]:
         black = position.turn == BLACK
         if interrupted or not black:
             yield f"{number}{'...' if black else '.'}"
+        position = _played_on(position)
         yield position.san(move)
         position.push(move)
         number += black
@@ -149,9 +160,7 @@ class _GameReader:
         return self.position
 
     def push_san(self, text: str, line_number: int) -> None:
-        position = self.start(line_number)
-        if not position.legal_moves:
-            position = self.position = _played_on(position)
+        position = self.position = _played_on(self.start(line_number))
         try:
             move = position.parse_san(text)
         except InputError as error:
@@ -183,14 +192,6 @@ class _GameReader:
 
 def _at(line_number: int, what: str) -> PgnError:
     return PgnError(f"PGN line {line_number}: {what}")
-
-
-def _played_on(position: Position) -> Position:
-    """The same position as a new game: people may play on where a draw could be claimed."""
-    row = position.row.copy()
-    row[position.variant.squares + CLOCK] = 0
-    row[position.variant.squares + REPETITION] = 0
-    return Position.from_row(row, position.variant)
 
 
 def _read_tags(game: _GameReader, line: str, line_number: int) -> None:

@@ -514,7 +514,7 @@ def define_variants(text: str, source: str) -> list[str]:
 def load_variants(path: str | Path) -> list[str]:
     """Add a person's own variant file; returns the new names, raises VariantError or OSError."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise VariantError(f"{path}: not a text file") from None
     return _registry.add_text(text, str(path))
