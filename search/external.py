@@ -22,6 +22,8 @@ from search.material import WIN_SCORE, score_to_value
 from search.player import Choice, Player, legal_moves
 
 _START_SECONDS: Final = 10.0
+_READY_SECONDS: Final = 60.0
+"""Until an engine has loaded what it needs, for instance a network or newly compiled kernels."""
 _GRACE_SECONDS: Final = 10.0
 """How long an engine may think past its time before it counts as dead."""
 _LONGEST_SECONDS: Final = 600.0
@@ -119,7 +121,7 @@ class UciEngine:
     def synchronise(self) -> None:
         """Wait until the engine has done what it was told."""
         self.send("isready")
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _READY_SECONDS
         while self.receive(deadline) != "readyok":
             pass
 

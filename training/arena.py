@@ -4,6 +4,7 @@ Players who can think about many games in one batch (`BatchPlayer`) play them si
 move; otherwise one game follows the other.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -129,29 +130,27 @@ def default_opening_plies(variant: Variant) -> int:
     return _OPENING_PLIES if variant.squares >= _SMALLEST_BOARD else 0
 
 
-def random_openings(
-    variant: Variant, plies: int, count: int, rng: np.random.Generator
-) -> list[Opening]:
-    """`count` sequences of random legal moves from the start, none of which ends the game.
+def random_openings(variant: Variant, plies: int, rng: np.random.Generator) -> Iterator[Opening]:
+    """Sequences of random legal moves from the start, none of which ends the game, without end.
 
-    They lead to different positions as long as enough of those turn up. Raises InputError where
-    every sequence of so many plies that was tried ends the game.
+    They lead to different positions until no new one turns up; then they begin to repeat. Raises
+    InputError where every sequence of so many plies that was tried ends the game.
     """
-    openings: list[Opening] = []
     seen: set[bytes] = set()
-    for _ in range(count):
-        found: tuple[Opening, bytes] | None = None
-        for _ in range(_TRIES):
-            position = _random_position(variant, plies, rng)
-            if position is not None:
-                found = tuple(position.move_stack), position.row.tobytes()
-                if found[1] not in seen:
-                    break
+    while True:
+        tried = (_random_position(variant, plies, rng) for _ in range(_TRIES))
+        open_ones = (position for position in tried if position is not None)
+        found = next(open_ones, None)
         if found is None:
             raise InputError(f"no opening of {plies} plies leaves a game of {variant.name} open")
-        openings.append(found[0])
-        seen.add(found[1])
-    return openings
+        either = itertools.chain([found], open_ones)
+        fresh = (position for position in either if position.row.tobytes() not in seen)
+        chosen = next(fresh, None)
+        if chosen is None:
+            seen.clear()
+            chosen = found
+        seen.add(chosen.row.tobytes())
+        yield tuple(chosen.move_stack)
 
 
 def _random_position(variant: Variant, plies: int, rng: np.random.Generator) -> Position | None:
@@ -292,7 +291,8 @@ def match_games(
     loses the game; `revive` then replaces the dead one. Raises InputError where there are no such
     openings, and what players of our own raise.
     """
-    openings = random_openings(variant, opening_plies, (games + 1) // 2, rng)
+    openings = random_openings(variant, opening_plies, rng)
+    opening: Opening = ()
     players = [a, b]
     batch = isinstance(a, BatchPlayer) or isinstance(b, BatchPlayer)
     width = SIDE_BY_SIDE if batch else 1
@@ -300,9 +300,10 @@ def match_games(
     begun = 0
     while running or begun < games:
         while begun < games and len(running) < width:
-            start = variant, openings[begun // 2]
+            if begun % 2 == 0:
+                opening = next(openings)
             colour = BLACK if begun % 2 else WHITE
-            running.append(_Game(begun, (a, b), colour, start, longest_game))
+            running.append(_Game(begun, (a, b), colour, (variant, opening), longest_game))
             begun += 1
         for which in (0, 1):
             to_move = [game for game in running if not game.over and game.mover == which]

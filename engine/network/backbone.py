@@ -29,8 +29,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.network.config import LARGEST_SIDE, TransformerConfig
+from engine.network.config import TransformerConfig
 from engine.network.points import Points
+from engine.rules.tables import LARGEST_SIDE
 
 EXPLICIT_TOKENS: Final = 64
 """Up to here a CPU is faster with plain matrix products than with PyTorch's fused attention (on 25

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self, get_args
 
 from engine.rules.errors import InputError
+from engine.rules.tables import LARGEST_SIDE
 from engine.rules.variant import Variant
 
 Trunk = Literal["transformer", "residual"]
 Position = Literal["geometric", "learned", "none"]
 Activation = Literal["relu", "gelu"]
 
-LARGEST_SIDE: Final = 8
-"""Files and ranks of the largest board; tables of relative squares are made for it."""
 LARGEST_WIDTH: Final = 1 << 14
 LARGEST_DEPTH: Final = 256
 """Bounds for slips and damaged files; no network for such boards comes near them."""

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.network.backbone import Backbone
-from engine.network.config import LARGEST_SIDE, NetworkConfig
+from engine.network.config import NetworkConfig
 from engine.network.heads import FromToPolicy, ValueHead
 from engine.network.points import Points
 from engine.network.residual import ResidualTower
 from engine.network.tokens import STATE_FEATURES, TOKENS, SideToMove, Tokens
+from engine.rules.tables import LARGEST_SIDE
 
 
 class Outputs(NamedTuple):

@@ -65,7 +65,9 @@ STEP_SKIP_SHIFT: Final = 8
 THREAT_SKIP_SHIFT: Final = 6
 THREAT_CODES_SHIFT: Final = 16
 
-BOARD: Final = 64
+LARGEST_SIDE: Final = 8
+"""Files or ranks of the largest board."""
+BOARD: Final = LARGEST_SIDE * LARGEST_SIDE
 """Stride of everything that is indexed by square, whatever the size of the board."""
 
 Tables = npt.NDArray[np.int64]

@@ -1,0 +1,408 @@
+"""The Universal Chess Interface for every variant: the protocol alone, the player is handed in.
+
+(Meyer-Kahlen, "Description of the universal chess interface", 2006; `UCI_Variant` and `VariantPath`
+as in Fairy-Stockfish.) The command lines are read in the caller's thread, a search runs in a
+second one. Every `go` is answered by exactly one `bestmove`; whatever cannot be done is answered by
+one line of `info string`.
+"""
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol, TextIO
+
+from engine.rules.errors import InputError
+from engine.rules.position import Position, Termination
+from engine.rules.tables import BLACK, CLOCK, LARGEST_SIDE, REPETITION
+from engine.rules.variant import (
+    Variant,
+    get_variant,
+    load_variants,
+    variant_names,
+)
+
+FIRST_VARIANT: Final = "chess"
+_NO_MOVE: Final = "(none)"
+_NO_FILE: Final = "<empty>"
+_MOVES_TO_GO: Final = 30
+"""Moves that the clock must last for where nobody says."""
+_OVERHEAD: Final = 0.03
+"""Seconds a move that pass between the engine and the GUI's clock."""
+_LEAST_SECONDS: Final = 0.001
+_PATIENCE: Final = 10.0
+"""Seconds that a search may still take when the input has ended."""
+_LARGEST_SCORE: Final = 10_000
+_FAREWELL: Final = 5.0
+"""Seconds that `quit` waits for a player that does not hear."""
+_GO_NUMBERS: Final = frozenset(
+    ["nodes", "movetime", "depth", "wtime", "btime", "winc", "binc", "movestogo"]
+)
+_IGNORED: Final = frozenset(("debug", "register", "ponderhit"))
+"""Commands of the protocol that have nothing to do here."""
+
+
+class UciError(InputError):
+    """A command that cannot be carried out; quotes the offending word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchLimits:
+    """When a search ends by itself; without any limit it goes on until it is stopped."""
+
+    # Positions to look at.
+    nodes: int | None = None
+    # Plies to look ahead.
+    depth: int | None = None
+    # Wall time.
+    seconds: float | None = None
+    # The answer must wait for a stop, even if there is nothing left to search.
+    infinite: bool = False
+
+    @property
+    def endless(self) -> bool:
+        """Whether nothing was said that ends the search."""
+        return self.nodes is None and self.depth is None and self.seconds is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchLine:
+    """What a player thinks; all of it for the side to move."""
+
+    # Best move first, then the play that it expects; at least the best move.
+    principal_variation: tuple[int, ...]
+    # Positions looked at so far.
+    nodes: int
+    # Plies looked ahead, where the search counts them.
+    depth: int | None = None
+    # Expected result in [-1, 1].
+    value: float | None = None
+    # Probabilities of win, draw and loss.
+    wdl: tuple[float, float, float] | None = None
+
+
+class UciPlayer(Protocol):
+    """What plays behind the protocol, for one variant."""
+
+    def search(
+        self,
+        position: Position,
+        limits: SearchLimits,
+        stop: threading.Event,
+        report: Callable[[SearchLine], None],
+    ) -> SearchLine:
+        """Think about a position that has legal moves, in a thread of its own.
+
+        Once `stop` is set the answer must follow at once, and it must be a legal move even where it
+        was set from the beginning. `report` may be called in between.
+        """
+        ...
+
+
+PlayerFactory = Callable[[Variant], UciPlayer]
+"""Makes the player of a variant; may raise InputError or OSError."""
+
+
+def centipawns(value: float) -> int:
+    """A value in [-1, 1] as GUIs show it, at most 10,000 either way.
+
+    By Elo's logistic curve, 400 for ten to one: the score of our alpha-beta searches comes out as
+    the material that it was.
+    """
+    win, loss = 1.0 + value, 1.0 - value
+    if min(win, loss) <= 0.0:
+        return _LARGEST_SCORE if win > loss else -_LARGEST_SCORE
+    score = round(400.0 * math.log10(win / loss))
+    return max(-_LARGEST_SCORE, min(_LARGEST_SCORE, score))
+
+
+def clock_share(remaining: float, increment: float, moves_to_go: int | None) -> float:
+    """Seconds for this move of a clock with `remaining` seconds and `increment` a move."""
+    share = remaining / (moves_to_go or _MOVES_TO_GO) + 0.8 * increment
+    share = min(share, 0.5 * remaining)
+    return max(_LEAST_SECONDS, 0.5 * share, share - _OVERHEAD)
+
+
+def variant_choices() -> list[str]:
+    """What `UCI_Variant` offers: all names, sizes of Hexapawn included."""
+    sizes = range(3, LARGEST_SIDE + 1)
+    hexapawns = [f"hexapawn{width}x{height}" for width in sizes for height in sizes]
+    return [*variant_names(), *hexapawns]
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A search under way."""
+
+    thread: threading.Thread
+    stop: threading.Event
+    endless: bool
+
+
+class UciSession:
+    """One conversation with a GUI."""
+
+    def __init__(self, make_player: PlayerFactory, name: str, output: TextIO) -> None:
+        """`name` is what the engine calls itself; every answer is one write to `output`."""
+        self._make_player = make_player
+        self._name = name
+        self._output = output
+        self._writing = threading.Lock()
+        self._variant = get_variant(FIRST_VARIANT)
+        self._position = Position(self._variant)
+        self._players: dict[str, UciPlayer] = {}
+        self._show_wdl = False
+        self._running: _Running | None = None
+
+    def run(self, lines: Iterable[str]) -> None:
+        """Obey command lines until `quit` or their end.
+
+        At the end of the input a search that ends by itself is given a little time, so that a
+        script can pipe its questions in; `quit` ends it at once.
+        """
+        try:
+            for line in lines:
+                words = line.split()
+                if words == ["quit"]:
+                    return
+                if words:
+                    self._obey(words)
+            if self._running is not None and not self._running.endless:
+                self._finish(_PATIENCE)
+        finally:
+            self._stop([])
+            self._finish(_FAREWELL)
+
+    def _obey(self, words: list[str]) -> None:
+        commands = {
+            "uci": self._introduce,
+            "isready": self._confirm,
+            "ucinewgame": self._new_game,
+            "setoption": self._set_option,
+            "position": self._set_position,
+            "go": self._go,
+            "stop": self._stop,
+            "d": self._display,
+        }
+        if words[0] in _IGNORED:
+            return
+        try:
+            if words[0] not in commands:
+                raise UciError(f"unknown command '{words[0]}'")
+            commands[words[0]](words[1:])
+        except (InputError, OSError) as problem:
+            if isinstance(problem, BrokenPipeError):
+                raise
+            self._complain(problem)
+
+    def _say(self, line: str) -> None:
+        with self._writing:
+            self._output.write(line + "\n")
+            self._output.flush()
+
+    def _complain(self, problem: Exception) -> None:
+        known = isinstance(problem, InputError | OSError)
+        name = "" if known else f"{type(problem).__name__}: "
+        self._say(f"info string {name}{' '.join(str(problem).split())}")
+
+    def _introduce(self, words: list[str]) -> None:
+        choices = "".join(f" var {name}" for name in variant_choices())
+        self._say(f"id name {self._name}")
+        self._say("id author the Pawnscope developers")
+        self._say(f"option name UCI_Variant type combo default {FIRST_VARIANT}{choices}")
+        self._say(f"option name VariantPath type string default {_NO_FILE}")
+        self._say("option name UCI_ShowWDL type check default false")
+        self._say("uciok")
+
+    def _confirm(self, words: list[str]) -> None:
+        """Load what the first move would wait for, then answer."""
+        if self._running is None or not self._running.thread.is_alive():
+            try:
+                self._player(self._variant)
+            except (InputError, OSError) as problem:
+                self._complain(problem)
+        self._say("readyok")
+
+    def _player(self, variant: Variant) -> UciPlayer:
+        if variant.digest not in self._players:
+            self._players[variant.digest] = self._make_player(variant)
+        return self._players[variant.digest]
+
+    def _new_game(self, words: list[str]) -> None:
+        self._await_search()
+        self._position = Position(self._variant)
+
+    def _set_option(self, words: list[str]) -> None:
+        self._await_search()
+        if len(words) < 2 or words[0] != "name":
+            raise UciError(f"setoption '{' '.join(words)}': expected name NAME value VALUE")
+        split = words.index("value") if "value" in words else len(words)
+        name, value = " ".join(words[1:split]), " ".join(words[split + 1 :])
+        match name.lower():
+            case "uci_variant":
+                self._set_variant(value)
+            case "variantpath":
+                if value and value != _NO_FILE:
+                    names = load_variants(value)
+                    self._say(f"info string loaded {' '.join(names)}")
+            case "uci_showwdl":
+                if value not in ("true", "false"):
+                    raise UciError(f"UCI_ShowWDL is '{value}', expected true or false")
+                self._show_wdl = value == "true"
+            case _:
+                raise UciError(f"no such option '{name}'")
+
+    def _set_variant(self, name: str) -> None:
+        self._variant = get_variant(name)
+        self._position = Position(self._variant)
+        # Fairy-Stockfish tells GUIs the board in these words.
+        self._say(
+            f"info string variant {name} files {self._variant.width} ranks {self._variant.height}"
+            f" pocket 0 template fairy startpos {self._variant.start_fen}"
+        )
+
+    def _set_position(self, words: list[str]) -> None:
+        """Take the new position; where any of it is wrong the old one stays."""
+        self._await_search()
+        split = words.index("moves") if "moves" in words else len(words)
+        start, moves = words[:split], words[split + 1 :]
+        if start == ["startpos"]:
+            position = Position(self._variant)
+        elif start[:1] == ["fen"]:
+            position = Position(self._variant, " ".join(start[1:]))
+        else:
+            raise UciError(f"position '{' '.join(start)}': expected startpos or fen FEN")
+        for text in moves:
+            position = _played_on(position)
+            position.push_uci(text)
+        self._position = position
+
+    def _display(self, words: list[str]) -> None:
+        for line in str(self._position).splitlines():
+            self._say(line)
+        moves = [self._position.uci(move) for move in self._position.legal_moves]
+        self._say(f"Fen: {self._position.fen()}")
+        self._say(f"Legal moves: {' '.join(moves)}")
+
+    def _go(self, words: list[str]) -> None:
+        self._await_search()
+        position = _played_on(self._position)
+        try:
+            limits = parse_go(words, position.turn)
+        except UciError as problem:
+            self._complain(problem)
+            self._say(f"bestmove {_NO_MOVE}")
+            return
+        stop = threading.Event()
+        thread = threading.Thread(target=self._search, args=(position, limits, stop), daemon=True)
+        self._running = _Running(thread, stop, limits.endless)
+        thread.start()
+
+    def _search(self, position: Position, limits: SearchLimits, stop: threading.Event) -> None:
+        """Answer one `go`; the whole life of the second thread."""
+        # A GUI that has gone away closes the input as well; that ends the session.
+        with contextlib.suppress(BrokenPipeError):
+            answer = _NO_MOVE
+            try:
+                if position.legal_moves:
+                    answer = self._best_move(position, limits, stop)
+            except Exception as problem:
+                self._complain(problem)
+            if limits.infinite and answer != _NO_MOVE:
+                stop.wait()
+            self._say(f"bestmove {answer}")
+
+    def _best_move(self, position: Position, limits: SearchLimits, stop: threading.Event) -> str:
+        player = self._player(position.variant)
+        start = time.monotonic()
+
+        def report(line: SearchLine) -> None:
+            self._say(info_line(position, line, time.monotonic() - start, wdl=self._show_wdl))
+
+        line = player.search(position.copy(), limits, stop, report)
+        report(line)
+        return position.uci(line.principal_variation[0])
+
+    def _stop(self, words: list[str]) -> None:
+        if self._running is not None:
+            self._running.stop.set()
+
+    def _await_search(self) -> None:
+        """Before a command that changes the game: a search that never ends is stopped."""
+        if self._running is not None and self._running.endless:
+            self._running.stop.set()
+        self._finish(None)
+
+    def _finish(self, patience: float | None) -> None:
+        if self._running is not None:
+            self._running.thread.join(patience)
+            if not self._running.thread.is_alive():
+                self._running = None
+
+
+def _played_on(position: Position) -> Position:
+    """The position as that of a new game where the rules on repetition or the clock ended it.
+
+    GUIs decide on such draws, many only when a player claims one, and go on asking.
+    """
+    outcome = position.outcome()
+    if outcome is None or outcome.termination not in (
+        Termination.REPETITION,
+        Termination.MOVE_RULE,
+    ):
+        return position
+    row = position.row.copy()
+    row[position.variant.squares + CLOCK] = 0
+    row[position.variant.squares + REPETITION] = 0
+    return Position.from_row(row, position.variant)
+
+
+def parse_go(words: list[str], turn: int) -> SearchLimits:
+    """The limits of a `go` command for the side to move; raises UciError."""
+    numbers: dict[str, int] = {}
+    rest = iter(words)
+    for word in rest:
+        if word in ("infinite", "ponder"):
+            continue
+        if word not in _GO_NUMBERS:
+            raise UciError(f"go: cannot do '{word}'")
+        text = next(rest, "")
+        if not text.removeprefix("-").isdecimal():
+            raise UciError(f"go: {word} '{text}' is not a whole number")
+        numbers[word] = int(text)
+    for word in ("nodes", "depth", "movetime", "movestogo"):
+        if numbers.get(word, 1) < 1:
+            raise UciError(f"go: {word} '{numbers[word]}' is not above 0")
+    if "infinite" in words:
+        return SearchLimits(infinite=True)
+    own = "b" if turn == BLACK else "w"
+    seconds = numbers["movetime"] / 1000 if "movetime" in numbers else None
+    if seconds is None and f"{own}time" in numbers:
+        seconds = clock_share(
+            numbers[f"{own}time"] / 1000,
+            numbers.get(f"{own}inc", 0) / 1000,
+            numbers.get("movestogo"),
+        )
+    return SearchLimits(nodes=numbers.get("nodes"), depth=numbers.get("depth"), seconds=seconds)
+
+
+def info_line(position: Position, line: SearchLine, seconds: float, *, wdl: bool) -> str:
+    """The `info` line of a thought `seconds` after its beginning; `wdl` adds chances per mille."""
+    shown, texts = position.copy(), []
+    for move in line.principal_variation:
+        texts.append(shown.uci(move))
+        shown.push(move)
+    words = ["info", "depth", str(len(texts) if line.depth is None else line.depth)]
+    if line.value is not None and abs(line.value) == 1.0 and shown.outcome() is not None:
+        # Counted in moves of the winner; negative for the side that loses.
+        mate = (len(texts) + 1) // 2
+        words += ["score", "mate", str(mate if line.value > 0 else -mate)]
+    elif line.value is not None:
+        words += ["score", "cp", str(centipawns(line.value))]
+    if wdl and line.wdl is not None:
+        win, loss = round(1000 * line.wdl[0]), round(1000 * line.wdl[2])
+        words += ["wdl", str(win), str(1000 - win - loss), str(loss)]
+    words += ["nodes", str(line.nodes), "nps", str(round(line.nodes / max(seconds, 1e-3)))]
+    return " ".join([*words, "time", str(round(1000 * seconds)), "pv", *texts])

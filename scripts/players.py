@@ -1,0 +1,126 @@
+"""Players as the commands make them: where their networks and solutions come from.
+
+A checkpoint is written as a file, as a run directory (its last checkpoint counts), or not at all:
+then the newest run of the game under `runs/` serves, or else a network that came with the program.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from tqdm import tqdm
+
+import engine
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+from search.evaluator import Evaluator
+from search.player import Player
+from search.players import make_player
+from search.solver import Solution, estimate_positions, load_or_solve
+from training.directory import RunError, run_checkpoints
+
+RUNS: Final = Path("runs")
+SHIPPED: Final = Path(engine.__file__).with_name("weights")
+NETWORK_PLAYER: Final = "mcts:400"
+SEARCH_PLAYER: Final = "alphabeta:4"
+
+
+def newest_checkpoint(variant: Variant) -> Path | None:
+    """The last checkpoint of the newest run of these rules, else the one that was shipped."""
+    last: list[Path] = []
+    for run in RUNS.glob("*"):
+        with suppress(RunError):
+            last.append(run_checkpoints(run)[-1])
+    last.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
+        if _rules_of(path) == variant.digest:
+            return path
+    return None
+
+
+def _rules_of(path: Path) -> str | None:
+    """The digest of the rules that a network was trained for; None for a file that is damaged."""
+    from engine.network.checkpoint import read_description
+
+    try:
+        return read_description(path).variant_digest
+    except (InputError, OSError):
+        return None
+
+
+def find_checkpoint(text: str | None, variant: Variant) -> Path:
+    """The file that the text names; raises InputError where it names none."""
+    if text is None:
+        newest = newest_checkpoint(variant)
+        if newest is None:
+            raise InputError(
+                f"there is no network for {variant.name} under {RUNS}/: train one with"
+                f" 'pawnscope train {variant.name}', or name a checkpoint"
+            )
+        return newest
+    path = Path(text)
+    return run_checkpoints(path)[-1] if path.is_dir() else path
+
+
+def load_evaluator(text: str | None, variant: Variant) -> Evaluator:
+    """The network that the text names, ready to judge.
+
+    Raises InputError for a checkpoint that is missing, damaged or for other rules, and OSError.
+    """
+    import torch
+
+    from engine.network.checkpoint import load_checkpoint
+    from engine.network.inference import NetworkEvaluator
+
+    # One game asks about one position at a time: a second thread would only be waited for.
+    torch.set_num_threads(1)
+    path = find_checkpoint(text, variant)
+    return NetworkEvaluator(load_checkpoint(path, variant=variant).network)
+
+
+def solution_cache() -> Path:
+    """Where solutions are kept between commands."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "pawnscope" / "solutions"
+
+
+def load_solution(variant: Variant) -> Solution:
+    """The exact solution, from the cache or newly solved with a progress bar; raises InputError."""
+    with tqdm(
+        desc=f"solving {variant.name}",
+        unit=" positions",
+        unit_scale=True,
+        leave=False,
+        delay=0.5,
+        disable=None,
+    ) as bar:
+
+        def progress(done: int, expected: int) -> None:
+            bar.total = expected
+            bar.update(done - bar.n)
+
+        return load_or_solve(variant, solution_cache(), progress=progress)
+
+
+def player_of(spec: str, variant: Variant, rng: np.random.Generator) -> Player:
+    """The player that a person wrote; raises InputError or OSError."""
+    return make_player(
+        spec, variant, rng=rng, load_evaluator=load_evaluator, load_solution=load_solution
+    )
+
+
+def is_solved_quickly(variant: Variant) -> bool:
+    """Whether the whole game is solved in about a second."""
+    return variant.irreversible and estimate_positions(variant).exact
+
+
+def default_player(variant: Variant, *, perfect: bool) -> str:
+    """Who plays where nobody was named: a network, else (if `perfect`) the truth, else a search."""
+    checkpoint = newest_checkpoint(variant)
+    if checkpoint is not None:
+        return f"{NETWORK_PLAYER}:{checkpoint}"
+    if perfect and is_solved_quickly(variant):
+        return "perfect"
+    return SEARCH_PLAYER

@@ -1,0 +1,200 @@
+"""`pawnscope match`: its figures, its PGN, and what it does with bad words and sudden ends."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.rules.errors import InputError
+from engine.rules.pgn import GameRecord, read_pgn
+from engine.rules.variant import get_variant
+from scripts import match, players
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No runs and no solutions of the person's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(players, "solution_cache", lambda: tmp_path / "solutions")
+
+
+Play = Callable[..., tuple[dict[str, float], list[GameRecord]]]
+
+
+@pytest.fixture
+def play(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Play:
+    """Play a match; its figures and its games."""
+
+    def run(*words: str) -> tuple[dict[str, float], list[GameRecord]]:
+        path = tmp_path / "games.pgn"
+        path.unlink(missing_ok=True)
+        assert match.main([*words, "--json", "--pgn", str(path)]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        return figures, list(read_pgn(path.read_text(encoding="utf-8")))
+
+    return run
+
+
+def test_the_figures_of_a_match(play: Play) -> None:
+    figures, games = play("random", "alphabeta:2", "hexapawn4x4", "--games", "7")
+    assert list(figures) == [
+        *("games", "wins", "draws", "losses", "elo", "elo_low", "elo_high"),
+        *("illegal", "time_losses"),
+    ]
+    assert figures["games"] == len(games) == 7
+    assert figures["wins"] + figures["draws"] + figures["losses"] == 7
+    assert figures["elo_low"] < figures["elo"] < figures["elo_high"]
+    assert figures["illegal"] == figures["time_losses"] == 0
+
+
+def test_perfect_play_against_itself_is_black_s(play: Play) -> None:
+    figures, games = play("perfect", "perfect", "hexapawn", "--games", "10")
+    assert [game.result for game in games] == ["0-1"] * 10
+    assert all(len(game.moves) == 6 for game in games)
+    assert (figures["wins"], figures["losses"], figures["elo"]) == (5, 5, 0.0)
+
+
+def test_perfect_play_never_loses_as_black(play: Play) -> None:
+    figures, games = play("perfect", "random", "hexapawn", "--games", "60")
+    as_black = [game.result for game in games if game.tags["Black"] == "perfect"]
+    assert as_black == ["0-1"] * 30
+    assert figures["wins"] >= 30
+    assert figures["elo_low"] > 0
+
+
+def test_the_games_are_those_of_the_score(play: Play) -> None:
+    figures, games = play("uct:20", "random", "gardner", "--games", "6", "--seed", "4")
+    wins = sum(
+        game.result == ("1-0" if game.tags["White"] == "uct:20" else "0-1") for game in games
+    )
+    assert figures["wins"] == wins
+    assert [game.tags["White"] for game in games] == ["uct:20", "random"] * 3
+    assert all(game.variant is get_variant("gardner") for game in games)
+    assert all(games[i].moves[:2] == games[i + 1].moves[:2] for i in (0, 2, 4))
+    assert play("uct:20", "random", "gardner", "--games", "6", "--seed", "4")[1] == games
+    assert play("uct:20", "random", "gardner", "--games", "6", "--seed", "5")[1] != games
+
+
+def test_a_person_s_own_variant_is_played(play: Play, tmp_path: Path) -> None:
+    path = tmp_path / "own.ini"
+    path.write_text("[match-test:hexapawn]\nmaxFile = 4\nstartFen = pppp/4/PPPP w - - 0 1\n")
+    words = ("random", "perfect", "match-test", "--games", "2", "--variants", str(path))
+    assert [game.variant.name for game in play(*words)[1]] == ["match-test"] * 2
+
+
+def test_the_score_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert match.main(["perfect", "perfect", "hexapawn", "--games", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "perfect against perfect at hexapawn: +2 =0 -2 of 4 games (50.0%)"
+    assert lines[1].startswith("Elo +0, between -")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "quoted"),
+    [
+        ("random random hexapwn", "hexapwn"),
+        ("random stockfish hexapawn", "'stockfish'"),
+        ("random alphabeta:x hexapawn", "'alphabeta:x'"),
+        ("random perfect gardner", "gardner"),
+        ("random mcts:8 hexapawn", "hexapawn"),
+        ("random random hexapawn --games 0", "--games 0"),
+        ("random random hexapawn --openings -1", "--openings -1"),
+        ("random random hexapawn --openings 8", "8 plies"),
+    ],
+)
+def test_bad_words_are_refused(words: str, quoted: str) -> None:
+    with pytest.raises(InputError) as caught:
+        match.main(words.split())
+    assert quoted in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_place_where_no_file_can_be_is_found_before_the_games() -> None:
+    with pytest.raises(FileNotFoundError):
+        match.main(["random", "random", "chess", "--games", "100000", "--pgn", "no/such/x.pgn"])
+
+
+def test_games_are_added_to_a_file_that_exists(tmp_path: Path) -> None:
+    path = tmp_path / "all.pgn"
+    for _ in range(2):
+        match.main(["random", "random", "hexapawn", "--games", "3", "--pgn", str(path)])
+    assert len(list(read_pgn(path.read_text()))) == 6
+
+
+def test_a_full_disk_leaves_whole_games(tmp_path: Path) -> None:
+    class FullDisk(io.FileIO):
+        room = 100
+
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            part, self.room = data[: self.room], self.room - len(data[: self.room])
+            return super().write(part)
+
+    path = tmp_path / "x.pgn"
+    with FullDisk(str(path), "ab") as file:
+        match._append(file, "a" * 60)
+        with pytest.raises(OSError, match="space"):
+            match._append(file, "b" * 60)
+    assert path.read_text() == "a" * 60
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    """A match in a process of its own, in the current directory."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.cli", "match", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_games(path: Path, size: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_kill_leaves_whole_games(tmp_path: Path) -> None:
+    path = tmp_path / "killed.pgn"
+    process = start("random", "random", "gardner", "--games", "100000", "--pgn", str(path))
+    wait_for_games(path, 20_000)
+    process.kill()
+    process.communicate()
+    assert len(list(read_pgn(path.read_text()))) > 5
+
+
+def test_an_interrupt_shows_the_score_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "interrupted.pgn"
+    words = ("random", "random", "gardner", "--games", "100000", "--json", "--pgn", str(path))
+    process = start(*words)
+    wait_for_games(path, 5_000)
+    process.send_signal(signal.SIGINT)
+    printed, complaints = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    games = list(read_pgn(path.read_text()))
+    assert json.loads(printed)["games"] == len(games)
+    assert f"interrupted after {len(games)} games" in complaints
+
+
+def test_our_own_engine_plays_as_an_external_one(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    engine = f"uci:{sys.executable} -m scripts.cli uci --player alphabeta:8:nodes=10000"
+    figures, games = play("random", engine, "hexapawn", "--games", "4")
+    assert figures["illegal"] == figures["time_losses"] == 0
+    assert [game.result for game in games if game.tags["Black"] == engine] == ["0-1"] * 2
