@@ -107,6 +107,8 @@ def _page_path(options: ProbeOptions) -> Path:
     if options.out is not None:
         if options.out.suffix not in (".html", ".htm"):
             raise InputError(f"--out {options.out}: the page's name ends in .html")
+        if not options.out.parent.is_dir():
+            raise InputError(f"--out {options.out}: there is no folder {options.out.parent}")
         return options.out
     if options.run.is_dir():
         return options.run / "report.html"

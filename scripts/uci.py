@@ -82,9 +82,9 @@ def main(arguments: list[str]) -> int:
 
     def make(variant: Variant) -> PlayerBehindUci:
         spec = options.player or default_player(variant, perfect=False)
-        print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)
         player = player_of(spec, variant, rng)
         players.append(player)
+        print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)
         # Kernels and libraries load now and not on the clock of the first move.
         player.choose(Position(variant), Limits(nodes=1))
         return PlayerBehindUci(player)

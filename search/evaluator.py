@@ -75,7 +75,7 @@ class SolverEvaluator:
         self._solution = solution
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
-        """Judge; see `Evaluator`. Raises UnreachablePosition for one that was not solved."""
+        """Judge; see `Evaluator`. Raises UnreachablePositionError for one that was not solved."""
         values, _ = self._solution.lookup_batch(positions)
         gains, distances = self._solution.score_moves(positions, moves, offsets)
         haste = _HASTE_LOGIT * distances / (distances + 8.0)

@@ -54,7 +54,7 @@ class PerfectPlayer(Player):
         self._rng = rng
 
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
-        """See Player; raises UnreachablePosition for what was not solved."""
+        """See Player; raises UnreachablePositionError for what was not solved."""
         legal_moves(position)
         value = self._solution.value(position.row)
         line: list[int] = []

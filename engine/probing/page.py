@@ -58,8 +58,8 @@ def _header(report: Report) -> str:
         for number, name, note in tiles
     )
     networks = " and ".join(
-        f"{escape(checkpoint.name)} ({escape(checkpoint.label)})"
-        for checkpoint in report.checkpoints
+        escape(each.name) + ("" if each.step is None else f" ({escape(each.label)})")
+        for each in report.checkpoints
     )
     return (
         f"<header><p class='brand'>Pawnscope probe report</p><h1>{escape(report.variant)}</h1>"
@@ -186,12 +186,13 @@ def _finding(report: Report, cells: Sequence[Cell]) -> str:
     final = [(cell, cell.measurement) for cell in cells if cell.checkpoint == last.name]
     measured = [(cell, each) for cell, each in final if each is not None]
     if not measured:
-        return f"No result for {escape(last.name)}."
+        return f"No result for {escape(last.label)}."
     above = sum(each.is_above_controls for _, each in measured)
     cell, best = max(measured, key=lambda pair: pair[1].gain)
+    place = escape(last.name) if last.step is None else f"Step {last.step:,}"
     text = (
-        f"In {escape(last.name)}, {above} of {len(measured)} layers are above the controls; the "
-        f"largest gain is {escape(_interval(best))} at {escape(cell.layer)}."
+        f"{place}: {above} of {len(measured)} layers are above the controls; the largest gain is "
+        f"{escape(_interval(best))} at {escape(cell.layer)}."
     )
     if min(each.baseline for _, each in measured) > _CEILING:
         text += " The controls alone read it almost perfectly: there is nothing to gain."

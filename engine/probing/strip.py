@@ -16,7 +16,7 @@ from typing import Final
 
 from engine.probing.report import Cell, Measurement
 
-WIDTH: Final = 400
+WIDTH: Final = 384
 HEIGHT: Final = 38
 _MARGIN: Final = 14
 _LOWEST: Final = -0.25
