@@ -92,6 +92,8 @@ def _dispatch(words: list[str]) -> int:
     command = COMMANDS[name]
     if command.kernels and not {"-h", "--help"} & set(arguments):
         _announce_compilation()
+    # Waiting OpenMP threads spin by default, and on a busy machine work takes ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     main = importlib.import_module(command.module).main
     status: int = main(arguments)
     return status

@@ -53,8 +53,7 @@ def main(arguments: list[str]) -> int:
         summary = run.train()
     finally:
         monitor.close()
-        if run is not None:
-            run.close()
+        (run or directory).close()
     _print_summary(summary, path, time.monotonic() - begun, options.json)
     return 0
 

@@ -1,20 +1,23 @@
 """Exact position keys and the hash table that a solution lives in.
 
-A key is the position itself, not a hash of it: each square takes `bits` bits (two where there is one
-piece type: empty, white man, black man, empty en-passant target), the side to move one more.
+A key is the position itself, not a hash of it: each square takes `bits` bits (two where there is
+one piece type: empty, white man, black man, empty en-passant target), the side to move one more.
 
     word 0   63 bits: side to move, then the first squares (31 of them at two bits)
     word 1…  64 bits: the squares that are left, 32 a word
 
-Word 0 is then mixed by a bijection, so that keys spread evenly and can still be unpacked.
+Word 0 is then mixed by a bijection, so that keys spread evenly and can still be unpacked. Keys are
+kept as halves of words, uint32[K]; a slot of the table is a key and its score, side by side in one
+line of the cache:
 
-The table is open addressing with linear probing *in the order of the mixed word* (Amble and Knuth,
-"Ordered hash tables", 1974): a search stops at the first larger key, so the table works at a load of
-0.9, and because `home` rises with the word, the whole table is sorted and grows in place. It needs
-no second copy, which is what keeps a position at 14 bytes even in the moment of growth.
+    [ 1 | upper half of word 0 ][ lower half ] … [ score ]       12 bytes up to 31 squares, else 20
+
+The table is open addressing with linear probing *in the order of the first half* (Amble and Knuth,
+"Ordered hash tables", 1974): a search stops at the first larger one, so that the table works at a
+load of 0.9, and because `home` rises with it, the whole table is sorted and grows in place. It
+needs no second copy, which keeps a position at 17 or 28 bytes even in the moment of growth.
 """
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,7 +28,6 @@ from engine.rules.tables import (
     BLACK_BIT,
     CASTLING,
     CLOCK,
-    EMPTY,
     EN_PASSANT,
     NO_SQUARE,
     PIECE_CODES,
@@ -33,8 +35,8 @@ from engine.rules.tables import (
     SIDE,
 )
 
-Keys = npt.NDArray[np.uint64]
-Scores = npt.NDArray[np.int16]
+Keys = npt.NDArray[np.uint32]
+Slots = npt.NDArray[np.uint32]
 Row = npt.NDArray[np.uint8]
 
 MAX_LOAD: Final = 0.9
@@ -42,31 +44,35 @@ GROWTH: Final = 1.25
 OVERFLOW: Final = 64
 """Slots behind the last home, so that probing never wraps; the last one stays empty."""
 MIN_CAPACITY: Final = 128
-SCORE_BYTES: Final = 2
 MAX_CAPACITY: Final = (1 << 32) - 1
-"""`home` multiplies 32 bits by 32 bits."""
+"""`home` multiplies 31 bits by 32 bits."""
 
-EMPTY_SLOT: Final = np.uint64(0)
-"""No key is 0: the mixed word is odd."""
+EMPTY_SLOT: Final = np.uint32(0)
+"""The first half of every key has its upper bit set."""
+SCORE_BIAS: Final = 1 << 15
+"""Added to a score in its slot, which has no sign."""
 EMPTY_CELL: Final = 0
 EN_PASSANT_CELL: Final = 1
 FIRST_PIECE_CELL: Final = 2
 
 _ONE: Final = np.uint64(1)
 _HALF: Final = np.uint64(32)
+_HOME_BITS: Final = np.uint64(31)
+_MASK_31: Final = np.uint64((1 << 31) - 1)
 _MASK_63: Final = np.uint64((1 << 63) - 1)
+_TOP_BIT: Final = np.uint64(1 << 63)
 _MULTIPLIER: Final = np.uint64(0x1E3779B97F4A7C15)
 _INVERSE: Final = np.uint64(pow(0x1E3779B97F4A7C15, -1, 1 << 63))
 
 
 class KeyLayout(NamedTuple):
-    """How a row becomes a key (W words)."""
+    """How a row becomes a key (K halves of words)."""
 
     squares: int
     bits: int
     """Bits a square."""
-    words: int
-    """W."""
+    halves: int
+    """K, two for each word."""
     cells: npt.NDArray[np.uint8]
     """[32] cell of each piece code."""
     codes: npt.NDArray[np.uint8]
@@ -84,40 +90,57 @@ def key_layout(squares: int, piece_types: tuple[int, ...]) -> KeyLayout:
         codes[cell] = code
     beyond = max(0, squares - 62 // bits)
     words = 1 + -(-beyond // (64 // bits))
-    return KeyLayout(squares, bits, words, cells, codes)
+    return KeyLayout(squares, bits, 2 * words, cells, codes)
 
 
 @kernel
-def pack(layout: KeyLayout, row: Row, key: Keys) -> None:
-    """Write the key of a row into `key` (uint64[W])."""
-    squares = layout.squares
-    bits = np.uint64(layout.bits)
-    en_passant = row[squares + EN_PASSANT]
-    word, room, shift = 0, np.uint64(63), _ONE
-    packed = np.uint64(row[squares + SIDE])
-    for square in range(squares):
-        if shift + bits > room:
-            key[word] = packed
-            word, room, shift, packed = word + 1, np.uint64(64), np.uint64(0), np.uint64(0)
-        cell = layout.cells[row[square]]
-        if square == en_passant:
-            cell = EN_PASSANT_CELL
-        packed |= np.uint64(cell) << shift
-        shift += bits
-    key[word] = packed
-    first = (key[0] ^ _fold(key)) * _MULTIPLIER & _MASK_63
-    first = (first ^ first >> _HALF) * _MULTIPLIER & _MASK_63
-    key[0] = first << _ONE | _ONE
+def _word(key: Keys, word: int) -> np.uint64:
+    return np.uint64(key[2 * word]) << _HALF | np.uint64(key[2 * word + 1])
+
+
+@kernel
+def _set_word(key: Keys, word: int, packed: np.uint64) -> None:
+    key[2 * word] = packed >> _HALF
+    key[2 * word + 1] = packed & np.uint64(0xFFFFFFFF)
 
 
 @kernel
 def _fold(key: Keys) -> np.uint64:
     """63 bits that depend on all words but the first."""
     folded = np.uint64(0)
-    for word in range(1, key.shape[0]):
-        folded = (folded ^ key[word]) * _MULTIPLIER
+    for word in range(1, key.shape[0] // 2):
+        folded = (folded ^ _word(key, word)) * _MULTIPLIER
         folded ^= folded >> _HALF
     return folded & _MASK_63
+
+
+@kernel
+def pack(layout: KeyLayout, row: Row, key: Keys) -> None:
+    """Write the key of a row into `key` (uint32[K])."""
+    squares = layout.squares
+    bits = np.uint64(layout.bits)
+    en_passant = row[squares + EN_PASSANT]
+    first, word, room, shift = np.uint64(0), 0, np.uint64(63), _ONE
+    packed = np.uint64(row[squares + SIDE])
+    for square in range(squares):
+        if shift + bits > room:
+            if word == 0:
+                first = packed
+            else:
+                _set_word(key, word, packed)
+            word, room, shift, packed = word + 1, np.uint64(64), np.uint64(0), np.uint64(0)
+        cell = layout.cells[row[square]]
+        if square == en_passant:
+            cell = EN_PASSANT_CELL
+        packed |= np.uint64(cell) << shift
+        shift += bits
+    if word == 0:
+        first = packed
+    else:
+        _set_word(key, word, packed)
+    first = (first ^ _fold(key)) * _MULTIPLIER & _MASK_63
+    first = (first ^ first >> _HALF) * _MULTIPLIER & _MASK_63
+    _set_word(key, 0, first | _TOP_BIT)
 
 
 @kernel
@@ -126,7 +149,7 @@ def unpack(layout: KeyLayout, key: Keys, row: Row) -> None:
     squares = layout.squares
     bits = np.uint64(layout.bits)
     mask = (_ONE << bits) - _ONE
-    first = (key[0] >> _ONE) * _INVERSE & _MASK_63
+    first = (_word(key, 0) & _MASK_63) * _INVERSE & _MASK_63
     first = (first ^ first >> _HALF) * _INVERSE & _MASK_63
     packed = first ^ _fold(key)
     row[squares + SIDE] = packed & _ONE
@@ -138,7 +161,7 @@ def unpack(layout: KeyLayout, key: Keys, row: Row) -> None:
     for square in range(squares):
         if shift + bits > room:
             word, room, shift = word + 1, np.uint64(64), np.uint64(0)
-            packed = key[word]
+            packed = _word(key, word)
         cell = packed >> shift & mask
         row[square] = layout.codes[cell]
         if cell == EN_PASSANT_CELL:
@@ -147,114 +170,112 @@ def unpack(layout: KeyLayout, key: Keys, row: Row) -> None:
 
 
 @kernel
-def home(first: np.uint64, capacity: int) -> int:
-    """Where a key's probing begins; rises with the mixed word."""
-    return np.int64((first >> _HALF) * np.uint64(capacity) >> _HALF)
+def home(first: np.uint32, capacity: int) -> int:
+    """Where a key's probing begins; rises with the first half."""
+    return int(np.int64((np.uint64(first) & _MASK_31) * np.uint64(capacity) >> _HOME_BITS))
 
 
 @kernel
-def find(keys: Keys, capacity: int, key: Keys) -> int:
+def find(slots: Slots, capacity: int, key: Keys) -> int:
     """The slot of the key, or ~slot (negative) of the place where it belongs."""
     first = key[0]
     slot = home(first, capacity)
     while True:
-        there = keys[slot, 0]
+        there = slots[slot, 0]
         if there == EMPTY_SLOT or there > first:
             return ~slot
         if there == first:
             same = True
-            for word in range(1, key.shape[0]):
-                same = same and keys[slot, word] == key[word]
+            for half in range(1, key.shape[0]):
+                same = same and slots[slot, half] == key[half]
             if same:
                 return slot
         slot += 1
 
 
 @kernel
-def insert(keys: Keys, scores: Scores, slot: int, key: Keys, score: int) -> bool:
-    """Put a new key at `slot`, moving the larger ones on; False (unchanged) where there is no room."""
+def score_of(slots: Slots, slot: int) -> int:
+    """The score in a slot."""
+    return int(np.int64(slots[slot, slots.shape[1] - 1])) - SCORE_BIAS
+
+
+@kernel
+def insert(slots: Slots, slot: int, key: Keys, score: int) -> bool:
+    """Put a new key at `slot` and move the larger ones on; False, unchanged, without the room."""
     end = slot
-    while keys[end, 0] != EMPTY_SLOT:
+    while slots[end, 0] != EMPTY_SLOT:
         end += 1
-    if end + 1 >= keys.shape[0]:
+    if end + 1 >= slots.shape[0]:
         return False
-    words = keys.shape[1]
+    halves = key.shape[0]
     while end > slot:
-        for word in range(words):
-            keys[end, word] = keys[end - 1, word]
-        scores[end] = scores[end - 1]
+        for half in range(halves + 1):
+            slots[end, half] = slots[end - 1, half]
         end -= 1
-    for word in range(words):
-        keys[slot, word] = key[word]
-    scores[slot] = score
+    for half in range(halves):
+        slots[slot, half] = key[half]
+    slots[slot, halves] = score + SCORE_BIAS
     return True
 
 
 @kernel
-def _move_slot(keys: Keys, scores: Scores, source: int, target: int) -> None:
-    if source == target:
-        return
-    for word in range(keys.shape[1]):
-        keys[target, word] = keys[source, word]
-    keys[source, 0] = EMPTY_SLOT
-    scores[target] = scores[source]
+def _move_slot(slots: Slots, source: int, target: int) -> None:
+    if source != target:
+        for half in range(slots.shape[1]):
+            slots[target, half] = slots[source, half]
+        slots[source, 0] = EMPTY_SLOT
 
 
 @kernel
-def spread(keys: Keys, scores: Scores, used: int, capacity: int) -> bool:
-    """Give the keys in the first `used` slots their places in a larger table, in place.
+def spread(slots: Slots, used: int, capacity: int) -> bool:
+    """Give what the first `used` slots hold its place in a larger table, in place.
 
-    They are sorted, so they are pushed to the far end and laid down again from the front; the place
-    of each then lies at or before the slot that it comes from. False where the last ones do not fit
-    (possible only by an extreme chance): grow further and call again with all slots.
+    It is sorted, so it is pushed to the far end and laid down again from the front: the place of
+    each then lies at or before the slot that it comes from. False where the last ones do not fit
+    (by an extreme chance only): lengthen the array and call again with all slots.
     """
-    slots = keys.shape[0]
-    begin = slots
+    size = slots.shape[0]
+    begin = size
     for slot in range(used - 1, -1, -1):
-        if keys[slot, 0] != EMPTY_SLOT:
+        if slots[slot, 0] != EMPTY_SLOT:
             begin -= 1
-            _move_slot(keys, scores, slot, begin)
-    for slot in range(begin, slots):
-        if home(keys[slot, 0], capacity) > slot:
+            _move_slot(slots, slot, begin)
+    for slot in range(begin, size):
+        if home(slots[slot, 0], capacity) > slot:
             return False
     free = 0
-    for slot in range(begin, slots):
-        place = max(home(keys[slot, 0], capacity), free)
-        _move_slot(keys, scores, slot, place)
+    for slot in range(begin, size):
+        place = max(home(slots[slot, 0], capacity), free)
+        _move_slot(slots, slot, place)
         free = place + 1
-    return free < slots
+    return bool(free < size)
 
 
 @kernel
-def _gather(keys: Keys, scores: Scores, out_keys: Keys, out_scores: Scores) -> None:
+def _gather(slots: Slots, keys: Keys, scores: npt.NDArray[np.int16]) -> None:
     count = 0
-    for slot in range(keys.shape[0]):
-        if keys[slot, 0] != EMPTY_SLOT:
-            out_keys[count] = keys[slot]
-            out_scores[count] = scores[slot]
+    for slot in range(slots.shape[0]):
+        if slots[slot, 0] != EMPTY_SLOT:
+            for half in range(keys.shape[1]):
+                keys[count, half] = slots[slot, half]
+            scores[count] = score_of(slots, slot)
             count += 1
 
 
 class StoredPositions(NamedTuple):
-    """A table as the kernels see it (C slots, W words)."""
+    """A table as the kernels see it (C slots, K halves a key)."""
 
     layout: KeyLayout
     capacity: int
     """Number of homes; C - OVERFLOW."""
-    keys: Keys
-    """[C, W] mixed keys in rising order, word 0 EMPTY_SLOT where the slot is free."""
-    scores: Scores
-    """[C] see scores.py."""
-
-
-def slot_bytes(layout: KeyLayout) -> int:
-    """Bytes of one slot."""
-    return 8 * layout.words + SCORE_BYTES
+    slots: Slots
+    """[C, K + 1] key and score, in rising order of the first half; EMPTY_SLOT where free."""
 
 
 def largest_table(layout: KeyLayout, positions: int) -> int:
-    """Most bytes that a table needs on its way to `positions` positions."""
-    return int(slot_bytes(layout) * (max(positions / MAX_LOAD * GROWTH, MIN_CAPACITY) + OVERFLOW))
+    """Most bytes that a table takes on its way to `positions` positions."""
+    slots = max(positions / MAX_LOAD * GROWTH, MIN_CAPACITY) + OVERFLOW
+    return int(slots) * 4 * (layout.halves + 1)
 
 
 class PositionTable:
@@ -264,18 +285,19 @@ class PositionTable:
         self.layout = layout
         self.capacity = capacity
         self.count = 0
-        self.keys: Keys = np.zeros((capacity + OVERFLOW, layout.words), np.uint64)
-        self.scores: Scores = np.zeros(capacity + OVERFLOW, np.int16)
+        self.slots: Slots = np.zeros((capacity + OVERFLOW, layout.halves + 1), np.uint32)
 
     @classmethod
-    def from_sorted(cls, layout: KeyLayout, keys: Keys, scores: Scores) -> "PositionTable":
-        """The table of keys uint64[N, W], mixed and in rising order, and their scores int16[N]."""
+    def from_sorted(
+        cls, layout: KeyLayout, keys: Keys, scores: npt.NDArray[np.int16]
+    ) -> "PositionTable":
+        """The table of keys uint32[N, K] in rising order of the first half, with scores [N]."""
         count = keys.shape[0]
         table = cls(layout, max(MIN_CAPACITY, int(count / MAX_LOAD) + 1))
-        table.keys[:count] = keys
-        table.scores[:count] = scores
+        table.slots[:count, :-1] = keys
+        table.slots[:count, -1] = scores.astype(np.int64) + SCORE_BIAS
         table.count = count
-        if not spread(table.keys, table.scores, count, table.capacity):
+        if not spread(table.slots, count, table.capacity):
             table.grow()
         return table
 
@@ -285,35 +307,28 @@ class PositionTable:
         return int(self.capacity * MAX_LOAD)
 
     @property
-    def bytes(self) -> int:
-        """Bytes that it holds now."""
-        return int(self.keys.nbytes + self.scores.nbytes)
-
-    @property
     def grown_bytes(self) -> int:
-        """Bytes that it holds after `grow`."""
-        return slot_bytes(self.layout) * (self._grown_capacity() + OVERFLOW)
+        """Bytes that it takes after `grow`."""
+        return (self._grown_capacity() + OVERFLOW) * 4 * (self.layout.halves + 1)
 
     def stored(self) -> StoredPositions:
-        """The arrays for a kernel; stale after `grow`."""
-        return StoredPositions(self.layout, self.capacity, self.keys, self.scores)
+        """The table for a kernel; stale after `grow`."""
+        return StoredPositions(self.layout, self.capacity, self.slots)
 
     def grow(self) -> None:
-        """Widen by GROWTH in place: the arrays are lengthened, never copied by us."""
+        """Widen by GROWTH in place: the array is lengthened, which needs no second copy."""
         while True:
-            used = self.keys.shape[0]
+            used = self.slots.shape[0]
             self.capacity = self._grown_capacity()
-            slots = self.capacity + OVERFLOW
-            self.keys.resize((slots, self.layout.words), refcheck=False)
-            self.scores.resize(slots, refcheck=False)
-            if spread(self.keys, self.scores, used, self.capacity):
+            self.slots.resize((self.capacity + OVERFLOW, self.slots.shape[1]), refcheck=False)
+            if spread(self.slots, used, self.capacity):
                 return
 
-    def gather(self) -> tuple[Keys, Scores]:
-        """The keys uint64[N, W] in rising order and their scores int16[N], without the gaps."""
-        keys = np.empty((self.count, self.layout.words), np.uint64)
+    def gather(self) -> tuple[Keys, npt.NDArray[np.int16]]:
+        """The keys uint32[N, K] in rising order and their scores int16[N], without the gaps."""
+        keys = np.empty((self.count, self.layout.halves), np.uint32)
         scores = np.empty(self.count, np.int16)
-        _gather(self.keys, self.scores, keys, scores)
+        _gather(self.slots, keys, scores)
         return keys, scores
 
     def _grown_capacity(self) -> int:

@@ -6,8 +6,8 @@ Seen from the side to move, d plies before the end of the game with best play:
     drawn in d   -d
     lost in d    d - WIN
 
-so that the larger score is the better one: the winner hurries, the loser delays, and in a drawn game
-both sides hurry.
+so that the larger score is the better one: the winner hurries, the loser delays, and in a drawn
+game both sides hurry.
 """
 
 from typing import Final

@@ -21,15 +21,16 @@ from search.position_table import (
     EMPTY_SLOT,
     Keys,
     PositionTable,
-    Scores,
     StoredPositions,
     find,
     key_layout,
     pack,
+    score_of,
     unpack,
 )
 from search.scores import LONGEST, score_before, split_scores
 
+Scores = npt.NDArray[np.int16]
 Rows = npt.NDArray[np.uint8]
 Row = npt.NDArray[np.uint8]
 Moves = npt.NDArray[np.uint16]
@@ -37,7 +38,7 @@ Offsets = npt.NDArray[np.int64]
 Values = npt.NDArray[np.int8]
 Distances = npt.NDArray[np.int16]
 
-_FORMAT: Final = "pawnscope-solution-1"
+_FORMAT: Final = "pawnscope-solution-2"
 
 _FREE: Final = 0
 _OVER: Final = 1
@@ -47,7 +48,7 @@ _DECISION: Final = 3
 moves lead to the same result, and one in which they do not."""
 
 
-class UnreachablePosition(InputError):
+class UnreachablePositionError(InputError):
     """A position that no game from the start position leads to; the message quotes its FEN."""
 
 
@@ -64,13 +65,13 @@ class SolveReport:
 @kernel
 def _look_up(stored: StoredPositions, rows: Rows, out: Scores) -> int:
     """Scores of rows [B, R] into `out` [B]; returns the first row that is not stored, else -1."""
-    key = np.empty(stored.layout.words, np.uint64)
+    key = np.empty(stored.layout.halves, np.uint32)
     for index in range(rows.shape[0]):
         pack(stored.layout, rows[index], key)
-        slot = find(stored.keys, stored.capacity, key)
+        slot = find(stored.slots, stored.capacity, key)
         if slot < 0:
             return index
-        out[index] = stored.scores[slot]
+        out[index] = score_of(stored.slots, slot)
     return -1
 
 
@@ -79,16 +80,16 @@ def _score_moves(
     tables: Tables, stored: StoredPositions, rows: Rows, moves: Moves, offsets: Offsets, out: Scores
 ) -> int:
     """Scores [M] of the moves for the side that makes them; returns as `_look_up`."""
-    key = np.empty(stored.layout.words, np.uint64)
+    key = np.empty(stored.layout.halves, np.uint32)
     after = np.empty(rows.shape[1], np.uint8)
     for index in range(rows.shape[0]):
         for move in range(offsets[index], offsets[index + 1]):
             apply(tables, rows[index], moves[move], after)
             pack(stored.layout, after, key)
-            slot = find(stored.keys, stored.capacity, key)
+            slot = find(stored.slots, stored.capacity, key)
             if slot < 0:
                 return index
-            out[move] = score_before(np.int64(stored.scores[slot]))
+            out[move] = score_before(score_of(stored.slots, slot))
     return -1
 
 
@@ -103,24 +104,24 @@ def _classify(tables: Tables, stored: StoredPositions, kinds: npt.NDArray[np.uin
     """Write for every slot whether it holds a finished position or one with a choice."""
     row = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
     after = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
-    key = np.empty(stored.layout.words, np.uint64)
+    key = np.empty(stored.layout.halves, np.uint32)
     moves = np.empty(MAX_MOVES, np.uint16)
-    for slot in range(stored.keys.shape[0]):
-        if stored.keys[slot, 0] == EMPTY_SLOT:
+    for slot in range(stored.slots.shape[0]):
+        if stored.slots[slot, 0] == EMPTY_SLOT:
             kinds[slot] = _FREE
             continue
-        unpack(stored.layout, stored.keys[slot], row)
+        unpack(stored.layout, stored.slots[slot, :-1], row)
         count = generate(tables, row, moves)
         if termination(tables, row, count):
             kinds[slot] = _OVER
             continue
         kinds[slot] = _OPEN
-        best = _sign(np.int64(stored.scores[slot]))
+        best = _sign(score_of(stored.slots, slot))
         for index in range(count):
             apply(tables, row, moves[index], after)
             pack(stored.layout, after, key)
-            reply = stored.scores[find(stored.keys, stored.capacity, key)]
-            if -_sign(np.int64(reply)) != best:
+            reply = score_of(stored.slots, find(stored.slots, stored.capacity, key))
+            if -_sign(reply) != best:
                 kinds[slot] = _DECISION
                 break
 
@@ -131,9 +132,9 @@ def _unpack_from(
 ) -> None:
     """Write the positions of kind >= `least` into `rows`."""
     count = 0
-    for slot in range(stored.keys.shape[0]):
+    for slot in range(stored.slots.shape[0]):
         if kinds[slot] >= least:
-            unpack(stored.layout, stored.keys[slot], rows[count])
+            unpack(stored.layout, stored.slots[slot, :-1], rows[count])
             count += 1
 
 
@@ -145,12 +146,12 @@ def _play_at_random(
 
     The positions of a ply are a list of slots; each hands its probability on in equal shares.
     """
-    slots = stored.keys.shape[0]
+    slots = stored.slots.shape[0]
     now, then = np.zeros(slots), np.zeros(slots)
     here, there = np.empty(slots, np.int64), np.empty(slots, np.int64)
     row = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
     after = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
-    key = np.empty(stored.layout.words, np.uint64)
+    key = np.empty(stored.layout.halves, np.uint32)
     moves = np.empty(MAX_MOVES, np.uint16)
     now[start], here[0], alive = 1.0, start, 1
     while alive:
@@ -159,7 +160,7 @@ def _play_at_random(
             slot = here[index]
             probability = now[slot]
             now[slot] = 0.0
-            unpack(stored.layout, stored.keys[slot], row)
+            unpack(stored.layout, stored.slots[slot, :-1], row)
             count = generate(tables, row, moves)
             reason = termination(tables, row, count)
             if reason:
@@ -170,7 +171,7 @@ def _play_at_random(
             for move in moves[:count]:
                 apply(tables, row, move, after)
                 pack(stored.layout, after, key)
-                target = find(stored.keys, stored.capacity, key)
+                target = find(stored.slots, stored.capacity, key)
                 if then[target] == 0.0:
                     there[reached] = target
                     reached += 1
@@ -183,8 +184,8 @@ class Solution:
 
     Values are -1, 0 or 1 for the side to move; distances count plies to the end with best play (the
     winner hurries, the loser delays, in a drawn game both hurry). Rows are uint8[R]; a row that
-    cannot be reached from the start raises UnreachablePosition. The clock and repetition bytes of a
-    row do not matter.
+    cannot be reached from the start raises UnreachablePositionError. The clock and repetition bytes
+    of a row do not matter.
     """
 
     def __init__(
@@ -230,9 +231,7 @@ class Solution:
         """Whether the position can be reached from the start."""
         return int(_look_up(self._stored, row[None], np.empty(1, np.int16))) < 0
 
-    def score_moves(
-        self, rows: Rows, moves: Moves, offsets: Offsets
-    ) -> tuple[Values, Distances]:
+    def score_moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> tuple[Values, Distances]:
         """Value int8[M] and distance int16[M] of legal moves, for the side that makes them.
 
         `moves[offsets[i]:offsets[i + 1]]` belong to row i, as `kernels.generate_batch` returns
@@ -246,7 +245,8 @@ class Solution:
     def value_preserving_moves(self, row: Row) -> Moves:
         """The legal moves that keep the game value, however long they take; uint16[K]."""
         moves, values, _ = self._legal_moves(row)
-        return moves[values == values.max(initial=-1)]
+        kept: Moves = moves[values == values.max(initial=-1)]
+        return kept
 
     def optimal_moves(self, row: Row) -> Moves:
         """The legal moves that keep the game value and the distance; uint16[K]."""
@@ -254,7 +254,8 @@ class Solution:
         best = values.max(initial=-1)
         # The loser's best distance is the longest, otherwise it is the shortest.
         haste = np.where(values == best, -distances if best >= 0 else distances, -LONGEST)
-        return moves[(values == best) & (haste == haste.max(initial=-LONGEST))]
+        kept: Moves = moves[(values == best) & (haste == haste.max(initial=-LONGEST))]
+        return kept
 
     def positions(self) -> Rows:
         """All reachable positions, finished ones included; uint8[N, R] in a fixed, mixed order."""
@@ -271,9 +272,9 @@ class Solution:
     def random_win_probability(self) -> float:
         """Exact probability that White wins when both sides play uniformly random moves."""
         row = self.variant.start_row
-        key = np.empty(self._table.layout.words, np.uint64)
+        key = np.empty(self._table.layout.halves, np.uint32)
         pack(self._table.layout, row, key)
-        start = find(self._table.keys, self._table.capacity, key)
+        start = find(self._table.slots, self._table.capacity, key)
         outcomes = np.zeros(3)
         _play_at_random(self.variant.tables, self._stored, start, outcomes)
         return float(outcomes[0])
@@ -285,7 +286,7 @@ class Solution:
 
     def _list(self, least: int) -> Rows:
         if self._kinds is None:
-            self._kinds = np.empty(self._table.keys.shape[0], np.uint8)
+            self._kinds = np.empty(self._table.slots.shape[0], np.uint8)
             _classify(self.variant.tables, self._stored, self._kinds)
         count = int(np.count_nonzero(self._kinds >= least))
         rows = np.empty((count, self.variant.row_size), np.uint8)
@@ -295,7 +296,7 @@ class Solution:
     def _check(self, missing: int, rows: Rows) -> None:
         if missing >= 0:
             text = fen.write_fen(self.variant, rows[missing])
-            raise UnreachablePosition(
+            raise UnreachablePositionError(
                 f"the position '{text}' cannot be reached from the start of {self.variant.name}"
             )
 

@@ -1,15 +1,17 @@
 """Solves a game whose moves cannot be taken back, exactly, from its start.
 
-Where every move goes forward no position can return, so that the game is a graph without cycles and
-one depth-first pass settles it: a position is scored when all positions after it are. The pass visits
-every reachable position once, runs on a stack of its own (no recursion) and writes into the table of
-position_table.py: 10 bytes a position up to 31 squares, 18 above, and never more than 14 or 25 with
-the room that the table keeps free.
+Where every move goes forward no position can return, so that the game is a graph without cycles
+and one depth-first pass settles it: a position is scored when all positions after it are. The pass
+visits every reachable position once, runs on a stack of its own (no recursion) and writes into the
+table of position_table.py: 12 bytes a position up to 31 squares, 20 above, and at most 17 or 28
+with the room that the table keeps free.
 
-A game that does not fit is refused before the work starts, by the estimate of position_count.py.
+A game that does not fit is refused before the long work starts, by the estimate of
+position_count.py.
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,26 +24,47 @@ import numpy.typing as npt
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, terminal_value, termination
-from engine.rules.tables import BLACK_BIT, CLOCK, EMPTY, MAX_MOVES, PAWN, SQUARES, Tables
+from engine.rules.tables import (
+    BLACK_BIT,
+    BOARD,
+    CLOCK,
+    EMPTY,
+    PAWN,
+    PIECE_CODES,
+    SQUARES,
+    STEP_START,
+    Tables,
+)
 from engine.rules.variant import Variant
-from search.position_count import sampled_count
+from search.position_count import MOST_POSITIONS, sampled_count
 from search.position_table import (
+    EMPTY_SLOT,
     MAX_CAPACITY,
-    KeyLayout,
     Keys,
     PositionTable,
     Row,
     StoredPositions,
     find,
+    home,
     insert,
     key_layout,
     largest_table,
     pack,
+    score_of,
+    spread,
 )
 from search.scores import NO_SCORE, WIN, score_before
 from search.solution import Solution, SolveReport
 
-__all__ = ["Estimate", "Solution", "SolveReport", "estimate_positions", "load_or_solve", "solve"]
+__all__ = [
+    "Estimate",
+    "Solution",
+    "SolveReport",
+    "count_positions",
+    "estimate_positions",
+    "load_or_solve",
+    "solve",
+]
 
 DEFAULT_LIMIT: Final = 4 << 30
 """Bytes that a solution may take unless the caller says otherwise."""
@@ -56,19 +79,19 @@ _COUNT: Final = 1
 _FINISHED: Final = 0
 _LIMIT_REACHED: Final = 1
 _TABLE_FULL: Final = 2
-_STACK_FULL: Final = 3
 
+Moves = npt.NDArray[np.uint16]
 Progress = Callable[[int, int], None]
 """Called with the number of positions solved so far and the number expected in all."""
 
 
 class _Stack(NamedTuple):
-    """The line of positions that is being searched (D deep, W words a key)."""
+    """The line of positions that is being searched (D plies at most, K halves of words a key)."""
 
     rows: npt.NDArray[np.uint8]
     """[D, R]"""
     keys: Keys
-    """[D, W]"""
+    """[D, K]"""
     next_move: npt.NDArray[np.int64]
     """[D] index in `moves` of the next move to try."""
     end: npt.NDArray[np.int64]
@@ -76,53 +99,115 @@ class _Stack(NamedTuple):
     best: npt.NDArray[np.int64]
     """[D] score of the best move so far."""
     moves: npt.NDArray[np.uint16]
-    """The moves of all positions of the line, one behind the other."""
+    """[M] the moves of all positions of the line that are still to be searched, in order."""
+    move_keys: Keys
+    """[M, K] the positions after them."""
+    probes: Keys
+    """[M] scratch: what stands at the home of each key."""
+
+
+def _make_stack(variant: Variant, halves: int) -> _Stack:
+    """A stack that no line of the game overflows.
+
+    Every move takes a man at least one rank forward, so no game has more plies than its men have
+    ranks before them; and no man has more moves than the longest list of steps in the tables.
+    """
+    start = variant.start_row
+    men, plies = [0, 0], 0
+    for square in np.flatnonzero(start[: variant.squares]):
+        colour, rank = int(start[square]) >> 4, int(square) // variant.width
+        men[colour] += 1
+        plies += rank if colour else variant.height - 1 - rank
+    step_starts = variant.tables[STEP_START : STEP_START + PIECE_CODES * BOARD + 1]
+    most_steps = int(np.diff(step_starts).max())
+    most_moves = max(men) * most_steps * max(1, len(variant.promotion_types))
+    depth = plies + 3
+    return _Stack(
+        rows=np.zeros((depth, variant.row_size), np.uint8),
+        keys=np.zeros((depth, halves), np.uint32),
+        next_move=np.zeros(depth, np.int64),
+        end=np.zeros(depth, np.int64),
+        best=np.zeros(depth, np.int64),
+        moves=np.zeros(depth * most_moves, np.uint16),
+        move_keys=np.zeros((depth * most_moves, halves), np.uint32),
+        probes=np.zeros(most_moves, np.uint32),
+    )
 
 
 @kernel
-def _open(tables: Tables, row: Row, moves: npt.NDArray[np.uint16]) -> tuple[int, int]:
-    """Write the moves of a position; returns their number and NO_SCORE, or 0 and its final score."""
+def _open(
+    tables: Tables,
+    stored: StoredPositions,
+    row: Row,
+    after: Row,
+    moves: Moves,
+    keys: Keys,
+    probes: Keys,
+) -> tuple[int, int]:
+    """Keep in `moves` and `keys` the moves whose score is not known yet.
+
+    Returns their number and the best of the known scores; 0 and the final score of a finished game.
+    """
+    layout, capacity, slots = stored
     count = generate(tables, row, moves)
     reason = termination(tables, row, count)
     if reason:
         return 0, WIN * terminal_value(tables, reason, row)
-    return count, NO_SCORE
+    for index in range(count):
+        apply(tables, row, moves[index], after)
+        after[tables[SQUARES] + CLOCK] = 0
+        pack(layout, after, keys[index])
+    # The table is far larger than the cache. A loop of nothing but loads lets them overlap.
+    for index in range(count):
+        probes[index] = slots[home(keys[index, 0], capacity), 0]
+    best, unknown = NO_SCORE, 0
+    for index in range(count):
+        known = False
+        if probes[index] != EMPTY_SLOT and probes[index] <= keys[index, 0]:
+            slot = find(slots, capacity, keys[index])
+            known = slot >= 0
+        if known:
+            best = max(best, score_before(score_of(slots, slot)))
+        else:
+            moves[unknown] = moves[index]
+            keys[unknown] = keys[index]
+            unknown += 1
+    return unknown, best
 
 
 @kernel
 def _search(
     tables: Tables, stored: StoredPositions, stack: _Stack, state: npt.NDArray[np.int64], limit: int
 ) -> int:
-    """Go on until all is solved, `limit` positions are stored or an array is too short."""
+    """Go on until all is solved, `limit` positions are stored or the table is full."""
     # Local names: numba counts references when a tuple of arrays is handed on.
-    layout, capacity, table_keys, scores = stored
-    rows, keys, next_move, end, best, moves = stack
+    _, capacity, slots = stored
+    rows, keys, next_move, end, best, moves, move_keys, probes = stack
     depth, count = state[_DEPTH], state[_COUNT]
     status = _FINISHED
     while depth >= 0:
         if next_move[depth] < end[depth]:
-            begin = end[depth]
-            if depth + 2 > rows.shape[0] or begin + MAX_MOVES > moves.shape[0]:
-                status = _STACK_FULL
-                break
-            row, key = rows[depth + 1], keys[depth + 1]
-            apply(tables, rows[depth], moves[next_move[depth]], row)
+            index, begin = next_move[depth], end[depth]
             next_move[depth] += 1
-            row[tables[SQUARES] + CLOCK] = 0
-            pack(layout, row, key)
-            slot = find(table_keys, capacity, key)
+            slot = find(slots, capacity, move_keys[index])
             if slot >= 0:
-                best[depth] = max(best[depth], score_before(np.int64(scores[slot])))
-            else:
-                depth += 1
-                move_count, best[depth] = _open(tables, row, moves[begin:])
-                next_move[depth], end[depth] = begin, begin + move_count
+                best[depth] = max(best[depth], score_before(score_of(slots, slot)))
+                continue
+            row, after = rows[depth + 1], rows[depth + 2]
+            apply(tables, rows[depth], moves[index], row)
+            row[tables[SQUARES] + CLOCK] = 0
+            depth += 1
+            keys[depth] = move_keys[index]
+            unknown, best[depth] = _open(
+                tables, stored, row, after, moves[begin:], move_keys[begin:], probes
+            )
+            next_move[depth], end[depth] = begin, begin + unknown
         else:
             if count >= limit:
                 status = _LIMIT_REACHED
                 break
-            slot = ~find(table_keys, capacity, keys[depth])
-            if not insert(table_keys, scores, slot, keys[depth], best[depth]):
+            slot = ~find(slots, capacity, keys[depth])
+            if not insert(slots, slot, keys[depth], best[depth]):
                 status = _TABLE_FULL
                 break
             count, depth = count + 1, depth - 1
@@ -143,21 +228,18 @@ class _Pass:
         self.peak_bytes = 0
         self.seconds = 0.0
         self._state = np.zeros(2, np.int64)
-        self._stack = _Stack(
-            np.zeros((16, variant.row_size), np.uint8),
-            np.zeros((16, layout.words), np.uint64),
-            np.zeros(16, np.int64),
-            np.zeros(16, np.int64),
-            np.zeros(16, np.int64),
-            np.zeros(MAX_MOVES + 64, np.uint16),
+        self._stack = stack = _make_stack(variant, layout.halves)
+        stack.rows[0] = variant.start_row
+        stack.rows[0, variant.squares + CLOCK] = 0
+        pack(layout, stack.rows[0], stack.keys[0])
+        stack.end[0], stack.best[0] = _open(
+            variant.tables,
+            self.table.stored(),
+            *(stack.rows[0], stack.rows[1], stack.moves, stack.move_keys, stack.probes),
         )
-        self._stack.rows[0] = variant.start_row
-        self._stack.rows[0, variant.squares + CLOCK] = 0
-        pack(layout, self._stack.rows[0], self._stack.keys[0])
-        count, score = _open(variant.tables, self._stack.rows[0], self._stack.moves)
-        self._stack.end[0], self._stack.best[0] = count, score
-        # An empty run loads the compiled kernel, so that `seconds` measures solving.
-        _search(variant.tables, self.table.stored(), self._stack, np.array([-1, 0]), 0)
+        # Empty runs load the compiled kernels, so that `seconds` measures solving.
+        _search(variant.tables, self.table.stored(), stack, np.array([-1, 0]), 0)
+        spread(self.table.slots, 0, self.table.capacity)
 
     @property
     def count(self) -> int:
@@ -178,10 +260,7 @@ class _Pass:
             self._note_bytes()
             if status == _FINISHED or (status == _LIMIT_REACHED and self.count >= limit):
                 break
-            if status == _STACK_FULL:
-                doubled = (np.concatenate([array, np.zeros_like(array)]) for array in self._stack)
-                self._stack = _Stack(*doubled)
-            elif status == _TABLE_FULL or self.count >= self.table.room:
+            if status == _TABLE_FULL or self.count >= self.table.room:
                 self._grow_table()
         self.table.count = self.count
         self.seconds += time.perf_counter() - begin
@@ -199,7 +278,7 @@ class _Pass:
 
     def _note_bytes(self) -> None:
         stack = sum(array.nbytes for array in self._stack)
-        self.peak_bytes = max(self.peak_bytes, self.table.bytes + stack)
+        self.peak_bytes = max(self.peak_bytes, self.table.slots.nbytes + stack)
 
 
 def format_bytes(size: float) -> str:
@@ -216,11 +295,18 @@ class Estimate:
     """How large a game is."""
 
     positions: int
-    """Reachable positions, finished ones included."""
+    """Reachable positions, finished ones included; MOST_POSITIONS stands for that many or more."""
     exact: bool
     """Whether they were counted one by one."""
     bytes: int
     """What solving takes at its peak."""
+
+    def __str__(self) -> str:
+        if self.exact:
+            return f"{self.positions:,} positions"
+        if self.positions >= MOST_POSITIONS:
+            return f"{MOST_POSITIONS:,} positions or more"
+        return f"about {float(f'{self.positions:.2g}'):,.0f} positions"
 
 
 def _estimate(search: _Pass, finished: bool, rng: np.random.Generator) -> Estimate:
@@ -229,18 +315,30 @@ def _estimate(search: _Pass, finished: bool, rng: np.random.Generator) -> Estima
     return Estimate(positions=positions, exact=finished, bytes=size)
 
 
-def estimate_positions(
-    variant: Variant, *, counted: int = COUNTED, seed: int = 0
-) -> Estimate:
+def estimate_positions(variant: Variant, *, counted: int = COUNTED, seed: int = 0) -> Estimate:
     """How many positions can be reached from the start, and what solving them takes.
 
     Up to `counted` positions are counted exactly; a larger game is estimated from a sample (see
     position_count.py for what that assumes). Raises InputError where moves can be taken back.
     """
     _refuse_reversible(variant)
-    search = _Pass(variant, 1 << 62)
-    finished = search.run(counted, lambda _: None)
+    search = _Pass(variant, _EVERYTHING)
+    finished = search.run(counted, _tell_nobody)
     return _estimate(search, finished, np.random.default_rng(seed))
+
+
+def count_positions(variant: Variant, most: int) -> int | None:
+    """How many positions can be reached from the start; None where there are more than `most`.
+
+    Quicker than an estimate where only the size matters. Raises as `estimate_positions`.
+    """
+    _refuse_reversible(variant)
+    search = _Pass(variant, _EVERYTHING)
+    return search.count if search.run(most, _tell_nobody) else None
+
+
+def _tell_nobody(done: int) -> None:
+    pass
 
 
 def solve(
@@ -254,15 +352,15 @@ def solve(
     _refuse_reversible(variant)
     search = _Pass(variant, limit_bytes)
     tell = progress or (lambda done, expected: None)
-    counted = min(COUNTED, _positions_within(search.table.layout, limit_bytes))
+    # What half fills the memory is done before anything is estimated.
+    counted = min(COUNTED, limit_bytes // 2 // search.table.slots[0].nbytes)
     finished = search.run(counted, lambda done: tell(done, max(done, counted)))
     if not finished:
         estimate = _estimate(search, finished, np.random.default_rng(0))
         if estimate.bytes > limit_bytes:
             raise InputError(
-                f"{variant.name}: about {estimate.positions:.2g} positions would take"
-                f" {format_bytes(estimate.bytes)}, more than the limit of"
-                f" {format_bytes(limit_bytes)}; raise it with --limit"
+                f"{variant.name}: {estimate} would take {format_bytes(estimate.bytes)}, more than"
+                f" the limit of {format_bytes(limit_bytes)}; raise it with --limit"
             )
         expected = estimate.positions
         search.run(_EVERYTHING, lambda done: tell(done, max(done, expected)))
@@ -283,7 +381,9 @@ def load_or_solve(
     written.
     """
     _refuse_reversible(variant)
-    path = cache_dir / f"{variant.name}-{variant.digest}.solution"
+    # A name is any text without blanks; the digest alone tells games apart.
+    name = re.sub(r"[^\w.-]", "_", variant.name)
+    path = cache_dir / f"{name}-{variant.digest}.solution"
     if path.exists():
         # A cache can be made again: what is damaged counts as absent.
         with contextlib.suppress(InputError):
@@ -292,11 +392,6 @@ def load_or_solve(
     cache_dir.mkdir(parents=True, exist_ok=True)
     solution.save(path)
     return solution
-
-
-def _positions_within(layout: KeyLayout, limit_bytes: int) -> int:
-    """How many positions surely fit into so many bytes."""
-    return int(limit_bytes / largest_table(layout, COUNTED) * COUNTED)
 
 
 def _refuse_reversible(variant: Variant) -> None:

@@ -167,6 +167,8 @@ def test_planted_addresses_are_found() -> None:
 
 def test_the_readme_names_only_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    named = re.findall(r"^(?:\$ )?(?:python3 scripts/run\.py|pawnscope) (\w+)", text, re.MULTILINE)
+    named = re.findall(
+        r"^(?: {4}|\$ )?(?:python3 scripts/run\.py|pawnscope) (\w+)", text, re.MULTILINE
+    )
     assert named
     assert set(named) <= set(COMMANDS)

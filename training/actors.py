@@ -8,8 +8,9 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Protocol
@@ -120,6 +121,18 @@ def _pin(number: int) -> None:
         os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Block ^C, also in a process that starts here: it would die loudly while it still imports."""
+    # Its start would unblock the signal again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class WorkerPool:
     """Actors in processes of their own."""
 
@@ -133,7 +146,8 @@ class WorkerPool:
             ours, theirs = context.Pipe()
             setup = _Setup(variant.name, variant.ini(), config, seed, first_round, number)
             process = context.Process(target=_work, args=(setup, theirs), daemon=True)
-            process.start()
+            with _interrupts_held():
+                process.start()
             theirs.close()
             self._workers.append((process, ours))
 
@@ -144,7 +158,9 @@ class WorkerPool:
             checkpoint=order.checkpoint, folder=order.folder, round=order.round, positions=share
         )
         for _, pipe in self._workers:
-            pipe.send(part)
+            # Of a worker that has ended since, the loop below tells.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                pipe.send(part)
         waiting = {pipe: process for process, pipe in self._workers}
         names: list[str] = []
         problem: Exception | None = None

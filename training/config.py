@@ -4,6 +4,7 @@ The resolved configuration is written into the run directory and is the run's ow
 """
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from engine.network.config import NetworkConfig
 from engine.rules.errors import InputError
+from engine.rules.position import Position
 from engine.rules.variant import Variant
 
 
@@ -101,6 +103,22 @@ class TrainingConfig:
 
 _PRESETS: Final = Path(__file__).with_name("presets.toml")
 
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    # What torch takes.
+    "seed": (0, 2**63 - 1),
+    "search_sample": (1, math.inf),
+    "games": (1, math.inf),
+    "positions": (1, math.inf),
+    "noise_fraction": (0, 1),
+    "varied_starts": (0, 1),
+    # Plies left are kept in 16 bits.
+    "longest_game": (1, 2**15 - 1),
+    "batch": (1, math.inf),
+    "window": (1, math.inf),
+    "outcome_share": (0, 1),
+}
+"""Where a number may lie, the ends included; from 0 on where nothing is said."""
+
 ConfigT = TypeVar("ConfigT")
 
 
@@ -124,11 +142,14 @@ def _convert(kind: Any, name: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: {name} = {value!r} is not a table")
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ConfigError(f"{where}: {name} = {value!r} is not of type {kind.__name__}")
-    if kind in (int, float) and value < 0:
-        raise ConfigError(f"{where}: {name} = {value!r} is below 0")
+    if kind in (int, float):
+        low, high = _RANGES.get(name, (0, math.inf))
+        if not low <= value <= high:
+            wanted = f"{low} or more" if high == math.inf else f"from {low} to {high}"
+            raise ConfigError(f"{where}: {name} = {value!r} is not {wanted}")
     return value
 
 
@@ -167,6 +188,8 @@ def preset(variant: Variant) -> dict[str, Any]:
 
 def resolve(variant: Variant, overrides: dict[str, Any]) -> TrainingConfig:
     """The preset of a variant with `overrides` over it; raises ConfigError."""
+    if not Position(variant).legal_moves:
+        raise ConfigError(f"{variant.name}: the game is over before it begins, nothing to learn")
     values = merge(preset(variant), merge(overrides, {"variant": variant.name}))
     config = _build(TrainingConfig, values, "configuration")
     config.network_config(variant)
@@ -178,6 +201,11 @@ def load_config(path: Path) -> TrainingConfig:
     values = read_toml(path)
     _require_all(TrainingConfig, values, str(path))
     return _build(TrainingConfig, values, str(path))
+
+
+def replace(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
+    """The configuration with other values in some of its fields; raises ConfigError."""
+    return _build(TrainingConfig, dataclasses.asdict(config) | changes, "configuration")
 
 
 def _require_all(kind: type, values: dict[str, Any], where: str) -> None:

@@ -10,9 +10,18 @@ from typing import Any, Final
 
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from training.config import TrainingConfig, differences, load_config, resolve, to_toml
+from training.config import (
+    TrainingConfig,
+    differences,
+    load_config,
+    replace,
+    resolve,
+    to_toml,
+)
 
 _CHECKPOINT: Final = re.compile(r"\d{8}\.safetensors")
+_BEGUN: Final = (".lock", "config.toml.tmp")
+"""All that a run has that was killed before its configuration stood."""
 
 
 class RunError(InputError):
@@ -33,17 +42,27 @@ class RunDirectory:
         if config_path.exists():
             self.config = _existing_config(path, variant, overrides)
         else:
-            if path.exists() and any(item.name != ".lock" for item in path.iterdir()):
+            if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
                 raise RunError(f"{path}: neither empty nor a training run (no config.toml)")
             self.config = resolve(variant, overrides)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path)
-        for folder in (self.games, self.checkpoints):
-            folder.mkdir(exist_ok=True)
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Begin what is new and sweep up after a run that was killed."""
+        config_path = self.path / "config.toml"
         if not config_path.exists():
             write_whole(config_path, to_toml(self.config))
-        for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
-            leftover.unlink()
+        for folder in (self.games, self.checkpoints):
+            folder.mkdir(exist_ok=True)
+        for leftover in (*self.path.glob("*.tmp"), *self.path.glob("*/*.tmp")):
+            # A worker that outlived its learner for a moment may have been quicker.
+            leftover.unlink(missing_ok=True)
         _drop_broken_line(self.metrics)
 
     @property
@@ -96,19 +115,22 @@ def _existing_config(path: Path, variant: Variant, overrides: dict[str, Any]) ->
     if different:
         raise RunError(f"{path}: {different[0]}; choose another --run or leave the option out")
     changes = {name: overrides[name] for name in free if name in overrides}
-    return TrainingConfig(**{**config.__dict__, **changes})
+    return replace(config, changes)
 
 
 def _lock(path: Path) -> int:
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:
         holder = os.read(descriptor, 32).decode(errors="replace").strip()
         os.close(descriptor)
         raise RunError(f"{path}: another training is at work there (process {holder})") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -117,4 +117,7 @@ def load_games(path: Path, variant: Variant) -> GameRows:
         raise ShardError(
             f"{path}: games of '{header['variant']['name']}' by other rules than {variant.name}'s"
         )
+    for name in GameRows.__dataclass_fields__:
+        if name not in tensors:
+            raise ShardError(f"{path}: the array '{name}' is missing")
     return GameRows(**{name: tensors[name].numpy() for name in GameRows.__dataclass_fields__})

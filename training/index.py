@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from engine.network.checkpoint import read_description
 from engine.rules.errors import InputError
 from training.games import describe_games
 
@@ -29,6 +30,14 @@ class Shard:
     games: int
 
 
+def is_kept(round_number: int) -> bool:
+    """Whether the checkpoint of a round stays: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    if round_number < 4:
+        return True
+    power = 1 << (round_number.bit_length() - 1)
+    return round_number in (power, power + power // 2)
+
+
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     """A database that cannot be written is a disk that cannot be written."""
@@ -45,12 +54,14 @@ class Index:
         """Open or rebuild; shards that are damaged or half there are left out. Raises OSError."""
         self._path = directory / "index.sqlite"
         self._games = directory / "games"
+        self._checkpoints = directory / "checkpoints"
         try:
             self._connect()
+            self._reconcile()
         except OSError:
             self._path.unlink(missing_ok=True)
             self._connect()
-        self._reconcile()
+            self._reconcile()
 
     def _connect(self) -> None:
         with _disk_errors(self._path):
@@ -92,6 +103,18 @@ class Index:
             self._database.execute(
                 "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (name, round_number, step)
             )
+
+    def take_up_checkpoints(self, last_round: int) -> None:
+        """Note the checkpoints up to this round that stay and that a lost index forgot."""
+        known = self.checkpoints()
+        for path in self._checkpoints.glob("*.safetensors"):
+            if path.name in known:
+                continue
+            # A file that is no network of ours is none of the index's.
+            with contextlib.suppress(InputError, KeyError):
+                about = read_description(path).metadata
+                if about["round"] <= last_round and is_kept(about["round"]):
+                    self.add_checkpoint(path.name, about["round"], about["step"])
 
     def checkpoints(self) -> set[str]:
         """The names of the checkpoints that stay."""

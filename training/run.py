@@ -23,7 +23,7 @@ from search.solver import estimate_positions, solve
 from training.actors import Actors, Order, make_actors
 from training.directory import RunDirectory, RunError, is_checkpoint
 from training.games import load_games
-from training.index import Index
+from training.index import Index, is_kept
 from training.learner import Learner, Losses
 from training.replay import ReplayWindow
 from training.truth import Truth
@@ -35,8 +35,9 @@ _LARGEST_FINAL: Final = 6_000
 """Decision positions that the closing measurement searches; of a larger game a sample."""
 _MEASURE_SHARE: Final = 0.1
 """Of the time that measuring may take, beside play and learning."""
-_LEARNING_STREAM: Final = 1 << 32
-"""Sets the learner's random numbers apart from the actors'."""
+_LEARNING: Final = 0
+_SAMPLING: Final = 1
+"""Keys that set the learner's and the sample's random numbers apart, and from the actors'."""
 
 
 class Monitor(Protocol):
@@ -83,19 +84,22 @@ class Summary:
     reason: str
 
 
-def is_kept(round_number: int) -> bool:
-    """Whether the checkpoint of a round stays: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
-    if round_number < 4:
-        return True
-    power = 1 << (round_number.bit_length() - 1)
-    return round_number in (power, power + power // 2)
-
-
 def load_truth(variant: Variant) -> Truth | None:
     """The decision positions of the game, None where it cannot be solved in a moment."""
     if not variant.irreversible or estimate_positions(variant).positions > LARGEST_SOLVED:
         return None
     return Truth.of(variant, solve(variant))
+
+
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _cores() -> int:
+    """Cores that this process may use; not every system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class TrainingRun:
@@ -113,7 +117,7 @@ class TrainingRun:
         self._games = 0
         self._truth = load_truth(variant)
         seed = self.config.seed
-        torch.set_num_threads(self.config.learning.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(self.config.learning.threads or _cores())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = PolicyValueNet(self.config.network_config(variant))
@@ -122,11 +126,14 @@ class TrainingRun:
         self._window = ReplayWindow(self.config.learning.window)
         if directory.learner_state.exists():
             self._restore()
+        elif self._index.shards():
+            raise RunError(f"{directory.learner_state}: missing, but games were played before")
         else:
             self._save()
+        self._index.take_up_checkpoints(self._round)
         self._fill_window()
         self._actors: Actors = make_actors(variant, self.config.self_play, seed, self._round)
-        generator = np.random.default_rng([seed, _LEARNING_STREAM])
+        generator = _generator(seed, _SAMPLING)
         self._sample = (
             self._truth.sample(self.config.search_sample, generator) if self._truth else None
         )
@@ -244,7 +251,7 @@ class TrainingRun:
         learning = self.config.learning
         steps = max(1, round(self._round_positions * learning.passes / learning.batch))
         self._monitor.task("learn", steps)
-        generator = np.random.default_rng([self.config.seed, _LEARNING_STREAM, self._round])
+        generator = _generator(self.config.seed, _LEARNING, self._round)
         return self._learner.learn(self._window, steps, generator, self._monitor.advance)
 
     def _report(self, losses: Losses, took: float) -> None:

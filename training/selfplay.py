@@ -143,13 +143,13 @@ class SelfPlay:
         finished: list[GameRows] = []
         total = 0
         while total < positions:
-            for rows in self._step(evaluator):
+            for rows in self.step(evaluator):
                 finished.append(rows)
                 total += len(rows)
                 progress(len(rows))
         return join(finished)
 
-    def _step(self, evaluator: Evaluator) -> list[GameRows]:
+    def step(self, evaluator: Evaluator) -> list[GameRows]:
         """One move in every game; returns the games that it ended."""
         roots = Roots(self._positions, self._histories, self._lengths)
         result = puct_search(self._variant, roots, evaluator, self._search, self._rng)
@@ -186,8 +186,9 @@ class SelfPlay:
             part = slice(result.offsets[game], result.offsets[game + 1])
             policy = result.policy[part]
             if len(record) < self._config.temperature_plies:
-                choice = int(np.searchsorted(np.cumsum(policy), draws[game] * policy.sum()))
-                choice = min(choice, len(policy) - 1)
+                # "right", so that rounding never draws a move of share 0.
+                shares = np.cumsum(policy)
+                choice = int(np.searchsorted(shares, draws[game] * shares[-1], side="right"))
             else:
                 choice = int(policy.argmax())
             moves[game] = result.moves[part][choice]

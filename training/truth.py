@@ -61,7 +61,7 @@ class Truth:
             keeps=self.keeps[flat],
         )
 
-    def share_kept(self, scores: npt.NDArray[np.float32]) -> float:
+    def share_kept(self, scores: npt.NDArray[np.floating]) -> float:
         """Share of positions in which the move of the highest score [M] keeps the value.
 
         Between equal scores the worst counts, so that an indifferent player earns nothing.
@@ -103,5 +103,5 @@ class Truth:
         # The generator is never drawn from: there is no noise.
         result = puct_search(self.variant, roots, evaluator, config, np.random.default_rng(0))
         # Ties of the policy fall to the higher mean value, then to the prior, as in play.
-        scores = result.policy + 1e-4 * result.q_values + 1e-7 * result.priors
-        return self.share_kept(scores.astype(np.float32))
+        policy = result.policy.astype(np.float64)
+        return self.share_kept(policy + 1e-4 * result.q_values + 1e-7 * result.priors)

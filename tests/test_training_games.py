@@ -1,0 +1,122 @@
+"""Rows of games: joined, selected, drawn from the window, and kept in files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.network.checkpoint import load_tensors, save_tensors
+from engine.rules.errors import InputError
+from engine.rules.variant import get_variant
+from tests.training_cases import random_rows
+from training.games import GameRows, describe_games, join, load_games, save_games, select
+from training.replay import ReplayWindow
+
+HEXAPAWN = get_variant("hexapawn")
+
+
+def rows_one_by_one(rows: GameRows) -> list[tuple[object, ...]]:
+    """Each row by itself, moves and policy cut out; without its game's number."""
+    return [
+        (
+            rows.positions[index].tolist(),
+            rows.moves[rows.offsets[index] : rows.offsets[index + 1]].tolist(),
+            rows.policy[rows.offsets[index] : rows.offsets[index + 1]].tolist(),
+            rows.search_wdl[index].tolist(),
+            int(rows.proven[index]),
+            int(rows.outcomes[index]),
+            int(rows.moves_left[index]),
+        )
+        for index in range(len(rows))
+    ]
+
+
+def test_join_puts_rows_behind_each_other() -> None:
+    parts = [random_rows(HEXAPAWN, counts, seed) for seed, counts in enumerate([[3, 1], [2], [5]])]
+    joined = join(parts)
+    assert rows_one_by_one(joined) == [row for part in parts for row in rows_one_by_one(part)]
+    assert joined.games.tolist() == [0, 0, 1, 2]
+    assert joined.game_count == 3
+    for name in GameRows.__dataclass_fields__:
+        assert getattr(joined, name).dtype == getattr(parts[0], name).dtype
+
+
+def test_select_takes_rows_in_any_order() -> None:
+    rows = random_rows(HEXAPAWN, [3, 1, 4, 2])
+    one_by_one = rows_one_by_one(rows)
+    for indices in ([0], [3, 0, 0, 2], [1, 1], []):
+        chosen = select(rows, np.array(indices, np.int64))
+        assert rows_one_by_one(chosen) == [one_by_one[index] for index in indices]
+        assert chosen.games.tolist() == [rows.games[index] for index in indices]
+
+
+def test_the_window_holds_the_newest_parts() -> None:
+    window = ReplayWindow(5)
+    rng = np.random.default_rng(0)
+    parts = [random_rows(HEXAPAWN, [1] * size, seed) for seed, size in enumerate([2, 3, 1, 7, 2])]
+    held = [[0], [0, 1], [1, 2], [3], [4]]
+    for part, numbers in zip(parts, held, strict=True):
+        window.add(part)
+        wanted = [row for number in numbers for row in rows_one_by_one(parts[number])]
+        assert len(window) == len(wanted)
+        drawn = rows_one_by_one(window.sample(200, rng))
+        assert len(drawn) == 200
+        assert {str(row) for row in drawn} == {str(row) for row in wanted}
+
+
+def test_an_empty_window_has_nothing_to_draw() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        ReplayWindow(5).sample(1, np.random.default_rng(0))
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Path:
+    path = tmp_path / "000003-01.safetensors"
+    save_games(path, random_rows(HEXAPAWN, [2, 3, 1]), HEXAPAWN, {"round": 3, "actor": 1})
+    return path
+
+
+def test_a_shard_comes_back_as_it_was(shard: Path) -> None:
+    rows, loaded = random_rows(HEXAPAWN, [2, 3, 1]), load_games(shard, HEXAPAWN)
+    for name in GameRows.__dataclass_fields__:
+        assert getattr(loaded, name).dtype == getattr(rows, name).dtype
+        assert np.array_equal(getattr(loaded, name), getattr(rows, name))
+    header = describe_games(shard)
+    assert (header["positions"], header["games"]) == (3, 2)
+    assert header["source"] == {"round": 3, "actor": 1}
+
+
+def refusal(path: Path, variant: str = "hexapawn") -> str:
+    with pytest.raises(InputError) as caught:
+        load_games(path, get_variant(variant))
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("length", [0, 7, 200, -1])
+def test_a_truncated_shard_is_refused(shard: Path, length: int) -> None:
+    shard.write_bytes(shard.read_bytes()[:length])
+    refusal(shard)
+    with pytest.raises(InputError, match=shard.name):
+        describe_games(shard)
+
+
+def test_games_of_another_variant_are_refused(shard: Path) -> None:
+    message = refusal(shard, "hexapawn4x4")
+    assert "'hexapawn'" in message
+    assert "hexapawn4x4" in message
+
+
+@pytest.mark.parametrize("name", GameRows.__dataclass_fields__)
+def test_a_shard_without_one_of_its_arrays_is_refused(shard: Path, name: str) -> None:
+    tensors, header = load_tensors(shard)
+    save_tensors(shard, {key: value for key, value in tensors.items() if key != name}, header)
+    assert f"'{name}'" in refusal(shard)
+
+
+def test_other_tensors_are_no_games(shard: Path) -> None:
+    tensors, header = load_tensors(shard)
+    save_tensors(shard, tensors, header | {"format": "pawnscope-games-0"})
+    assert "not a file of self-play games" in refusal(shard)
