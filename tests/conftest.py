@@ -1,4 +1,6 @@
-"""One profile for all property tests: the same examples everywhere, few enough to stay quick."""
+"""What holds for all tests: the same few examples everywhere, and a ^C that reaches children."""
+
+import signal
 
 from hypothesis import settings
 
@@ -6,3 +8,8 @@ settings.register_profile(
     "pawnscope", derandomize=True, deadline=None, max_examples=50, database=None
 )
 settings.load_profile("pawnscope")
+
+# A shell starts background jobs with ^C ignored, and children inherit that: tests that interrupt a
+# child would wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

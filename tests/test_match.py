@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -150,15 +151,21 @@ def test_a_full_disk_leaves_whole_games(tmp_path: Path) -> None:
     assert path.read_text() == "a" * 60
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    """A match in a process of its own, in the current directory."""
-    return subprocess.Popen(
+@contextmanager
+def started(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A match in a process of its own, in the current directory, that ends with the test."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "scripts.cli", "match", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def wait_for_games(path: Path, size: int) -> None:
@@ -170,20 +177,20 @@ def wait_for_games(path: Path, size: int) -> None:
 
 def test_a_kill_leaves_whole_games(tmp_path: Path) -> None:
     path = tmp_path / "killed.pgn"
-    process = start("random", "random", "gardner", "--games", "100000", "--pgn", str(path))
-    wait_for_games(path, 20_000)
-    process.kill()
-    process.communicate()
+    words = ("random", "random", "gardner", "--games", "100000", "--pgn", str(path))
+    with started(*words) as process:
+        wait_for_games(path, 20_000)
+        process.kill()
     assert len(list(read_pgn(path.read_text()))) > 5
 
 
 def test_an_interrupt_shows_the_score_so_far(tmp_path: Path) -> None:
     path = tmp_path / "interrupted.pgn"
     words = ("random", "random", "gardner", "--games", "100000", "--json", "--pgn", str(path))
-    process = start(*words)
-    wait_for_games(path, 5_000)
-    process.send_signal(signal.SIGINT)
-    printed, complaints = process.communicate(timeout=PATIENCE)
+    with started(*words) as process:
+        wait_for_games(path, 5_000)
+        process.send_signal(signal.SIGINT)
+        printed, complaints = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     games = list(read_pgn(path.read_text()))
     assert json.loads(printed)["games"] == len(games)
