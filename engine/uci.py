@@ -26,6 +26,8 @@ from engine.rules.variant import (
 
 FIRST_VARIANT: Final = "chess"
 _NO_MOVE: Final = "(none)"
+_MOST: Final = 2**31 - 1
+"""Nodes or milliseconds; more is as good as no limit."""
 _NO_FILE: Final = "<empty>"
 _MOVES_TO_GO: Final = 30
 """Moves that the clock must last for where nobody says."""
@@ -371,7 +373,7 @@ def parse_go(words: list[str], turn: int) -> SearchLimits:
         text = next(rest, "")
         if not text.removeprefix("-").isdecimal():
             raise UciError(f"go: {word} '{text}' is not a whole number")
-        numbers[word] = int(text)
+        numbers[word] = min(int(text), _MOST)
     for word in ("nodes", "depth", "movetime", "movestogo"):
         if numbers.get(word, 1) < 1:
             raise UciError(f"go: {word} '{numbers[word]}' is not above 0")

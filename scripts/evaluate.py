@@ -1,6 +1,8 @@
 """`pawnscope evaluate RUN`: a run's checkpoints against the truth and against known players."""
 
 import json
+import shutil
+import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,21 +49,33 @@ def main(arguments: list[str]) -> int:
     options = parse_options(EvaluateOptions, "evaluate", arguments)
     if options.simulations < 1:
         raise InputError(f"--simulations {options.simulations}: a search has at least 1")
+    if options.games < 0:
+        raise InputError(f"--games {options.games}: there are no fewer than 0 games")
     paths = run_checkpoints(options.run)
     variant = get_variant(read_description(paths[-1]).variant_name)
-    keep_freed_memory()
-    truth = load_truth(variant)
-    if not options.json:
-        print(f"{options.run}: {variant.name}, {len(paths)} checkpoints kept")
-    points = [_measure(path, variant, truth, options) for path in paths]
-    ladder = _ladder(paths, variant, options) if options.games else []
     picture = options.plot or options.run / "curve.svg"
     draw_curve(read_metrics(options.run), variant.name, picture)
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        # A run that goes on removes its newest checkpoint when it has a newer one.
+        paths[-1] = Path(shutil.copy(paths[-1], folder))
+        points, ladder = _evaluate(paths, variant, options)
     if options.json:
         print(json.dumps({"checkpoints": points, "ladder": ladder, "picture": str(picture)}))
     else:
         print(f"picture: {picture}")
     return 0
+
+
+def _evaluate(
+    paths: list[Path], variant: Variant, options: EvaluateOptions
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The points of the truth curve and the rows of the ladder."""
+    truth = load_truth(variant)
+    if not options.json:
+        print(f"{options.run}: {variant.name}, {len(paths)} checkpoints kept")
+    points = [_measure(path, variant, truth, options) for path in paths]
+    return points, _ladder(paths, variant, options) if options.games else []
 
 
 def _measure(

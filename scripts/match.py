@@ -92,6 +92,9 @@ def main(arguments: list[str]) -> int:
         print(f"interrupted after {len(played)} games", file=sys.stderr)
         status = INTERRUPTED
     _show(options, summarise(played))
+    different = len({tuple(game.record.moves) for game in played})
+    if different < len(played) // 2 and not options.json:
+        print(f"only {different} games differ; the interval takes all for independent")
     return status
 
 

@@ -63,6 +63,9 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
                 conf.PositionalRequiredArgs,
             ),
         )
+    seed = getattr(options, "seed", None)
+    if seed is not None and seed < 0:
+        raise OptionError(f"--seed {seed}: a seed is 0 or more")
     if options.variants is not None:
         from engine.rules.variant import load_variants
 

@@ -107,6 +107,9 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     # What torch takes.
     "seed": (0, 2**63 - 1),
     "search_sample": (1, math.inf),
+    "search_simulations": (1, 400_000),
+    "simulations": (1, 400_000),
+    "actors": (0, 256),
     "games": (1, math.inf),
     "positions": (1, math.inf),
     "noise_fraction": (0, 1),

@@ -18,6 +18,7 @@ import torch
 from engine.network.checkpoint import load_tensors, save_checkpoint, save_tensors
 from engine.network.inference import NetworkEvaluator
 from engine.network.policy_value import PolicyValueNet
+from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.solver import estimate_positions, solve
 from training.actors import Actors, Order, make_actors
@@ -132,7 +133,13 @@ class TrainingRun:
             self._save()
         self._index.take_up_checkpoints(self._round)
         self._fill_window()
-        self._actors: Actors = make_actors(variant, self.config.self_play, seed, self._round)
+        self._actors: Actors = make_actors(
+            # A round whose games are written already has used up its actors' random numbers.
+            variant,
+            self.config.self_play,
+            seed,
+            max([self._round, *(shard.round for shard in self._index.shards())]),
+        )
         generator = _generator(seed, _SAMPLING)
         self._sample = (
             self._truth.sample(self.config.search_sample, generator) if self._truth else None
@@ -164,7 +171,13 @@ class TrainingRun:
                 chosen.append(shard)
                 total += shard.positions
         for shard in reversed(chosen):
-            self._window.add(load_games(self.directory.games / shard.name, self._variant))
+            # A damaged file of old games is no reason not to go on without it.
+            try:
+                rows = load_games(self.directory.games / shard.name, self._variant)
+            except InputError as problem:
+                self.directory.log(f"left out: {problem}")
+                continue
+            self._window.add(rows)
 
     def _save(self) -> Path:
         """Write the network of this step, then the learner's state; the state is the commitment."""

@@ -361,7 +361,7 @@ def _with_new_letters(inherited: dict[str, Setting], own: dict[str, Setting]) ->
 def _nearest(name: str, names: list[str]) -> str:
     candidates = [*names, *(f"hexapawn{w}x{h}" for w in range(3, 9) for h in range(3, 9))]
     near = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.5)
-    return f" (did you mean {', '.join(near)}?)" if near else ""
+    return f" (did you mean {', '.join(near)}?)" if near else "; your own come with --variants FILE"
 
 
 _registry: Final = Registry()
