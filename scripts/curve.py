@@ -53,7 +53,7 @@ def _draw_truth(axes: Any, measured: list[dict[str, Any]]) -> None:
         axes.plot(seconds, shares, color=colour, marker="o", markersize=3, label=label)
     axes.axhline(100, color=_QUIET, linewidth=1, linestyle=":")
     axes.set_ylabel("positions in which the move\nkeeps the game's exact value, %")
-    lowest = min(100 * values["truth"]["raw"] for values in measured)
+    lowest = min(100 * min(values["truth"].values()) for values in measured)
     axes.set_ylim(10 * math.floor(max(0.0, lowest - 5) / 10), 101)
     axes.set_xlim(0, None)
     axes.legend(frameon=False, loc="lower right")

@@ -85,9 +85,9 @@ def main(arguments: list[str]) -> int:
                 revive=make,
             )
             for game in _with_bar(games, options.games):
-                played.append(game)
                 if file is not None:
                     _append(file, write_pgn(game.record))
+                played.append(game)
     except KeyboardInterrupt:
         print(f"interrupted after {len(played)} games", file=sys.stderr)
         status = INTERRUPTED

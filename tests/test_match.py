@@ -192,9 +192,10 @@ def test_an_interrupt_shows_the_score_so_far(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    games = list(read_pgn(path.read_text()))
-    assert json.loads(printed)["games"] == len(games)
-    assert f"interrupted after {len(games)} games" in complaints
+    counted = json.loads(printed)["games"]
+    # The interrupt may come between writing a game and counting it.
+    assert len(list(read_pgn(path.read_text()))) - counted in (0, 1)
+    assert f"interrupted after {counted} games" in complaints
 
 
 def test_our_own_engine_plays_as_an_external_one(
