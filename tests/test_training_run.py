@@ -339,6 +339,23 @@ def test_a_damaged_shard_is_left_out(run: Path) -> None:
     assert [shard.round for shard in index_of(run)[0]] == [1, 3, 4, 5, 6]
 
 
+def test_a_shard_damaged_after_it_was_indexed_does_not_stop_the_run(run: Path) -> None:
+    path = sorted((run / "games").iterdir())[1]
+    path.write_bytes(path.read_bytes()[:-1])
+    train(run, Watch(after=6))
+    assert "left out" in (run / "log.txt").read_text()
+    assert max(shard.round for shard in index_of(run)[0]) >= 6
+
+
+def test_a_lost_checkpoint_is_written_again_from_the_learner(run: Path) -> None:
+    last = max((run / "checkpoints").iterdir())
+    before = load_tensors(last)[0]
+    last.unlink()
+    train(run, Watch(after=0), minutes=0.0)
+    after = load_tensors(last)[0]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_what_a_killed_run_left_half_done_is_swept_up(run: Path) -> None:
     for place in ("", "games", "checkpoints"):
         (run / place / "half.safetensors.77.tmp").write_text("half")

@@ -129,9 +129,9 @@ class TrainingRun:
             self._restore()
         elif self._index.shards():
             raise RunError(f"{directory.learner_state}: missing, but games were played before")
-        else:
-            self._save()
         self._index.take_up_checkpoints(self._round)
+        if not (directory.learner_state.exists() and self.checkpoint.exists()):
+            self._save()
         self._fill_window()
         self._actors: Actors = make_actors(
             # A round whose games are written already has used up its actors' random numbers.
