@@ -62,6 +62,8 @@ NODE: Final = np.dtype(
         ("win", np.float32),
         ("draw", np.float32),
         ("loss", np.float32),
+        # Its own evaluation alone, win minus loss; 0 before it comes.
+        ("judged", np.float32),
         # Where a win or a loss is proven: plies to the end along the proof.
         ("distance", np.int16),
         # Exact game value for the node's side to move, or UNPROVEN.
@@ -83,6 +85,8 @@ EDGE: Final = np.dtype(
         ("move", np.uint16),
         # Exact value of making the move, or UNPROVEN.
         ("proven", np.int8),
+        # Simulations through the edge whose evaluation is awaited; `visits` does not count them.
+        ("pending", np.uint8),
     ],
     align=True,
 )
@@ -90,8 +94,13 @@ EDGE: Final = np.dtype(
 NODES_USED: Final = 0
 EDGES_USED: Final = 1
 SIMULATIONS: Final = 2
-"""Places in a tree's totals; simulations begun, the evaluation of the root is not one."""
-_TOTALS: Final = 3
+INHERITED: Final = 3
+ROUND_START: Final = 4
+CONSIDERED: Final = 5
+"""Places in a tree's totals: simulations begun at this root, of which its evaluation is not one;
+visits of its moves from searches of earlier roots; and of Gumbel's present round of halvings the
+simulations begun before it and the number of moves that it considers."""
+_TOTALS: Final = 6
 
 
 class Tree(NamedTuple):
@@ -104,7 +113,7 @@ class Tree(NamedTuple):
     edges: npt.NDArray[np.void]
     """[E] EDGE."""
     totals: npt.NDArray[np.int32]
-    """[3] NODES_USED, EDGES_USED, SIMULATIONS."""
+    """[6] NODES_USED, EDGES_USED, SIMULATIONS, INHERITED, ROUND_START, CONSIDERED."""
 
 
 class Trees(NamedTuple):
@@ -117,7 +126,7 @@ class Trees(NamedTuple):
     edges: npt.NDArray[np.void]
     """[B, E] EDGE."""
     totals: npt.NDArray[np.int32]
-    """[B, 3] NODES_USED, EDGES_USED, SIMULATIONS."""
+    """[B, 6] what each tree counts, as in `Tree`."""
 
 
 def allocate(games: int, nodes: int, edges: int, row_size: int) -> Trees:
@@ -172,6 +181,7 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
     node["win"] = 0.0
     node["draw"] = 0.0
     node["loss"] = 0.0
+    node["judged"] = 0.0
     node["distance"] = 0
     node["proven"] = UNPROVEN
     reason = termination(tables, row, move_count)
@@ -268,6 +278,7 @@ def expand(
         edge["prior"] = weight
         edge["move"] = moves[place]
         edge["proven"] = UNPROVEN
+        edge["pending"] = 0
     for place in range(start, start + count):
         tree.edges[place]["prior"] /= total
 
@@ -310,11 +321,17 @@ def backup(
 ) -> None:
     """Add an evaluation of a node (from its side to move) to it and to every node above.
 
-    With `proofs`, a proven value climbs as far as it decides, and from there on counts instead of
-    the evaluation.
+    With `proofs`, a proven value climbs as far as it decides. Through a proven node, whether it has
+    just become one or did so while the evaluation was awaited, its value counts instead.
     """
     while True:
         node = tree.nodes[index]
+        value = node["proven"]
+        known = proofs and value != UNPROVEN
+        if known:
+            win = 1.0 if value == 1 else 0.0
+            draw = 1.0 if value == 0 else 0.0
+            loss = 1.0 if value == -1 else 0.0
         visits = node["visits"] + 1
         node["visits"] = visits
         node["win"] += (win - node["win"]) / visits
@@ -328,14 +345,10 @@ def backup(
         passes = edge["visits"] + 1
         edge["visits"] = passes
         edge["value"] += (win - loss - edge["value"]) / passes
-        if proofs and node["proven"] != UNPROVEN and edge["proven"] == UNPROVEN:
-            edge["proven"] = -node["proven"]
-            edge["value"] = -node["proven"]
-            if prove(tree, parent):
-                value = tree.nodes[parent]["proven"]
-                win = 1.0 if value == 1 else 0.0
-                draw = 1.0 if value == 0 else 0.0
-                loss = 1.0 if value == -1 else 0.0
+        if known and edge["proven"] == UNPROVEN:
+            edge["proven"] = -value
+            edge["value"] = -value
+            prove(tree, parent)
         index = parent
 
 

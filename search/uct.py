@@ -16,10 +16,10 @@ from engine.rules.kernels import ONGOING, Int, apply, generate, terminal_value, 
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
+from search.batch import Roots
 from search.limits import StopFlag
-from search.puct import Roots
 from search.randomness import random_below, seed_states
-from search.result import SearchResult, collect, principal_variation
+from search.result import SearchResult, collect, most_visited, principal_variation
 from search.tree import (
     EDGES_USED,
     NO_EDGE,
@@ -207,11 +207,11 @@ class UctSearch:
 
     def result(self) -> SearchResult:
         """Visit counts and values; the policy is the share of visits."""
-        return collect(self.trees)
+        return collect(self.trees, most_visited(self.trees))
 
     def principal_variation(self) -> list[int]:
         """The line of the most visits."""
-        return principal_variation(self.trees, 0)
+        return principal_variation(self.trees, 0, int(most_visited(self.trees)[0]))
 
 
 def uct_search(position: Position, config: UctConfig, rng: np.random.Generator) -> SearchResult:

@@ -19,24 +19,15 @@ from tests.search_cases import (
     exact_value,
     game_of,
     keeping_moves,
-    play_out,
     reachable,
     roots_of,
     swapped_move,
     unfinished,
 )
+from tests.tree_cases import WINS_IN_ONE, assert_same, generator, openings
 
 MOST_MOVES = "R6R/3Q4/1Q4Q1/4Q3/2Q4Q/Q4Q2/pp1Q4/kBNN1KB1 w - - 0 1"
 """218 legal moves, the most of any position of chess (Petrovic 1964)."""
-
-
-def generator(seed: int = 1) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def openings(name: str, count: int) -> list[Position]:
-    rng = generator(7)
-    return [play_out(Position(get_variant(name)), rng, plies) for plies in range(count)]
 
 
 def search(name: str, positions: list[Position], **settings: float) -> SearchResult:
@@ -45,11 +36,6 @@ def search(name: str, positions: list[Position], **settings: float) -> SearchRes
     return puct_search(
         variant, roots_of(*positions), ScatteredEvaluator(variant), config, generator()
     )
-
-
-def assert_same(one: SearchResult, other: SearchResult) -> None:
-    for name in vars(one):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["gardner", "hexapawn4x4", "losalamos", "breakthrough5"])
@@ -185,14 +171,6 @@ def test_a_proven_root_stops_and_its_variation_is_a_proof() -> None:
     assert len(line) == found.result().distances.max()
 
 
-WINS_IN_ONE = [
-    ("gardner", "4k/5/3QK/5/5 w - - 0 1"),
-    ("gardner", "5/5/3qk/5/4K b - - 0 1"),
-    ("chess", "6k1/5ppp/8/8/8/8/8/R5K1 w - - 0 1"),
-    ("breakthrough5", "5/1P3/5/p4/5 w - - 0 1"),
-]
-
-
 @pytest.mark.nojit
 @pytest.mark.parametrize(("name", "fen"), WINS_IN_ONE)
 def test_a_win_in_one_is_always_played(name: str, fen: str) -> None:
@@ -208,6 +186,7 @@ def test_a_win_in_one_is_always_played(name: str, fen: str) -> None:
     assert outcome.value(1 - position.turn) == 1
     assert result.proven.tolist() == [1]
     assert result.distances[np.argmax(result.policy)] == 1
+    assert result.choices.tolist() == [np.argmax(result.policy)]
 
 
 def test_both_colours_see_the_same_game() -> None:
