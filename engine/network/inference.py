@@ -1,23 +1,45 @@
-"""A network as an evaluator of batches: rows and legal moves in, logits and WDL out, in numpy."""
+"""A network as an evaluator of batches: rows and legal moves in, logits and WDL out, in numpy.
+
+`make_evaluator` finds the fastest backend that says what the network says; `NetworkEvaluator` is
+torch alone, with the network's points open to whoever wants to look inside.
+"""
 
 import copy
-from typing import Literal, NamedTuple
+import functools
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.network.agreement import Disagreement, Probe, disagreement, probe_of
+from engine.network.backends import Backend, BackendName, PrecisionName, TorchBackend
+from engine.network.encoding import Encoder
 from engine.network.memory import keep_freed_memory
 from engine.network.policy_value import Outputs, PolicyValueNet
+from engine.rules.errors import InputError
+from engine.rules.variant import get_variant
 
 Precision = Literal["float32", "bfloat16"]
 
+DEFAULT_PRECISIONS: Final[tuple[PrecisionName, ...]] = ("fp32", "bf16")
+"""What "auto" may choose: precisions that a match has shown to cost no strength."""
 
-def fastest_precision(device: str = "cpu") -> Precision:
-    """bfloat16 where the machine multiplies in it, else float32: emulation is slow."""
-    if torch.device(device).type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+TOLERANCES: Final[Mapping[PrecisionName, Disagreement]] = {
+    "fp32": Disagreement(wdl=1e-3, policy=1e-5),
+    "bf16": Disagreement(wdl=0.05, policy=0.01),
+    "int8": Disagreement(wdl=0.15, policy=0.05),
+}
+"""How far a backend may be from torch in float32 on the probe positions before it is refused."""
+
+_TIMED_RUNS: Final = 3
+
+
+class BackendError(InputError):
+    """A backend that is unknown, missing, or refused because it disagrees with the network."""
 
 
 class NetworkEvaluation(NamedTuple):
@@ -27,6 +49,13 @@ class NetworkEvaluation(NamedTuple):
     """[M] unnormalised log-probabilities of the moves, each position by itself."""
     wdl: npt.NDArray[np.float32]
     """[B, 3] probabilities of win, draw and loss for the side to move; each row sums to 1."""
+
+
+def fastest_precision(device: str = "cpu") -> Precision:
+    """bfloat16 where the machine multiplies in it, else float32: emulation is slow."""
+    if torch.device(device).type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
 
 
 class NetworkEvaluator:
@@ -88,3 +117,217 @@ class NetworkEvaluator:
         logits = self.network.move_logits(outputs, boards, played, indices)
         wdl = outputs.wdl.float().softmax(-1)
         return logits.float().cpu().numpy(), wdl.cpu().numpy()
+
+
+Maker = Callable[[PolicyValueNet], Backend]
+Candidate = tuple[BackendName, PrecisionName]
+
+
+class BackendEvaluator:
+    """Evaluates with the fastest of the candidates that agree with the network.
+
+    Each is compared with torch in float32 on probe positions, now and at every update, and refused
+    where it is further from it than `TOLERANCES` allow. Several that agree are timed.
+    """
+
+    def __init__(
+        self,
+        network: PolicyValueNet,
+        makers: Mapping[Candidate, Maker],
+        probe: Probe,
+    ) -> None:
+        """Raises BackendError where every candidate is refused."""
+        self._makers, self._probe = dict(makers), probe
+        self._config = network.config
+        self._encoder = Encoder(network.eyes)
+        self._notes: list[str] = []
+        self._choose(_frozen(network))
+
+    @property
+    def backend(self) -> BackendName:
+        """What it computes with."""
+        return self._backend.name
+
+    @property
+    def precision(self) -> PrecisionName:
+        """In what numbers."""
+        return self._backend.precision
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For a log: what was refused and why, one line each."""
+        return tuple(self._notes)
+
+    def evaluate(
+        self,
+        positions: npt.NDArray[np.uint8],
+        moves: npt.NDArray[np.uint16],
+        offsets: npt.NDArray[np.int64],
+    ) -> NetworkEvaluation:
+        """Judge; as `NetworkEvaluator.evaluate`."""
+        return _evaluate(self._encoder, self._backend, positions, moves, offsets)
+
+    def update(self, network: PolicyValueNet) -> None:
+        """Go on with the weights of another network of the same configuration.
+
+        Raises InputError for another configuration, and BackendError where the backend no longer
+        agrees and no other candidate does; the old weights are then gone.
+        """
+        if network.config != self._config:
+            raise InputError(
+                f"a network of another configuration ({network.config}), not {self._config}"
+            )
+        network = _frozen(network)
+        self._backend.update(network)
+        objection = self._objection(self._backend, self._exact(network))
+        if objection is not None:
+            self._refuse((self._backend.name, self._backend.precision), objection)
+            self._choose(network)
+
+    def _choose(self, network: PolicyValueNet) -> None:
+        exact = self._exact(network)
+        agreeing = []
+        for candidate, make in list(self._makers.items()):
+            backend = make(network)
+            objection = self._objection(backend, exact)
+            if objection is None:
+                agreeing.append(backend)
+            else:
+                self._refuse(candidate, objection)
+        if not agreeing:
+            raise BackendError("; ".join(self._notes))
+        self._backend = min(agreeing, key=_seconds) if len(agreeing) > 1 else agreeing[0]
+
+    def _refuse(self, candidate: Candidate, objection: str) -> None:
+        del self._makers[candidate]
+        self._notes.append(f"refused {' '.join(candidate)}: {objection}")
+
+    def _exact(self, network: PolicyValueNet) -> NetworkEvaluation:
+        probe = self._probe
+        return NetworkEvaluator(network).evaluate(probe.positions, probe.moves, probe.offsets)
+
+    def _objection(self, backend: Backend, exact: NetworkEvaluation) -> str | None:
+        probe, limit = self._probe, TOLERANCES[backend.precision]
+        said = _evaluate(self._encoder, backend, probe.positions, probe.moves, probe.offsets)
+        found = disagreement(exact, said, probe.offsets)
+        if found.within(limit):
+            return None
+        return f"it differs from fp32 torch ({found}) by more than is tolerated ({limit})"
+
+
+def make_evaluator(
+    network: PolicyValueNet,
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    max_batch: int = 128,
+    calibration: npt.NDArray[np.uint8] | None = None,
+    threads: int = 1,
+) -> BackendEvaluator:
+    """The fastest evaluator of a frozen copy of `network` among those asked for, or that one.
+
+    `backend` is "auto", "torch" or "openvino"; `precision` "auto" (those of `DEFAULT_PRECISIONS`),
+    "fp32", "bf16" or "int8", which needs `calibration`: positions uint8[N, R] such as will be
+    evaluated, some hundreds of them. At most `max_batch` positions are computed at a time. OpenVINO
+    computes with `threads` threads, torch with those that the process has given it.
+
+    Raises UnknownVariantError where the network's variant is not loaded, and BackendError for what
+    is unknown, not installed, not to be had together, or refused because it disagrees.
+    """
+    candidates = _candidates(backend, precision)
+    if max_batch < 1:
+        raise BackendError(f"max_batch = {max_batch} is not a whole number from 1")
+    if ("openvino", "int8") in candidates and calibration is None:
+        raise BackendError("int8 needs positions to calibrate it with (calibration=...)")
+    makers: dict[Candidate, Maker] = {}
+    for name, numbers in candidates:
+        if name == "torch":
+            makers[name, numbers] = functools.partial(
+                TorchBackend, precision=numbers, max_batch=max_batch
+            )
+        else:
+            from engine.network.openvino_backend import OpenVinoBackend
+
+            makers[name, numbers] = functools.partial(
+                OpenVinoBackend, precision=numbers, max_batch=max_batch, threads=threads
+            )
+    probe = probe_of(get_variant(network.config.variant), calibration)
+    return BackendEvaluator(network, makers, probe)
+
+
+_COMPUTES: Final[Mapping[BackendName, tuple[PrecisionName, ...]]] = {
+    "torch": ("fp32", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
+}
+
+
+def _candidates(backend: str, precision: str) -> list[Candidate]:
+    """All pairs that are asked for and can be had; raises BackendError where there is none."""
+    for kind, value, known in (
+        ("backend", backend, get_args(BackendName)),
+        ("precision", precision, get_args(PrecisionName)),
+    ):
+        if value not in ("auto", *known):
+            raise BackendError(f"{kind} '{value}' is not one of auto, {', '.join(known)}")
+    if backend == "openvino" and not openvino_installed():
+        raise BackendError("the backend 'openvino' is not installed (pip install openvino)")
+    wanted = DEFAULT_PRECISIONS if precision == "auto" else (precision,)
+    found: list[Candidate] = [
+        (name, numbers)
+        for name, computes in _COMPUTES.items()
+        for numbers in computes
+        if backend in ("auto", name) and numbers in wanted
+        if name != "openvino" or openvino_installed()
+    ]
+    if not found:
+        raise BackendError(f"no backend here computes with {backend} in {precision}")
+    return found
+
+
+def openvino_installed() -> bool:
+    """Whether the backend "openvino" can be had."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _frozen(network: PolicyValueNet) -> PolicyValueNet:
+    return copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False)
+
+
+def _seconds(backend: Backend) -> float:
+    """Seconds that a position takes in a full batch, the best of a few runs."""
+    batch = backend.batch(1 << 30)
+    best = np.inf
+    for _ in range(1 + _TIMED_RUNS):
+        start = time.perf_counter()
+        batch.run()
+        best = min(best, time.perf_counter() - start)
+    return best / len(batch.wdl)
+
+
+def _evaluate(
+    encoder: Encoder,
+    backend: Backend,
+    positions: npt.NDArray[np.uint8],
+    moves: npt.NDArray[np.uint16],
+    offsets: npt.NDArray[np.int64],
+) -> NetworkEvaluation:
+    logits = np.empty(moves.shape[0], np.float32)
+    wdl = np.empty((positions.shape[0], 3), np.float32)
+    start, total = 0, positions.shape[0]
+    while start < total:
+        batch = backend.batch(total - start)
+        end = min(start + len(batch.wdl), total)
+        rows, part = positions[start:end], slice(offsets[start], offsets[end])
+        encoder.encode(rows, batch.squares, batch.state)
+        batch.run()
+        encoder.choose(
+            rows,
+            moves[part],
+            offsets[start : end + 1],
+            batch.policy,
+            batch.promotion,
+            logits[part],
+        )
+        encoder.softmax(batch.wdl, wdl[start:end])
+        start = end
+    return NetworkEvaluation(logits, wdl)

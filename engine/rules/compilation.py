@@ -19,7 +19,9 @@ from numba.core import event
 from numba.extending import intrinsic
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_KERNEL_ROOMS: Final = ("engine/rules", "search", "training")
+_KERNEL_ROOMS: Final = ("engine/rules", "engine/network", "search", "training")
+_HOLD_NO_CONSTANTS: Final = ("engine/network", "training")
+"""Rooms of which only the modules with kernels matter."""
 _KEPT_CACHES: Final = 8
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,8 +32,8 @@ def _source_digest() -> str:
     for room in _KERNEL_ROOMS:
         for path in sorted((_ROOT / room).glob("*.py")):
             source = path.read_bytes()
-            # Kernels take constants from these rooms' other modules; training's hold none.
-            if room != "training" or b"@kernel" in source:
+            # Kernels take constants from the other rooms' other modules.
+            if room not in _HOLD_NO_CONSTANTS or b"@kernel" in source:
                 digest.update(path.name.encode())
                 digest.update(source)
     return digest.hexdigest()[:16]

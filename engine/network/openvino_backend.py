@@ -1,0 +1,89 @@
+"""OpenVINO on the CPU: the network as a compiled graph (`openvino_graph.py`), fixed batch sizes."""
+
+import bisect
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import openvino as ov
+
+from engine.network.backends import BackendName, Batch, PrecisionName, empty_batch
+from engine.network.memory import keep_freed_memory
+from engine.network.openvino_graph import OUTPUTS, build_graph
+from engine.network.policy_value import PolicyValueNet
+
+SIZES: Final = (1, 4, 16, 32, 64, 128, 256)
+"""Batch sizes that are compiled, each when it is first needed (0.1 s). From 16 on a position costs
+much the same in any of them."""
+LARGEST_PADDING: Final = 1 / 8
+"""Share of a batch that may stay empty; else a smaller one is filled and the rest comes next."""
+
+_HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoBackend:
+    """Computes with compiled graphs; one batch size after the other is compiled as it is needed."""
+
+    name: BackendName = "openvino"
+
+    def __init__(
+        self,
+        network: PolicyValueNet,
+        *,
+        precision: PrecisionName,
+        max_batch: int,
+        threads: int = 1,
+    ) -> None:
+        self.precision: PrecisionName = precision
+        self._network = network
+        self._sizes = (*(size for size in SIZES if size < max_batch), max_batch)
+        self._core = ov.Core()
+        self._settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            # The process is pinned by whoever started it, or not at all.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._batches: dict[int, Batch] = {}
+        keep_freed_memory()
+
+    def batch(self, count: int) -> Batch:
+        """See `Backend`."""
+        size = _fitting(self._sizes, count)
+        if size not in self._batches:
+            self._batches[size] = self._compiled(size)
+        return self._batches[size]
+
+    def update(self, network: PolicyValueNet) -> None:
+        """See `Backend`."""
+        self._network = network
+        used = list(self._batches)
+        self._batches = {size: self._compiled(size) for size in used}
+
+    def _compiled(self, size: int) -> Batch:
+        graph = build_graph(self._network, size)
+        request = self._core.compile_model(graph, "CPU", self._settings).create_infer_request()
+        batch = empty_batch(self._network.config, size, lambda: request.infer())
+        request.set_input_tensor(0, _shared(batch.squares))
+        request.set_input_tensor(1, _shared(batch.state))
+        present = [name for name in OUTPUTS if getattr(batch, name).size]
+        for index, name in enumerate(present):
+            request.set_output_tensor(index, _shared(getattr(batch, name)))
+        return batch
+
+
+def _shared(array: "np.ndarray[Any, Any]") -> ov.Tensor:
+    return ov.Tensor(array, shared_memory=True)
+
+
+def _fitting(sizes: Sequence[int], count: int) -> int:
+    """The size of the next batch for `count` positions that wait; `sizes` ascend."""
+    place = bisect.bisect_left(sizes, count)
+    if place == len(sizes):
+        return sizes[-1]
+    enough = sizes[place]
+    if place == 0 or enough - count <= enough * LARGEST_PADDING:
+        return enough
+    return sizes[place - 1]
