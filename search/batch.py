@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.kernels import Int
-from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.result import SearchResult, principal_variation
+from search.reuse import NO_MOVE, continued, keep_lines
+from search.roots import Roots
 from search.selection import MARK, Rule, choose_edge
 from search.tree import (
     EDGES_USED,
@@ -51,26 +52,6 @@ _SETTLED: Final = 0
 _BLOCKED: Final = -1
 """What a simulation returns where there is no leaf to judge: it was backed up at once, or it met a
 node that is itself being judged and did not begin."""
-
-
-class Roots(NamedTuple):
-    """B positions to search, each with the game that led to it."""
-
-    positions: npt.NDArray[np.uint8]
-    """[B, R] rows."""
-    histories: npt.NDArray[np.uint64]
-    """[B, H] Zobrist hashes of the earlier positions, oldest first; the root's own is not there."""
-    history_lengths: npt.NDArray[np.int64]
-    """[B] how many of the H count."""
-
-    @classmethod
-    def from_positions(cls, positions: Sequence[Position]) -> "Roots":
-        """Roots of games in progress; the positions share one variant."""
-        lengths = np.array([len(position.hashes) for position in positions], dtype=np.int64)
-        histories = np.zeros((len(positions), max(1, int(lengths.max()))), dtype=np.uint64)
-        for history, position in zip(histories, positions, strict=True):
-            history[: len(position.hashes)] = position.hashes
-        return cls(np.stack([position.row for position in positions]), histories, lengths)
 
 
 class Leaves(NamedTuple):
@@ -177,7 +158,8 @@ def _simulate(
 def _mark_pending(tree: Tree, index: Int, change: Int) -> None:
     """Count a simulation that waits at a node in, or out, on the whole way from the root."""
     while tree.nodes[index]["parent"] != NO_PARENT:
-        tree.edges[tree.nodes[index]["parent_edge"]]["pending"] += np.uint8(change)
+        edge = tree.edges[tree.nodes[index]["parent_edge"]]
+        edge["pending"] = np.int64(edge["pending"]) + change
         index = np.int64(tree.nodes[index]["parent"])
 
 
@@ -198,7 +180,7 @@ def _settle(
     loss = np.float64(wdl[place, 2])
     tree.nodes[index]["judged"] = win - loss
     if rule.leaves > 1:
-        _mark_pending(tree, index, np.int64(255))
+        _mark_pending(tree, index, np.int64(-1))
     backup(tree, index, win, draw, loss, rule.proofs)
 
 
@@ -252,6 +234,11 @@ def _advance(
     return pending, needed
 
 
+def _copied(roots: Roots) -> Roots:
+    """Roots of our own: the caller's arrays go on with the games."""
+    return Roots(roots.positions.copy(), roots.histories.copy(), roots.history_lengths.copy())
+
+
 class BatchSearch(ABC):
     """A search that can be run on, looked at in between, and stopped.
 
@@ -271,8 +258,9 @@ class BatchSearch(ABC):
         """Judge the roots and prepare them. A finished game is a root without moves."""
         games = roots.positions.shape[0]
         self._variant = variant
-        self._roots = roots
-        self._evaluator = evaluator
+        self._roots = _copied(roots)
+        # Who judges; may be replaced between runs by one of newer weights.
+        self.evaluator = evaluator
         self._rule = rule
         self._simulations = simulations
         self._rng = rng
@@ -314,7 +302,7 @@ class BatchSearch(ABC):
         waiting, count = self._waiting, self._count
         logits, wdl = np.empty(0, dtype=np.float32), np.empty((0, 3), dtype=np.float32)
         if count:
-            evaluation = self._evaluator.evaluate(
+            evaluation = self.evaluator.evaluate(
                 waiting.positions[:count],
                 waiting.moves[: waiting.offsets[count]],
                 waiting.offsets[: count + 1],
@@ -360,9 +348,48 @@ class BatchSearch(ABC):
             if self._count == 0:
                 return
 
+    def advance(
+        self, moves: npt.NDArray[np.integer] | Sequence[int], roots: Roots | None = None
+    ) -> None:
+        """Search from the positions after `moves` next, and keep what is known below them.
+
+        `moves` is [B], or [B, K] for K plies at once; NO_MOVE ends a line early, and a game whose
+        line is empty begins afresh. `roots` are the new positions with their histories; where they
+        are left out, the moves are played on the present ones (raises InputError for an illegal
+        move). A game whose new position its tree does not know begins afresh. Noise is drawn anew.
+        """
+        lines = np.asarray(moves, dtype=np.int64).reshape(self.trees.totals.shape[0], -1)
+        if roots is None:
+            roots = continued(self._variant.tables, self._roots, lines)
+        self._roots = _copied(roots)
+        keep_lines(self.trees, lines, roots.positions)
+        self._judge_roots()
+
+    def take(self, games: npt.NDArray[np.integer]) -> None:
+        """Go on with these of the games, in this order; `advance` must follow.
+
+        -1 makes room for a game that begins afresh.
+        """
+        self.trees = Trees(*(array[games] for array in self.trees))
+        self.trees.totals[games < 0] = 0
+        self._roots = Roots(*(array[games] for array in self._roots))
+        self._marks = np.zeros((len(games), 0), dtype=MARK)
+        leaves = len(games) * self._rule.leaves
+        self._waiting = _make_leaves(leaves, self._variant.row_size)
+        self._spare = _make_leaves(leaves, self._variant.row_size)
+
+    def simulations(self, game: int = 0) -> int:
+        """Simulations begun at the present root of a game."""
+        return int(self.trees.totals[game, SIMULATIONS])
+
+    @property
+    def roots(self) -> Roots:
+        """What is being searched."""
+        return self._roots
+
     def principal_variation(self, game: int = 0) -> list[int]:
         """The line that the search holds best for both sides, from the root of one game."""
         return principal_variation(self.trees, game, int(self.choices()[game]))
 
 
-__all__ = ["MOST_LEAVES", "BatchSearch", "Leaves", "Roots"]
+__all__ = ["MOST_LEAVES", "NO_MOVE", "BatchSearch", "Leaves", "Roots"]

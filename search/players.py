@@ -15,18 +15,24 @@ from engine.rules.variant import Variant
 from search.alphabeta import MOST_DEPTH, AlphaBetaConfig, alphabeta
 from search.evaluator import Evaluator
 from search.external import ExternalPlayer
+from search.gumbel import GumbelConfig
 from search.limits import Alarm, Limits
 from search.line import ScoredLine
 from search.material import score_to_value
 from search.minimax import minimax
 from search.player import Choice, Player, legal_moves
-from search.puct import PuctConfig, PuctSearch, Roots
-from search.result import SearchResult
+from search.puct import PuctConfig
+from search.roots import Roots
 from search.solution import Solution
+from search.tree_players import (
+    MOST_SIMULATIONS,
+    GumbelPlayer,
+    MctsPlayer,
+    leaves_alone,
+    searched_choice,
+    wanted_simulations,
+)
 from search.uct import UctConfig, UctSearch
-
-MOST_SIMULATIONS: Final = 400_000
-"""A tree that is bounded by time alone stops here: some hundred megabytes."""
 
 
 class RandomPlayer(Player):
@@ -124,25 +130,6 @@ class AlphaBetaPlayer(Player):
         return _scored_choice(position, found)
 
 
-def _simulations(limits: Limits, own: int) -> int:
-    if limits.nodes is not None:
-        return min(limits.nodes, MOST_SIMULATIONS)
-    # A depth means nothing to these players, but whoever names one waits for an end.
-    endless = limits.timed and (limits.depth is None or limits.movetime is not None)
-    return MOST_SIMULATIONS if endless else own
-
-
-def _searched_choice(result: SearchResult, variation: list[int], game: int = 0) -> Choice:
-    win, draw, loss = (float(part) for part in result.wdl[game])
-    return Choice(
-        move=variation[0],
-        value=float(result.value[game]),
-        wdl=(win, draw, loss),
-        principal_variation=tuple(variation),
-        nodes=int(result.simulations[game]),
-    )
-
-
 class UctPlayer(Player):
     """UCT with random rollouts: the move of the most visits."""
 
@@ -159,40 +146,8 @@ class UctPlayer(Player):
             position.variant, Roots.from_positions([position]), self._config, self._rng
         )
         with Alarm(limits) as alarm:
-            search.run(_simulations(limits, self._config.simulations), alarm.flag)
-        return _searched_choice(search.result(), search.principal_variation())
-
-
-class MctsPlayer(Player):
-    """PUCT with an evaluator: proven moves first, else the most visits. Noise is the config's."""
-
-    def __init__(self, evaluator: Evaluator, config: PuctConfig, rng: np.random.Generator) -> None:
-        self.name = f"mcts:{config.simulations}"
-        self._evaluator = evaluator
-        self._config = config
-        self._rng = rng
-
-    def choose(self, position: Position, limits: Limits | None = None) -> Choice:
-        """See Player; raises what the evaluator raises."""
-        legal_moves(position)
-        limits = limits or Limits()
-        with Alarm(limits) as alarm:
-            roots = Roots.from_positions([position])
-            search = PuctSearch(position.variant, roots, self._evaluator, self._config, self._rng)
-            search.run(_simulations(limits, self._config.simulations), alarm.ringing)
-        return _searched_choice(search.result(), search.principal_variation())
-
-    def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """As `choose`, for positions of one variant from games that are not over, all at once."""
-        roots = Roots.from_positions(positions)
-        variant = positions[0].variant
-        search = PuctSearch(variant, roots, self._evaluator, self._config, self._rng)
-        search.run()
-        result = search.result()
-        return [
-            _searched_choice(result, search.principal_variation(game), game)
-            for game in range(len(positions))
-        ]
+            search.run(wanted_simulations(limits, self._config.simulations), alarm.flag)
+        return searched_choice(search.result(), search.principal_variation())
 
 
 class PolicyPlayer(Player):
@@ -240,6 +195,7 @@ PLAYER_FORMS: Final = (
     "alphabeta:DEPTH",
     "uct:SIMULATIONS",
     "mcts:SIMULATIONS[:CHECKPOINT]",
+    "gumbel:SIMULATIONS[:CHECKPOINT]",
     "policy[:CHECKPOINT]",
     "uci:COMMAND[:nodes=N|movetime=MS]",
 )
@@ -296,8 +252,17 @@ class _Makers:
     def mcts(self, rest: str) -> Player:
         text, _, checkpoint = rest.partition(":")
         simulations = self.number(text, "the number of simulations", MOST_SIMULATIONS)
-        config = PuctConfig(simulations=simulations)
+        config = PuctConfig(simulations=simulations, leaves=leaves_alone(simulations))
         return MctsPlayer(self.evaluator(checkpoint), config, self.rng)
+
+    def gumbel(self, rest: str) -> Player:
+        text, _, checkpoint = rest.partition(":")
+        simulations = self.number(text, "the number of simulations", MOST_SIMULATIONS)
+        # Without noise: a player plays the best that it finds.
+        config = GumbelConfig(
+            simulations=simulations, gumbel_scale=0.0, leaves=leaves_alone(simulations)
+        )
+        return GumbelPlayer(self.evaluator(checkpoint), config, self.rng)
 
     def policy(self, rest: str) -> Player:
         return PolicyPlayer(self.evaluator(rest))
@@ -347,6 +312,7 @@ __all__ = [
     "AlphaBetaPlayer",
     "Choice",
     "ExternalPlayer",
+    "GumbelPlayer",
     "Limits",
     "LoadEvaluator",
     "LoadSolution",

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import inlined, kernel
 from engine.rules.kernels import Int
 from search.tree import CONSIDERED, NO_EDGE, ROOT, ROUND_START, SIMULATIONS, Tree
 
@@ -50,7 +50,8 @@ class Rule(NamedTuple):
 @kernel
 def puct_scale(rule: Rule, visits: Int) -> float:
     """c(s) sqrt(N(s)), the factor of P(s, a) / (1 + N(s, a)) in PUCT's U."""
-    growth = math.log((1.0 + visits + rule.c_base) / rule.c_base)
+    # log((1 + N + c) / c), written so that c may be infinite.
+    growth = math.log1p((1.0 + visits) / rule.c_base)
     return (rule.c_puct + growth) * math.sqrt(visits)
 
 
@@ -128,7 +129,7 @@ class Survey(NamedTuple):
     """Sum of N(b), the pending ones included."""
 
 
-@kernel
+@inlined
 def survey(tree: Tree, index: Int) -> Survey:
     """Walk over a node's edges once (Danihelka et al. 2022, appendix D, for v_mix).
 
@@ -269,7 +270,7 @@ def _choose_at_gumbel_root(tree: Tree, rule: Rule, marks: npt.NDArray[np.void], 
     return best
 
 
-@kernel
+@inlined
 def choose_edge(
     tree: Tree, index: Int, rule: Rule, marks: npt.NDArray[np.void], budget: Int
 ) -> int:

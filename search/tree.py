@@ -36,6 +36,8 @@ from engine.rules.kernels import (
     termination,
 )
 from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
+from search.scores import LONGEST, NO_SCORE, WIN
+from search.tablebase_index import probe
 
 ROOT: Final = 0
 NO_PARENT: Final = -1
@@ -168,7 +170,8 @@ def tree_of(trees: Trees, game: Int) -> Tree:
 def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int) -> bool:
     """Take up the position that stands in the next free row; whether the game goes on there.
 
-    `move_count` is what the rules generated; where the game is over the node is proven.
+    `move_count` is what the rules generated. The node is proven where the game is over, and where
+    the endgame tables cover it that may stand behind `tables` (`tablebase_index.probe`).
     """
     index = tree.totals[NODES_USED]
     tree.totals[NODES_USED] = index + 1
@@ -185,9 +188,16 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
     node["distance"] = 0
     node["proven"] = UNPROVEN
     reason = termination(tables, row, move_count)
-    if reason == ONGOING:
+    if reason != ONGOING:
+        node["proven"] = terminal_value(tables, reason, row)
+        return False
+    score = probe(tables, row)
+    # The root is searched in any case: its move is wanted.
+    if score == NO_SCORE or parent == NO_PARENT:
         return True
-    node["proven"] = terminal_value(tables, reason, row)
+    won, lost = score > LONGEST, score < -LONGEST
+    node["proven"] = 1 if won else -1 if lost else 0
+    node["distance"] = WIN - abs(score) if won or lost else 0
     return False
 
 
@@ -237,8 +247,8 @@ def add_child(
 ) -> int:
     """Play the edge's move into a new node and write its legal moves; return their number.
 
-    0 where the game is over, a draw by the rules of repetition, clock and material included; the
-    node is then proven.
+    0 where the game is over, a draw by the rules of repetition, clock and material included, or
+    known from a table; the node is then proven.
     """
     child = tree.totals[NODES_USED]
     row = tree.rows[child]

@@ -16,10 +16,10 @@ from engine.rules.kernels import ONGOING, Int, apply, generate, terminal_value, 
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
-from search.batch import Roots
 from search.limits import StopFlag
 from search.randomness import random_below, seed_states
 from search.result import SearchResult, collect, most_visited, principal_variation
+from search.roots import Roots
 from search.tree import (
     EDGES_USED,
     NO_EDGE,

@@ -28,9 +28,11 @@ SPECS = [
     "uct:50",
     "mcts:30",
     "mcts:30:runs/one",
+    "gumbel:30",
+    "gumbel:30:runs/one",
     "policy",
 ]
-SEARCHERS = ["minimax:64", "alphabeta:3", "uct:50", "mcts:30"]
+SEARCHERS = ["minimax:64", "alphabeta:3", "uct:50", "mcts:30", "gumbel:30"]
 FAKE_ENGINE = Path(__file__).with_name("fake_uci_engine.py")
 
 
@@ -71,7 +73,9 @@ def test_a_game_of_legal_moves(spec: str) -> None:
         player.choose(position)
 
 
-@pytest.mark.parametrize("spec", ["perfect", "alphabeta:9", "minimax:9", "mcts:2000"])
+@pytest.mark.parametrize(
+    "spec", ["perfect", "alphabeta:9", "minimax:9", "mcts:2000", "gumbel:2000"]
+)
 def test_those_who_see_the_end_are_perfect(spec: str) -> None:
     positions = decisions("hexapawn")
     player = player_of(spec, positions[0].variant)

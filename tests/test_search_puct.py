@@ -1,5 +1,7 @@
 """PUCT by its contracts: whatever the evaluator says, these things hold."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,14 @@ from tests.search_cases import (
     swapped_move,
     unfinished,
 )
-from tests.tree_cases import WINS_IN_ONE, assert_same, generator, openings
+from tests.tree_cases import (
+    WINS_IN_ONE,
+    FromTable,
+    PlantedBandit,
+    assert_same,
+    generator,
+    openings,
+)
 
 MOST_MOVES = "R6R/3Q4/1Q4Q1/4Q3/2Q4Q/Q4Q2/pp1Q4/kBNN1KB1 w - - 0 1"
 """218 legal moves, the most of any position of chess (Petrovic 1964)."""
@@ -318,6 +327,100 @@ def test_noise_is_dirichlet_and_mixed_by_its_fraction() -> None:
     np.testing.assert_allclose(noise[1], 0.75 / 7 + 0.25 * noise[0], atol=1e-5)
 
 
+@pytest.mark.nojit
+def test_a_golden_tree() -> None:
+    """Four simulations of 3x3 Hexapawn by hand; c_puct 1, no growth, no FPU reduction.
+
+    Root, value 0.1: a2 0.5, b2 0.3, c2 0.2. An untried move counts as the node's mean value V.
+
+    1. sqrt N = 1: U = 0.5, 0.3, 0.2; a2, judged 0.2 for Black: Q(a2) = -0.2, V = -0.05.
+    2. sqrt 2: a2 -0.2 + 1.414 * 0.5 / 2 = 0.154; b2 -0.05 + 1.414 * 0.3 = 0.374; b2, judged -0.4
+       for Black: Q(b2) = 0.4, V = (0.1 - 0.2 + 0.4) / 3 = 0.1.
+    3. sqrt 3: a2 0.233; b2 0.4 + 1.732 * 0.3 / 2 = 0.660; c2 0.1 + 1.732 * 0.2 = 0.446; b2, and
+       below it c3xb2 of the prior 0.5, judged 0.6 for White: Q(b2) = (0.4 + 0.6) / 2 = 0.5.
+    4. sqrt 4: a2 0.3; b2 0.5 + 2 * 0.3 / 3 = 0.7; c2 0.225 + 2 * 0.2 = 0.625; b2 again. For Black,
+       V = -0.5 and sqrt 2: c3xb2 -0.6 + 1.414 * 0.5 / 2 = -0.246; a3xb2 and a3a2 -0.5 + 1.414 * 0.2
+       = -0.217: the first of these two in the order of the rules. Judged -0.4 for White:
+       Q(b2) = (0.4 + 0.6 - 0.4) / 3 = 0.2.
+    """
+    position = Position(get_variant("hexapawn"))
+    replies = {"a3b2": 0.2, "c3b2": 0.5, "a3a2": 0.2, "c3c2": 0.1}
+    evaluator = FromTable(position)
+    evaluator.add("", {"a1a2": 0.5, "b1b2": 0.3, "c1c2": 0.2}, 0.1)
+    evaluator.add("a1a2", {}, 0.2)
+    evaluator.add("b1b2", replies, -0.4)
+    evaluator.add("b1b2 c3b2", {}, 0.6)
+    evaluator.add("b1b2 a3b2", {}, -0.4)
+    evaluator.add("b1b2 a3a2", {}, -0.4)
+    config = PuctConfig(simulations=4, c_puct=1.0, c_base=math.inf, fpu_reduction=0.0)
+    result = puct_search(position.variant, roots_of(position), evaluator, config, generator())
+    moves = [position.uci(int(move)) for move in result.moves]
+    visits = dict(zip(moves, result.visit_counts.tolist(), strict=True))
+    assert visits == {"a1a2": 1, "b1b2": 3, "c1c2": 0}
+    values = dict(zip(moves, result.q_values.tolist(), strict=True))
+    assert values["a1a2"] == pytest.approx(-0.2)
+    assert values["b1b2"] == pytest.approx(0.2)
+    assert result.value[0] == pytest.approx((0.1 - 0.2 + 3 * 0.2) / 5)
+    assert moves[int(result.choices[0])] == "b1b2"
+
+
+def test_the_temperature_of_the_root() -> None:
+    clean = search("gardner", openings("gardner", 4), simulations=0)
+    warm = search("gardner", openings("gardner", 4), simulations=0, root_temperature=1.7)
+    for index in range(4):
+        expected = game_of(clean, index)["priors"].astype(float) ** (1 / 1.7)
+        expected /= expected.sum()
+        np.testing.assert_allclose(game_of(warm, index)["priors"], expected, rtol=1e-5)
+
+
+def test_forced_playouts_are_made() -> None:
+    """Every tried move has sqrt(k P sum N) visits, but for the rounding of the last ones."""
+    variant = get_variant("gardner")
+    bandit = PlantedBandit(np.zeros(7), np.array([0.9, -0.9, -0.9, -0.9, -0.9, -0.9, -0.9]))
+    for factor in (0.0, 2.0):
+        config = PuctConfig(simulations=200, forced_playouts=factor, proofs=False)
+        found = PuctSearch(variant, roots_of(Position(variant)), bandit, config, generator())
+        bandit.watch(found)
+        found.run()
+        visits = found.result().visit_counts
+        least = np.sqrt(2.0 * 200 / 7)
+        assert visits.sum() == 200
+        assert (visits.min() >= least - 1) == (factor == 2.0)
+        bandit.forget()
+
+
+def test_forced_playouts_are_pruned_from_the_policy() -> None:
+    """No move keeps a visit beyond what Q + U of the best move allows, and none keeps just one."""
+    variant = get_variant("gardner")
+    values = np.array([0.5, 0.3, 0.1, -0.2, -0.5, -0.7, -0.9])
+    bandit = PlantedBandit(np.linspace(-1, 1, 7), values)
+    config = PuctConfig(simulations=300, forced_playouts=2.0, proofs=False, c_base=math.inf)
+    found = PuctSearch(variant, roots_of(Position(variant)), bandit, config, generator())
+    bandit.watch(found)
+    found.run()
+    result = found.result()
+    visits, best = result.visit_counts.astype(float), int(result.visit_counts.argmax())
+    # Pruned counts are whole numbers: the best move keeps all of its own.
+    pruned = result.policy.astype(float) * visits[best] / result.policy[best]
+    np.testing.assert_allclose(pruned, pruned.round(), atol=1e-3)
+    pruned = pruned.round()
+    scale = config.c_puct * math.sqrt(301)
+    score = values + scale * result.priors / (1 + pruned)
+    bound = values[best] + scale * result.priors[best] / (1 + visits[best])
+    forced = np.sqrt(2.0 * result.priors * 300)
+    assert (pruned <= visits).all()
+    assert (pruned < visits).sum() >= 3
+    assert 1 not in pruned
+    for move in range(7):
+        if pruned[move] > 0 and move != best:
+            assert score[move] <= bound + 1e-5
+        # Taking one more away was forbidden by the bound or by the number of forced playouts.
+        if pruned[move] > 2 and move != best:
+            less = values[move] + scale * result.priors[move] / pruned[move]
+            assert less > bound - 1e-5 or pruned[move] - 1 < visits[move] - forced[move]
+    assert result.choices.tolist() == [best]
+
+
 def test_the_solver_as_evaluator_knows_value_and_best_moves() -> None:
     variant = get_variant("hexapawn")
     solution = solve(variant, limit_bytes=10**8)
@@ -338,7 +441,15 @@ def test_the_solver_as_evaluator_knows_value_and_best_moves() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"simulations": -1}, {"noise_fraction": 1.5}, {"c_puct": 0.0}, {"c_base": float("nan")}],
+    [
+        {"simulations": -1},
+        {"noise_fraction": 1.5},
+        {"c_puct": 0.0},
+        {"c_base": float("nan")},
+        {"forced_playouts": -1.0},
+        {"root_temperature": 0.0},
+        {"leaves": 0},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):

@@ -68,6 +68,10 @@ class PlantedBandit:
         """Look into the trees of this search, whose roots have been judged, from now on."""
         self._trees = lambda: search.trees
 
+    def forget(self) -> None:
+        """The next search is a new one."""
+        self._trees = None
+
     def _value_of(self, trees: Trees, game: int) -> float:
         """The value for the side to move in the newest node of a tree."""
         node, depth, edge = int(trees.totals[game, NODES_USED]) - 1, 0, 0
@@ -94,3 +98,31 @@ class PlantedBandit:
             logits = np.zeros(len(moves), dtype=np.float32)
         wdl = np.stack([(1 + values) / 2, np.zeros_like(values), (1 - values) / 2], axis=1)
         return Evaluation(logits, wdl.astype(np.float32))
+
+
+class FromTable:
+    """Judges a few positions of one game as a table says, and knows no others."""
+
+    def __init__(self, start: Position) -> None:
+        """Lines begin at this position."""
+        self._start = start
+        self._table: dict[bytes, tuple[list[float], float]] = {}
+
+    def add(self, line: str, priors: dict[str, float], value: float) -> None:
+        """What stands after the moves of `line`: priors by move (all 1 if empty), and the value."""
+        position = self._start.copy()
+        for text in line.split():
+            position.push_uci(text)
+        moves = [position.uci(move) for move in position.legal_moves]
+        shares = [priors[move] if priors else 1.0 for move in moves]
+        self._table[position.row.tobytes()] = (shares, value)
+
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
+        """See Evaluator."""
+        logits: list[float] = []
+        wdl = []
+        for row in positions:
+            priors, value = self._table[row.tobytes()]
+            logits += np.log(priors).tolist()
+            wdl.append(((1 + value) / 2, 0.0, (1 - value) / 2))
+        return Evaluation(np.array(logits, dtype=np.float32), np.array(wdl, dtype=np.float32))

@@ -1,0 +1,339 @@
+"""An evaluator that remembers: no position is judged twice, within a batch or soon after.
+
+    slots   [S]      [ key start count win draw loss | ... ]    buckets of four, chosen by the key
+    rows    [S, R]   [ position of each slot         | ... ]
+    logits  [P]      [ a b c d e | a b c | ...             ]    a ring: the oldest are overwritten
+                       ^ start     ^ start      ^ written
+
+What is compared in the end is the whole row: the board, whose move it is, castling rights, en
+passant, clock and repetitions, which is all that an evaluator may look at. So two positions with
+the same key are never taken for one another.
+
+A new entry takes a free slot of its bucket or the one that was written first, and the next places
+of the ring; an entry whose logits were overwritten counts as free. Both age in the order of writing
+(first in, first out): searches of a game in progress ask again about what they asked just before.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.compilation import inlined, kernel
+from engine.rules.errors import InputError
+from engine.rules.kernels import Int, hash_row
+from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
+from engine.rules.variant import Variant
+from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows
+
+SLOT: Final = np.dtype(
+    [
+        # Zobrist hash with the clock and the repetitions mixed in.
+        ("key", np.uint64),
+        # Place of the logits in the endless row of all that were ever written, or _FREE.
+        ("start", np.int64),
+        # How many logits there are.
+        ("count", np.int32),
+        ("win", np.float32),
+        ("draw", np.float32),
+        ("loss", np.float32),
+    ],
+    align=True,
+)
+_FREE: Final = -1
+_BUCKET: Final = 4
+"""Slots among which a key may choose."""
+_LOGITS_A_SLOT: Final = 24
+"""Moves of a position on average; where there are more, the ring is the tighter bound."""
+_REMEMBERED: Final = -1
+_NOBODY: Final = -1
+
+
+class Store(NamedTuple):
+    """What is remembered: S slots (a multiple of _BUCKET, or 0) and P logits."""
+
+    slots: npt.NDArray[np.void]
+    """[S] SLOT."""
+    rows: npt.NDArray[np.uint8]
+    """[S, R] positions."""
+    logits: npt.NDArray[np.float32]
+    """[P]."""
+    written: npt.NDArray[np.int64]
+    """[1] logits ever written; the next one goes to this number modulo P."""
+
+
+class _Scratch(NamedTuple):
+    """Room to sort out batches of up to B positions with M moves."""
+
+    sources: npt.NDArray[np.int64]
+    """[B] the miss that answers for each position, or _REMEMBERED."""
+    firsts: npt.NDArray[np.int64]
+    """[B] the first position of each miss."""
+    keys: npt.NDArray[np.uint64]
+    """[B]."""
+    seen: npt.NDArray[np.int64]
+    """[T] open-addressing table of the batch's misses, T a power of two, at least 2 B."""
+    positions: npt.NDArray[np.uint8]
+    """[B, R] the misses."""
+    moves: npt.NDArray[np.uint16]
+    """[M] their moves."""
+    offsets: npt.NDArray[np.int64]
+    """[B + 1] where each miss's moves begin and end."""
+
+
+@inlined
+def _key_of(tables: Tables, row: npt.NDArray[np.uint8]) -> np.uint64:
+    """Shifts and exclusive-ors only, so that it runs the same compiled and as plain Python."""
+    squares = tables[SQUARES]
+    more = np.uint64(row[squares + CLOCK]) ^ (np.uint64(row[squares + REPETITION]) << np.uint64(8))
+    spread = (more << np.uint64(5)) ^ (more << np.uint64(27)) ^ (more << np.uint64(46))
+    return hash_row(tables, row) ^ spread
+
+
+@inlined
+def _same(rows: npt.NDArray[np.uint8], one: Int, others: npt.NDArray[np.uint8], other: Int) -> bool:
+    """Whether two rows of two arrays are equal."""
+    place: int = 0
+    length: int = rows.shape[1]
+    while place < length and rows[one, place] == others[other, place]:
+        place += 1
+    return place == length
+
+
+@inlined
+def _bucket_of(store: Store, key: np.uint64) -> Int:
+    """The first slot of a key's bucket, by the upper half of the key (Lemire's multiplication)."""
+    buckets = np.uint64(store.slots.shape[0] // _BUCKET)
+    return np.int64((key >> np.uint64(32)) * buckets >> np.uint64(32)) * _BUCKET
+
+
+@inlined
+def _is_held(store: Store, slot: Int) -> bool:
+    """Whether a slot holds an entry whose logits still stand in the ring."""
+    start = store.slots[slot]["start"]
+    held: bool = start != _FREE and start + store.logits.shape[0] >= store.written[0]
+    return held
+
+
+@inlined
+def _recall(
+    store: Store, key: np.uint64, positions: npt.NDArray[np.uint8], index: Int, count: Int
+) -> Int:
+    """The slot that holds a position, _NOBODY where none does."""
+    if store.slots.shape[0] == 0:
+        return np.int64(_NOBODY)
+    first = _bucket_of(store, key)
+    for slot in range(first, first + _BUCKET):
+        known = store.slots[slot]
+        if (
+            known["key"] == key
+            and known["count"] == count
+            and _is_held(store, slot)
+            and _same(store.rows, slot, positions, index)
+        ):
+            return np.int64(slot)
+    return np.int64(_NOBODY)
+
+
+@inlined
+def _remember(
+    store: Store,
+    key: np.uint64,
+    positions: npt.NDArray[np.uint8],
+    index: Int,
+    logits: npt.NDArray[np.float32],
+    wdl: npt.NDArray[np.float32],
+) -> None:
+    """Write one judgement, `wdl` [3]; a position with more moves than the ring holds is left."""
+    size, count = store.logits.shape[0], logits.shape[0]
+    if store.slots.shape[0] == 0 or count > size:
+        return
+    first = _bucket_of(store, key)
+    chosen = first
+    for slot in range(first, first + _BUCKET):
+        if not _is_held(store, np.int64(slot)):
+            chosen = np.int64(slot)
+            break
+        if store.slots[slot]["start"] < store.slots[chosen]["start"]:
+            chosen = np.int64(slot)
+    entry = store.slots[chosen]
+    entry["key"] = key
+    entry["start"] = store.written[0]
+    entry["count"] = count
+    entry["win"], entry["draw"], entry["loss"] = wdl[0], wdl[1], wdl[2]
+    for place in range(positions.shape[1]):
+        store.rows[chosen, place] = positions[index, place]
+    place = store.written[0] % size
+    for logit in logits:
+        store.logits[place] = logit
+        place = place + 1 if place + 1 < size else 0
+    store.written[0] += count
+
+
+@kernel
+def _sort_out(
+    tables: Tables,
+    store: Store,
+    scratch: _Scratch,
+    positions: npt.NDArray[np.uint8],
+    moves: npt.NDArray[np.uint16],
+    offsets: npt.NDArray[np.int64],
+    logits: npt.NDArray[np.float32],
+    wdl: npt.NDArray[np.float32],
+) -> tuple[Int, Int]:
+    """Answer what is remembered and gather the rest once each; return the hits and the misses."""
+    hits, misses = np.int64(0), np.int64(0)
+    scratch.seen[:] = _NOBODY
+    mask = np.uint64(scratch.seen.shape[0] - 1)
+    size = store.logits.shape[0]
+    for index in range(positions.shape[0]):
+        key = _key_of(tables, positions[index])
+        scratch.keys[index] = key
+        start, count = offsets[index], offsets[index + 1] - offsets[index]
+        slot = _recall(store, key, positions, np.int64(index), count)
+        if slot != _NOBODY:
+            known = store.slots[slot]
+            wdl[index, 0], wdl[index, 1], wdl[index, 2] = known["win"], known["draw"], known["loss"]
+            place = known["start"] % size
+            for move in range(count):
+                logits[start + move] = store.logits[place]
+                place = place + 1 if place + 1 < size else 0
+            scratch.sources[index] = _REMEMBERED
+            hits += 1
+            continue
+        home = np.int64(key & mask)
+        while scratch.seen[home] != _NOBODY:
+            other = scratch.firsts[scratch.seen[home]]
+            if scratch.keys[other] == key and _same(positions, np.int64(index), positions, other):
+                break
+            home = np.int64(np.uint64(home + 1) & mask)
+        if scratch.seen[home] == _NOBODY:
+            scratch.seen[home] = misses
+            scratch.firsts[misses] = index
+            for place in range(positions.shape[1]):
+                scratch.positions[misses, place] = positions[index, place]
+            first = scratch.offsets[misses]
+            for move in range(count):
+                scratch.moves[first + move] = moves[start + move]
+            misses += 1
+            scratch.offsets[misses] = first + count
+        scratch.sources[index] = scratch.seen[home]
+    return hits, misses
+
+
+@kernel
+def _fill(
+    store: Store,
+    scratch: _Scratch,
+    misses: Int,
+    judged_logits: npt.NDArray[np.float32],
+    judged_wdl: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int64],
+    logits: npt.NDArray[np.float32],
+    wdl: npt.NDArray[np.float32],
+) -> None:
+    """Hand the judgements of the misses to all who asked, and remember them."""
+    for index in range(offsets.shape[0] - 1):
+        source = scratch.sources[index]
+        if source == _REMEMBERED:
+            continue
+        first = scratch.offsets[source]
+        for move in range(offsets[index + 1] - offsets[index]):
+            logits[offsets[index] + move] = judged_logits[first + move]
+        for part in range(3):
+            wdl[index, part] = judged_wdl[source, part]
+    for miss in range(misses):
+        start, stop = scratch.offsets[miss], scratch.offsets[miss + 1]
+        key = scratch.keys[scratch.firsts[miss]]
+        _remember(
+            store,
+            key,
+            scratch.positions,
+            np.int64(miss),
+            judged_logits[start:stop],
+            judged_wdl[miss],
+        )
+
+
+def _make_store(size: int, row_size: int) -> Store:
+    slots = size // (SLOT.itemsize + row_size + 4 * _LOGITS_A_SLOT) // _BUCKET * _BUCKET
+    store = Store(
+        slots=np.zeros(slots, dtype=SLOT),
+        rows=np.empty((slots, row_size), dtype=np.uint8),
+        logits=np.empty(slots * _LOGITS_A_SLOT, dtype=np.float32),
+        written=np.zeros(1, dtype=np.int64),
+    )
+    store.slots["start"] = _FREE
+    return store
+
+
+def _make_scratch(positions: int, moves: int, row_size: int) -> _Scratch:
+    return _Scratch(
+        sources=np.empty(positions, dtype=np.int64),
+        firsts=np.empty(positions, dtype=np.int64),
+        keys=np.empty(positions, dtype=np.uint64),
+        seen=np.empty(1 << (2 * positions - 1).bit_length(), dtype=np.int64),
+        positions=np.empty((positions, row_size), dtype=np.uint8),
+        moves=np.empty(moves, dtype=np.uint16),
+        offsets=np.zeros(positions + 1, dtype=np.int64),
+    )
+
+
+class CachedEvaluator:
+    """Asks another evaluator about each position once, as long as it remembers the answer.
+
+    The answers are the other evaluator's, bit for bit, if it judges a position alike in any batch.
+    """
+
+    def __init__(self, evaluator: Evaluator, variant: Variant, *, size: int) -> None:
+        """Remember up to `size` bytes; with 0, only equal positions of one batch are judged once.
+
+        Raises InputError for a size that is too small for any entry.
+        """
+        self._evaluator = evaluator
+        self._tables = variant.tables
+        self._store = _make_store(max(size, 0), variant.row_size)
+        if size != 0 and not len(self._store.slots):
+            raise InputError(f"a cache of {size} bytes holds no position of {variant.name}")
+        self._row_size = variant.row_size
+        self._scratch = _make_scratch(1, 1, variant.row_size)
+        # Positions answered from memory.
+        self.hits = 0
+        # Positions that stood in their batch before and were not in memory.
+        self.duplicates = 0
+        # Positions that the other evaluator had to judge.
+        self.misses = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that the memory takes, whatever it holds."""
+        return sum(array.nbytes for array in self._store)
+
+    def clear(self) -> None:
+        """Forget all positions: the other evaluator judges differently from now on."""
+        self._store.slots["start"] = _FREE
+
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
+        """Judge; see `Evaluator`. Raises what the other evaluator raises."""
+        count = len(positions)
+        if count > len(self._scratch.sources) or len(moves) > len(self._scratch.moves):
+            self._scratch = _make_scratch(2 * count, 2 * len(moves), self._row_size)
+        store, scratch = self._store, self._scratch
+        logits = np.empty(len(moves), dtype=np.float32)
+        wdl = np.empty((count, 3), dtype=np.float32)
+        hits, misses = _sort_out(
+            self._tables, store, scratch, positions, moves, offsets, logits, wdl
+        )
+        if misses:
+            judged = self._evaluator.evaluate(
+                scratch.positions[:misses],
+                scratch.moves[: scratch.offsets[misses]],
+                scratch.offsets[: misses + 1],
+            )
+            judged_logits = np.ascontiguousarray(judged.logits, dtype=np.float32)
+            judged_wdl = np.ascontiguousarray(judged.wdl, dtype=np.float32)
+            _fill(store, scratch, misses, judged_logits, judged_wdl, offsets, logits, wdl)
+        self.hits += int(hits)
+        self.misses += int(misses)
+        self.duplicates += count - int(hits) - int(misses)
+        return Evaluation(logits, wdl)
