@@ -10,7 +10,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TextIO
 
@@ -146,9 +146,20 @@ class _Running:
 class UciSession:
     """One conversation with a GUI."""
 
-    def __init__(self, make_player: PlayerFactory, name: str, output: TextIO) -> None:
-        """`name` is what the engine calls itself; every answer is one write to `output`."""
+    def __init__(
+        self,
+        make_player: PlayerFactory,
+        name: str,
+        output: TextIO,
+        texts: Mapping[str, Callable[[str], None]] | None = None,
+    ) -> None:
+        """`name` is what the engine calls itself; every answer is one write to `output`.
+
+        `texts` are further options of type string: each is told its new value, which it may refuse
+        by an InputError or OSError; players are then made anew.
+        """
         self._make_player = make_player
+        self._texts = texts or {}
         self._name = name
         self._output = output
         self._writing = threading.Lock()
@@ -215,6 +226,8 @@ class UciSession:
         self._say("id author the Pawnscope developers")
         self._say(f"option name UCI_Variant type combo default {FIRST_VARIANT}{choices}")
         self._say(f"option name VariantPath type string default {_NO_FILE}")
+        for name in self._texts:
+            self._say(f"option name {name} type string default {_NO_FILE}")
         self._say("option name UCI_ShowWDL type check default false")
         self._say("uciok")
 
@@ -254,7 +267,14 @@ class UciSession:
                     raise UciError(f"UCI_ShowWDL is '{value}', expected true or false")
                 self._show_wdl = value == "true"
             case _:
-                raise UciError(f"no such option '{name}'")
+                self._set_text(name, "" if value == _NO_FILE else value)
+
+    def _set_text(self, name: str, value: str) -> None:
+        known = {option.lower(): change for option, change in self._texts.items()}
+        if name.lower() not in known:
+            raise UciError(f"no such option '{name}'")
+        known[name.lower()](value)
+        self._players.clear()
 
     def _set_variant(self, name: str) -> None:
         self._variant = get_variant(name)

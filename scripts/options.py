@@ -33,6 +33,14 @@ class FigureOptions(Options):
     json: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class EndgameOptions(Options):
+    """What every command takes in which players search."""
+
+    # A folder of endgame tables, made by solve --men; alphabeta, mcts and gumbel look them up.
+    tablebases: Path | None = None
+
+
 class OptionError(InputError):
     """Words on the command line that the command does not take, or lacks."""
 

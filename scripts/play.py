@@ -15,7 +15,7 @@ from engine.rules.errors import IllegalMoveError
 from engine.rules.position import Outcome, Position, Termination
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant
-from scripts.options import Options, parse_options
+from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
 from search.player import Choice, Player
 
@@ -42,7 +42,7 @@ _REASONS: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayOptions(Options):
+class PlayOptions(EndgameOptions):
     """Play a game; only the board in the terminal exists so far."""
 
     # The game; `pawnscope variants` lists them.
@@ -66,7 +66,8 @@ def main(arguments: list[str]) -> int:
     if not options.terminal:
         print("there is no browser board yet; this is the one of --terminal", file=sys.stderr)
     colours = {"white": WHITE, "black": BLACK, "random": int(rng.integers(2))}
-    opponent = player_of(options.opponent or default_player(variant, perfect=True), variant, rng)
+    spec = options.opponent or default_player(variant, perfect=True)
+    opponent = player_of(spec, variant, rng, options.tablebases)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     try:

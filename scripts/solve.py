@@ -1,18 +1,20 @@
-"""`pawnscope solve VARIANT`: solve a game exactly from its start."""
+"""`pawnscope solve VARIANT`: solve a game exactly from its start, or its endgames with few men."""
 
 import json
 import re
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from engine.rules.errors import InputError
-from engine.rules.variant import get_variant
+from engine.rules.variant import Variant, get_variant
 from scripts.options import FigureOptions, parse_options
 from search.solver import Solution, format_bytes, solve
+from search.tablebase import TableReport, solve_endgames
 
 _UNITS = {"": 1, "b": 1} | {
     f"{prefix}{ending}": base**power
@@ -27,13 +29,16 @@ class SolveOptions(FigureOptions):
     """Solve a game from its start: the value of every position that can be reached.
 
     Only games in which no move can be taken back, as Hexapawn and Breakthrough on small boards.
+    With --men, the endgames of any game instead: every position with few men.
     """
 
     # The game; `pawnscope variants` lists them.
     variant: str
+    # Make endgame tables of up to so many men, kings and pawns included.
+    men: int | None = None
     # How much memory the solution may take.
     limit: str = "4GiB"
-    # A file to keep the solution in.
+    # A file to keep the solution in; with --men a folder, in which an interrupted run goes on.
     out: Path | None = None
 
 
@@ -42,6 +47,8 @@ def main(arguments: list[str]) -> int:
     options = parse_options(SolveOptions, "solve", arguments)
     variant = get_variant(options.variant)
     limit_bytes = parse_size(options.limit)
+    if options.men is not None:
+        return _solve_endgames(options, variant, options.men, limit_bytes)
     if options.out is not None and not options.out.absolute().parent.is_dir():
         raise InputError(f"--out {options.out}: there is no such folder")
 
@@ -89,6 +96,62 @@ def describe(solution: Solution) -> None:
     print(
         f"{found['bytes_per_position']:.1f} bytes a position at the peak;"
         f" the whole process took {format_bytes(peak_memory())}"
+    )
+
+
+def _solve_endgames(options: SolveOptions, variant: Variant, men: int, limit_bytes: int) -> int:
+    """Make the tables, with a progress bar on standard error, and print what they hold."""
+    with tqdm(
+        desc=f"{variant.name}, {men} men", unit=" entries", unit_scale=True, disable=None
+    ) as bar:
+
+        def progress(done: int, expected: int) -> None:
+            bar.total = expected
+            bar.update(done - bar.n)
+
+        tablebases, reports = solve_endgames(
+            variant, men, folder=options.out, limit_bytes=limit_bytes, progress=progress
+        )
+    if options.json:
+        print(json.dumps(endgame_figures(reports, tablebases.memory)))
+        return 0
+    describe_endgames(variant, men, reports, tablebases.memory)
+    return 0
+
+
+def endgame_figures(reports: list[TableReport], size: int) -> dict[str, Any]:
+    """What `--json` prints with --men; `size` is bytes in memory."""
+    return {
+        "materials": len(reports),
+        "positions": sum(report.positions for report in reports),
+        "seconds": sum(report.seconds for report in reports),
+        "bytes": size,
+        "file_bytes": sum(report.bytes for report in reports),
+        "longest_mate_plies": max(report.longest for report in reports),
+        "tables": [asdict(report) for report in reports],
+    }
+
+
+def describe_endgames(variant: Variant, men: int, reports: list[TableReport], size: int) -> None:
+    """Print the tables for people."""
+    found = endgame_figures(reports, size)
+    width = max(len("material"), *(len(report.name) for report in reports))
+    print(f"{'material':{width}} {'positions':>11} {'won':>6} {'lost':>6} {'plies':>5}  longest")
+    for report in reports:
+        share = max(report.positions, 1)
+        print(
+            f"{report.name:{width}} {report.positions:11,} {report.wins / share:6.1%}"
+            f" {report.losses / share:6.1%} {report.longest:5}  {report.longest_fen}".rstrip()
+        )
+    files = f", {format_bytes(found['file_bytes'])} in files" if found["file_bytes"] else ""
+    read = sum(report.seconds == 0 for report in reports)
+    print(
+        f"{variant.name}: {len(reports)} tables of up to {men} men,"
+        f" {found['positions']:,} positions, longest {found['longest_mate_plies']} plies"
+    )
+    print(
+        f"{len(reports) - read} solved in {found['seconds']:.3g} s, {read} read;"
+        f" {format_bytes(size)} in memory{files}"
     )
 
 

@@ -1,9 +1,11 @@
 """`pawnscope uci`: serve as an engine for any program that speaks UCI."""
 
+import os
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,8 +13,8 @@ import numpy as np
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from engine.uci import SearchLimits, SearchLine, UciSession
-from scripts.options import Options, parse_options
-from scripts.players import default_player, player_of
+from scripts.options import EndgameOptions, parse_options
+from scripts.players import default_player, has_tablebases, player_of
 from search.limits import Limits
 from search.player import Choice, Player
 
@@ -21,7 +23,7 @@ _FIRST_LOOK: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class UciOptions(Options):
+class UciOptions(EndgameOptions):
     """Serve as a UCI engine on standard input and output; UCI_Variant chooses the game."""
 
     # Who plays, as in match; the newest network of the game if left out, else alpha-beta.
@@ -79,10 +81,20 @@ def main(arguments: list[str]) -> int:
     options = parse_options(UciOptions, "uci", arguments)
     rng = np.random.default_rng(options.seed)
     players: list[Player] = []
+    folder = options.tablebases
+
+    def look_in(path: str) -> None:
+        """Take the folder of endgame tables; raises OSError."""
+        nonlocal folder
+        if path:
+            os.listdir(path)
+        folder = Path(path) if path else None
 
     def make(variant: Variant) -> PlayerBehindUci:
         spec = options.player or default_player(variant, perfect=False)
-        player = player_of(spec, variant, rng)
+        # A GUI may choose a game that the folder knows nothing of.
+        covered = folder is not None and has_tablebases(folder, variant)
+        player = player_of(spec, variant, rng, folder if covered else None)
         players.append(player)
         print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)
         # Kernels and libraries load now and not on the clock of the first move.
@@ -92,7 +104,7 @@ def main(arguments: list[str]) -> int:
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
     try:
-        UciSession(make, "Pawnscope", sys.stdout).run(sys.stdin)
+        UciSession(make, "Pawnscope", sys.stdout, {"TablebasePath": look_in}).run(sys.stdin)
     finally:
         for player in players:
             player.close()

@@ -30,6 +30,9 @@ from search.line import (
     start_line,
 )
 from search.material import LONGEST_WIN, WIN_SCORE, material
+from search.scores import LONGEST, WIN
+from search.scores import NO_SCORE as NOT_COVERED
+from search.tablebase_index import probe
 
 EXACT: Final = 1
 AT_LEAST: Final = 2
@@ -218,6 +221,23 @@ def _remember_refutation(line: Line, memory: Memory, ply: int, depth: int, move:
 
 
 @kernel
+def _known_score(tables: Tables, row: npt.NDArray[np.uint8], count: int, ply: int) -> Int:
+    """The score of a finished game or of a covered endgame, else NO_SCORE."""
+    reason = termination(tables, row, count)
+    if reason != ONGOING:
+        return np.int64(final_score(terminal_value(tables, reason, row), ply))
+    score = probe(tables, row)
+    # The root is searched in any case: its move is wanted.
+    if score == NOT_COVERED or ply == 0:
+        return np.int64(NO_SCORE)
+    if score > LONGEST:
+        return WIN_SCORE - min(ply + WIN - score, LONGEST_WIN - 1)
+    if score < -LONGEST:
+        return min(ply + WIN + score, LONGEST_WIN - 1) - WIN_SCORE
+    return np.int64(0)
+
+
+@kernel
 def _quiesce(tables: Tables, line: Line, memory: Memory, ply: int, alpha: Int, beta: Int) -> Int:
     """Follow captures and promotions, and every answer to a check, until the position is quiet.
 
@@ -227,9 +247,9 @@ def _quiesce(tables: Tables, line: Line, memory: Memory, ply: int, alpha: Int, b
         return 0
     row = line.rows[ply]
     count = generate(tables, row, line.moves[ply])
-    reason = termination(tables, row, count)
-    if reason != ONGOING:
-        return final_score(terminal_value(tables, reason, row), ply)
+    known = _known_score(tables, row, count, ply)
+    if known != NO_SCORE:
+        return known
     balance = material(tables, row, line.piece_values)
     if ply + 1 >= line.rows.shape[0]:
         return balance
@@ -272,9 +292,9 @@ def _alphabeta(
         return 0
     row = line.rows[ply]
     count = generate(tables, row, line.moves[ply])
-    reason = termination(tables, row, count)
-    if reason != ONGOING:
-        return final_score(terminal_value(tables, reason, row), ply)
+    known = _known_score(tables, row, count, ply)
+    if known != NO_SCORE:
+        return known
     if depth == 0:
         return material(tables, row, line.piece_values)
     first, stored = _probe(tables, line, memory, ply, depth, alpha, beta)

@@ -7,6 +7,7 @@ import contextlib
 import queue
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -29,6 +30,8 @@ _GRACE_SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 600.0
 _QUIT_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.01
+_GAMES_PATH: Final = "/usr/games:/usr/local/games"
+"""Where Debian puts engines, which is not on everybody's path."""
 _DEFAULT_LIMITS: Final = Limits(nodes=10_000)
 
 
@@ -52,6 +55,8 @@ class UciEngine:
             raise InputError(f"engine command '{command}': {problem}") from None
         if not arguments:
             raise InputError(f"engine command '{command}' is empty")
+        if shutil.which(arguments[0]) is None:
+            arguments[0] = shutil.which(arguments[0], path=_GAMES_PATH) or arguments[0]
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -157,8 +162,7 @@ class ExternalPlayer(Player):
         self._engine = UciEngine(command)
         try:
             self._choose_variant(variant)
-            self._engine.send("ucinewgame")
-            self._engine.synchronise()
+            self.new_game()
         except EngineError:
             self.close()
             raise
@@ -178,6 +182,11 @@ class ExternalPlayer(Player):
             self._engine.set_option("UCI_Variant", variant.name)
         if "UCI_ShowWDL" in options:
             self._engine.set_option("UCI_ShowWDL", "true")
+
+    def new_game(self) -> None:
+        """Say that the next position is of another game; raises EngineError."""
+        self._engine.send("ucinewgame")
+        self._engine.synchronise()
 
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
         """See Player; raises EngineError, and IllegalMoveError for a move against the rules."""

@@ -133,7 +133,9 @@ ZOBRIST_CASTLING: Final = ZOBRIST_SIDE + 1
 """[16] keys of the castling rights."""
 ZOBRIST_EN_PASSANT: Final = ZOBRIST_CASTLING + 16
 """[64] keys of the en-passant square."""
-FIRST_LINE: Final = ZOBRIST_EN_PASSANT + BOARD
+ENDGAMES: Final = ZOBRIST_EN_PASSANT + BOARD
+"""Where in the array endgame tables begin (search/tablebase_index.py); 0 for none."""
+FIRST_LINE: Final = ENDGAMES + 1
 """Steps and threats follow from here."""
 
 
@@ -251,8 +253,8 @@ def write_lines(tables: Tables, width: int, height: int) -> None:
 def write_zobrist(tables: Tables) -> None:
     """Fill ZOBRIST with fixed keys, the same in every process, so that hashes may be stored."""
     generator = np.random.Generator(np.random.PCG64(0x50415753))
-    tables[ZOBRIST:FIRST_LINE] = generator.integers(
-        -(2**63), 2**63, size=FIRST_LINE - ZOBRIST, dtype=np.int64
+    tables[ZOBRIST:ENDGAMES] = generator.integers(
+        -(2**63), 2**63, size=ENDGAMES - ZOBRIST, dtype=np.int64
     )
 
 

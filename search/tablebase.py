@@ -1,0 +1,358 @@
+"""Endgame tables of a variant: value and distance of every position with few men.
+
+Made by retrograde analysis (Stroehlein 1970; Thompson 1986, "Retrograde Analysis of Certain
+Endgames"; the passes are in tablebase_kernels.py). The move rule and repetitions do not count in
+the tables, as usual; castling rights are not covered, en passant is.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.errors import InputError
+from engine.rules.fen import write_fen
+from engine.rules.tables import Tables
+from engine.rules.variant import Variant
+from search.scores import LONGEST, NO_SCORE, WIN, split_scores
+from search.tablebase_file import (
+    OtherRulesError,
+    read_table,
+    sweep,
+    table_names,
+    table_path,
+    write_table,
+)
+from search.tablebase_index import (
+    LEGEND_SIZE,
+    Block,
+    Place,
+    entries_of,
+    look_up_batch,
+    make_block,
+    place_all,
+    place_men,
+)
+from search.tablebase_kernels import BROKEN, Work, backward_steps, begin, settle, spread
+from search.tablebase_material import materials, parse_material, stage
+from search.tree import UNPROVEN
+
+DEFAULT_LIMIT: Final = 4 << 30
+"""Bytes of memory."""
+
+Progress = Callable[[int, int], None]
+"""Called with the entries done and all entries."""
+
+_CHUNK: Final = 1 << 16
+"""Entries a kernel works on before it lets ^C through: a tenth of a second."""
+_BYTES_AN_ENTRY: Final = 6
+"""Of the material at work: score, due date, marks, and the code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableReport:
+    """One material."""
+
+    name: str
+    """`KQvK`; stands for the colours exchanged as well where the rules allow that."""
+    positions: int
+    """Entries that are positions, for both sides to move."""
+    wins: int
+    """For the side to move."""
+    losses: int
+    longest: int
+    """Plies to the end of the longest win."""
+    longest_fen: str
+    """A position of that length, empty where nothing is won."""
+    seconds: float
+    """Of solving; 0 where the table was read from a file."""
+    bytes: int
+    """Of its file, 0 where none is kept."""
+
+
+class Tablebases:
+    """Value and distance of every position of some materials.
+
+    `tables` are the variant's tables with these endgames behind them: kernels that are given them
+    look positions up by `search.tablebase_index.probe`.
+    """
+
+    def __init__(self, variant: Variant, block: Block, files: dict[str, int]) -> None:
+        """`files`: bytes of the file of each material that has one."""
+        self.variant = variant
+        self._block = block
+        self._files = files
+
+    @property
+    def tables(self) -> Tables:
+        """int64[T]: the rules, and the endgames behind them."""
+        return self._block.tables
+
+    @property
+    def men(self) -> int:
+        """Men of the largest material that is covered."""
+        return max((place.material.men for place in self._block.places), default=0)
+
+    @property
+    def memory(self) -> int:
+        """Bytes, the rules' own tables included."""
+        return self.tables.nbytes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The materials, `KQvK`."""
+        return tuple(place.material.name(self.variant) for place in self._block.places)
+
+    @cached_property
+    def attached(self) -> Variant:
+        """The same variant, for searches: their kernels find the endgames in its tables."""
+        twin = replace(self.variant)
+        twin.__dict__["tables"] = self.tables
+        return twin
+
+    def scores(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+        """Scores int16[N] of rows [N, R] (search/scores.py), NO_SCORE where not covered."""
+        scores = np.empty(len(rows), dtype=np.int16)
+        look_up_batch(self.tables, np.ascontiguousarray(rows), scores)
+        return scores
+
+    def lookup(
+        self, rows: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int16]]:
+        """Values int8[N] for the side to move, and distances int16[N], of rows uint8[N, R].
+
+        A value is -1, 0 or 1, or UNPROVEN where the position is not covered: too many men,
+        castling rights, a material without a table. A distance counts plies to the end of the game
+        when the winner hurries and the loser delays, 0 for draws. The rows' clocks and repetitions
+        do not matter.
+        """
+        scores = self.scores(rows)
+        known = scores != NO_SCORE
+        values, distances = split_scores(np.where(known, scores, 0).astype(np.int16))
+        values[~known] = UNPROVEN
+        return values, distances
+
+    def positions(self, name: str) -> npt.NDArray[np.uint8]:
+        """The positions of a material, uint8[N, R]; of those that are alike only one.
+
+        Raises KeyError for a material that is not covered.
+        """
+        place = {p.material.name(self.variant): p for p in self._block.places}[name]
+        codes = self._block.codes[place.first : place.first + place.entries]
+        entries = np.flatnonzero(codes)
+        rows = np.empty((len(entries), self.variant.row_size), dtype=np.uint8)
+        place_all(self.tables, np.int64(place.record), entries, rows)
+        return rows
+
+    @classmethod
+    def load(cls, path: Path, variant: Variant) -> "Tablebases":
+        """The tables of the variant in a folder, or of one file.
+
+        Raises InputError for a damaged file, one of other rules, and a folder without tables of the
+        variant; OSError where something cannot be read.
+        """
+        if path.is_dir():
+            found = dict(table_names(path, variant))
+            if not found:
+                raise InputError(
+                    f"{path}: no tablebases of {variant.name} there; make them with 'pawnscope"
+                    f" solve {variant.name} --men 3 --out {path}'"
+                )
+        else:
+            with path.open("rb"):
+                pass
+            found = {path.stem.rpartition("-")[2]: path}
+        return cls._read(found, variant)
+
+    @classmethod
+    def _read(cls, files: dict[str, Path], variant: Variant) -> "Tablebases":
+        chosen = []
+        for name, path in files.items():
+            try:
+                chosen.append(parse_material(name, variant))
+            except InputError as problem:
+                raise InputError(f"{path}: {problem}") from None
+        block = make_block(variant, tuple(sorted(chosen, key=stage)))
+        sizes = {}
+        for place in block.places:
+            name = place.material.name(variant)
+            _take_from_file(block, place, files[name], variant, name)
+            sizes[name] = files[name].stat().st_size
+        return cls(variant, block, sizes)
+
+    def reports(self, seconds: dict[str, float] | None = None) -> list[TableReport]:
+        """What each table holds; `seconds` by name where they were solved just now."""
+        return [self._report(place, (seconds or {})) for place in self._block.places]
+
+    def _report(self, place: Place, seconds: dict[str, float]) -> TableReport:
+        name = place.material.name(self.variant)
+        legend = self._block.legend(place)
+        codes = self._block.codes[place.first : place.first + place.entries]
+        counts = np.bincount(codes, minlength=LEGEND_SIZE)
+        won, lost = legend > LONGEST, (legend < -LONGEST) & (legend != NO_SCORE)
+        longest, text = 0, ""
+        decided = (won | lost) & (counts > 0)
+        if decided.any():
+            longest = int((WIN - np.abs(legend[decided])).max())
+            code = np.flatnonzero(decided & (WIN - np.abs(legend) == longest))[0]
+            row = np.empty(self.variant.row_size, dtype=np.uint8)
+            entry = np.int64(np.argmax(codes == code))
+            place_men(self.tables, np.int64(place.record), entry, row)
+            text = write_fen(self.variant, row)
+        return TableReport(
+            name=name,
+            positions=int(counts[1:].sum()),
+            wins=int(counts[won].sum()),
+            losses=int(counts[lost].sum()),
+            longest=longest,
+            longest_fen=text,
+            seconds=seconds.get(name, 0.0),
+            bytes=self._files.get(name, 0),
+        )
+
+
+def _put(block: Block, place: Place, codes: npt.NDArray[np.uint8], legend: Iterable[int]) -> None:
+    """Write a finished table into the block; code 0 is for what is not known."""
+    scores = list(legend)
+    block.legend(place)[1 : 1 + len(scores)] = scores
+    block.codes[place.first : place.first + place.entries] = codes
+
+
+def _take_from_file(block: Block, place: Place, path: Path, variant: Variant, name: str) -> None:
+    codes, legend = read_table(path, variant, name, place.entries)
+    _put(block, place, codes, legend.tolist())
+
+
+def solve_endgames(
+    variant: Variant,
+    men: int,
+    *,
+    folder: Path | None = None,
+    limit_bytes: int = DEFAULT_LIMIT,
+    progress: Progress | None = None,
+) -> tuple[Tablebases, list[TableReport]]:
+    """Make all tables of up to `men` men, and keep them in `folder` as they come.
+
+    Whole files of the same rules that are there are read instead, damaged ones made again: an
+    interrupted run goes on. Raises InputError where the tables cannot be right or take more than
+    `limit_bytes`, OtherRulesError for a file of other rules, OSError.
+    """
+    wanted = materials(variant, men)
+    sizes = [entries_of(variant, material) for material in wanted]
+    needed = sum(sizes) + _BYTES_AN_ENTRY * max(sizes)
+    if needed > limit_bytes:
+        raise InputError(
+            f"{variant.name}: tables of {men} men take {needed / 2**30:.2f} GiB of memory, more"
+            f" than the limit of {limit_bytes / 2**30:.2f} GiB; raise it with --limit"
+        )
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+    block = make_block(variant, wanted)
+    backward = backward_steps(variant)
+    _load_kernels(block, backward)
+    seconds: dict[str, float] = {}
+    files: dict[str, int] = {}
+    done = 0
+    for place in block.places:
+        name = place.material.name(variant)
+        path = None if folder is None else table_path(folder, variant, name)
+        if path is None or not _reuse(block, place, path, variant, name):
+
+            def tell(part: int, before: int = done) -> None:
+                if progress is not None:
+                    progress(before + part, sum(sizes))
+
+            start = time.perf_counter()
+            codes, legend = _solve_material(block.tables, backward, place, tell)
+            if path is not None:
+                write_table(path, variant, name, codes, legend)
+            _put(block, place, codes, legend.tolist())
+            seconds[name] = time.perf_counter() - start
+        if path is not None:
+            files[name] = path.stat().st_size
+        done += place.entries
+        if progress is not None:
+            progress(done, sum(sizes))
+    tablebases = Tablebases(variant, block, files)
+    return tablebases, tablebases.reports(seconds)
+
+
+def _load_kernels(block: Block, backward: Tables) -> None:
+    """Compile or load what will be timed, by doing nothing."""
+    place = block.places[0]
+    work, record = _new_work(0), np.int64(place.record)
+    begin(block.tables, record, work, 0, 0)
+    spread(block.tables, backward, record, work, 0, 0, 0)
+    settle(block.tables, record, work, 0, 0, 0)
+
+
+def _new_work(entries: int) -> Work:
+    return Work(
+        scores=np.empty(entries, dtype=np.int16),
+        due=np.empty(entries, dtype=np.int16),
+        marks=np.empty(entries, dtype=np.uint8),
+    )
+
+
+def _reuse(block: Block, place: Place, path: Path, variant: Variant, name: str) -> bool:
+    """Whether the file is there and whole; what is damaged can be made again."""
+    if not path.exists():
+        return False
+    try:
+        _take_from_file(block, place, path, variant, name)
+    except OtherRulesError:
+        raise
+    except InputError:
+        return False
+    return True
+
+
+def _solve_material(
+    tables: Tables, backward: Tables, place: Place, tell: Callable[[int], None]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
+    """Codes [E] and the legend of one material, those it leads to being there."""
+    entries, record = place.entries, np.int64(place.record)
+    work = _new_work(entries)
+    chunks = [(start, min(start + _CHUNK, entries)) for start in range(0, entries, _CHUNK)]
+    for start, stop in chunks:
+        if begin(tables, record, work, start, stop) < 0:
+            raise RuntimeError(f"{place.material}: a table that its moves lead to is missing")
+        # The first look is about half of the work.
+        tell(stop // 2)
+    ply, found, latest = 0, 1, 0
+    while found or latest > ply:
+        for start, stop in chunks:
+            spread(tables, backward, record, work, ply, start, stop)
+        ply += 1
+        if ply >= LONGEST:
+            raise RuntimeError(f"{place.material}: a win of more than {LONGEST} plies")
+        found, latest = 0, 0
+        for start, stop in chunks:
+            more, later = settle(tables, record, work, ply, start, stop)
+            found, latest = found + more, max(latest, later)
+    return _coded(work.scores, place)
+
+
+def _coded(
+    scores: npt.NDArray[np.int16], place: Place
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
+    """Codes and legend of the final scores: what is still unknown is drawn."""
+    scores[scores == NO_SCORE] = 0
+    numbers = scores.view(np.uint16)
+    present = np.flatnonzero(np.bincount(numbers, minlength=1 << 16))
+    legend = present.astype(np.uint16).view(np.int16)
+    legend = legend[legend != BROKEN]
+    if len(legend) >= LEGEND_SIZE:
+        raise InputError(f"{place.material}: {len(legend)} different scores do not fit in a byte")
+    code_of = np.zeros(1 << 16, dtype=np.uint8)
+    code_of[legend.view(np.uint16)] = np.arange(1, len(legend) + 1)
+    return code_of[numbers], legend
+
+
+__all__ = ["UNPROVEN", "TableReport", "Tablebases", "solve_endgames"]

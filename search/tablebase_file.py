@@ -1,0 +1,153 @@
+"""Endgame tables on the disk: one file a material, compressed, whole or not at all.
+
+A file is a safetensors file with the legend (the scores that occur, by code) and the codes packed
+by LZMA; its metadata name the game, a digest of its rules and a checksum of the contents.
+"""
+
+import hashlib
+import lzma
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+
+Codes = npt.NDArray[np.uint8]
+Legend = npt.NDArray[np.int16]
+
+SUFFIX: Final = ".tablebase"
+_FORMAT: Final = "pawnscope-tablebase-1"
+_PARTIAL: Final = ".partial"
+_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 1}]
+
+
+class OtherRulesError(InputError):
+    """A table that was made by other rules than it is asked for; names the file."""
+
+
+def table_path(folder: Path, variant: Variant, name: str) -> Path:
+    """The file of the material `name`, such as `gardner-KQvK.tablebase`."""
+    return folder / f"{_file_word(variant.name)}-{name}{SUFFIX}"
+
+
+def table_names(folder: Path, variant: Variant) -> Iterator[tuple[str, Path]]:
+    """Names of the materials that the folder has files of, with the files; raises OSError."""
+    for path in sorted(folder.iterdir()):
+        game, dash, name = path.name.removesuffix(SUFFIX).rpartition("-")
+        if path.suffix == SUFFIX and dash and game == _file_word(variant.name):
+            yield name, path
+
+
+def _file_word(text: str) -> str:
+    # A variant's name is any text without blanks.
+    return re.sub(r"[^\w.-]", "_", text)
+
+
+def write_table(path: Path, variant: Variant, name: str, codes: Codes, legend: Legend) -> int:
+    """Write a table whole or not at all; returns the bytes of the file. Raises OSError."""
+    packed = lzma.compress(codes.tobytes(), format=lzma.FORMAT_RAW, filters=_FILTERS)
+    metadata = {
+        "format": _FORMAT,
+        "variant": variant.name,
+        "rules": variant.digest,
+        "material": name,
+        "entries": str(len(codes)),
+        "checksum": _checksum(codes, legend),
+    }
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "codes": np.frombuffer(packed, dtype=np.uint8),
+        "legend": legend,
+    }
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(safetensors.numpy.save(tensors, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+            size = file.tell()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return size
+
+
+def read_table(path: Path, variant: Variant, name: str, entries: int) -> tuple[Codes, Legend]:
+    """The codes [entries] and the legend of a table.
+
+    Raises OtherRulesError, InputError for a damaged or foreign file, OSError where it cannot be
+    read.
+    """
+    with path.open("rb"):
+        pass
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise InputError(f"{path}: not a tablebase that this version reads")
+            if metadata.get("rules") != variant.digest:
+                raise OtherRulesError(
+                    f"{path}: a tablebase of '{metadata.get('variant')}' by other rules than those"
+                    f" of {variant.name}"
+                )
+            packed, legend = file.get_tensor("codes"), file.get_tensor("legend")
+    except safetensors.SafetensorError as problem:
+        raise InputError(f"{path}: not a whole tablebase file ({problem})") from None
+    if metadata.get("material") != name:
+        raise InputError(f"{path}: holds '{metadata.get('material')}', not {name}")
+    codes = _unpacked(packed.tobytes(), entries)
+    if codes is None or metadata.get("checksum") != _checksum(codes, legend):
+        raise InputError(f"{path}: damaged, its checksum does not fit")
+    return codes, legend
+
+
+def _unpacked(packed: bytes, entries: int) -> Codes | None:
+    """The codes; None where that is not what was packed."""
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+    try:
+        # A damaged stream may unpack to anything: it is not let beyond its size.
+        content = unpacker.decompress(packed, max_length=entries + 1)
+    except lzma.LZMAError:
+        return None
+    return np.frombuffer(content, dtype=np.uint8) if len(content) == entries else None
+
+
+def _checksum(codes: Codes, legend: Legend) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(legend).data)
+    digest.update(np.ascontiguousarray(codes).data)
+    return digest.hexdigest()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers left behind that were killed; those at work keep theirs."""
+    for path in folder.glob(f"*{SUFFIX}.*{_PARTIAL}"):
+        writer = path.name.removesuffix(_PARTIAL).rpartition(".")[2]
+        if writer.isdigit() and not _is_alive(int(writer)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+__all__ = [
+    "OtherRulesError",
+    "read_table",
+    "sweep",
+    "table_names",
+    "table_path",
+    "write_table",
+]
