@@ -20,6 +20,7 @@ TRUNKS: dict[str, dict[str, object]] = {
     "learned": {"trunk": "transformer", "position": "learned", "activation": "gelu"},
     "attention only": {"trunk": "transformer", "position": "none", "hidden": 0},
     "residual": {"trunk": "residual"},
+    "plain": {"trunk": "residual", "norm": "none", "excitation": False},
 }
 SMALL: dict[str, object] = {
     "blocks": 2,

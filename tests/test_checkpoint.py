@@ -145,6 +145,12 @@ Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
             lambda h, t: h["network"].update(hidden=1 << 14),
             "tensor 'trunk.blocks.0.mlp.down.weight' is float32[16, 24], not float32[16, 16384]",
         ),
+        (lambda h, t: h["network"].update(blocks=256), "missing tensor 'trunk.blocks.255."),
+        (
+            lambda h, t: h["network"].update(channels=1 << 14),
+            "tensor 'embedding.token.weight' is float32[32, 16], not float32[32, 16384]",
+        ),
+        (lambda h, t: t.pop("embedding.token.weight"), "missing tensor 'embedding.token.weight'"),
         (
             lambda h, t: t.update({"value.wdl.bias": torch.ones(3, dtype=torch.int32)}),
             "tensor 'value.wdl.bias' is int32[3], not float32[3]",

@@ -5,8 +5,9 @@ the answer stands. They are the backend's own, the same ones every time, so that
 or allocated in between.
 """
 
+import bisect
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -23,6 +24,9 @@ BackendName = Literal["torch", "openvino"]
 PrecisionName = Literal["fp32", "bf16", "int8"]
 
 Floats = npt.NDArray[np.float32]
+
+LARGEST_PADDING: Final = 1 / 8
+"""Share of a batch that may stay empty; else a smaller one is filled and the rest comes next."""
 
 TORCH_TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -74,6 +78,17 @@ def empty_batch(config: NetworkConfig, size: int, run: Callable[[], None] = lamb
         wdl=np.zeros((size, 3), np.float32),
         run=run,
     )
+
+
+def fitting_size(sizes: Sequence[int], count: int) -> int:
+    """The size of the next batch for `count` positions that wait; `sizes` ascend."""
+    place = bisect.bisect_left(sizes, count)
+    if place == len(sizes):
+        return sizes[-1]
+    enough = sizes[place]
+    if place == 0 or enough - count <= enough * LARGEST_PADDING:
+        return enough
+    return sizes[place - 1]
 
 
 class TorchBackend:

@@ -25,12 +25,14 @@ from torch import Tensor
 
 from engine.network.config import NetworkConfig
 from engine.network.policy_value import PolicyValueNet
+from engine.network.tokens import TOKENS
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 
 FORMAT: Final = 1
 _KEY: Final = "pawnscope"
 """Where our JSON stands among safetensors' own metadata."""
+_TOKEN: Final = "embedding.token.weight"
 
 Metadata = dict[str, Any]
 
@@ -120,10 +122,9 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
             f"{path}: a network for '{description.variant_name}' (rules "
             f"{description.variant_digest}), not for '{variant.name}' (rules {variant.digest})"
         )
-    with torch.device("meta"):
-        expected = PolicyValueNet(description.config).state_dict()
-    _check_tensors(Path(path), tensors, expected)
+    _check_size(Path(path), tensors, description.config)
     network = PolicyValueNet(description.config)
+    _check_tensors(Path(path), tensors, network.state_dict())
     network.load_state_dict(tensors)
     return LoadedCheckpoint(network, description.metadata)
 
@@ -202,6 +203,18 @@ def _object(path: Path, header: Metadata, name: str) -> Metadata:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: missing field '{name}'")
     return value
+
+
+def _check_size(path: Path, tensors: dict[str, Tensor], config: NetworkConfig) -> None:
+    """Depth and width, before memory is asked for as a damaged configuration says.
+
+    On torch's device "meta" the whole comparison would cost no memory, but a second of imports.
+    """
+    token = torch.empty(TOKENS, config.channels)
+    _check_tensors(path, {_TOKEN: tensors[_TOKEN]} if _TOKEN in tensors else {}, {_TOKEN: token})
+    last = f"trunk.blocks.{config.blocks - 1}."
+    if config.blocks and not any(name.startswith(last) for name in tensors):
+        raise CheckpointError(f"{path}: missing tensor '{last}…'")
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

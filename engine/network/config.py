@@ -12,6 +12,8 @@ from engine.rules.variant import Variant
 Trunk = Literal["transformer", "residual"]
 Position = Literal["geometric", "learned", "none"]
 Activation = Literal["relu", "gelu"]
+Norm = Literal["layer", "none"]
+Value = Literal["wdl", "scalar"]
 
 LARGEST_WIDTH: Final = 1 << 14
 LARGEST_DEPTH: Final = 256
@@ -59,7 +61,7 @@ class NetworkConfig:
     clock_rule: int
     # What turns tokens into square features.
     trunk: Trunk = "transformer"
-    # Depth: attention and MLP, or two convolutions with squeeze-and-excitation.
+    # Depth: attention and MLP, or two convolutions.
     blocks: int = 4
     # D, features of a square.
     channels: int = 64
@@ -71,12 +73,23 @@ class NetworkConfig:
     activation: Activation = "relu"
     # How attention knows where squares stand (transformer). Tokens always carry rank and file.
     position: Position = "geometric"
+    # Before each pair of convolutions (residual): "none" leaves the stream as it is and puts a ReLU
+    # behind each block instead, which is cheaper to compute.
+    norm: Norm = "layer"
+    # Whether each pair of convolutions ends in squeeze-and-excitation (residual).
+    excitation: bool = True
     # Width of the squeezed board (residual).
     squeeze: int = 16
     # E, width of the queries and keys of the from-to policy.
     policy_channels: int = 32
     # V, width of the pooled board behind the WDL and moves-left heads.
     value_channels: int = 32
+    # What the value head says: win, draw and loss, or one number without draws.
+    value: Value = "wdl"
+    # Whether an auxiliary head predicts the opponent's reply; only training computes it.
+    reply: bool = False
+    # Whether one predicts who stands on each square when the game is over.
+    placement: bool = False
 
     def __post_init__(self) -> None:
         """Raises InputError, naming the field, where sizes are out of range or do not fit."""
@@ -118,12 +131,13 @@ class NetworkConfig:
     def from_dict(cls, values: Mapping[str, object]) -> Self:
         """The inverse of `to_dict`; JSON's lists count as tuples.
 
-        Raises InputError, naming the field, for one that is unknown, missing or out of range.
+        Fields that came later take their defaults, which is what the older networks are. Raises
+        InputError, naming the field, for one that is unknown, missing or out of range.
         """
         for name in values:
             _check_known(cls, name)
         for field in dataclasses.fields(cls):
-            if field.name not in values:
+            if field.name not in values and field.name not in _LATER:
                 raise InputError(f"network configuration: missing field '{field.name}'")
         plain = {
             name: tuple(value) if isinstance(value, list) else value
@@ -154,7 +168,12 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "trunk": get_args(Trunk),
     "activation": get_args(Activation),
     "position": get_args(Position),
+    "norm": get_args(Norm),
+    "value": get_args(Value),
 }
+_SWITCHES: Final = ("excitation", "reply", "placement")
+_LATER: Final = ("norm", "excitation", "value", "reply", "placement")
+"""Fields that the first checkpoints do not have."""
 _RANGES: Final = {
     "width": (1, LARGEST_SIDE),
     "height": (1, LARGEST_SIDE),
@@ -188,6 +207,9 @@ def _check_field(name: str, value: object) -> None:
     elif name in _CHOICES:
         if value not in _CHOICES[name]:
             raise _error(name, value, f"is not one of {', '.join(_CHOICES[name])}")
+    elif name in _SWITCHES:
+        if not isinstance(value, bool):
+            raise _error(name, value, "is neither true nor false")
     else:
         low, high = _RANGES.get(name, (1, LARGEST_WIDTH))
         if not _within(value, low, high):

@@ -223,25 +223,34 @@ def make_evaluator(
     max_batch: int = 128,
     calibration: npt.NDArray[np.uint8] | None = None,
     threads: int = 1,
+    device: str = "auto",
 ) -> BackendEvaluator:
     """The fastest evaluator of a frozen copy of `network` among those asked for, or that one.
 
     `backend` is "auto", "torch" or "openvino"; `precision` "auto" (those of `DEFAULT_PRECISIONS`),
     "fp32", "bf16" or "int8", which needs `calibration`: positions uint8[N, R] such as will be
     evaluated, some hundreds of them. At most `max_batch` positions are computed at a time. OpenVINO
-    computes with `threads` threads, torch with those that the process has given it.
+    computes with `threads` threads on the CPU, torch with those that the process has given it or
+    where `device` is "cuda", or "auto" and there is a GPU, on that.
 
     Raises UnknownVariantError where the network's variant is not loaded, and BackendError for what
     is unknown, not installed, not to be had together, or refused because it disagrees.
     """
-    candidates = _candidates(backend, precision)
+    candidates = _candidates(backend, precision, calibrated=calibration is not None)
+    device = _device(device)
     if max_batch < 1:
         raise BackendError(f"max_batch = {max_batch} is not a whole number from 1")
-    if ("openvino", "int8") in candidates and calibration is None:
-        raise BackendError("int8 needs positions to calibrate it with (calibration=...)")
+    variant = get_variant(network.config.variant)
+    _check_calibration(calibration, variant.row_size, needed=("openvino", "int8") in candidates)
     makers: dict[Candidate, Maker] = {}
     for name, numbers in candidates:
-        if name == "torch":
+        if name == "torch" and device == "cuda":
+            from engine.network.cuda_backend import CudaBackend
+
+            makers[name, numbers] = functools.partial(
+                CudaBackend, precision=numbers, max_batch=max_batch
+            )
+        elif name == "torch":
             makers[name, numbers] = functools.partial(
                 TorchBackend, precision=numbers, max_batch=max_batch
             )
@@ -249,9 +258,13 @@ def make_evaluator(
             from engine.network.openvino_backend import OpenVinoBackend
 
             makers[name, numbers] = functools.partial(
-                OpenVinoBackend, precision=numbers, max_batch=max_batch, threads=threads
+                OpenVinoBackend,
+                precision=numbers,
+                max_batch=max_batch,
+                threads=threads,
+                calibration=calibration,
             )
-    probe = probe_of(get_variant(network.config.variant), calibration)
+    probe = probe_of(variant, calibration)
     return BackendEvaluator(network, makers, probe)
 
 
@@ -261,8 +274,11 @@ _COMPUTES: Final[Mapping[BackendName, tuple[PrecisionName, ...]]] = {
 }
 
 
-def _candidates(backend: str, precision: str) -> list[Candidate]:
-    """All pairs that are asked for and can be had; raises BackendError where there is none."""
+def _candidates(backend: str, precision: str, *, calibrated: bool) -> list[Candidate]:
+    """All pairs that are asked for and can be had; raises BackendError where there is none.
+
+    "auto" does without int8 where it cannot be calibrated.
+    """
     for kind, value, known in (
         ("backend", backend, get_args(BackendName)),
         ("precision", precision, get_args(PrecisionName)),
@@ -271,7 +287,9 @@ def _candidates(backend: str, precision: str) -> list[Candidate]:
             raise BackendError(f"{kind} '{value}' is not one of auto, {', '.join(known)}")
     if backend == "openvino" and not openvino_installed():
         raise BackendError("the backend 'openvino' is not installed (pip install openvino)")
-    wanted = DEFAULT_PRECISIONS if precision == "auto" else (precision,)
+    wanted: tuple[str, ...] = (precision,)
+    if precision == "auto":
+        wanted = tuple(name for name in DEFAULT_PRECISIONS if calibrated or name != "int8")
     found: list[Candidate] = [
         (name, numbers)
         for name, computes in _COMPUTES.items()
@@ -282,6 +300,28 @@ def _candidates(backend: str, precision: str) -> list[Candidate]:
     if not found:
         raise BackendError(f"no backend here computes with {backend} in {precision}")
     return found
+
+
+def _device(device: str) -> str:
+    if device not in ("auto", "cpu", "cuda"):
+        raise BackendError(f"device '{device}' is not one of auto, cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("device 'cuda': torch finds no such device here")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _check_calibration(
+    calibration: npt.NDArray[np.uint8] | None, row_size: int, *, needed: bool
+) -> None:
+    if calibration is None:
+        if needed:
+            raise BackendError("int8 needs positions to calibrate it with (calibration=...)")
+    elif calibration.dtype != np.uint8 or calibration.shape[1:] != (row_size,):
+        raise BackendError(
+            f"calibration is {calibration.dtype}{list(calibration.shape)}, not uint8[N, {row_size}]"
+        )
+    elif len(calibration) == 0:
+        raise BackendError("calibration holds no position")
 
 
 def openvino_installed() -> bool:

@@ -1,24 +1,29 @@
 """OpenVINO on the CPU: the network as a compiled graph (`openvino_graph.py`), fixed batch sizes."""
 
-import bisect
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import openvino as ov
 
-from engine.network.backends import BackendName, Batch, PrecisionName, empty_batch
+from engine.network.backends import (
+    BackendName,
+    Batch,
+    PrecisionName,
+    empty_batch,
+    fitting_size,
+)
+from engine.network.encoding import Rows
 from engine.network.memory import keep_freed_memory
 from engine.network.openvino_graph import OUTPUTS, build_graph
 from engine.network.policy_value import PolicyValueNet
+from engine.network.quantisation import find_ranges
 
 SIZES: Final = (1, 4, 16, 32, 64, 128, 256)
 """Batch sizes that are compiled, each when it is first needed (0.1 s). From 16 on a position costs
 much the same in any of them."""
-LARGEST_PADDING: Final = 1 / 8
-"""Share of a batch that may stay empty; else a smaller one is filled and the rest comes next."""
 
-_HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
+_HINTS: Final = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+"""What is not computed in 8 bits is computed in bfloat16, where the processor has it."""
 
 
 class OpenVinoBackend:
@@ -33,9 +38,12 @@ class OpenVinoBackend:
         precision: PrecisionName,
         max_batch: int,
         threads: int = 1,
+        calibration: Rows | None = None,
     ) -> None:
+        """`calibration` uint8[N, R] is needed for int8: its ranges are found on these positions."""
         self.precision: PrecisionName = precision
-        self._network = network
+        self._calibration = calibration if precision == "int8" else None
+        self._load(network)
         self._sizes = (*(size for size in SIZES if size < max_batch), max_batch)
         self._core = ov.Core()
         self._settings = {
@@ -51,19 +59,24 @@ class OpenVinoBackend:
 
     def batch(self, count: int) -> Batch:
         """See `Backend`."""
-        size = _fitting(self._sizes, count)
+        size = fitting_size(self._sizes, count)
         if size not in self._batches:
             self._batches[size] = self._compiled(size)
         return self._batches[size]
 
     def update(self, network: PolicyValueNet) -> None:
         """See `Backend`."""
-        self._network = network
+        self._load(network)
         used = list(self._batches)
         self._batches = {size: self._compiled(size) for size in used}
 
+    def _load(self, network: PolicyValueNet) -> None:
+        self._network = network
+        rows = self._calibration
+        self._ranges = None if rows is None else find_ranges(network, rows)
+
     def _compiled(self, size: int) -> Batch:
-        graph = build_graph(self._network, size)
+        graph = build_graph(self._network, size, self._ranges)
         request = self._core.compile_model(graph, "CPU", self._settings).create_infer_request()
         batch = empty_batch(self._network.config, size, lambda: request.infer())
         request.set_input_tensor(0, _shared(batch.squares))
@@ -76,14 +89,3 @@ class OpenVinoBackend:
 
 def _shared(array: "np.ndarray[Any, Any]") -> ov.Tensor:
     return ov.Tensor(array, shared_memory=True)
-
-
-def _fitting(sizes: Sequence[int], count: int) -> int:
-    """The size of the next batch for `count` positions that wait; `sizes` ascend."""
-    place = bisect.bisect_left(sizes, count)
-    if place == len(sizes):
-        return sizes[-1]
-    enough = sizes[place]
-    if place == 0 or enough - count <= enough * LARGEST_PADDING:
-        return enough
-    return sizes[place - 1]

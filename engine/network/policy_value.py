@@ -33,6 +33,15 @@ class Outputs(NamedTuple):
     """[B] plies until the game ends, never negative."""
 
 
+class Lessons(NamedTuple):
+    """What the auxiliary heads say: only training asks them (Wu 2019, sections 3.4 and 4.1)."""
+
+    reply: Tensor | None
+    """[B, S, S] logits of the opponent's next move, on the board of the side to move."""
+    placement: Tensor | None
+    """[B, S, 3] logits of who stands on each square when the game is over (`heads.py`)."""
+
+
 class BoardEmbedding(nn.Module):
     """Each square's vector: its token, its rank and file, and the state of the game.
 
@@ -87,12 +96,31 @@ class PolicyValueNet(nn.Module):
         self.policy = FromToPolicy(
             config.channels, config.policy_channels, len(config.promotion_types)
         )
-        self.value = ValueHead(config.channels, config.value_channels, self.points)
+        self.value = ValueHead(
+            config.channels,
+            config.value_channels,
+            self.points,
+            scalar=config.value == "scalar",
+        )
+        # Last, so that the rest of a fresh network is the same with them and without.
+        self.reply = (
+            FromToPolicy(config.channels, config.policy_channels, 0) if config.reply else None
+        )
+        self.placement = nn.Linear(config.channels, 3) if config.placement else None
 
     def forward(self, positions: Tensor) -> Outputs:
         """Judge positions uint8[B, S + 5]."""
         squares = self.trunk(self.embedding(self.eyes(positions)))
         return Outputs(*self.policy(squares), *self.value(squares))
+
+    def judge_and_learn(self, positions: Tensor) -> tuple[Outputs, Lessons]:
+        """`forward`, and what the auxiliary heads of the configuration say."""
+        squares = self.trunk(self.embedding(self.eyes(positions)))
+        lessons = Lessons(
+            None if self.reply is None else self.reply(squares)[0],
+            None if self.placement is None else self.placement(squares),
+        )
+        return Outputs(*self.policy(squares), *self.value(squares)), lessons
 
     def move_logits(
         self, outputs: Outputs, positions: Tensor, moves: Tensor, rows: Tensor

@@ -9,6 +9,15 @@ Axes: B batch, S squares = height * width, D channels, C squeezed channels.
 Every square is normalised by itself, as in the transformer: no statistics over the batch, so a
 position's evaluation does not depend on its neighbours in it, and training and play agree.
 
+With `norm = "none"` nothing is normalised before the heads; a ReLU follows the embedding and each
+sum, as in He et al. 2016, and each block begins as the identity, as in Fixup (Zhang et al. 2019,
+section 3). The stream is then never negative, which suits 8-bit numbers, and a block is two
+convolutions that a CPU runs without a step in between:
+
+    x --+--> 3x3 -> ReLU -> 3x3 -> squeeze-and-excitation --+--> ReLU --> x
+        |                                                   |
+        +---------------------------------------------------+
+
 Points (see `points.py`), i from 0; all show squares, not planes:
 
     embed             [B, S, D]   the board as block 0 receives it
@@ -55,22 +64,28 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.board = (config.height, config.width)
         channels = config.channels
-        self.norm = nn.LayerNorm(channels)
+        self.norm = nn.LayerNorm(channels) if config.norm == "layer" else None
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.hidden_point = points.declare(f"{name}.hidden")
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.excitation = SqueezeExcitation(
-            channels, config.squeeze, points.declare(f"{name}.gate")
+        self.excitation = (
+            SqueezeExcitation(channels, config.squeeze, points.declare(f"{name}.gate"))
+            if config.excitation
+            else None
         )
         self.residual_point = points.declare(f"{name}.residual")
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, D] -> [B, S, D]."""
-        hidden = F.relu(self.first(to_planes(self.norm(x), self.board)), inplace=True)
+        seen = x if self.norm is None else self.norm(x)
+        hidden = F.relu(self.first(to_planes(seen, self.board)), inplace=True)
         if self.hidden_point.open:
             hidden = to_planes(self.hidden_point(to_squares(hidden)), self.board)
-        x = x + to_squares(self.excitation(self.second(hidden)))
-        return self.residual_point(x)
+        planes = self.second(hidden)
+        if self.excitation is not None:
+            planes = self.excitation(planes)
+        x = x + to_squares(planes)
+        return self.residual_point(x if self.norm is not None else F.relu(x))
 
 
 class ResidualTower(nn.Module):
@@ -78,6 +93,7 @@ class ResidualTower(nn.Module):
 
     def __init__(self, config: NetworkConfig, points: Points) -> None:
         super().__init__()
+        self.normed = config.norm == "layer"
         self.embed_point = points.declare("embed")
         blocks = [ResidualBlock(config, points, f"block.{i}") for i in range(config.blocks)]
         self.blocks = nn.ModuleList(blocks)
@@ -88,7 +104,7 @@ class ResidualTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embedded squares [B, S, D] to square features [B, S, D]."""
-        x = self.embed_point(x)
+        x = self.embed_point(x if self.normed else F.relu(x))
         for block in self.blocks:
             x = block(x)
         return self.final_point(self.norm(x))
@@ -107,11 +123,20 @@ def to_squares(planes: Tensor) -> Tensor:
 
 def _initialise(block: ResidualBlock, config: NetworkConfig) -> None:
     """He et al. 2015 for the first convolution; the second is smaller by the root of the depth, and
-    a fresh gate is one half everywhere."""
+    a fresh gate is one half everywhere. Without LayerNorm the first is smaller and the second zero:
+    Fixup's rules 1 and 2 for two layers a block, without its scalars, since Adam's steps do not
+    depend on a gradient's scale and every channel has a bias."""
     nn.init.kaiming_normal_(block.first.weight, nonlinearity="relu")
     nn.init.kaiming_normal_(block.second.weight, nonlinearity="relu")
+    share = 1 / math.sqrt(config.blocks)
     with torch.no_grad():
-        block.second.weight /= math.sqrt(config.blocks)
-    for layer in (block.first, block.second, block.excitation.up):
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    nn.init.zeros_(block.excitation.up.weight)
+        if block.norm is None:
+            block.first.weight *= share
+            block.second.weight.zero_()
+        else:
+            block.second.weight *= share
+    for convolution in (block.first, block.second):
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    if block.excitation is not None:
+        nn.init.zeros_(block.excitation.up.bias)
+        nn.init.zeros_(block.excitation.up.weight)
