@@ -1,12 +1,43 @@
-"""The picture of a run: the truth curve where the game is solved, the losses elsewhere."""
+"""The pictures of a run: the truth curve or the losses, simulations against truth, the ladder."""
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from engine.rules.errors import InputError
 
 _RAW, _SEARCH, _QUIET = "#1f6f8b", "#e07a1f", "#6b7280"
+_COLOURS = {"puct": _RAW, "gumbel": _SEARCH}
+
+
+@contextmanager
+def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
+    """Panels to draw in; written in the end, in the format that the ending of `path` names.
+
+    Raises InputError for an unknown ending, before anything is drawn, and OSError.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    endings = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".") not in endings:
+        raise InputError(f"{path}: pictures end in {', '.join(sorted(endings))}")
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for one in axes:
+        one.grid(visible=True, color="#e5e7eb")
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
+    yield axes
+    figure.suptitle(title, x=0.02, ha="left")
+    # No date in the file: the same run gives the same picture.
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": title}):
+        figure.savefig(path, dpi=150, metadata=metadata)
 
 
 def draw_curve(metrics: list[dict[str, Any]], title: str, path: Path) -> None:
@@ -16,31 +47,14 @@ def draw_curve(metrics: list[dict[str, Any]], title: str, path: Path) -> None:
     """
     if not metrics:
         raise InputError(f"{title}: the run has no metrics yet, nothing to draw")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
     measured = [values for values in metrics if "truth" in values]
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
-    axes = figure.subplots()
-    if measured:
-        _draw_truth(axes, measured)
-    else:
-        _draw_losses(axes, metrics)
-    last = metrics[-1]
-    axes.set_title(f"{title}: {last['games']:,} games of self-play, from zero", loc="left")
-    axes.set_xlabel("seconds of training")
-    axes.grid(visible=True, color="#e5e7eb")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    endings = figure.canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".") not in endings:
-        raise InputError(f"{path}: pictures end in {', '.join(sorted(endings))}")
-    # No date in the file: the same run gives the same picture.
-    metadata = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": title}):
-        figure.savefig(path, dpi=150, metadata=metadata)
+    name = f"{title}: {metrics[-1]['games']:,} games of self-play, from zero"
+    with _figure(path, name) as (axes,):
+        if measured:
+            _draw_truth(axes, measured)
+        else:
+            _draw_losses(axes, metrics)
+        axes.set_xlabel("seconds of training")
 
 
 def _draw_truth(axes: Any, measured: list[dict[str, Any]]) -> None:
@@ -60,6 +74,8 @@ def _draw_truth(axes: Any, measured: list[dict[str, Any]]) -> None:
 
 
 def _draw_losses(axes: Any, metrics: list[dict[str, Any]]) -> None:
+    # A run may measure the untrained network before its first loss.
+    metrics = [values for values in metrics if "losses" in values]
     seconds = [values["seconds"] for values in metrics]
     for name, label, colour in (
         ("policy_gap", "policy, above its targets' entropy", _RAW),
@@ -71,3 +87,99 @@ def _draw_losses(axes: Any, metrics: list[dict[str, Any]]) -> None:
     axes.set_ylabel("loss, nats")
     axes.set_ylim(0, None)
     axes.legend(frameon=False)
+
+
+def draw_simulations(points: Sequence[dict[str, Any]], raw: float, title: str, path: Path) -> None:
+    """Write the picture of `training.truth.SearchPoint`s: share kept and regret by simulations.
+
+    `raw` is the share that the network keeps without search. Raises as `draw_curve`.
+    """
+    with _figure(path, title, panels=2) as (shares, regrets):
+        for search in dict.fromkeys(point["search"] for point in points):
+            own = [point for point in points if point["search"] == search]
+            _draw_search(shares, own, "share", 100.0, _COLOURS.get(search, _QUIET))
+            _draw_search(regrets, own, "regret", 1.0, _COLOURS.get(search, _QUIET))
+        shares.axhline(100 * raw, color=_QUIET, linewidth=1, linestyle=":", label="raw network")
+        shares.set_ylabel("positions in which the move\nkeeps the game's exact value, %")
+        regrets.set_ylabel("mean value given away\n(a win and a loss lie 2 apart)")
+        regrets.set_ylim(0, None)
+        for axes in (shares, regrets):
+            axes.set_xlabel("simulations a move")
+            axes.set_xscale("log", base=2)
+            counts = sorted({point["simulations"] for point in points})
+            axes.set_xticks(counts, [str(count) for count in counts])
+            axes.minorticks_off()
+        shares.legend(frameon=False, loc="lower right")
+
+
+def _draw_search(
+    axes: Any, points: Sequence[dict[str, Any]], name: str, scale: float, colour: str
+) -> None:
+    values = [scale * point[name] for point in points]
+    below = [scale * (point[name] - point[f"{name}_low"]) for point in points]
+    above = [scale * (point[f"{name}_high"] - point[name]) for point in points]
+    axes.errorbar(
+        [point["simulations"] for point in points],
+        values,
+        yerr=[below, above],
+        color=colour,
+        marker="o",
+        markersize=4,
+        capsize=3,
+        label=points[0]["search"],
+    )
+
+
+def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Write the picture of Elo against hours, from the rows of `scripts.evaluate`'s ladder.
+
+    Rows without hours are players of known strength and become level lines. Raises as `draw_curve`.
+    """
+    with _figure(path, title) as (axes,):
+        trained = sorted((row for row in rows if row["hours"] is not None), key=_hours)
+        if trained:
+            elos = [row["elo"] for row in trained]
+            below = [row["elo"] - row["low"] for row in trained]
+            above = [row["high"] - row["elo"] for row in trained]
+            axes.errorbar(
+                [row["hours"] for row in trained],
+                elos,
+                yerr=[below, above],
+                color=_SEARCH,
+                marker="o",
+                markersize=4,
+                capsize=3,
+            )
+        known = sorted((row for row in rows if row["hours"] is None), key=_elo)
+        for row in known:
+            axes.axhline(row["elo"], color=_QUIET, linewidth=1, linestyle=":")
+        _label_lines(axes, [(row["name"], row["elo"]) for row in known])
+        axes.set_xlabel("hours of training")
+        axes.set_ylabel("Elo, with 95 % intervals")
+        axes.set_xlim(0, None)
+
+
+def _label_lines(axes: Any, lines: Sequence[tuple[str, float]]) -> None:
+    """Names beside level lines, in rising order, each above the last one's name."""
+    low, high = axes.get_ylim()
+    least = -math.inf
+    for name, height in lines:
+        least = max(height, least + (high - low) / 25)
+        axes.annotate(
+            name,
+            (1.0, least),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=_QUIET,
+        )
+
+
+def _hours(row: dict[str, Any]) -> float:
+    return float(row["hours"])
+
+
+def _elo(row: dict[str, Any]) -> float:
+    return float(row["elo"])

@@ -1,21 +1,22 @@
-"""`pawnscope match A B VARIANT`: games between two players, Elo with its interval, and PGN."""
+"""`pawnscope match A B VARIANT`: games between two players, Elo with its interval, SPRT, PGN."""
 
 import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 from tqdm import tqdm
+from tyro import conf
 
 from engine.rules.errors import InputError
 from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
-from scripts.options import FigureOptions, parse_options
+from scripts.options import EndgameOptions, FigureOptions, parse_options
 from scripts.players import player_of
 from search.player import Player
 from training.arena import (
@@ -25,17 +26,23 @@ from training.arena import (
     match_games,
     summarise,
 )
+from training.pentanomial import PairTally
+from training.sprt import Sprt, Verdict
 
 INTERRUPTED = 130
+_GAMES = 100
+_MOST_TESTED = 20_000
+"""Games after which a test without an answer ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchOptions(FigureOptions):
+class MatchOptions(FigureOptions, EndgameOptions):
     """Let two players play each other; every opening twice, with colours swapped.
 
     A player is random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
-    mcts:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]; a
-    checkpoint is a file, a run directory, or absent for the newest run of the game.
+    mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT] or
+    uci:COMMAND[:nodes=N|movetime=MS]; a checkpoint is a file, a run directory, or absent for the
+    newest run of the game.
     """
 
     # The player whose side the figures take.
@@ -44,10 +51,19 @@ class MatchOptions(FigureOptions):
     b: str
     # The game.
     variant: str
-    # How many games to play.
-    games: int = 100
-    # Random plies before each game; 2 if left out, 0 on boards of less than 16 squares.
-    openings: int | None = None
+    # How many games to play; 100 if left out, and with --sprt 20,000 at most.
+    games: int | None = None
+    # Plies of the openings, which are all that there are in random order; 2 if left out, 0 on
+    # boards of less than 16 squares.
+    opening_plies: Annotated[int | None, conf.arg(aliases=("--openings",))] = None
+    # Stop as soon as it is known whether A is ELO0 (H0) or ELO1 (H1) stronger than B.
+    sprt: tuple[float, float] | None = None
+    # Of the test: the chance of saying H1 where H0 is true.
+    alpha: float = 0.05
+    # Of the test: the chance of saying H0 where H1 is true.
+    beta: float = 0.05
+    # Games at once against an external engine, which is started so many times.
+    concurrency: int = 8
     # Where openings and the players' random choices come from.
     seed: int = 1
     # A file to which each finished game is added.
@@ -57,45 +73,60 @@ class MatchOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Play, with a progress bar on standard error, and print the score."""
     options = parse_options(MatchOptions, "match", arguments)
-    if options.games < 1:
-        raise InputError(f"--games {options.games}: a match has at least 1 game")
-    if options.openings is not None and options.openings < 0:
-        raise InputError(f"--openings {options.openings}: there are no fewer than 0 plies")
+    test = _checked(options)
     variant = get_variant(options.variant)
     opening_rng, *player_rngs = np.random.default_rng(options.seed).spawn(3)
-    plies = default_opening_plies(variant) if options.openings is None else options.openings
+    plies = options.opening_plies
     played: list[PlayedGame] = []
+    tally = PairTally()
     status = 0
     try:
         with _pgn_file(options.pgn) as file, ExitStack() as stack:
 
             def make(which: int) -> Player:
                 spec = options.b if which else options.a
-                player = player_of(spec, variant, player_rngs[which])
+                player = player_of(spec, variant, player_rngs[which], options.tablebases)
                 stack.callback(player.close)
                 return player
 
+            total = options.games or (_MOST_TESTED if test else _GAMES)
             games = match_games(
                 make(0),
                 make(1),
                 variant,
-                games=options.games,
-                opening_plies=plies,
+                games=total,
+                opening_plies=default_opening_plies(variant) if plies is None else plies,
                 rng=opening_rng,
                 revive=make,
+                concurrency=options.concurrency,
             )
-            for game in _with_bar(games, options.games):
+            stack.enter_context(closing(games))
+            for game in _with_bar(games, total):
                 if file is not None:
                     _append(file, write_pgn(game.record))
                 played.append(game)
+                tally.add(game.number, game.points, game.record.moves)
+                if test and test.verdict(tally.ordered) != Verdict.UNDECIDED:
+                    break
     except KeyboardInterrupt:
         print(f"interrupted after {len(played)} games", file=sys.stderr)
         status = INTERRUPTED
-    _show(options, summarise(played))
-    different = len({tuple(game.record.moves) for game in played})
-    if different < len(played) // 2 and not options.json:
-        print(f"only {different} games differ; the interval takes all for independent")
+    _show(options, summarise(played), _test_figures(test, tally) if test else None)
     return status
+
+
+def _checked(options: MatchOptions) -> Sprt | None:
+    """The test where one is asked for; raises InputError for numbers that make no match."""
+    if options.games is not None and options.games < 1:
+        raise InputError(f"--games {options.games}: a match has at least 1 game")
+    if options.opening_plies is not None and options.opening_plies < 0:
+        raise InputError(f"openings of {options.opening_plies} plies: there are none below 0")
+    if options.concurrency < 1:
+        raise InputError(f"--concurrency {options.concurrency}: at least 1 game is played at once")
+    if options.sprt is None:
+        return None
+    elo0, elo1 = options.sprt
+    return Sprt(elo0=elo0, elo1=elo1, alpha=options.alpha, beta=options.beta)
 
 
 def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
@@ -106,6 +137,20 @@ def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
             bar.set_postfix_str(f"+{counts[1.0]} ={counts[0.5]} -{counts[0.0]}", refresh=False)
             bar.update()
             yield game
+
+
+def _test_figures(test: Sprt, tally: PairTally) -> dict[str, Any]:
+    return {
+        "elo0": test.elo0,
+        "elo1": test.elo1,
+        "alpha": test.alpha,
+        "beta": test.beta,
+        "ratio": test.ratio(tally.ordered),
+        "lower": test.lower,
+        "upper": test.upper,
+        "pairs": sum(tally.ordered),
+        "verdict": test.verdict(tally.ordered).value,
+    }
 
 
 @contextmanager
@@ -129,7 +174,7 @@ def _append(file: BinaryIO, text: str) -> None:
         raise
 
 
-def _show(options: MatchOptions, result: MatchResult) -> None:
+def _show(options: MatchOptions, result: MatchResult, test: dict[str, Any] | None) -> None:
     if options.json:
         figures = {
             "games": result.games,
@@ -141,8 +186,10 @@ def _show(options: MatchOptions, result: MatchResult) -> None:
             "elo_high": result.elo.high,
             "illegal": result.illegal,
             "time_losses": result.time_losses,
+            "distinct": result.distinct,
+            "pairs": result.pairs,
         }
-        print(json.dumps(figures))
+        print(json.dumps(figures | ({"sprt": test} if test else {})))
         return
     print(
         f"{options.a} against {options.b} at {options.variant}: +{result.wins} ={result.draws}"
@@ -150,8 +197,28 @@ def _show(options: MatchOptions, result: MatchResult) -> None:
     )
     elo = result.elo
     print(f"Elo {elo.elo:+.0f}, between {elo.low:+.0f} and {elo.high:+.0f} with 95 % confidence")
+    if test:
+        _show_test(test)
     if result.illegal or result.time_losses:
         print(
             f"{result.illegal} games lost by an illegal move or a crash,"
             f" {result.time_losses} by silence"
         )
+    if result.distinct_pairs < sum(result.pairs):
+        print(
+            f"{result.distinct_pairs} of {sum(result.pairs)} pairs of games differ; the others"
+            " count for the score and not for its certainty"
+        )
+
+
+def _show_test(test: dict[str, Any]) -> None:
+    words = {
+        Verdict.H0: f"H0, A is not {test['elo1']:g} Elo stronger but {test['elo0']:g}",
+        Verdict.H1: f"H1, A is {test['elo1']:g} Elo stronger and not {test['elo0']:g}",
+        Verdict.UNDECIDED: "undecided",
+    }
+    print(
+        f"SPRT [{test['elo0']:g}, {test['elo1']:g}]: {words[Verdict(test['verdict'])]}; log ratio"
+        f" {test['ratio']:.2f} in ({test['lower']:.2f}, {test['upper']:.2f})"
+        f" after {test['pairs']} pairs"
+    )

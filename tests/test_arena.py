@@ -321,6 +321,8 @@ def _holds(results: np.ndarray[tuple[int, int], np.dtype[np.float64]], planted: 
         draws=counts[1],
         losses=counts[2],
         pairs=pairs,  # type: ignore[arg-type]
+        distinct_pairs=len(totals),
+        distinct=2 * len(totals),
         illegal=0,
         time_losses=0,
     )

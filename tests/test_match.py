@@ -50,7 +50,7 @@ def test_the_figures_of_a_match(play: Play) -> None:
     figures, games = play("random", "alphabeta:2", "hexapawn4x4", "--games", "7")
     assert list(figures) == [
         *("games", "wins", "draws", "losses", "elo", "elo_low", "elo_high"),
-        *("illegal", "time_losses"),
+        *("illegal", "time_losses", "distinct", "pairs"),
     ]
     assert figures["games"] == len(games) == 7
     assert figures["wins"] + figures["draws"] + figures["losses"] == 7
@@ -86,6 +86,37 @@ def test_the_games_are_those_of_the_score(play: Play) -> None:
     assert play("uct:20", "random", "gardner", "--games", "6", "--seed", "5")[1] != games
 
 
+def test_pairs_that_repeat_are_told(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("alphabeta:2", "minimax:1", "hexapawn4x4", "--opening-plies", "1", "--games", "20")
+    figures, games = play(*words)
+    # Four openings, two players without chance.
+    assert figures["distinct"] == len({tuple(game.moves) for game in games}) <= 8
+    assert match.main([*words]) == 0
+    assert "4 of 10 pairs of games differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        ("alphabeta:4 random", "H1"),
+        ("random alphabeta:4", "H0"),
+        ("random random", "undecided"),
+    ],
+)
+def test_a_test_ends_the_match(
+    words: str, verdict: str, play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*words.split(), "hexapawn5x4", "--sprt", "-20", "20", "--games", "120"]
+    figures, games = play(*asked)
+    found: dict[str, float | str] = figures["sprt"]  # type: ignore[assignment]
+    assert found["verdict"] == verdict
+    assert (found["elo0"], found["elo1"], found["alpha"], found["beta"]) == (-20, 20, 0.05, 0.05)
+    assert (len(games) < 120) == (verdict != "undecided")
+    assert found["lower"] == pytest.approx(-found["upper"])  # type: ignore[operator]
+    assert match.main(asked) == 0
+    assert f"SPRT [-20, 20]: {verdict}" in capsys.readouterr().out
+
+
 def test_a_person_s_own_variant_is_played(play: Play, tmp_path: Path) -> None:
     path = tmp_path / "own.ini"
     path.write_text("[match-test:hexapawn]\nmaxFile = 4\nstartFen = pppp/4/PPPP w - - 0 1\n")
@@ -110,8 +141,11 @@ def test_the_score_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         ("random perfect gardner", "gardner"),
         ("random mcts:8 hexapawn", "hexapawn"),
         ("random random hexapawn --games 0", "--games 0"),
-        ("random random hexapawn --openings -1", "--openings -1"),
+        ("random random hexapawn --opening-plies -1", "-1 plies"),
         ("random random hexapawn --openings 8", "8 plies"),
+        ("random random hexapawn --concurrency 0", "--concurrency 0"),
+        ("random random hexapawn --sprt 5 5", "--sprt 5 5"),
+        ("random random hexapawn --sprt 0 5 --alpha 0.7", "--alpha 0.7"),
     ],
 )
 def test_bad_words_are_refused(words: str, quoted: str) -> None:

@@ -1,36 +1,37 @@
 """Games between two players: paired openings with colours swapped, forfeits, and the score.
 
-Players who can think about many games in one batch (`BatchPlayer`) play them side by side, move by
-move; otherwise one game follows the other.
+Games are played side by side, move by move, where that is quicker: a player who can think about
+many of them in one batch (`BatchPlayer`) gets them all at once, and an external engine is started
+several times, each process playing one game at a time.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from engine.rules.errors import IllegalMoveError, InputError
+from engine.rules.errors import IllegalMoveError
 from engine.rules.pgn import GameRecord
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant
-from search.external import EngineError, EngineTimeoutError
+from search.external import EngineError, EngineTimeoutError, ExternalPlayer
 from search.player import Choice, Player
-from training.elo import EloDifference, elo_difference, elo_of_score, expected_score
+from training.elo import EloDifference, elo_difference
+from training.openings import Opening, default_opening_plies, random_openings
+from training.pentanomial import PairCounts, PairTally
 
 __all__ = [
     "BatchPlayer",
-    "EloDifference",
     "Ending",
     "MatchResult",
+    "PairTally",
     "PlayedGame",
     "default_opening_plies",
-    "elo_difference",
-    "elo_of_score",
-    "expected_score",
     "match_games",
     "play_game",
     "play_match",
@@ -42,13 +43,6 @@ LONGEST_GAME: Final = 512
 """Plies, the opening included; what is not over by then is a draw."""
 SIDE_BY_SIDE: Final = 64
 """Games that batch players have in progress at once."""
-_SMALLEST_BOARD: Final = 16
-"""Squares; on smaller boards two random plies decide many games."""
-_OPENING_PLIES: Final = 2
-_TRIES: Final = 200
-
-Opening = tuple[int, ...]
-"""Moves from the start position that are played before the players are asked."""
 
 
 @runtime_checkable
@@ -103,7 +97,11 @@ class MatchResult:
     draws: int
     losses: int
     # Complete pairs in which A got 0, ½, 1, 1½ and 2 points.
-    pairs: tuple[int, int, int, int, int]
+    pairs: PairCounts
+    # Pairs of which none repeats another, move by move.
+    distinct_pairs: int
+    # Games of which none repeats another, move by move.
+    distinct: int
     # Games of either player that an illegal move or a crash ended.
     illegal: int
     # Games of either player lost by silence.
@@ -122,46 +120,7 @@ class MatchResult:
     @property
     def elo(self) -> EloDifference:
         """How much stronger A is, from pairs where there are some."""
-        return elo_difference(self.wins, self.draws, self.losses, self.pairs)
-
-
-def default_opening_plies(variant: Variant) -> int:
-    """Random plies before a game: 2, and none on boards so small that they would decide it."""
-    return _OPENING_PLIES if variant.squares >= _SMALLEST_BOARD else 0
-
-
-def random_openings(variant: Variant, plies: int, rng: np.random.Generator) -> Iterator[Opening]:
-    """Sequences of random legal moves from the start, none of which ends the game, without end.
-
-    They lead to different positions until no new one turns up; then they begin to repeat. Raises
-    InputError where every sequence of so many plies that was tried ends the game.
-    """
-    seen: set[bytes] = set()
-    while True:
-        tried = (_random_position(variant, plies, rng) for _ in range(_TRIES))
-        open_ones = (position for position in tried if position is not None)
-        found = next(open_ones, None)
-        if found is None:
-            raise InputError(f"no opening of {plies} plies leaves a game of {variant.name} open")
-        either = itertools.chain([found], open_ones)
-        fresh = (position for position in either if position.row.tobytes() not in seen)
-        chosen = next(fresh, None)
-        if chosen is None:
-            seen.clear()
-            chosen = found
-        seen.add(chosen.row.tobytes())
-        yield tuple(chosen.move_stack)
-
-
-def _random_position(variant: Variant, plies: int, rng: np.random.Generator) -> Position | None:
-    """After so many random plies; None where the game is over by then."""
-    position = Position(variant)
-    for _ in range(plies):
-        moves = position.legal_moves
-        if not moves:
-            return None
-        position.push(moves[int(rng.integers(len(moves)))])
-    return position if position.legal_moves else None
+        return elo_difference(self.wins, self.draws, self.losses, self.pairs, self.distinct_pairs)
 
 
 class _Game:
@@ -170,13 +129,14 @@ class _Game:
     def __init__(
         self,
         number: int,
-        players: tuple[Player, Player],
-        colour: int,
+        place: int,
+        names: tuple[str, str],
         start: tuple[Variant, Opening],
         longest: int,
     ) -> None:
-        self.number, self.colour = number, colour
-        self.names = players[colour].name, players[1 - colour].name
+        # A has White in the first game of a pair.
+        self.number, self.place, self.colour = number, place, BLACK if number % 2 else WHITE
+        self.names = names[self.colour], names[1 - self.colour]
         self.opening = start[1]
         self.position = Position(start[0])
         self._longest = longest
@@ -249,28 +209,90 @@ def _result(winner: int | None) -> str:
 
 
 Revive = Callable[[int], Player]
-"""A fresh player in place of A (0) or B (1), whose engine has failed."""
+"""A further player like A (0) or B (1): in place of one whose engine has failed, or beside it."""
 
 
-def _ask(players: list[Player], which: int, games: Sequence[_Game], revive: Revive | None) -> None:
-    """Let one player move in all of these games, in which it is to move."""
-    player = players[which]
-    if isinstance(player, BatchPlayer):
-        choices = player.choose_batch([game.position for game in games])
-        for game, choice in zip(games, choices, strict=True):
-            game.play(choice.move)
-        return
-    for game in games:
+class _Side:
+    """One player of a match, or as many of it as play at once.
+
+    An external engine follows one game at a time, so that each place at the table has its own
+    process; players of our own know nothing of the game before and serve all places.
+    """
+
+    def __init__(self, which: int, player: Player, revive: Revive | None) -> None:
+        self.name = player.name
+        self._which, self._revive = which, revive
+        self._player = player
+        self.is_engine = isinstance(player, ExternalPlayer)
+        self._at: dict[int, Player] = {0: player} if self.is_engine else {}
+
+    def take_place(self, place: int) -> None:
+        """A new game begins at a place; raises what the start of an engine raises."""
+        if not self.is_engine:
+            return
+        if place in self._at:
+            try:
+                self._new_game(place)
+            except EngineError:
+                self._replace(place)
+        else:
+            assert self._revive is not None
+            self._at[place] = self._revive(self._which)
+
+    def _new_game(self, place: int) -> None:
+        player = self._at[place]
+        assert isinstance(player, ExternalPlayer)
+        player.new_game()
+
+    def _replace(self, place: int) -> None:
+        if self._revive is None:
+            return
+        if self.is_engine:
+            self._at[place].close()
+            self._at[place] = self._revive(self._which)
+        else:
+            self._player.close()
+            self._player = self._revive(self._which)
+
+    def ask(self, games: Sequence[_Game], pool: ThreadPoolExecutor | None) -> None:
+        """Let it move in all of these games, in which it is to move."""
+        if isinstance(self._player, BatchPlayer):
+            choices = self._player.choose_batch([game.position for game in games])
+            for game, choice in zip(games, choices, strict=True):
+                game.play(choice.move)
+            return
+        # Engines think at the same time; a player of our own may be asked one thing at once.
+        answers = pool.map(self._answer, games) if pool else map(self._answer, games)
+        for game, answer in zip(games, answers, strict=True):
+            if isinstance(answer, Choice):
+                game.play(answer.move)
+            elif isinstance(answer, IllegalMoveError):
+                game.forfeit(Ending.ILLEGAL, str(answer))
+            else:
+                late = isinstance(answer, EngineTimeoutError)
+                game.forfeit(Ending.TIME if late else Ending.ILLEGAL, str(answer))
+                self._replace(game.place)
+
+    def _answer(self, game: _Game) -> Choice | IllegalMoveError | EngineError:
+        player = self._at[game.place] if self.is_engine else self._player
         try:
-            game.play(players[which].choose(game.position).move)
-        except IllegalMoveError as problem:
-            game.forfeit(Ending.ILLEGAL, str(problem))
-        except EngineError as problem:
-            late = isinstance(problem, EngineTimeoutError)
-            game.forfeit(Ending.TIME if late else Ending.ILLEGAL, str(problem))
-            if revive is not None:
-                players[which].close()
-                players[which] = revive(which)
+            return player.choose(game.position)
+        except (IllegalMoveError, EngineError) as problem:
+            return problem
+
+
+def _places(sides: tuple[_Side, _Side], players: tuple[Player, Player], concurrency: int) -> int:
+    """How many games are in progress at once."""
+    if any(side.is_engine for side in sides):
+        return concurrency
+    return SIDE_BY_SIDE if any(isinstance(player, BatchPlayer) for player in players) else 1
+
+
+def _pool(sides: tuple[_Side, _Side], places: int) -> ThreadPoolExecutor | None:
+    """Threads that wait for engines, no more of them than there are cores to think on."""
+    if places == 1 or not any(side.is_engine for side in sides):
+        return None
+    return ThreadPoolExecutor(min(places, os.cpu_count() or 1))
 
 
 def match_games(
@@ -283,48 +305,74 @@ def match_games(
     rng: np.random.Generator,
     longest_game: int = LONGEST_GAME,
     revive: Revive | None = None,
-) -> Iterator[PlayedGame]:
+    concurrency: int = 1,
+    done: Container[int] = (),
+) -> Generator[PlayedGame, None, None]:
     """Play a match, handing out each game as it ends.
 
-    Each opening of `opening_plies` random plies is played twice: A has White in games 0, 2, 4, …
-    and Black in the others. An external engine that moves against the rules, dies or keeps silent
-    loses the game; `revive` then replaces the dead one. Raises InputError where there are no such
-    openings, and what players of our own raise.
+    Each opening of `opening_plies` plies is played twice: A has White in games 0, 2, 4, … and Black
+    in the others; the games numbered in `done` are left out. Where an external engine plays, up to
+    `concurrency` games are in progress, each with a process of its own that `revive` makes; without
+    `revive` there is one. An engine that moves against the rules, dies or keeps silent loses the
+    game, and `revive` replaces the dead one. Raises InputError where there are no such openings,
+    and what players of our own and the start of an engine raise.
     """
-    openings = random_openings(variant, opening_plies, rng)
-    opening: Opening = ()
-    players = [a, b]
-    batch = isinstance(a, BatchPlayer) or isinstance(b, BatchPlayer)
-    width = SIDE_BY_SIDE if batch else 1
-    running: list[_Game] = []
-    begun = 0
-    while running or begun < games:
-        while begun < games and len(running) < width:
-            if begun % 2 == 0:
-                opening = next(openings)
-            colour = BLACK if begun % 2 else WHITE
-            running.append(_Game(begun, (a, b), colour, (variant, opening), longest_game))
-            begun += 1
-        for which in (0, 1):
-            to_move = [game for game in running if not game.over and game.mover == which]
-            if to_move:
-                _ask(players, which, to_move, revive)
-        yield from (game.finished() for game in running if game.over)
-        running = [game for game in running if not game.over]
+    sides = _Side(0, a, revive), _Side(1, b, revive)
+    places = _places(sides, (a, b), concurrency if revive else 1)
+    todo = (number for number in range(games) if number not in done)
+    opening_of = _Openings(random_openings(variant, opening_plies, rng))
+    running: dict[int, _Game] = {}
+    pool = _pool(sides, places)
+    try:
+        while True:
+            for place in range(places):
+                number = next(todo, None) if place not in running else None
+                if number is None:
+                    continue
+                for side in sides:
+                    side.take_place(place)
+                start = variant, opening_of(number // 2)
+                running[place] = _Game(number, place, (a.name, b.name), start, longest_game)
+            if not running:
+                return
+            for which, side in enumerate(sides):
+                to_move = [g for g in running.values() if not g.over and g.mover == which]
+                if to_move:
+                    side.ask(to_move, pool if side.is_engine else None)
+            finished = [game for game in running.values() if game.over]
+            running = {place: game for place, game in running.items() if not game.over}
+            yield from (game.finished() for game in finished)
+    finally:
+        if pool is not None:
+            # Whoever interrupts a match does not wait for an engine that thinks.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Openings:
+    """The opening of each pair, in the order in which they are drawn."""
+
+    def __init__(self, source: Iterator[Opening]) -> None:
+        self._source = source
+        self._drawn: list[Opening] = []
+
+    def __call__(self, pair: int) -> Opening:
+        while len(self._drawn) <= pair:
+            self._drawn.append(next(self._source))
+        return self._drawn[pair]
 
 
 def summarise(games: Sequence[PlayedGame]) -> MatchResult:
     """The score of games in any order; a pair counts as one where both of its games are there."""
-    points = {game.number: game.points for game in games}
-    pairs = [0] * 5
-    for number, first in points.items():
-        if number % 2 == 0 and number + 1 in points:
-            pairs[round(2 * (first + points[number + 1]))] += 1
+    tally = PairTally()
+    for game in games:
+        tally.add(game.number, game.points, game.record.moves)
     return MatchResult(
         wins=sum(game.points == 1.0 for game in games),
         draws=sum(game.points == 0.5 for game in games),
         losses=sum(game.points == 0.0 for game in games),
-        pairs=(pairs[0], pairs[1], pairs[2], pairs[3], pairs[4]),
+        pairs=tally.counts,
+        distinct_pairs=tally.distinct,
+        distinct=len({tuple(game.record.moves) for game in games}),
         illegal=sum(game.ending == Ending.ILLEGAL for game in games),
         time_losses=sum(game.ending == Ending.TIME for game in games),
     )
@@ -363,8 +411,8 @@ def play_game(
     longest_game: int = LONGEST_GAME,
 ) -> PlayedGame:
     """One game, White being A; forfeits as in `match_games`."""
-    game = _Game(0, (white, black), WHITE, (variant, opening), longest_game)
-    players = [white, black]
+    game = _Game(0, 0, (white.name, black.name), (variant, opening), longest_game)
+    sides = _Side(0, white, None), _Side(1, black, None)
     while not game.over:
-        _ask(players, game.mover, [game], None)
+        sides[game.mover].ask([game], None)
     return game.finished()

@@ -1,6 +1,7 @@
-"""What the results of a match say of the difference in strength, with its uncertainty.
+"""What the results of matches say of differences in strength, with their uncertainty.
 
-The Elo difference of an expected score s is 400 log10(s / (1 - s)) (Elo 1978, the logistic form).
+The Elo difference of an expected score s is 400 log10(s / (1 - s)) (Elo 1978, the logistic form); a
+draw is half a win.
 """
 
 import math
@@ -9,9 +10,9 @@ from typing import Final, NamedTuple
 
 from scipy.special import betaincinv
 
+from training.pentanomial import PAIR_SCORES
+
 CONFIDENCE: Final = 0.95
-PAIR_SCORES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Share of the points that a pair of games can give."""
 _HALF: Final = 0.5
 
 
@@ -24,6 +25,13 @@ class EloDifference(NamedTuple):
     """Bounds of the 95 % interval."""
 
 
+class MeanScore(NamedTuple):
+    """A's mean score in (0, 1), drawn a little towards ½, and the variance of that mean."""
+
+    mean: float
+    variance: float
+
+
 def elo_of_score(score: float) -> float:
     """The Elo difference at which `score` (strictly between 0 and 1) is expected."""
     return 400.0 * math.log10(score / (1.0 - score))
@@ -34,28 +42,19 @@ def expected_score(elo: float) -> float:
     return 1.0 / (1.0 + math.exp(-elo * math.log(10.0) / 400.0))
 
 
-def elo_difference(
-    wins: int, draws: int, losses: int, pairs: Sequence[int] | None = None
-) -> EloDifference:
-    """The Elo difference of A over B with its 95 % interval, from A's results.
+def mean_score(
+    wins: int,
+    draws: int,
+    losses: int,
+    pairs: Sequence[int] | None = None,
+    distinct: int | None = None,
+) -> MeanScore:
+    """The mean score and its variance, from at least one game; arguments as `elo_difference`.
 
-    `pairs` int[5] counts the pairs of games, played from one opening with colours swapped, in which
-    A took 0, ½, 1, 1½ and 2 points (the pentanomial model of Fishtest: the games of a pair depend
-    on each other through their opening, so that pairs and not games are the independent units).
-    Games outside a pair count for the score only. Without `pairs` every game is a unit.
-
-    The interval is Jeffreys' (Brown, Cai and DasGupta 2001, "Interval estimation for a binomial
-    proportion", section 4.1.2) with the effective number of games in place of their number:
-    as many win-or-loss games as would give the same variance of the mean score (the design effect
-    of Kish; for proportions Korn and Graubard 1998). One imagined unit, half of it lost and half of
-    it won, stands beside those seen when the variance is taken, so that results that are all alike
-    do not claim certainty. It stays finite where all games are won or lost; there the difference
-    itself, which would be infinite, is that of half a point given up in one game more.
+    One imagined unit, half of it lost and half of it won, stands beside those seen, so that results
+    that are all alike do not claim certainty.
     """
     games = wins + draws + losses
-    if games == 0:
-        return _difference(_HALF, 1.0, _HALF)
-    score = (wins + 0.5 * draws) / games
     seen: list[tuple[float, float]] = [(losses, 0.0), (draws, 0.5), (wins, 1.0)]
     paired = games
     if pairs is not None and sum(pairs) > 0:
@@ -63,13 +62,48 @@ def elo_difference(
         paired = 2 * sum(pairs)
         if paired > games:
             raise ValueError(f"{sum(pairs)} pairs in {games} games")
+        if distinct is not None:
+            seen = [(count * distinct / sum(pairs), value) for count, value in seen]
     units = sum(count for count, _ in seen)
     imagined = [*seen, (_HALF, 0.0), (_HALF, 1.0)]
     mean = sum(count * value for count, value in imagined) / (units + 1)
     variance = sum(count * (value - mean) ** 2 for count, value in imagined) / (units + 1)
-    effective = mean * (1.0 - mean) / variance * units * games / paired
-    shown = score if 0.0 < score < 1.0 else (score * games + _HALF) / (games + 1)
-    return _difference(score, effective, shown)
+    return MeanScore(mean, variance / (units * games / paired))
+
+
+def elo_difference(
+    wins: int,
+    draws: int,
+    losses: int,
+    pairs: Sequence[int] | None = None,
+    distinct: int | None = None,
+) -> EloDifference:
+    """The Elo difference of A over B with its 95 % interval, from A's results.
+
+    `pairs` int[5] counts the pairs of games, played from one opening with colours swapped, in which
+    A took 0, ½, 1, 1½ and 2 points (see `pentanomial.py`). Games outside a pair count for the score
+    only. Without `pairs` every game is a unit. Where only `distinct` of the pairs differ, the
+    others count for the score and not for its certainty.
+
+    The interval is Jeffreys' (Brown, Cai and DasGupta 2001, "Interval estimation for a binomial
+    proportion", section 4.1.2) with the effective number of games in place of their number:
+    as many win-or-loss games as would give the same variance of the mean score (the design effect
+    of Kish; for proportions Korn and Graubard 1998), which `mean_score` tells. It stays finite
+    where all games are won or lost; there the difference itself, which would be infinite, is that
+    of half a point given up in one game more.
+    """
+    games = wins + draws + losses
+    if games == 0:
+        return _difference(_HALF, 1.0, _HALF)
+    mean, variance = mean_score(wins, draws, losses, pairs, distinct)
+    effective = mean * (1.0 - mean) / variance
+    points = wins + 0.5 * draws
+    return _difference(points / games, effective, shown_score(points, games))
+
+
+def shown_score(points: float, games: int) -> float:
+    """The score, strictly between 0 and 1: half a point of one game more where it is neither."""
+    return points / games if 0.0 < points < games else (points + _HALF) / (games + 1)
 
 
 def _difference(score: float, games: float, shown: float) -> EloDifference:

@@ -1,0 +1,199 @@
+"""Pairs of games: openings that cover all there are, repeats told apart, the sequential test."""
+
+import math
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.optimize import minimize
+
+from engine.rules.errors import InputError
+from engine.rules.position import Position
+from engine.rules.variant import get_variant
+from training.elo import elo_difference, elo_of_score, expected_score
+from training.openings import random_openings
+from training.pentanomial import PAIR_SCORES, PairTally
+from training.sprt import Sprt, Verdict
+
+Shares = npt.NDArray[np.float64]
+
+
+def test_all_openings_come_once_before_any_comes_again() -> None:
+    variant = get_variant("gardner")
+    every = set()
+    for first in Position(variant).legal_moves:
+        after = Position(variant)
+        after.push(first)
+        every |= {(first, second) for second in after.legal_moves}
+    openings = random_openings(variant, 2, np.random.default_rng(3))
+    one, two = list(islice(openings, len(every))), list(islice(openings, len(every)))
+    assert set(one) == set(two) == every
+    assert len(one) == len(every) == 53
+    assert one != two
+    assert one == list(islice(random_openings(variant, 2, np.random.default_rng(3)), 53))
+
+
+def test_openings_too_many_to_list_are_drawn() -> None:
+    variant = get_variant("chess")
+    drawn = list(islice(random_openings(variant, 4, np.random.default_rng(0)), 20))
+    assert len(set(drawn)) == 20
+    assert {len(opening) for opening in drawn} == {4}
+
+
+def test_pairs_are_counted_in_any_order() -> None:
+    points = [1, 1, 1, 0.5, 0.5, 0.5, 0, 1, 0.5, 0, 0, 0, 1]
+    for order in (range(13), range(12, -1, -1), np.random.default_rng(0).permutation(13)):
+        tally = PairTally()
+        for number in order:
+            tally.add(int(number), points[number], [int(number)])
+        assert tally.counts == tally.ordered == (1, 1, 2, 1, 1)
+        assert tally.distinct == 6
+
+
+def test_quick_games_do_not_count_before_slow_ones() -> None:
+    tally = PairTally()
+    for number in (0, 1, 4, 5, 6, 7):
+        tally.add(number, 1.0, [number])
+    assert tally.counts == (0, 0, 0, 0, 3)
+    assert tally.ordered == (0, 0, 0, 0, 1)
+    tally.add(3, 0.0, [3])
+    tally.add(2, 0.5, [2])
+    assert tally.ordered == tally.counts == (0, 1, 0, 0, 3)
+
+
+def test_a_pair_that_was_played_before_says_nothing_new() -> None:
+    tally = PairTally()
+    games = [([1, 2], [1, 3]), ([4], [5]), ([1, 2], [1, 3]), ([1, 2], [1, 4])]
+    for pair, (first, second) in enumerate(games):
+        tally.add(2 * pair, 1.0, first)
+        tally.add(2 * pair + 1, 1.0, second)
+    assert tally.counts == (0, 0, 0, 0, 4)
+    assert tally.ordered == (0, 0, 0, 0, 3)
+    assert tally.distinct == 3
+
+
+def test_repeated_pairs_widen_the_interval() -> None:
+    pairs = [5, 10, 30, 35, 20]
+    wins, draws, losses = 20 * 2 + 35 + 15, 10 + 30 + 35, 200 - 90 - 75
+    once = elo_difference(wins, draws, losses, pairs)
+    assert elo_difference(wins, draws, losses, pairs, 100) == once
+    quarter = elo_difference(wins, draws, losses, pairs, 25)
+    assert quarter.elo == once.elo
+    assert (quarter.high - quarter.low) / (once.high - once.low) == pytest.approx(2.0, rel=0.05)
+
+
+def pair_shares(advantage: float, bias: float, drawn: float) -> Shares:
+    """Chances [5] of the pair scores whose mean is that of so much Elo.
+
+    The openings favour one side by `bias` Elo; `drawn` is the share of games drawn, as far as the
+    scores allow it.
+    """
+    score = expected_score(advantage)
+    reach = min(score, 1 - score)
+    tilt = reach * 2 * abs(expected_score(bias) - 0.5)
+    halves = []
+    for mean in (score + tilt, score - tilt):
+        draw = drawn * 2 * min(mean, 1 - mean)
+        halves.append([1 - mean - draw / 2, draw, mean - draw / 2])
+    return np.convolve(halves[0], halves[1])
+
+
+def test_the_planted_pairs_have_the_planted_mean() -> None:
+    for advantage in (-100.0, 0.0, 40.0):
+        shares = pair_shares(advantage, 200.0, 0.5)
+        assert shares.sum() == pytest.approx(1)
+        assert elo_of_score(float(shares @ PAIR_SCORES)) == pytest.approx(advantage)
+
+
+@pytest.mark.parametrize("pairs", [(3, 10, 20, 12, 5), (0, 0, 10, 0, 0), (1, 2, 3, 40, 50)])
+@pytest.mark.parametrize(("elo0", "elo1"), [(0.0, 10.0), (-30.0, 60.0)])
+def test_the_ratio_is_that_of_the_best_fits(
+    pairs: tuple[int, ...], elo0: float, elo1: float
+) -> None:
+    """Against a general optimiser under the constraint on the mean."""
+    counts = np.maximum(np.array(pairs, dtype=np.float64), 1e-3)
+
+    def best_fit(elo: float) -> float:
+        def misfit(logits: Shares) -> float:
+            return -float(counts @ (logits - np.logaddexp.reduce(logits)))
+
+        def miss(logits: Shares) -> float:
+            shares = np.exp(logits - np.logaddexp.reduce(logits))
+            return float(shares @ PAIR_SCORES) - expected_score(elo)
+
+        start = np.log(counts / counts.sum())
+        found = minimize(
+            misfit,
+            start,
+            constraints={"type": "eq", "fun": miss},
+            method="SLSQP",
+            options={"maxiter": 500, "ftol": 1e-13},
+        )
+        return -float(found.fun)
+
+    expected = best_fit(elo1) - best_fit(elo0)
+    assert Sprt(elo0=elo0, elo1=elo1).ratio(pairs) == pytest.approx(expected, abs=2e-3, rel=2e-3)
+
+
+def test_the_ratio_turns_with_the_sides() -> None:
+    test = Sprt(elo0=-10, elo1=10)
+    assert test.ratio((0, 0, 0, 0, 0)) == 0.0
+    assert test.ratio((2, 5, 9, 5, 2)) == pytest.approx(0, abs=1e-9)
+    assert test.ratio((1, 2, 3, 4, 5)) == pytest.approx(-test.ratio((5, 4, 3, 2, 1)))
+    assert test.ratio((1, 2, 3, 4, 5)) > 0
+
+
+def test_many_pairs_agree_with_the_normal_approximation() -> None:
+    """Van den Bergh's formula for bounds that lie close: N (s1 - s0)(2 s - s0 - s1) / (2 σ²)."""
+    pairs = (500, 2000, 4100, 2200, 600)
+    total = sum(pairs)
+    mean = float(np.dot(pairs, PAIR_SCORES)) / total
+    variance = float(np.dot(pairs, (np.array(PAIR_SCORES) - mean) ** 2)) / total
+    score0, score1 = expected_score(2.0), expected_score(6.0)
+    expected = total * (score1 - score0) * (2 * mean - score0 - score1) / (2 * variance)
+    assert Sprt(elo0=2, elo1=6).ratio(pairs) == pytest.approx(expected, rel=0.01)
+
+
+def test_wald_s_bounds() -> None:
+    test = Sprt(elo0=0, elo1=5)
+    assert (test.lower, test.upper) == pytest.approx((-2.944, 2.944), abs=1e-3)
+    uneven = Sprt(elo0=0, elo1=5, alpha=0.01, beta=0.2)
+    assert uneven.upper == pytest.approx(math.log(80))
+    assert uneven.lower == pytest.approx(math.log(0.2 / 0.99))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "quoted"),
+    [
+        ({"elo0": 5, "elo1": 5}, "--sprt 5 5"),
+        ({"elo0": 0, "elo1": math.inf}, "--sprt 0 inf"),
+        ({"elo0": 0, "elo1": 5, "alpha": 0.0}, "--alpha 0"),
+        ({"elo0": 0, "elo1": 5, "beta": 0.5}, "--beta 0.5"),
+    ],
+)
+def test_what_is_no_test_is_refused(numbers: dict[str, float], quoted: str) -> None:
+    with pytest.raises(InputError, match=quoted):
+        Sprt(**numbers)
+
+
+@pytest.mark.parametrize(("bias", "drawn"), [(0.0, 0.0), (200.0, 0.4)])
+@pytest.mark.parametrize(("advantage", "wrong"), [(0.0, Verdict.H1), (60.0, Verdict.H0)])
+def test_the_test_errs_as_seldom_as_it_says(
+    advantage: float, wrong: Verdict, bias: float, drawn: float
+) -> None:
+    """200 matches of planted strength: 5 % may end with the wrong verdict."""
+    rng, test = np.random.default_rng(1), Sprt(elo0=0, elo1=60)
+    shares = pair_shares(advantage, bias, drawn)
+    verdicts = []
+    for _ in range(200):
+        counts = [0] * 5
+        for played, outcome in enumerate(rng.choice(5, size=2000, p=shares), start=1):
+            counts[outcome] += 1
+            # Looking at every fourth pair is quicker and changes little.
+            if played % 4 == 0 and test.verdict(counts) != Verdict.UNDECIDED:
+                break
+        verdicts.append(test.verdict(counts))
+    assert Verdict.UNDECIDED not in verdicts
+    # Two standard errors above five per cent.
+    assert verdicts.count(wrong) / len(verdicts) <= 0.082
