@@ -4,6 +4,7 @@ A checkpoint is written as a file, as a run directory (its last checkpoint count
 then the newest run of the game under `runs/` serves, or else a network that came with the program.
 """
 
+import functools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +20,17 @@ from search.evaluator import Evaluator
 from search.player import Player
 from search.players import make_player
 from search.solver import Solution, estimate_positions, load_or_solve
+from search.tablebase import Tablebases
+from search.tablebase_file import table_names
+from search.tablebase_player import with_tablebases
 from training.directory import RunError, run_checkpoints
 
 RUNS: Final = Path("runs")
 SHIPPED: Final = Path(engine.__file__).with_name("weights")
 NETWORK_PLAYER: Final = "mcts:400"
 SEARCH_PLAYER: Final = "alphabeta:4"
+_LOOK_UP: Final = ("alphabeta", "gumbel", "mcts")
+"""Players that look endgames up."""
 
 
 def newest_checkpoint(variant: Variant) -> Path | None:
@@ -104,11 +110,30 @@ def load_solution(variant: Variant) -> Solution:
         return load_or_solve(variant, solution_cache(), progress=progress)
 
 
-def player_of(spec: str, variant: Variant, rng: np.random.Generator) -> Player:
-    """The player that a person wrote; raises InputError or OSError."""
-    return make_player(
+load_tablebases = functools.cache(Tablebases.load)
+"""As `Tablebases.load`, once for all players."""
+
+
+def has_tablebases(folder: Path, variant: Variant) -> bool:
+    """Whether the folder has tables of the variant; raises OSError."""
+    return any(table_names(folder, variant))
+
+
+def player_of(
+    spec: str, variant: Variant, rng: np.random.Generator, tablebases: Path | None = None
+) -> Player:
+    """The player that a person wrote; raises InputError or OSError.
+
+    With a folder of `tablebases`, which must have some of the variant, those who search look them
+    up.
+    """
+    tables = None if tablebases is None else load_tablebases(tablebases, variant)
+    player = make_player(
         spec, variant, rng=rng, load_evaluator=load_evaluator, load_solution=load_solution
     )
+    if tables is None or spec.partition(":")[0] not in _LOOK_UP:
+        return player
+    return with_tablebases(player, tables)
 
 
 def is_solved_quickly(variant: Variant) -> bool:

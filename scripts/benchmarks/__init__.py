@@ -1,0 +1,1 @@
+"""What `pawnscope bench` measures: one module a group of figures."""

@@ -1,0 +1,83 @@
+"""Figures of the rules, the solver and the tree alone: no network."""
+
+import statistics
+from collections.abc import Iterator
+
+import numpy as np
+
+from engine.rules import kernels
+from engine.rules.variant import Variant, get_variant
+from scripts.benchmarks.rows import BATCH, SIMULATIONS, Row, rates, row
+from search.evaluator import Evaluator, UniformEvaluator
+from search.gumbel import GumbelConfig, gumbel_search
+from search.puct import PuctConfig, Roots, puct_search
+from search.solver import solve
+
+
+def perft() -> Iterator[Row]:
+    """Move generation, beside python-chess's, which knows the 8x8 game only."""
+    for name, depth in (("gardner", 6), ("hexapawn5x5", 8)):
+        variant = get_variant(name)
+        found = rates(lambda v=variant, d=depth: int(kernels.perft(v.tables, v.start_row, d)))  # type: ignore[misc]
+        yield row(f"perft/{name}", "nodes/s", found)
+    peer = ("python-chess", statistics.median(rates(_python_chess_nodes)))
+    chess = get_variant("chess")
+    found = rates(lambda: int(kernels.perft(chess.tables, chess.start_row, 4)))
+    yield row("perft/chess", "nodes/s", found, peer)
+
+
+def _python_chess_nodes() -> int:
+    import chess
+
+    def count(board: chess.Board, depth: int) -> int:
+        if depth == 1:
+            return board.legal_moves.count()
+        nodes = 0
+        for move in board.legal_moves:
+            board.push(move)
+            nodes += count(board, depth - 1)
+            board.pop()
+        return nodes
+
+    return count(chess.Board(), 3)
+
+
+def solver() -> Iterator[Row]:
+    """Positions solved from the start of a game."""
+    variant = get_variant("hexapawn5x4")
+    yield row("solve/hexapawn5x4", "positions/s", rates(lambda: solve(variant).position_count))
+
+
+def search() -> Iterator[Row]:
+    """The tree alone: an evaluator that costs nothing."""
+    uniform = UniformEvaluator()
+    for name in ("hexapawn5x5", "breakthrough5", "gardner"):
+        variant = get_variant(name)
+        puct = rates(lambda v=variant: _simulate_puct(v, uniform))  # type: ignore[misc]
+        yield row(f"search/{name}/uniform", "simulations/s", puct)
+        gumbel = rates(lambda v=variant: _simulate_gumbel(v, uniform))  # type: ignore[misc]
+        peer = ("PUCT", statistics.median(puct))
+        yield row(f"search/{name}/uniform/gumbel", "simulations/s", gumbel, peer)
+
+
+def start_roots(variant: Variant) -> Roots:
+    """A batch of start positions."""
+    return Roots(
+        np.repeat(variant.start_row[None], BATCH, axis=0),
+        np.zeros((BATCH, 1), dtype=np.uint64),
+        np.zeros(BATCH, dtype=np.int64),
+    )
+
+
+def _simulate_puct(variant: Variant, evaluator: Evaluator) -> int:
+    config = PuctConfig(simulations=SIMULATIONS, noise_fraction=0.25)
+    rng = np.random.default_rng(1)
+    result = puct_search(variant, start_roots(variant), evaluator, config, rng)
+    return int(result.simulations.sum())
+
+
+def _simulate_gumbel(variant: Variant, evaluator: Evaluator) -> int:
+    config = GumbelConfig(simulations=SIMULATIONS)
+    rng = np.random.default_rng(1)
+    result = gumbel_search(variant, start_roots(variant), evaluator, config, rng)
+    return int(result.simulations.sum())

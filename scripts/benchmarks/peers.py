@@ -1,0 +1,63 @@
+"""The same figure for other programs, where a person has installed them.
+
+They live in an environment of their own, so that nothing of ours depends on them:
+
+    python3 -m venv .venv-peers
+    .venv-peers/bin/pip install jax pgx mctx open-spiel
+
+A peer's script is run by that environment's Python; it prints one simulations-a-second a line.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from engine.rules.errors import InputError
+from scripts.benchmarks.rows import Row, row
+
+DEFAULT_PYTHON: Final = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
+_SCRIPTS: Final = Path(__file__).parent
+_PEERS: Final = {
+    "peer_pgx.py": ("jax", "pgx", "mctx"),
+    "peer_open_spiel.py": ("pyspiel",),
+}
+"""Script of each peer, and the modules that it needs."""
+_LONGEST: Final = 600.0
+"""Seconds that a peer may take, its compilation included."""
+
+
+def peers(python: Path) -> Iterator[Row]:
+    """Rows of every peer that `python` can import, and of a plain dictionary MCTS of our own."""
+    for script, modules in _PEERS.items():
+        if _has(python, modules):
+            yield from _run(python, _SCRIPTS / script)
+    yield from _run(Path(sys.executable), _SCRIPTS / "dictionary_mcts.py")
+
+
+def _has(python: Path, modules: tuple[str, ...]) -> bool:
+    if not python.exists():
+        return False
+    check = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {modules!r})))"
+    return subprocess.run([python, "-c", check], check=False).returncode == 0
+
+
+def _run(python: Path, script: Path) -> Iterator[Row]:
+    """One JSON object a line: name, unit and the rates of the repeats; raises InputError."""
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(
+            [python, script], capture_output=True, text=True, timeout=_LONGEST, check=False
+        )
+    except subprocess.TimeoutExpired:
+        waited = time.monotonic() - begun
+        raise InputError(f"bench: {script.name} did not end in {waited:.0f} seconds") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"bench: {script.name} by {python}: {last}")
+    for line in done.stdout.splitlines():
+        found = json.loads(line)
+        yield row(found["name"], found["unit"], found["rates"])

@@ -1,0 +1,52 @@
+"""A figure of the benchmark, and how it is taken."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+REPEATS = 5
+BATCH = 128
+"""Games side by side, and positions in a batch unless a row says otherwise."""
+SIMULATIONS = 64
+"""Simulations a move."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure: the median of the repeats, and the lowest and highest of them."""
+
+    # group/game/what.
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    # Of the ceiling or peer that `against` names, measured in the same run; None without one.
+    share_of_ceiling: float | None = None
+    against: str | None = None
+
+
+def rates(work: Callable[[], float]) -> list[float]:
+    """Units of work a second in each repeat, after one that is not counted."""
+    work()
+    found = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        done = work()
+        found.append(done / (time.perf_counter() - begun))
+    return found
+
+
+def row(name: str, unit: str, found: list[float], peer: tuple[str, float] | None = None) -> Row:
+    """The row of some repeats; `peer` is a name and its figure in the same unit."""
+    value = statistics.median(found)
+    return Row(
+        name=name,
+        value=value,
+        unit=unit,
+        low=min(found),
+        high=max(found),
+        share_of_ceiling=value / peer[1] if peer else None,
+        against=peer[0] if peer else None,
+    )

@@ -1,0 +1,153 @@
+"""Self-play at full speed: one pinned, single-threaded worker a core, tree and network in turn.
+
+A simulation counts when it asked for an evaluation that the network made. Those that ended in a
+proven or finished position, and those that a cache answered, are left out.
+"""
+
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from engine.rules.errors import InputError
+from engine.rules.variant import get_variant
+from scripts.benchmarks.network import GAME, NETWORKS, network_evaluator, network_rates
+from scripts.benchmarks.rows import BATCH, REPEATS, SIMULATIONS, Row, row
+from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
+from training.actors import pin_to_core
+from training.config import SelfPlayConfig
+from training.selfplay import SelfPlay
+
+_SECONDS = 2.0
+"""Of one repeat."""
+_WARM_UP = 4
+"""Plies that are not counted."""
+
+
+@dataclass
+class Meter:
+    """An evaluator that counts what passes through it."""
+
+    evaluator: Evaluator
+    # Positions judged.
+    positions: int = 0
+    # Wall time spent judging them.
+    seconds: float = 0.0
+
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+        """Judge; see `search.evaluator.Evaluator`."""
+        begun = time.perf_counter()
+        judgement = self.evaluator.evaluate(positions, moves, offsets)
+        self.seconds += time.perf_counter() - begun
+        self.positions += positions.shape[0]
+        return judgement
+
+
+@dataclass(frozen=True)
+class _Repeat:
+    """What one worker did in one repeat."""
+
+    evaluations: int
+    plies: int
+    seconds: float
+    network_seconds: float
+
+
+def cores() -> int:
+    """Cores that this process may use; not every system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def self_play() -> Iterator[Row]:
+    """Whole self-play on every core, beside the network's own speed on as many."""
+    workers = cores()
+    for name in NETWORKS:
+        for precision, backend in (("fp32", "torch"), ("bf16", "openvino"), ("int8", "openvino")):
+            try:
+                alone = statistics.median(network_rates(name, precision, backend))
+            except InputError:
+                continue
+            peer = (f"the network alone on {workers} cores", workers * alone)
+            yield from _rows(f"self-play/{GAME}/{name}/{precision}", workers, peer, name, backend)
+
+
+def _rows(
+    label: str, workers: int, peer: tuple[str, float], name: str, backend: str
+) -> Iterator[Row]:
+    precision = label.rsplit("/", 1)[1]
+    repeats = _play_everywhere(workers, name, precision, backend)
+    evaluations = [sum(r.evaluations / r.seconds for r in turn) for turn in repeats]
+    plies = [sum(r.plies / r.seconds for r in turn) for turn in repeats]
+    outside = [
+        100.0 * (1.0 - sum(r.network_seconds for r in turn) / sum(r.seconds for r in turn))
+        for turn in repeats
+    ]
+    yield row(label, "simulations/s", evaluations, peer)
+    yield row(f"{label}/moves", "moves/s", plies)
+    yield row(f"{label}/outside-the-network", "% of the time", outside)
+
+
+def _play_everywhere(
+    workers: int, name: str, precision: str, backend: str
+) -> list[tuple[_Repeat, ...]]:
+    """Each repeat of all workers, who play at the same time."""
+    context = multiprocessing.get_context("spawn")
+    started = []
+    for number in range(workers):
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_work, args=(theirs, number, name, precision, backend), daemon=True
+        )
+        process.start()
+        theirs.close()
+        started.append((process, ours))
+    try:
+        for _, pipe in started:
+            pipe.recv()
+        for _, pipe in started:
+            pipe.send("go")
+        found = [pipe.recv() for _, pipe in started]
+    except EOFError:
+        raise InputError(f"bench: a self-play worker ended early ({label_of(name)})") from None
+    finally:
+        for process, _ in started:
+            process.join(timeout=10)
+            process.terminate()
+    return list(zip(*found, strict=True))
+
+
+def label_of(name: str) -> str:
+    """How messages call a network of the list."""
+    return f"{name} on {GAME}"
+
+
+def _work(pipe: Connection, number: int, name: str, precision: str, backend: str) -> None:
+    """A worker's life: warm up, wait for the others, play the repeats, report."""
+    pin_to_core(number)
+    import torch
+
+    torch.set_num_threads(1)
+    meter = Meter(network_evaluator(name, precision, backend))
+    config = SelfPlayConfig(games=BATCH, simulations=SIMULATIONS, longest_game=200)
+    games = SelfPlay(get_variant(GAME), config, np.random.default_rng(1 + number))
+    for _ in range(_WARM_UP):
+        games.step(meter)
+    pipe.send("ready")
+    pipe.recv()
+    pipe.send([_repeat(games, meter) for _ in range(REPEATS)])
+
+
+def _repeat(games: SelfPlay, meter: Meter) -> _Repeat:
+    meter.positions, meter.seconds = 0, 0.0
+    begun, plies = time.perf_counter(), 0
+    while time.perf_counter() - begun < _SECONDS:
+        games.step(meter)
+        plies += BATCH
+    return _Repeat(meter.positions, plies, time.perf_counter() - begun, meter.seconds)
