@@ -46,6 +46,9 @@ COMMANDS: Final = {
     "evaluate": Command(
         module="scripts.evaluate", help="measure a run's checkpoints against the truth"
     ),
+    "ablation": Command(
+        module="scripts.ablation", help="measure what each switch of training is worth"
+    ),
     "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"

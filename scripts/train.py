@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ class TrainOptions(FigureOptions):
 
     # The game; `pawnscope variants` lists them.
     variant: str
-    # The run's directory; runs/VARIANT where left out (with the seed, if one is given).
+    # The run's directory; runs/VARIANT where left out (with the teacher and the seed, if given).
     run: Path | None = None
     # Stop after so many minutes in all.
     minutes: float | None = None
@@ -36,13 +36,15 @@ class TrainOptions(FigureOptions):
     actors: int | None = None
     # Simulations a move in self-play.
     simulations: int | None = None
+    # Learn the solver's positions with their exact values and best moves instead of self-play's.
+    teacher: Literal["solver"] | None = None
 
 
 def main(arguments: list[str]) -> int:
     """Train until the network is perfect, the time is over or ^C."""
     options = parse_options(TrainOptions, "train", arguments)
     variant = get_variant(options.variant)
-    path = options.run or _default_run(variant, options.seed)
+    path = options.run or _default_run(variant, options)
     begun = time.monotonic()
     directory = RunDirectory(path, variant, _overrides(options))
     keep_freed_memory()
@@ -58,15 +60,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _default_run(variant: Variant, seed: int | None) -> Path:
-    return Path("runs") / (variant.name if seed is None else f"{variant.name}-seed{seed}")
+def _default_run(variant: Variant, options: TrainOptions) -> Path:
+    name = variant.name
+    if options.teacher is not None:
+        name += f"-{options.teacher}"
+    if options.seed is not None:
+        name += f"-seed{options.seed}"
+    return Path("runs") / name
 
 
 def _overrides(options: TrainOptions) -> dict[str, Any]:
     values = read_toml(options.config) if options.config else {}
     given: dict[str, Any] = {
         name: getattr(options, name)
-        for name in ("minutes", "seed")
+        for name in ("minutes", "seed", "teacher")
         if getattr(options, name) is not None
     }
     self_play = {

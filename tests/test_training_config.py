@@ -11,7 +11,16 @@ from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from tests.training_cases import child_of
 from tests.variant_lists import BUILT_IN, HEXAPAWNS
-from training.config import differences, load_config, merge, preset, replace, resolve, to_toml
+from training.config import (
+    SelfPlayConfig,
+    differences,
+    load_config,
+    merge,
+    preset,
+    replace,
+    resolve,
+    to_toml,
+)
 
 HEXAPAWN = get_variant("hexapawn")
 OWN: dict[str, Any] = {
@@ -66,6 +75,32 @@ def test_ones_own_values_win_and_the_rest_stays() -> None:
         ({"self_play": {"varied_starts": 1.5}}, "varied_starts = 1.5"),
         ({"self_play": {"noise_fraction": 1.01}}, "noise_fraction = 1.01"),
         ({"self_play": {"longest_game": 40_000}}, "longest_game = 40000"),
+        ({"self_play": {"search": "minimax"}}, "search = 'minimax' is not one of puct, gumbel"),
+        ({"self_play": {"full_share": 0}}, "full_share = 0.0"),
+        ({"self_play": {"fast_simulations": 0}}, "fast_simulations = 0"),
+        ({"self_play": {"considered": 0}}, "considered = 0"),
+        ({"self_play": {"resign_below": 0.5}}, "resign_below = 0.5"),
+        ({"self_play": {"resign_play_on": 2}}, "resign_play_on = 2.0"),
+        ({"self_play": {"shard_positions": 0}}, "shard_positions = 0"),
+        (
+            {"self_play": {"backend": "cuda"}},
+            "backend = 'cuda' is not one of auto, torch",
+        ),
+        ({"self_play": {"precision": "fp8"}}, "precision = 'fp8' is not one of auto"),
+        ({"learning": {"precision": "int8"}}, "precision = 'int8' is not one of fp32, bf16, auto"),
+        ({"learning": {"mirror": 1}}, "mirror = 1 is neither true nor false"),
+        ({"learning": {"rescore": True}}, "rescore = True is not one of none, value, both"),
+        ({"learning": {"surprise_share": 1.5}}, "surprise_share = 1.5"),
+        ({"learning": {"window_growth": -1}}, "window_growth = -1.0"),
+        ({"learning": {"window_power": 0}}, "window_power = 0.0"),
+        ({"learning": {"average_steps": 0}}, "average_steps = 0"),
+        ({"learning": {"reply_weight": -1}}, "reply_weight = -1.0"),
+        ({"teacher": "stockfish"}, "teacher = 'stockfish' is not one of none, solver"),
+        ({"held_out": 1}, "held_out = 1.0"),
+        ({"gate_games": -2}, "gate_games = -2"),
+        ({"warm_start": 3}, "warm_start = 3"),
+        ({"network": {"value": "number"}}, "value = 'number'"),
+        ({"network": {"reply": 1}}, "reply = 1"),
         ({"learning": {"batch": 0}}, "batch = 0"),
         ({"learning": {"window": -8}}, "window = -8"),
         ({"learning": {"outcome_share": 2}}, "outcome_share = 2"),
@@ -115,6 +150,20 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"config\.toml: "):
         load_config(path)
+
+
+def test_heads_that_are_trained_are_there() -> None:
+    for reply, placement in ((0.0, 0.0), (0.2, 0.0), (0.0, 0.2)):
+        learning = {"reply_weight": reply, "placement_weight": placement}
+        network = resolve(HEXAPAWN, {"learning": learning}).network_config(HEXAPAWN)
+        assert (network.reply, network.placement) == (reply > 0, placement > 0)
+
+
+def test_simulations_grow_from_round_to_round() -> None:
+    steady = SelfPlayConfig(simulations=64)
+    assert {steady.simulations_in(number) for number in (1, 5, 1000)} == {64}
+    growing = SelfPlayConfig(simulations=64, first_simulations=4, growth_rounds=4)
+    assert [growing.simulations_in(number) for number in range(1, 8)] == [4, 8, 16, 32, 64, 64, 64]
 
 
 def test_differences_name_what_is_asked_for_and_what_there_is() -> None:

@@ -9,8 +9,9 @@ from engine.network.checkpoint import load_tensors, save_tensors
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from tests.training_cases import random_rows
+from training.config import LearningConfig
 from training.games import GameRows, describe_games, join, load_games, save_games, select
-from training.replay import ReplayWindow
+from training.replay import ReplayWindow, window_size
 
 HEXAPAWN = get_variant("hexapawn")
 
@@ -26,6 +27,9 @@ def rows_one_by_one(rows: GameRows) -> list[tuple[object, ...]]:
             int(rows.proven[index]),
             int(rows.outcomes[index]),
             int(rows.moves_left[index]),
+            int(rows.replies[index]),
+            float(rows.surprise[index]),
+            rows.endings[index].tolist(),
         )
         for index in range(len(rows))
     ]
@@ -51,12 +55,12 @@ def test_select_takes_rows_in_any_order() -> None:
 
 
 def test_the_window_holds_the_newest_parts() -> None:
-    window = ReplayWindow(5)
+    window = ReplayWindow(LearningConfig())
     rng = np.random.default_rng(0)
     parts = [random_rows(HEXAPAWN, [1] * size, seed) for seed, size in enumerate([2, 3, 1, 7, 2])]
     held = [[0], [0, 1], [1, 2], [3], [4]]
     for part, numbers in zip(parts, held, strict=True):
-        window.add(part)
+        window.add(part, 5)
         wanted = [row for number in numbers for row in rows_one_by_one(parts[number])]
         assert len(window) == len(wanted)
         drawn = rows_one_by_one(window.sample(200, rng))
@@ -64,9 +68,44 @@ def test_the_window_holds_the_newest_parts() -> None:
         assert {str(row) for row in drawn} == {str(row) for row in wanted}
 
 
+def test_the_window_moves_its_rows_and_keeps_them() -> None:
+    """Many parts in and out, as in a long run: what is drawn is always what the newest hold."""
+    window = ReplayWindow(LearningConfig())
+    rng = np.random.default_rng(1)
+    parts: list[GameRows] = []
+    for number in range(60):
+        counts = rng.integers(1, 6, rng.integers(0, 9)).tolist()
+        parts.append(random_rows(HEXAPAWN, counts, seed=number))
+        window.add(parts[-1], 20)
+        held: list[GameRows] = []
+        total = 0
+        for part in reversed([part for part in parts if len(part)]):
+            total += len(part)
+            if total > 20 and held:
+                break
+            held.append(part)
+        wanted = {str(row) for part in held for row in rows_one_by_one(part)}
+        assert len(window) == sum(map(len, held))
+        if held:
+            drawn = {str(row) for row in rows_one_by_one(window.sample(300, rng))}
+            assert drawn == wanted
+
+
+def test_the_window_grows_sublinearly() -> None:
+    fixed = LearningConfig(window=1000)
+    assert [window_size(fixed, n) for n in (0, 10, 1000, 10**6)] == [1000] * 4
+    # KataGo's numbers (Wu 2019, appendix C).
+    growing = LearningConfig(window=250_000, window_growth=0.4, window_power=0.75)
+    assert window_size(growing, 100_000) == 250_000
+    assert window_size(growing, 241_000_000) == pytest.approx(22_000_000, rel=0.06)
+    sizes = [window_size(growing, n) for n in (250_000, 500_000, 1_000_000, 2_000_000)]
+    assert sizes == sorted(set(sizes))
+    assert all(size < n for size, n in zip(sizes[1:], (500_000, 1_000_000, 2_000_000), strict=True))
+
+
 def test_an_empty_window_has_nothing_to_draw() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        ReplayWindow(5).sample(1, np.random.default_rng(0))
+        ReplayWindow(LearningConfig()).sample(1, np.random.default_rng(0))
 
 
 @pytest.fixture
@@ -120,3 +159,11 @@ def test_other_tensors_are_no_games(shard: Path) -> None:
     tensors, header = load_tensors(shard)
     save_tensors(shard, tensors, header | {"format": "pawnscope-games-0"})
     assert "not a file of self-play games" in refusal(shard)
+
+
+def test_games_of_an_older_version_are_refused_as_such(shard: Path) -> None:
+    tensors, header = load_tensors(shard)
+    save_tensors(shard, tensors, header | {"format": "pawnscope-games-1"})
+    assert "games of an older version (pawnscope-games-1" in refusal(shard)
+    with pytest.raises(InputError, match="older version"):
+        describe_games(shard)

@@ -17,8 +17,10 @@ from tests.network_cases import lively_network
 from tests.training_cases import SMALL_NETWORK, hexapawn, perfect_rows
 from training.config import LearningConfig
 from training.games import GameRows
-from training.learner import Batch, Learner, log_policy, losses, make_batch
+from training.learner import Learner
+from training.losses import log_policy, losses
 from training.replay import ReplayWindow
+from training.targets import Batch, make_batch
 
 QUICK = LearningConfig(batch=64, learning_rate=1e-2, warm_up=5, average_steps=10)
 
@@ -31,8 +33,8 @@ def fresh_learner(seed: int = 1) -> Learner:
 
 
 def window_of(rows: GameRows) -> ReplayWindow:
-    window = ReplayWindow(1000)
-    window.add(rows)
+    window = ReplayWindow(QUICK)
+    window.add(rows, 1000)
     return window
 
 
@@ -58,7 +60,7 @@ def test_log_policy_is_a_softmax_of_each_position() -> None:
 def perfect_batch(network: PolicyValueNet) -> Batch:
     """Targets that the network already meets."""
     variant, solution = hexapawn()
-    batch = make_batch(variant, perfect_rows(variant, solution), 0.5, mirror=False)
+    batch = make_batch(variant, perfect_rows(variant, solution), QUICK, mirror=False)
     size = len(batch.positions)
     with torch.no_grad():
         outputs = network(batch.positions)
@@ -73,7 +75,7 @@ def perfect_batch(network: PolicyValueNet) -> Batch:
 def test_a_perfect_imitation_has_no_gap() -> None:
     network = lively_network("hexapawn", "geometric")
     batch = perfect_batch(network)
-    policy, gap, wdl, moves_left = (loss.item() for loss in losses(network, batch))
+    policy, gap, wdl, moves_left = (loss.item() for loss in losses(network, batch)[:4])
     counts = np.bincount(batch.rows.numpy())
     shares = np.split(batch.policy.numpy().astype(np.float64), np.cumsum(counts)[:-1])
     entropy = -np.mean([(share * np.log(share)).sum() for share in shares])
@@ -93,7 +95,7 @@ def test_a_perfect_imitation_has_no_gap() -> None:
 def test_a_mirrored_batch_holds_the_mirrored_positions_and_their_moves() -> None:
     variant, solution = hexapawn()
     rows = perfect_rows(variant, solution)
-    plain, mirrored = (make_batch(variant, rows, 0.5, mirror) for mirror in (False, True))
+    plain, mirrored = (make_batch(variant, rows, QUICK, mirror) for mirror in (False, True))
     moves, offsets = generate_batch(variant.tables, mirrored.positions.numpy())
     assert np.array_equal(np.repeat(np.arange(len(rows)), np.diff(offsets)), mirrored.rows)
     for index in range(len(rows)):
@@ -136,8 +138,8 @@ def test_proven_values_teach_as_well() -> None:
     )
     assert (rows.proven == UNPROVEN).all()
     variant = get_variant("hexapawn")
-    wdl = make_batch(variant, proven, 0.5, mirror=False).wdl
-    assert torch.equal(wdl, make_batch(variant, rows, 0.5, mirror=False).wdl)
+    wdl = make_batch(variant, proven, QUICK, mirror=False).wdl
+    assert torch.equal(wdl, make_batch(variant, rows, QUICK, mirror=False).wdl)
 
 
 def copied(learner: Learner) -> dict[str, torch.Tensor]:

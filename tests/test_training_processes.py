@@ -12,17 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from engine.network.checkpoint import save_checkpoint
 from engine.network.config import NetworkConfig
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import Variant, define_variants, get_variant
-from tests.training_cases import SMALL_NETWORK, self_play_config
+from tests.training_cases import SMALL_NETWORK, hexapawn, perfect_rows, self_play_config
 from training.actors import Actor, Order, WorkerPool
+from training.config import LearningConfig, SelfPlayConfig
 from training.directory import read_metrics, run_checkpoints
-from training.games import describe_games, load_games
+from training.games import describe_games, load_games, select
+from training.losses import FlatParameters, LocalGradients
 
 ROOT = Path(__file__).resolve().parent.parent
+LEARNING = LearningConfig(batch=64, reply_weight=0.1)
 PATIENCE = 120.0
 """Seconds for anything to happen; a machine that does ten things at once is slow to begin."""
 
@@ -70,7 +74,7 @@ def start(processes: list[subprocess.Popen[str]], run: Path, *words: str) -> sub
 
 
 def await_rounds(process: subprocess.Popen[str], run: Path, rounds: int) -> None:
-    """Wait until the metrics tell of so many rounds."""
+    """Wait until the metrics have so many lines, the first of them before any round."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if (run / "metrics.jsonl").exists() and len(read_metrics(run)) >= rounds:
@@ -109,7 +113,7 @@ def test_a_killed_run_goes_on_until_it_is_good_enough(
     run: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     killed = start(processes, run)
-    await_rounds(killed, run, 1)
+    await_rounds(killed, run, 2)
     killed.kill()
     everyone_gone(killed)
     # The last line may be half there.
@@ -141,7 +145,7 @@ def test_workers_do_not_outlive_the_learner(
     run: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     killed = start(processes, run, "--actors", "2")
-    await_rounds(killed, run, 1)
+    await_rounds(killed, run, 2)
     killed.kill()
     everyone_gone(killed)
     # The last line may be half there.
@@ -162,6 +166,11 @@ def checkpoint_for(variant: Variant, folder: Path) -> Path:
     return path
 
 
+def pool_of(variant: Variant, config: SelfPlayConfig) -> WorkerPool:
+    network = PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK))
+    return WorkerPool(variant, config, LEARNING, network, seed=1, first_round=0)
+
+
 def order_for(checkpoint: Path, folder: Path) -> Order:
     return Order(checkpoint=checkpoint, folder=folder, round=1, positions=12)
 
@@ -170,7 +179,7 @@ def test_a_worker_plays_a_persons_own_game_and_tells_what_is_wrong(tmp_path: Pat
     (name,) = define_variants("[workersgame:hexapawn4x4]\nstartFen = pp1p/4/4/P1PP w - - 0 1\n", "")
     variant = get_variant(name)
     order = order_for(checkpoint_for(variant, tmp_path), tmp_path)
-    pool = WorkerPool(variant, self_play_config(actors=1), seed=1, first_round=0)
+    pool = pool_of(variant, self_play_config(actors=1))
     try:
         ((process, _),) = pool._workers
         # ^C at a terminal reaches the workers too, while they still import.
@@ -179,7 +188,7 @@ def test_a_worker_plays_a_persons_own_game_and_tells_what_is_wrong(tmp_path: Pat
         with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
             pool.play(order_for(tmp_path / "none.safetensors", tmp_path), told.append)
         names = pool.play(order, told.append)
-        assert names == ["000001-00.safetensors"]
+        assert names == ["000001-00-000.safetensors"]
         rows = load_games(tmp_path / names[0], variant)
         assert sum(told) == len(rows) >= 12
         assert np.array_equal(rows.positions[0], variant.start_row)
@@ -199,6 +208,66 @@ def test_two_actors_play_different_games(tmp_path: Path) -> None:
         Actor(variant, config, seed, first_round, number).play(order, lambda _: None)[0]
         for seed, first_round, number in ((1, 0, 0), (1, 0, 1))
     ]
-    assert names == ["000001-00.safetensors", "000001-01.safetensors"]
+    assert names == ["000001-00-000.safetensors", "000001-01-000.safetensors"]
     first, second = (load_games(tmp_path / name, variant) for name in names)
     assert not np.array_equal(first.positions[:12], second.positions[:12])
+
+
+def test_workers_compute_the_gradient_that_one_process_computes() -> None:
+    variant, solution = hexapawn()
+    config = NetworkConfig.for_variant(variant, SMALL_NETWORK | {"reply": True})
+    rows = select(perfect_rows(variant, solution), np.arange(37))
+    torch.manual_seed(3)
+    network = PolicyValueNet(config)
+    alone = FlatParameters(
+        network, torch.zeros(network.parameter_count), torch.zeros(network.parameter_count)
+    )
+    alone.weights.add_(0.1 * torch.randn(network.parameter_count))
+    wanted = LocalGradients(variant, network, alone, LEARNING).compute(rows, mirror=True)
+    # Of three workers, each computes a part; a batch of two rows leaves one of them without any.
+    pool = WorkerPool(variant, self_play_config(actors=3), LEARNING, network, seed=1, first_round=0)
+    try:
+        weights, gradient = pool.vectors
+        weights.copy_(alone.weights)
+        found = pool.compute(rows, mirror=True)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradient, alone.gradient, rtol=1e-4, atol=1e-6)
+        few = select(rows, np.arange(2))
+        wanted = LocalGradients(variant, network, alone, LEARNING).compute(few, mirror=False)
+        np.testing.assert_allclose(pool.compute(few, mirror=False), wanted, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradient, alone.gradient, rtol=1e-4, atol=1e-6)
+        # The weights of another step are seen at once.
+        weights.add_(0.1)
+        assert not np.allclose(pool.compute(rows, mirror=True), found)
+    finally:
+        pool.close()
+
+
+def test_shards_are_written_as_games_end(tmp_path: Path) -> None:
+    variant = get_variant("hexapawn4x4")
+    checkpoint = checkpoint_for(variant, tmp_path)
+    order = Order(checkpoint=checkpoint, folder=tmp_path, round=1, positions=100)
+    seen: list[int] = []
+
+    def count_shards(_: int) -> None:
+        seen.append(len(list(tmp_path.glob("000001-*"))))
+
+    actor = Actor(variant, self_play_config(shard_positions=30, games=8), 1, 0, 0)
+    names = actor.play(order, count_shards)
+    assert len(names) == len(set(names)) >= 3
+    # The first were there while the others were still played.
+    assert seen[0] == 0
+    assert seen[-1] == len(names) - 1
+    parts = [load_games(tmp_path / name, variant) for name in names]
+    assert all(len(part) >= 30 for part in parts[:-1])
+    assert sum(map(len, parts)) >= 100
+    for name, part in zip(names, parts, strict=True):
+        source = describe_games(tmp_path / name)["source"]
+        assert source["plies"] >= len(part) / 8
+        assert 0 < source["evaluator_seconds"] < source["seconds"]
+    # An actor that takes up a round after a part of it does not play the same games again.
+    other = Actor(variant, self_play_config(shard_positions=30, games=8), 1, 0, 0, first_part=1)
+    more = other.play(order, lambda _: None)
+    assert more[0] == "000001-00-001.safetensors"
+    again = load_games(tmp_path / more[0], variant)
+    assert not np.array_equal(again.positions[:30], parts[0].positions[:30])

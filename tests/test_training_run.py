@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from engine.rules.variant import Variant, get_variant
 from scripts import cli
 from tests.training_cases import SMALL_NETWORK
 from training.directory import RunDirectory, read_metrics, run_checkpoints
+from training.games import describe_games, load_games
 from training.index import Index, is_kept
 from training.run import Summary, TrainingRun
 
@@ -25,7 +27,14 @@ SETTINGS: dict[str, Any] = {
     "stop_at_raw": 2.0,
     "network": SMALL_NETWORK,
     "measure_seconds": 0.0,
-    "self_play": {"actors": 0, "games": 16, "simulations": 4, "positions": 80},
+    "self_play": {
+        "actors": 0,
+        "games": 16,
+        "simulations": 4,
+        "positions": 80,
+        "backend": "torch",
+        "precision": "fp32",
+    },
     "learning": {"threads": 1, "batch": 32, "passes": 1.0},
 }
 """Rounds of a moment, without an end of their own."""
@@ -126,10 +135,19 @@ def test_a_run_leaves_its_files(played: Path) -> None:
         *("learner.safetensors", ".lock"),
     }
     rounds = read_metrics(played)
-    assert [values["round"] for values in rounds] == [1, 2, 3, 4, 5]
+    assert [values["round"] for values in rounds] == [0, 1, 2, 3, 4, 5]
     assert all(values["positions"] >= 80 * values["round"] for values in rounds)
+    # The curve begins with the untrained network.
+    assert rounds[0]["step"] == rounds[0]["positions"] == 0
     assert rounds[0]["truth"].keys() == {"raw", "search"}
-    assert rounds[0]["losses"].keys() == {"policy", "policy_gap", "wdl", "moves_left"}
+    assert rounds[1]["losses"].keys() == {
+        *("policy", "policy_gap", "wdl", "moves_left", "reply", "placement")
+    }
+    for values in rounds[1:]:
+        assert values["play_seconds"] + values["learn_seconds"] <= values["seconds"] + 0.02
+        assert values["evaluator"] == "torch fp32"
+        # Four simulations a move, fewer where the root is proven.
+        assert 0 < values["simulations"] <= 4 * values["plies"]
     assert len(list((played / "games").iterdir())) == 5
     newest = run_checkpoints(played)[-1]
     network, about = load_checkpoint(newest, variant=HEXAPAWN)
@@ -154,8 +172,8 @@ def test_the_same_command_goes_on(run: Path) -> None:
     watch = Watch(after=7)
     assert train(run, watch) is None
     rounds = read_metrics(run)
-    assert rounds[:5] == before
-    assert [values["round"] for values in rounds[5:]] == [6, 7]
+    assert rounds[:6] == before
+    assert [values["round"] for values in rounds[6:]] == [6, 7]
     for name in ("seconds", "step", "games", "positions"):
         numbers = [values[name] for values in rounds]
         assert numbers == sorted(set(numbers)), name
@@ -175,9 +193,34 @@ def test_a_round_cut_short_is_taken_up_bit_for_bit(tmp_path: Path, task: str) ->
     assert set(ours) == set(theirs)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
     names = ("round", "step", "games", "positions", "losses")
-    assert [read_metrics(cut)[0][name] for name in names] == [
-        read_metrics(whole)[0][name] for name in names
+    assert [read_metrics(cut)[1][name] for name in names] == [
+        read_metrics(whole)[1][name] for name in names
     ]
+
+
+def test_a_round_of_which_a_part_is_written_is_played_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    self_play = SETTINGS["self_play"] | {"shard_positions": 20, "games": 4}
+    train(path, Watch(after=1), self_play=self_play)
+    before = {file.name: file.read_bytes() for file in (path / "games").iterdir()}
+    assert len(before) >= 3
+    # As if the process had been killed while it played the second round: one shard is there.
+    other = tmp_path / "other"
+    train(other, Watch(after=2), self_play=self_play)
+    shutil.copy(other / "games" / "000002-00-000.safetensors", path / "games")
+    again = Watch(after=2)
+    train(path, again, self_play=self_play)
+    first = describe_games(path / "games" / "000002-00-000.safetensors")["positions"]
+    assert again.tasks[0] == ("play", 80 - first)
+    names = sorted(file.name for file in (path / "games").glob("000002-*"))
+    assert names[:2] == ["000002-00-000.safetensors", "000002-00-001.safetensors"]
+    parts = [load_games(path / "games" / name, HEXAPAWN) for name in names]
+    assert 80 <= sum(map(len, parts)) < 80 + 20
+    assert read_metrics(path)[-1]["positions"] == sum(
+        describe_games(file)["positions"] for file in (path / "games").iterdir()
+    )
+    assert not np.array_equal(parts[0].positions[:16], parts[1].positions[:16])
+    assert all((path / "games" / name).read_bytes() == data for name, data in before.items())
 
 
 def test_the_window_is_filled_again(run: Path) -> None:
@@ -363,7 +406,7 @@ def test_what_a_killed_run_left_half_done_is_swept_up(run: Path) -> None:
         file.write('{"seconds": 1.5, "rou')
     train(run, Watch(after=6))
     assert not list(run.rglob("*.tmp"))
-    assert [values["round"] for values in read_metrics(run)] == [1, 2, 3, 4, 5, 6]
+    assert [values["round"] for values in read_metrics(run)] == [0, 1, 2, 3, 4, 5, 6]
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == read_metrics(run)
 
@@ -373,7 +416,7 @@ def test_a_run_killed_before_it_began_begins(tmp_path: Path, left: list[str]) ->
     for name in left:
         (tmp_path / name).write_text("12345\n")
     train(tmp_path, Watch(after=1))
-    assert len(read_metrics(tmp_path)) == 1
+    assert len(read_metrics(tmp_path)) == 2
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -401,12 +444,12 @@ def test_a_full_disk_ends_a_run_that_can_go_on(
             assert "File too large" in refused(capsys, run)
         assert not list(run.rglob("*.tmp"))
         assert len(state_of(run)) > 0
-    assert len(read_metrics(run)) == 5
+    assert len(read_metrics(run)) == 6
     watch = Watch(after=6)
     train(run, watch)
     # The games of the last try were whole.
     assert watch.tasks[0] == ("play", 0)
-    assert len(read_metrics(run)) == 6
+    assert len(read_metrics(run)) == 7
 
 
 def test_an_index_on_a_full_disk_says_so(run: Path) -> None:

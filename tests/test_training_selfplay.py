@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from engine.rules.kernels import hash_row
@@ -11,19 +12,18 @@ from engine.rules.moves import make_move
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION, SIDE
 from engine.rules.variant import Variant, get_variant
-from search.evaluator import Evaluator, SolverEvaluator, UniformEvaluator
+from search.evaluator import Evaluation, Evaluator, SolverEvaluator, UniformEvaluator
 from search.solver import solve
 from search.tree import UNPROVEN
 from tests.training_cases import (
     child_of,
     hexapawn,
-    random_rows,
     rook_ending,
     rows_of_game,
     self_play_config,
 )
 from training.games import GameRows
-from training.selfplay import SelfPlay, _random_walk, value_targets
+from training.selfplay import SelfPlay, _random_walk
 
 RANDOM: dict[str, Any] = {"noise_fraction": 1.0, "simulations": 1}
 """With an evaluator that knows nothing: moves at random."""
@@ -198,7 +198,7 @@ def test_the_history_of_a_varied_start_counts_in_the_game() -> None:
         self_play.step(UniformEvaluator())
         for game, position in enumerate(before):
             # A game that has just ended has made room for another.
-            if self_play._records[game]:
+            if self_play._recorder.plies[game]:
                 row = self_play._positions[game]
                 assert any(np.array_equal(after.row, row) for after in replies(position))
                 repeated += int(row[variant.squares + REPETITION])
@@ -244,14 +244,100 @@ def test_progress_tells_of_every_position() -> None:
     assert len(told) == rows.game_count
 
 
-@pytest.mark.parametrize("outcome", [1, 0, -1])
-def test_value_targets(outcome: int) -> None:
-    rows = random_rows(get_variant("hexapawn"), [2] * 4)
-    rows.outcomes[:] = outcome
-    rows.proven[:] = [UNPROVEN, 1, 0, -1]
-    targets = value_targets(rows, 0.75)
-    # Win, draw, loss.
-    exact = {1: [1, 0, 0], 0: [0, 1, 0], -1: [0, 0, 1]}
-    expected = 0.75 * np.array(exact[outcome]) + 0.25 * rows.search_wdl[0]
-    np.testing.assert_allclose(targets[0], expected, rtol=1e-6)
-    assert targets[1:].tolist() == [exact[1], exact[0], exact[-1]]
+@pytest.mark.parametrize("search", ["puct", "gumbel"])
+def test_full_searches_alone_are_lessons(search: str) -> None:
+    """Playout-cap randomisation: the games are whole, but only some of their plies are noted."""
+    variant = get_variant("hexapawn4x4")
+    settings: dict[str, Any] = {"search": search, "simulations": 12, "fast_simulations": 3}
+    config = self_play_config(games=8, noise_fraction=0.25, full_share=0.4, **settings)
+    self_play = SelfPlay(variant, config, np.random.default_rng(4))
+    rows = self_play.play(UniformEvaluator(), 150)
+    noted, plies, simulations = (
+        len(rows),
+        self_play.statistics.plies,
+        self_play.statistics.simulations,
+    )
+    assert 0.25 < noted / plies < 0.55
+    # Where nothing is proven: 12 of the lessons' searches, 3 of the others'.
+    assert simulations <= 12 * noted / 0.7 + 3 * plies
+    for game in range(rows.game_count):
+        places = rows_of_game(rows, game)
+        left = rows.moves_left[places].astype(int)
+        assert (np.diff(left) < 0).all()
+        # Signs go by plies, not by rows.
+        side = rows.positions[places, variant.squares + SIDE].astype(int)
+        assert np.array_equal(np.diff(left) % 2, np.diff(side) % 2)
+        results = rows.outcomes[places] * np.where(side == side[0], 1, -1)
+        assert len(set(results)) == 1
+        for place, following in itertools.pairwise(places):
+            reply = int(rows.replies[place])
+            # Also the reply to a lesson that was a quick move.
+            assert reply != 0
+            if rows.moves_left[following] == rows.moves_left[place] - 1:
+                part = slice(rows.offsets[following], rows.offsets[following + 1])
+                assert reply in rows.moves[part]
+
+
+@pytest.mark.parametrize("search", ["puct", "gumbel"])
+def test_perfect_players_keep_the_value_whatever_searches(search: str) -> None:
+    variant, solution = hexapawn()
+    settings: dict[str, Any] = {"search": search, "full_share": 0.5, "fast_simulations": 4}
+    rows = play(
+        variant,
+        200,
+        SolverEvaluator(solution),
+        games=16,
+        varied_starts=0.8,
+        noise_fraction=0.25,
+        **settings,
+    )
+    values, _ = solution.lookup_batch(rows.positions)
+    kept = rows.outcomes == values
+    # Gumbel's noise at full strength may lose a won game, as it is meant to explore.
+    assert kept.mean() > 0.9
+    for side in (0, 1):
+        assert {-1, 1} == set(rows.outcomes[rows.positions[:, variant.squares + SIDE] == side])
+
+
+class Pessimist:
+    """Finds every position lost."""
+
+    def evaluate(
+        self,
+        positions: npt.NDArray[np.uint8],
+        moves: npt.NDArray[np.uint16],
+        offsets: npt.NDArray[np.int64],
+    ) -> Evaluation:
+        """See Evaluator."""
+        wdl = np.tile(np.array([0.05, 0, 0.95], np.float32), (len(positions), 1))
+        return Evaluation(np.zeros(len(moves), np.float32), wdl)
+
+
+@pytest.mark.parametrize("play_on", [0.0, 0.5, 1.0])
+def test_a_lost_side_resigns_and_a_share_is_played_on_to_see(play_on: float) -> None:
+    variant = get_variant("gardner")
+    config = self_play_config(
+        games=16,
+        simulations=0,
+        longest_game=12,
+        temperature_plies=99,
+        resign_below=-0.8,
+        resign_play_on=play_on,
+    )
+    self_play = SelfPlay(variant, config, np.random.default_rng(1))
+    rows = self_play.play(Pessimist(), 600)
+    found = self_play.statistics
+    lengths = np.bincount(rows.games)
+    # The first to find itself lost twice running is the side that began, on its second turn.
+    given_up = lengths == 3
+    assert given_up.sum() == found.resigned
+    assert given_up.mean() == pytest.approx(1 - play_on, abs=0.2)
+    for game in np.flatnonzero(given_up):
+        assert rows.outcomes[rows_of_game(rows, int(game))].tolist() == [-1, 1, -1]
+    # Of those played on, most are broken off as draws: giving up would have been wrong.
+    played_on = len(lengths) - found.resigned
+    assert found.checked == played_on
+    assert found.wrong == sum(
+        rows.outcomes[rows_of_game(rows, int(game))[0]] != -1 for game in np.flatnonzero(~given_up)
+    )
+    assert (found.wrong > 0) == (play_on > 0)

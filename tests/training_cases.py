@@ -11,7 +11,7 @@ from engine.rules.variant import Registry, Variant, get_variant
 from search.solver import Solution, solve
 from search.tree import UNPROVEN
 from training.config import SelfPlayConfig
-from training.games import GameRows
+from training.games import NO_REPLY, GameRows
 
 SMALL_NETWORK: dict[str, Any] = {
     "blocks": 1,
@@ -38,7 +38,14 @@ def rook_ending() -> Variant:
 
 def self_play_config(**changes: Any) -> SelfPlayConfig:
     """A few games from the start position, without noise, with few simulations."""
-    fields = {"games": 4, "simulations": 8, "noise_fraction": 0.0, "varied_starts": 0.0}
+    fields: dict[str, Any] = {
+        "games": 4,
+        "simulations": 8,
+        "noise_fraction": 0.0,
+        "varied_starts": 0.0,
+        "backend": "torch",
+        "precision": "fp32",
+    }
     return SelfPlayConfig(**(fields | changes))
 
 
@@ -60,6 +67,9 @@ def random_rows(variant: Variant, counts: list[int], seed: int = 0) -> GameRows:
         proven=rng.choice([UNPROVEN, -1, 0, 1], size).astype(np.int8),
         outcomes=rng.integers(-1, 2, size).astype(np.int8),
         moves_left=rng.integers(1, 99, size).astype(np.int16),
+        replies=rng.integers(0, 1 << 12, size, dtype=np.uint16),
+        surprise=rng.random(size).astype(np.float32),
+        endings=rng.integers(0, 32, (size, variant.squares), dtype=np.uint8),
         games=np.arange(size, dtype=np.int32) // 2,
     )
 
@@ -83,6 +93,9 @@ def perfect_rows(variant: Variant, solution: Solution) -> GameRows:
         proven=np.full(len(positions), UNPROVEN, np.int8),
         outcomes=values,
         moves_left=distances,
+        replies=np.full(len(positions), NO_REPLY, np.uint16),
+        surprise=np.zeros(len(positions), np.float32),
+        endings=positions[:, : variant.squares],
         games=np.zeros(len(positions), np.int32),
     )
 

@@ -8,7 +8,7 @@ import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from engine.network.config import NetworkConfig
 from engine.rules.errors import InputError
@@ -20,6 +20,14 @@ class ConfigError(InputError):
     """A configuration with an unknown, missing or unusable field; names the field."""
 
 
+Search = Literal["puct", "gumbel"]
+Backend = Literal["auto", "torch", "openvino"]
+Inference = Literal["auto", "fp32", "bf16", "int8"]
+Rescoring = Literal["none", "value", "both"]
+Teacher = Literal["none", "solver"]
+Precision = Literal["fp32", "bf16", "auto"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelfPlayConfig:
     """How games are made."""
@@ -28,12 +36,39 @@ class SelfPlayConfig:
     actors: int = 0
     # Games in progress at once, in each actor.
     games: int = 64
-    # Simulations a move.
+    # How moves are searched: PUCT with noise at the root, or Gumbel with sequential halving.
+    search: Search = "puct"
+    # Moves that Gumbel's first phase looks at.
+    considered: int = 16
+    # Simulations of a full search.
     simulations: int = 64
+    # Simulations of a full search in the first round; they grow by a constant factor from round to
+    # round up to `simulations`. 0 for no growth.
+    first_simulations: int = 0
+    # Rounds until they have grown.
+    growth_rounds: int = 32
+    # Share of the moves that are searched in full and become lessons; the others are played
+    # quickly, without noise, and only lead on (playout-cap randomisation).
+    full_share: float = 1.0
+    # Simulations of a quick search.
+    fast_simulations: int = 16
+    # What computes the network (engine/network/inference.py): "auto" measures.
+    backend: Backend = "auto"
+    # In which numbers: "auto" takes the fastest that is known to cost no strength.
+    precision: Inference = "auto"
+    # Megabytes of an actor's memory of judgements, which are asked for again from move to move; 0
+    # for none.
+    cache_megabytes: float = 32.0
     # Positions of finished games that one round brings, over all actors.
     positions: int = 2048
-    # Share of Dirichlet noise in the root's priors.
+    # Positions of finished games that an actor keeps before it writes them.
+    shard_positions: int = 1024
+    # Share of Dirichlet noise in the root's priors (PUCT).
     noise_fraction: float = 0.25
+    # Temperature of the root's priors before the noise (PUCT).
+    root_temperature: float = 1.0
+    # k of forced playouts at the root, which are pruned from the target (PUCT; KataGo: 2).
+    forced_playouts: float = 0.0
     # Share of games that start after random moves instead of from the start position.
     varied_starts: float = 0.5
     # Random moves before such a game: uniform from 1 to this number.
@@ -42,20 +77,38 @@ class SelfPlayConfig:
     temperature_plies: int = 200
     # Games longer than this are broken off as draws.
     longest_game: int = 200
+    # A side that finds its value below this twice running gives up; -1 for never.
+    resign_below: float = -1.0
+    # Share of the games in which nobody gives up: they measure how often that would be wrong.
+    resign_play_on: float = 0.1
+
+    def simulations_in(self, round_number: int) -> int:
+        """Simulations of a full search in a round, counted from 1."""
+        first, last = self.first_simulations, self.simulations
+        if not first or round_number > self.growth_rounds:
+            return last
+        share = (round_number - 1) / self.growth_rounds
+        return round(math.exp((1 - share) * math.log(first) + share * math.log(last)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningConfig:
     """How the network learns from the games."""
 
-    # Threads of the learner's process; 0 takes every core.
+    # Threads of the learner's process; 0 takes every core. With actors, they compute the gradients.
     threads: int = 0
+    # Numbers of the learner's products: "fp32", "bf16", or "auto", the faster one at the start.
+    precision: Precision = "fp32"
     # Rows in a batch.
     batch: int = 256
     # Passes over each position while it is in the window.
     passes: float = 4.0
     # Positions in the window of recent games.
     window: int = 100_000
+    # Beyond that number of positions the window grows sublinearly: KataGo's beta (0.4 there) ...
+    window_growth: float = 0.0
+    # ... and its alpha.
+    window_power: float = 0.75
     # AdamW's step size after the warm-up.
     learning_rate: float = 2e-3
     # Steps over which the step size rises from 0.
@@ -67,7 +120,18 @@ class LearningConfig:
     outcome_share: float = 0.5
     # Weight of the moves-left loss beside policy and WDL.
     moves_left_weight: float = 0.01
-    # The acting network is a running mean of the learner's weights with this memory (in steps).
+    # Weight of the opponent's reply; 0 leaves its head out.
+    reply_weight: float = 0.0
+    # Weight of who stands where at the end; 0 leaves its head out.
+    placement_weight: float = 0.0
+    # Share of a row's chance to be drawn that goes by the surprise of its search (KataGo: 0.5).
+    surprise_share: float = 0.0
+    # Whether half the batches are mirrored, where the rules are symmetric.
+    mirror: bool = True
+    # Targets replaced by the truth where it is known: "none", "value", or "both" with the policy.
+    rescore: Rescoring = "none"
+    # The acting network is a running mean of the learner's weights with this memory (in steps); 1
+    # for no mean.
     average_steps: int = 50
 
 
@@ -85,10 +149,24 @@ class TrainingConfig:
     stop_at_raw: float = 1.0
     # Seconds between two measurements against the truth; the pause grows where they are costly.
     measure_seconds: float = 3.0
-    # Positions of the fixed sample on which the search is measured during the run.
+    # Positions of the fixed samples on which the raw network ...
+    raw_sample: int = 20_000
+    # ... and the search are measured during the run.
     search_sample: int = 400
     # Simulations of the measured search.
     search_simulations: int = 64
+    # Games of a teacher's to begin with: a file of games or a folder of them; "" for none.
+    warm_start: str = ""
+    # Passes over them.
+    warm_start_passes: float = 2.0
+    # Whose positions are learned instead of self-play's: "none", or "solver", every position of the
+    # solved game with its exact value and its best moves.
+    teacher: Teacher = "none"
+    # Share of the canonical positions that the teacher keeps back, to test on.
+    held_out: float = 0.0
+    # Games that a new network plays against the one that acts, which it replaces only with at least
+    # half of the points; 0 for no such gate.
+    gate_games: int = 0
     # The network's fields that differ from NetworkConfig's defaults.
     network: dict[str, Any] = field(default_factory=dict)
     # How games are made.
@@ -98,7 +176,11 @@ class TrainingConfig:
 
     def network_config(self, variant: Variant) -> NetworkConfig:
         """The network of this run; raises InputError for fields that it does not have."""
-        return NetworkConfig.for_variant(variant, self.network)
+        heads = {
+            "reply": self.learning.reply_weight > 0.0,
+            "placement": self.learning.placement_weight > 0.0,
+        }
+        return NetworkConfig.for_variant(variant, heads | self.network)
 
 
 _PRESETS: Final = Path(__file__).with_name("presets.toml")
@@ -106,6 +188,7 @@ _PRESETS: Final = Path(__file__).with_name("presets.toml")
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     # What torch takes.
     "seed": (0, 2**63 - 1),
+    "raw_sample": (1, math.inf),
     "search_sample": (1, math.inf),
     "search_simulations": (1, 400_000),
     "simulations": (1, 400_000),
@@ -116,9 +199,25 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "varied_starts": (0, 1),
     # Plies left are kept in 16 bits.
     "longest_game": (1, 2**15 - 1),
+    "considered": (1, 2**15 - 1),
+    "first_simulations": (0, 400_000),
+    "growth_rounds": (1, math.inf),
+    "full_share": (0.01, 1),
+    "cache_megabytes": (0, 65_536),
+    "root_temperature": (0.01, 100),
+    "forced_playouts": (0, 100),
+    "fast_simulations": (1, 400_000),
+    "shard_positions": (1, math.inf),
+    "resign_below": (-1, 0),
+    "resign_play_on": (0, 1),
     "batch": (1, math.inf),
     "window": (1, math.inf),
+    "window_growth": (0, 10),
+    "window_power": (0.01, 1),
     "outcome_share": (0, 1),
+    "surprise_share": (0, 1),
+    "average_steps": (1, math.inf),
+    "held_out": (0, 0.9),
 }
 """Where a number may lie, the ends included; from 0 on where nothing is said."""
 
@@ -143,6 +242,15 @@ def _convert(kind: Any, name: str, value: Any, where: str) -> Any:
     if name == "network":
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: {name} = {value!r} is not a table")
+        return value
+    choices = get_args(kind)
+    if choices:
+        if value not in choices:
+            raise ConfigError(f"{where}: {name} = {value!r} is not one of {', '.join(choices)}")
+        return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: {name} = {value!r} is neither true nor false")
         return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

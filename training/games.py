@@ -12,7 +12,11 @@ from engine.network.checkpoint import load_tensors, read_metadata, save_tensors
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 
-SHARD_FORMAT: Final = "pawnscope-games-1"
+SHARD_FORMAT: Final = "pawnscope-games-2"
+_OLDER_FORMATS: Final = ("pawnscope-games-1",)
+
+NO_REPLY: Final = 0
+"""In the place of a move: the game ended first. No move goes from a1 to a1."""
 
 
 class ShardError(InputError):
@@ -39,6 +43,12 @@ class GameRows:
     outcomes: npt.NDArray[np.int8]
     # [N] int16: plies until it ended.
     moves_left: npt.NDArray[np.int16]
+    # [N] uint16: the move that was played in the position after this one, or NO_REPLY.
+    replies: npt.NDArray[np.uint16]
+    # [N] float32 in nats: how far the policy went from the priors (Kullback-Leibler divergence).
+    surprise: npt.NDArray[np.float32]
+    # [N, S] uint8: the squares as they stood when the game ended.
+    endings: npt.NDArray[np.uint8]
     # [N] int32: the game that the position is from, counted from 0 in each batch of games.
     games: npt.NDArray[np.int32]
 
@@ -49,6 +59,14 @@ class GameRows:
     def game_count(self) -> int:
         """Games that the rows are from."""
         return int(self.games[-1]) + 1 if len(self) else 0
+
+
+RAGGED: Final = ("moves", "policy")
+"""The arrays with an entry for each legal move."""
+SINGLE: Final = tuple(
+    name for name in GameRows.__dataclass_fields__ if name not in (*RAGGED, "offsets")
+)
+"""The arrays with an entry for each position."""
 
 
 def join(parts: Sequence[GameRows]) -> GameRows:
@@ -71,20 +89,11 @@ def join(parts: Sequence[GameRows]) -> GameRows:
 
 def select(rows: GameRows, indices: npt.NDArray[np.int64]) -> GameRows:
     """The rows of these indices, in their order."""
-    counts = np.diff(rows.offsets)[indices]
+    counts = rows.offsets[indices + 1] - rows.offsets[indices]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     flat = np.arange(offsets[-1]) + np.repeat(rows.offsets[indices] - offsets[:-1], counts)
-    return GameRows(
-        positions=rows.positions[indices],
-        offsets=offsets,
-        moves=rows.moves[flat],
-        policy=rows.policy[flat],
-        search_wdl=rows.search_wdl[indices],
-        proven=rows.proven[indices],
-        outcomes=rows.outcomes[indices],
-        moves_left=rows.moves_left[indices],
-        games=rows.games[indices],
-    )
+    single: dict[str, Any] = {name: getattr(rows, name)[indices] for name in SINGLE}
+    return GameRows(offsets=offsets, moves=rows.moves[flat], policy=rows.policy[flat], **single)
 
 
 def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, Any]) -> None:
@@ -103,16 +112,24 @@ def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, A
 def describe_games(path: Path) -> dict[str, Any]:
     """The header of a shard: positions, games and source; raises ShardError or OSError."""
     header = read_metadata(path)
+    _check_format(path, header)
+    return header
+
+
+def _check_format(path: Path, header: dict[str, Any]) -> None:
+    """Raise ShardError for what this version does not read."""
+    if header.get("format") in _OLDER_FORMATS:
+        raise ShardError(
+            f"{path}: games of an older version ({header['format']}, this one reads {SHARD_FORMAT})"
+        )
     if header.get("format") != SHARD_FORMAT:
         raise ShardError(f"{path}: not a file of self-play games")
-    return header
 
 
 def load_games(path: Path, variant: Variant) -> GameRows:
     """Read a shard of this variant's games; raises CheckpointError, ShardError or OSError."""
     tensors, header = load_tensors(path)
-    if header.get("format") != SHARD_FORMAT:
-        raise ShardError(f"{path}: not a file of self-play games")
+    _check_format(path, header)
     if header["variant"]["digest"] != variant.digest:
         raise ShardError(
             f"{path}: games of '{header['variant']['name']}' by other rules than {variant.name}'s"

@@ -1,11 +1,12 @@
 """The run's index: which files hold what. It belongs to the learner and can always be rebuilt."""
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from engine.network.checkpoint import read_description
 from engine.rules.errors import InputError
@@ -13,7 +14,8 @@ from training.games import describe_games
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS shards (
-    name TEXT PRIMARY KEY, round INTEGER, actor INTEGER, positions INTEGER, games INTEGER
+    name TEXT PRIMARY KEY, round INTEGER, actor INTEGER, positions INTEGER, games INTEGER,
+    source TEXT
 );
 CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, round INTEGER, step INTEGER);
 """
@@ -28,6 +30,8 @@ class Shard:
     actor: int
     positions: int
     games: int
+    # What its actor tells of how it was made, see `actors.py`.
+    source: dict[str, Any]
 
 
 def is_kept(round_number: int) -> bool:
@@ -83,11 +87,20 @@ class Index:
         """Take in a whole file of games; raises ShardError, CheckpointError or OSError."""
         header = describe_games(self._games / name)
         source = header["source"]
-        shard = Shard(name, source["round"], source["actor"], header["positions"], header["games"])
+        shard = Shard(
+            name, source["round"], source["actor"], header["positions"], header["games"], source
+        )
         with _disk_errors(self._path), self._database:
             self._database.execute(
-                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?)",
-                (shard.name, shard.round, shard.actor, shard.positions, shard.games),
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    shard.name,
+                    shard.round,
+                    shard.actor,
+                    shard.positions,
+                    shard.games,
+                    json.dumps(source),
+                ),
             )
         return shard
 
@@ -95,7 +108,10 @@ class Index:
         """All shards, oldest first."""
         with _disk_errors(self._path):
             rows = self._database.execute("SELECT * FROM shards ORDER BY round, actor, name")
-            return [Shard(*row) for row in rows]
+            return [
+                Shard(name, number, actor, positions, games, json.loads(source))
+                for name, number, actor, positions, games, source in rows
+            ]
 
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
         """Note a checkpoint that stays."""

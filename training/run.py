@@ -5,40 +5,50 @@ a checkpoint and the learner's whole state. A run that is killed goes on from th
 the games of an unfinished round that are already written count.
 """
 
-import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 
-from engine.network.checkpoint import load_tensors, save_checkpoint, save_tensors
+from engine.network.checkpoint import (
+    load_checkpoint,
+    load_tensors,
+    read_metadata,
+    save_checkpoint,
+    save_tensors,
+)
 from engine.network.inference import NetworkEvaluator
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from search.solver import estimate_positions, solve
-from training.actors import Actors, Order, make_actors
+from search.solver import Solution
+from training.actors import Actor, Actors, Order, WorkerPool
+from training.config import LearningConfig, TrainingConfig
 from training.directory import RunDirectory, RunError, is_checkpoint
-from training.games import load_games
-from training.index import Index, is_kept
-from training.learner import Learner, Losses
-from training.replay import ReplayWindow
-from training.truth import Truth
+from training.games import GameRows, load_games
+from training.gate import gate_score
+from training.index import Index, Shard, is_kept
+from training.learner import Learner
+from training.losses import Losses, faster_precision
+from training.replay import ReplayWindow, window_size
+from training.rescoring import Oracle, SolvedGame, rescore
+from training.teacher import TeacherActor, divide
+from training.truth import Truth, TruthCurve, load_solution
 
-STATE_FORMAT: Final = "pawnscope-learner-1"
-LARGEST_SOLVED: Final = 2_000_000
-"""Positions of a game that is solved for the truth curve: a second or two."""
+STATE_FORMAT: Final = "pawnscope-learner-2"
 _LARGEST_FINAL: Final = 6_000
 """Decision positions that the closing measurement searches; of a larger game a sample."""
-_MEASURE_SHARE: Final = 0.1
-"""Of the time that measuring may take, beside play and learning."""
+_LARGEST_RAW: Final = 100_000
+"""Decision positions on which it measures the raw network."""
 _LEARNING: Final = 0
 _SAMPLING: Final = 1
-"""Keys that set the learner's and the sample's random numbers apart, and from the actors'."""
+_WARMING: Final = 2
+_GATING: Final = 3
+"""Keys that set these random numbers apart from each other, and from the actors'."""
 
 
 class Monitor(Protocol):
@@ -63,7 +73,7 @@ class TruthShares:
 
     # Decision positions of the game.
     decision_positions: int
-    # Of them, by the raw network's most likely move.
+    # Of them (of a sample, where they are very many), by the raw network's most likely move.
     raw: float
     # Of `searched` of them, by search.
     search: float
@@ -87,9 +97,8 @@ class Summary:
 
 def load_truth(variant: Variant) -> Truth | None:
     """The decision positions of the game, None where it cannot be solved in a moment."""
-    if not variant.irreversible or estimate_positions(variant).positions > LARGEST_SOLVED:
-        return None
-    return Truth.of(variant, solve(variant))
+    solution = load_solution(variant)
+    return Truth.of(variant, solution) if solution else None
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:
@@ -106,8 +115,20 @@ def _cores() -> int:
 class TrainingRun:
     """One session of a run. Use `train`, then `close`."""
 
-    def __init__(self, directory: RunDirectory, variant: Variant, monitor: Monitor) -> None:
-        """Take up the run where its files stand; raises RunError, CheckpointError, OSError."""
+    def __init__(
+        self,
+        directory: RunDirectory,
+        variant: Variant,
+        monitor: Monitor,
+        *,
+        solution: Solution | None = None,
+        oracle: Oracle | None = None,
+    ) -> None:
+        """Take up the run where its files stand; raises RunError, CheckpointError, OSError.
+
+        `solution` spares the solving of a game that is solved already. `oracle` knows values for
+        `rescore`; without one it is the solution, if there is one.
+        """
         self.directory = directory
         self.config = directory.config
         self._variant = variant
@@ -116,72 +137,147 @@ class TrainingRun:
         self._seconds = 0.0
         self._positions = 0
         self._games = 0
-        self._truth = load_truth(variant)
-        seed = self.config.seed
+        self._acting: str | None = None
+        solution = solution or load_solution(variant)
+        self._oracle = oracle or (SolvedGame(solution) if solution else None)
+        self._curve, self._held_out = _make_curve(variant, solution, self.config)
         torch.set_num_threads(self.config.learning.threads or _cores())
+        seed = self.config.seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = PolicyValueNet(self.config.network_config(variant))
-        self._learner = Learner(variant, network, self.config.learning)
         self._index = Index(directory.path)
-        self._window = ReplayWindow(self.config.learning.window)
-        if directory.learner_state.exists():
-            self._restore()
-        elif self._index.shards():
-            raise RunError(f"{directory.learner_state}: missing, but games were played before")
-        self._index.take_up_checkpoints(self._round)
-        if not (directory.learner_state.exists() and self.checkpoint.exists()):
-            self._save()
-        self._fill_window()
-        self._actors: Actors = make_actors(
-            # A round whose games are written already has used up its actors' random numbers.
+        header = self._read_state()
+        self._learning = self._resolve_learning(network)
+        self._pool = self._make_pool(network)
+        self._learner = Learner(
             variant,
-            self.config.self_play,
-            seed,
-            max([self._round, *(shard.round for shard in self._index.shards())]),
+            network,
+            self._learning,
+            self._pool.vectors if self._pool else None,
+            self._pool,
         )
-        generator = _generator(seed, _SAMPLING)
-        self._sample = (
-            self._truth.sample(self.config.search_sample, generator) if self._truth else None
-        )
-        self._raw: float | None = None
-        self._measured_at, self._measuring_took = -math.inf, 0.0
+        try:
+            self._take_up(header)
+            self._actors = self._make_actors(solution)
+        except BaseException:
+            if self._pool:
+                self._pool.close()
+            raise
         self._round_positions = 0
 
-    def _restore(self) -> None:
+    def _read_state(self) -> dict[str, Any] | None:
+        """The header of the learner's state, if there is one; raises RunError."""
         path = self.directory.learner_state
-        tensors, header = load_tensors(path)
+        if not path.exists():
+            if self._index.shards():
+                raise RunError(f"{path}: missing, but games were played before")
+            return None
+        header = read_metadata(path)
         if header.get("format") != STATE_FORMAT:
             raise RunError(f"{path}: not the state of a learner that this version can read")
         if header["digest"] != self._variant.digest:
             raise RunError(f"{path}: the rules of {self._variant.name} have changed since")
-        try:
-            self._learner.restore(tensors, header["steps"])
-        except (KeyError, RuntimeError) as problem:
-            text = str(problem).splitlines()[0]
-            raise RunError(f"{path}: does not fit the run's network ({text})") from None
         self._round, self._seconds = header["round"], header["seconds"]
         self._positions, self._games = header["positions"], header["games"]
+        self._acting = header["acting"]
+        return header
+
+    def _resolve_learning(self, network: PolicyValueNet) -> LearningConfig:
+        """The settings with a precision that is measured where "auto" asks for that."""
+        learning = self.config.learning
+        if learning.precision != "auto":
+            return learning
+        share = -(-learning.batch // max(1, self.config.self_play.actors))
+        precision = faster_precision(network, self._variant, share)
+        self.directory.log(f"the learner computes in {precision}")
+        return replace(learning, precision=precision)
+
+    def _unfinished(self) -> list[Shard]:
+        """The shards of the round that comes next."""
+        return [shard for shard in self._index.shards() if shard.round == self._round + 1]
+
+    def _make_pool(self, network: PolicyValueNet) -> WorkerPool | None:
+        """Workers where the configuration asks for some."""
+        if not self.config.self_play.actors:
+            return None
+        return WorkerPool(
+            self._variant,
+            self.config.self_play,
+            self._learning,
+            network,
+            seed=self.config.seed,
+            first_round=self._round,
+            first_part=len(self._unfinished()),
+        )
+
+    def _make_actors(self, solution: Solution | None) -> Actors:
+        """Whoever brings positions: a teacher, the workers, or an actor in this process."""
+        config = self.config
+        if config.teacher == "solver":
+            if solution is None:
+                raise RunError(f"{self._variant.name}: too large to be solved, no teacher for it")
+            positions = solution.unfinished_positions()
+            lessons, _ = divide(self._variant, positions, config.held_out, config.seed)
+            dealt = sum(shard.positions for shard in self._index.shards())
+            return TeacherActor(self._variant, solution, lessons, config.seed, dealt)
+        return self._pool or Actor(
+            self._variant,
+            config.self_play,
+            config.seed,
+            self._round,
+            0,
+            first_part=len(self._unfinished()),
+        )
+
+    def _take_up(self, header: dict[str, Any] | None) -> None:
+        """Restore the learner and the window, and write again what is missing."""
+        path = self.directory.learner_state
+        self._window = ReplayWindow(self._learning)
+        if header is not None:
+            tensors, _ = load_tensors(path)
+            try:
+                self._learner.restore(tensors, header["steps"])
+            except (KeyError, RuntimeError) as problem:
+                text = str(problem).splitlines()[0]
+                raise RunError(f"{path}: does not fit the run's network ({text})") from None
+        elif self.config.gate_games:
+            self._acting = self._newest.name
+        self._index.take_up_checkpoints(self._round)
+        if header is None or not self._newest.exists() or not self.checkpoint.exists():
+            self._save()
+        self._fill_window()
 
     def _fill_window(self) -> None:
         """The shards of finished rounds, as many of the newest as the window holds."""
         chosen, total = [], 0
+        capacity = self._capacity()
         for shard in reversed(self._index.shards()):
-            if shard.round <= self._round and total < self.config.learning.window:
+            if shard.round <= self._round and total < capacity:
                 chosen.append(shard)
                 total += shard.positions
         for shard in reversed(chosen):
             # A damaged file of old games is no reason not to go on without it.
             try:
-                rows = load_games(self.directory.games / shard.name, self._variant)
+                rows = self._load(shard.name)
             except InputError as problem:
                 self.directory.log(f"left out: {problem}")
                 continue
-            self._window.add(rows)
+            self._window.add(rows, capacity)
+
+    def _load(self, name: str) -> GameRows:
+        """The rows of a shard as they are learned; raises ShardError, CheckpointError, OSError."""
+        rows = load_games(self.directory.games / name, self._variant)
+        if self._oracle is None:
+            return rows
+        return rescore(self._variant, rows, self._oracle, self._learning.rescore)
+
+    def _capacity(self) -> int:
+        return window_size(self._learning, self._positions)
 
     def _save(self) -> Path:
         """Write the network of this step, then the learner's state; the state is the commitment."""
-        path = self.directory.checkpoint_path(self._learner.steps)
+        path = self._newest
         about = {"round": self._round, "step": self._learner.steps, "seed": self.config.seed}
         save_checkpoint(path, self._learner.average, metadata=about)
         header = {
@@ -192,82 +288,155 @@ class TrainingRun:
             "seconds": self._seconds,
             "positions": self._positions,
             "games": self._games,
+            "acting": self._acting,
         }
         save_tensors(self.directory.learner_state, self._learner.state(), header)
         if is_kept(self._round):
             self._index.add_checkpoint(path.name, self._round, self._learner.steps)
-        self._drop_checkpoints(path)
+        self._drop_checkpoints()
         return path
 
-    def _drop_checkpoints(self, newest: Path) -> None:
-        """Remove the networks that are neither on the schedule nor the newest."""
-        kept = self._index.checkpoints()
+    def _drop_checkpoints(self) -> None:
+        """Remove the networks that are neither on the schedule nor the newest nor acting."""
+        kept = self._index.checkpoints() | {self._newest.name, self.checkpoint.name}
         for path in self.directory.checkpoints.iterdir():
-            if is_checkpoint(path) and path != newest and path.name not in kept:
+            if is_checkpoint(path) and path.name not in kept:
                 path.unlink()
 
     @property
-    def checkpoint(self) -> Path:
-        """The newest network."""
+    def _newest(self) -> Path:
         return self.directory.checkpoint_path(self._learner.steps)
 
-    def train(self) -> Summary:
+    @property
+    def checkpoint(self) -> Path:
+        """The network that plays: the newest, or the last that came through the gate."""
+        return self.directory.checkpoints / self._acting if self._acting else self._newest
+
+    @property
+    def network(self) -> PolicyValueNet:
+        """The acting network of the last step."""
+        return self._learner.average
+
+    def train(self, *, measured: bool = True) -> Summary:
         """Go on until the network is perfect or the time is over; raises OSError.
 
-        KeyboardInterrupt may break in anywhere: the files are whole at any moment.
+        Without `measured` there are no shares of the truth in the summary. KeyboardInterrupt may
+        break in anywhere: the files are whole at any moment.
         """
-        if self._truth and self._round:
-            self._raw = self._truth.raw(NetworkEvaluator(self._learner.average))
+        if self._curve and self._round:
+            self._curve.measure_raw(self._evaluator())
+        self._begin()
         self._mark = time.monotonic()
         while True:
             reason = self._reason_to_stop()
             if reason:
-                return self._finish(reason)
+                return self._finish(reason, measured)
             before = self._seconds
-            self._play_round()
+            shards = self._play_round()
+            played = self._count_time()
             losses = self._learn_round()
+            learned = self._count_time()
+            gate = self._pass_gate()
             self._round += 1
             self._count_time()
             self._save()
-            self._report(losses, self._seconds - before)
+            shares = {"play_seconds": round(played, 3), "learn_seconds": round(learned, 3)}
+            self._report(losses, self._seconds - before, shares | _account(shards) | gate)
             self._count_time()
 
-    def _count_time(self) -> None:
-        """Add the wall time since the last call, measuring and writing included."""
-        now = time.monotonic()
-        self._seconds += now - self._mark
-        self._mark = now
+    def _begin(self) -> None:
+        """Before the first round: a teacher's games, and the curve's point at step 0."""
+        if self._round:
+            return
+        self._mark = time.monotonic()
+        if self.config.warm_start and not self._learner.steps:
+            self._warm_up(Path(self.config.warm_start))
+            if self.config.gate_games:
+                self._acting = self._newest.name
+            self._count_time()
+            self._save()
+        if self._curve and not self.directory.metrics.exists():
+            values = {
+                "seconds": round(self._seconds, 2),
+                "round": 0,
+                "step": self._learner.steps,
+                "games": 0,
+                "positions": 0,
+                "truth": self._measure(),
+            }
+            self.directory.add_metrics(values)
 
-    def _play_round(self) -> None:
+    def _warm_up(self, source: Path) -> None:
+        """Learn a teacher's games; the run itself begins with an empty window."""
+        paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
+        if not paths:
+            raise RunError(f"warm_start = {str(source)!r}: no games there")
+        window = ReplayWindow(self._learning)
+        for path in paths:
+            window.add(load_games(path, self._variant), self._learning.window)
+        steps = max(1, round(len(window) * self.config.warm_start_passes / self._learning.batch))
+        self._monitor.task("learn", steps)
+        generator = _generator(self.config.seed, _WARMING)
+        self._learner.learn(window, steps, generator, self._monitor.advance)
+
+    def _count_time(self) -> float:
+        """Add the wall time since the last call, measuring and writing included; returns it."""
+        now = time.monotonic()
+        spent = now - self._mark
+        self._seconds += spent
+        self._mark = now
+        return spent
+
+    def _play_round(self) -> list[Shard]:
         """The games of the next round: those already written, and what is missing."""
-        number = self._round + 1
-        written = [shard for shard in self._index.shards() if shard.round == number]
+        written = self._unfinished()
         missing = self.config.self_play.positions - sum(shard.positions for shard in written)
         self._monitor.task("play", max(0, missing))
-        names = [shard.name for shard in written]
-        if missing > 0 and not written:
+        if missing > 0:
             order = Order(
                 checkpoint=self.checkpoint,
                 folder=self.directory.games,
-                round=number,
+                round=self._round + 1,
                 positions=missing,
             )
             names = self._actors.play(order, self._monitor.advance)
-            written = [self._index.add_shard(name) for name in names]
+            written += [self._index.add_shard(name) for name in names]
+        self._positions += sum(shard.positions for shard in written)
+        self._games += sum(shard.games for shard in written)
         for shard in written:
-            self._window.add(load_games(self.directory.games / shard.name, self._variant))
-            self._positions += shard.positions
-            self._games += shard.games
+            self._window.add(self._load(shard.name), self._capacity())
         self._round_positions = sum(shard.positions for shard in written)
+        return written
 
     def _learn_round(self) -> Losses:
-        learning = self.config.learning
+        learning = self._learning
         steps = max(1, round(self._round_positions * learning.passes / learning.batch))
         self._monitor.task("learn", steps)
         generator = _generator(self.config.seed, _LEARNING, self._round)
         return self._learner.learn(self._window, steps, generator, self._monitor.advance)
 
-    def _report(self, losses: Losses, took: float) -> None:
+    def _pass_gate(self) -> dict[str, Any]:
+        """Whether the new network plays from now on; without a gate it always does."""
+        games = self.config.gate_games
+        if not games:
+            return {}
+        champion = load_checkpoint(self.checkpoint, variant=self._variant).network
+        score = gate_score(
+            self._variant,
+            self._evaluator(),
+            NetworkEvaluator(champion),
+            self.config.self_play,
+            games,
+            _generator(self.config.seed, _GATING, self._round),
+        )
+        if score >= 0.5:
+            self._acting = self._newest.name
+        return {"gate": {"score": score, "passed": self._acting == self._newest.name}}
+
+    def _evaluator(self) -> NetworkEvaluator:
+        return NetworkEvaluator(self._learner.average)
+
+    def _report(self, losses: Losses, took: float, account: dict[str, Any]) -> None:
         values: dict[str, Any] = {
             "seconds": round(self._seconds, 2),
             "round": self._round,
@@ -275,51 +444,95 @@ class TrainingRun:
             "games": self._games,
             "positions": self._positions,
             "positions_per_second": round(self._round_positions / took, 1),
+            "window": len(self._window),
+            **account,
             "losses": {name: round(value, 5) for name, value in asdict(losses).items()},
         }
-        if self._truth and self._is_time_to_measure():
+        if self._curve and self._curve.is_due(self._seconds):
             values["truth"] = self._measure()
         self.directory.add_metrics(values)
         self._monitor.metrics(values)
 
-    def _is_time_to_measure(self) -> bool:
-        pause = max(self.config.measure_seconds, self._measuring_took / _MEASURE_SHARE)
-        return self._seconds - self._measured_at >= pause
-
     def _measure(self) -> dict[str, float]:
-        """The truth curve's next point: all decisions raw, the fixed sample by search."""
-        assert self._truth is not None
-        assert self._sample is not None
-        begun = time.monotonic()
-        evaluator = NetworkEvaluator(self._learner.average)
-        raw = self._truth.raw(evaluator)
-        search = self._sample.search(evaluator, self.config.search_simulations)
-        self._raw = raw
-        self._measured_at, self._measuring_took = self._seconds, time.monotonic() - begun
-        return {"raw": raw, "search": search}
+        """The truth curve's next point."""
+        assert self._curve is not None
+        evaluator = self._evaluator()
+        point = self._curve.measure(evaluator, self._seconds)
+        if self._held_out is not None:
+            point["held_out"] = self._held_out.raw(evaluator)
+        return point
 
     def _reason_to_stop(self) -> str | None:
-        if self._raw is not None and self._raw >= self.config.stop_at_raw:
+        raw = self._curve.raw if self._curve else None
+        if raw is not None and raw >= self.config.stop_at_raw:
             return "perfect"
         return "time" if self._seconds >= 60.0 * self.config.minutes else None
 
-    def _finish(self, reason: str) -> Summary:
+    def _finish(self, reason: str, measured: bool) -> Summary:
         shares = None
-        if self._truth:
-            evaluator = NetworkEvaluator(self._learner.average)
-            searched = self._truth.sample(_LARGEST_FINAL, np.random.default_rng(self.config.seed))
+        if self._curve and measured:
+            evaluator, truth = self._evaluator(), self._curve.truth
+            generator = np.random.default_rng(self.config.seed)
+            searched = truth.sample(_LARGEST_FINAL, generator)
             shares = TruthShares(
-                decision_positions=len(self._truth),
-                raw=self._truth.raw(evaluator),
+                decision_positions=len(truth),
+                raw=truth.sample(_LARGEST_RAW, generator).raw(evaluator),
                 search=searched.search(evaluator, self.config.search_simulations),
                 searched=len(searched),
             )
-        return Summary(
-            seconds=self._seconds, checkpoint=self.checkpoint, truth=shares, reason=reason
-        )
+        return Summary(seconds=self._seconds, checkpoint=self._newest, truth=shares, reason=reason)
 
     def close(self) -> None:
         """End the workers and let go of the directory."""
         self._actors.close()
+        if self._pool:
+            self._pool.close()
         self._index.close()
         self.directory.close()
+
+
+def _make_curve(
+    variant: Variant, solution: Solution | None, config: TrainingConfig
+) -> tuple[TruthCurve | None, Truth | None]:
+    """The truth curve, and the decisions that a teacher keeps back."""
+    if solution is None:
+        return None, None
+    truth = Truth.of(variant, solution)
+    generator = _generator(config.seed, _SAMPLING)
+    curve = TruthCurve(
+        truth,
+        search=truth.sample(config.search_sample, generator),
+        raw=truth.sample(config.raw_sample, generator),
+        simulations=config.search_simulations,
+        pause=config.measure_seconds,
+    )
+    if config.teacher == "none" or config.held_out <= 0.0:
+        return curve, None
+    _, tests = divide(variant, solution.unfinished_positions(), config.held_out, config.seed)
+    return curve, truth.among(tests).sample(config.raw_sample, generator)
+
+
+def _account(shards: list[Shard]) -> dict[str, Any]:
+    """What the actors tell of a round: how much, how fast, and what resigning cost."""
+    told = [shard.source for shard in shards if "simulations" in shard.source]
+    if not told:
+        return {}
+
+    def total(name: str) -> float:
+        return float(sum(source[name] for source in told))
+
+    seconds = max(1e-9, total("seconds"))
+    account: dict[str, Any] = {
+        "evaluator": ", ".join(sorted({source["evaluator"] for source in told})),
+        "plies": int(total("plies")),
+        "simulations": int(total("simulations")),
+        # Of one actor, while it plays.
+        "simulations_per_second": round(total("simulations") / seconds, 1),
+        "evaluations": int(total("evaluations")),
+        "outside_evaluator": round(1.0 - total("evaluator_seconds") / seconds, 4),
+    }
+    if total("resigned") or total("checked"):
+        account["resignations"] = {
+            name: int(total(name)) for name in ("resigned", "checked", "wrong")
+        }
+    return account

@@ -15,11 +15,17 @@ def mirror_squares(variant: Variant) -> npt.NDArray[np.int64]:
     return mirrored
 
 
+def mirror_boards(variant: Variant, boards: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The mirror images of squares [N, S]."""
+    mirrored: npt.NDArray[np.uint8] = boards[:, mirror_squares(variant)]
+    return mirrored
+
+
 def mirror_positions(variant: Variant, positions: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The mirror images of rows [N, R]; the variant must be `mirrorable`."""
     squares = mirror_squares(variant)
     mirrored = positions.copy()
-    mirrored[:, : variant.squares] = positions[:, squares]
+    mirrored[:, : variant.squares] = mirror_boards(variant, positions[:, : variant.squares])
     targets = positions[:, variant.squares + EN_PASSANT]
     wide = np.append(squares, [0] * (NO_SQUARE + 1 - len(squares)))
     mirrored[:, variant.squares + EN_PASSANT] = np.where(

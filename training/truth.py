@@ -4,7 +4,10 @@ Only positions count in which the choice matters: where some legal moves keep th
 others lose it. Where the game is not solved there is no such curve.
 """
 
+import math
+import time
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +16,21 @@ from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.puct import PuctConfig, Roots, puct_search
-from search.solver import Solution
+from search.solver import Solution, estimate_positions, solve
 
-_SEARCHED_AT_ONCE = 256
+LARGEST_SOLVED: Final = 3_000_000
+"""Positions of a game that is solved for the truth curve: ten seconds, Hexapawn on 5x5."""
+_SEARCHED_AT_ONCE: Final = 256
 """Positions in one batch of searches: enough to fill the network, little enough memory."""
+_MEASURE_SHARE: Final = 0.1
+"""Of the time that measuring may take, beside play and learning."""
+
+
+def load_solution(variant: Variant) -> Solution | None:
+    """The solution of the game, None where it cannot be had in a moment."""
+    if not variant.irreversible or estimate_positions(variant).positions > LARGEST_SOLVED:
+        return None
+    return solve(variant)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +49,13 @@ class Truth:
     @classmethod
     def of(cls, variant: Variant, solution: Solution) -> "Truth":
         """All decision positions of the solution."""
-        positions = solution.decision_positions()
+        return cls.of_positions(variant, solution, solution.decision_positions())
+
+    @classmethod
+    def of_positions(
+        cls, variant: Variant, solution: Solution, positions: npt.NDArray[np.uint8]
+    ) -> "Truth":
+        """These decision positions [D, R]."""
         moves, offsets = generate_batch(variant.tables, positions)
         values, _ = solution.score_moves(positions, moves, offsets)
         best = np.maximum.reduceat(values, offsets[:-1])
@@ -49,7 +69,10 @@ class Truth:
         """A fixed random part of the positions; all of them where there are no more."""
         if size >= len(self):
             return self
-        chosen = np.sort(rng.choice(len(self), size=size, replace=False))
+        return self._select(np.sort(rng.choice(len(self), size=size, replace=False)))
+
+    def _select(self, chosen: npt.NDArray[np.int64]) -> "Truth":
+        """The positions of these places, in ascending order."""
         counts = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
@@ -60,6 +83,12 @@ class Truth:
             offsets=offsets,
             keeps=self.keeps[flat],
         )
+
+    def among(self, positions: npt.NDArray[np.uint8]) -> "Truth":
+        """The decisions that are among these positions [N, R]."""
+        wanted = {row.tobytes() for row in positions}
+        chosen = [index for index, row in enumerate(self.positions) if row.tobytes() in wanted]
+        return self._select(np.array(chosen, dtype=np.int64))
 
     def share_kept(self, scores: npt.NDArray[np.floating]) -> float:
         """Share of positions in which the move of the highest score [M] keeps the value.
@@ -105,3 +134,38 @@ class Truth:
         # Ties of the policy fall to the higher mean value, then to the prior, as in play.
         policy = result.policy.astype(np.float64)
         return self.share_kept(policy + 1e-4 * result.q_values + 1e-7 * result.priors)
+
+
+class TruthCurve:
+    """The points of a run's truth curve: what is measured, and when."""
+
+    def __init__(
+        self, truth: Truth, *, raw: Truth, search: Truth, simulations: int, pause: float
+    ) -> None:
+        """`raw` and `search` are the parts of `truth` that are measured during the run, not more
+        often than every `pause` seconds."""
+        self.truth = truth
+        self._parts = {"raw": raw, "search": search}
+        self._simulations = simulations
+        self._pause = pause
+        self._measured_at, self._measuring_took = -math.inf, 0.0
+        # The last share of the raw network; None before the first measurement.
+        self.raw: float | None = None
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether it is time for a point, `seconds` into the run."""
+        pause = max(self._pause, self._measuring_took / _MEASURE_SHARE)
+        return seconds - self._measured_at >= pause
+
+    def measure_raw(self, evaluator: Evaluator) -> float:
+        """The share that the raw network keeps; notes it."""
+        self.raw = self._parts["raw"].raw(evaluator)
+        return self.raw
+
+    def measure(self, evaluator: Evaluator, seconds: float) -> dict[str, float]:
+        """A point: the shares kept by the raw network and by search."""
+        begun = time.monotonic()
+        search = self._parts["search"].search(evaluator, self._simulations)
+        point = {"raw": self.measure_raw(evaluator), "search": search}
+        self._measured_at, self._measuring_took = seconds, time.monotonic() - begun
+        return point

@@ -1,0 +1,116 @@
+"""Truth in the place of targets: what is known is taken, what is not is left alone. The gate."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from engine.rules.variant import Variant, get_variant
+from search.evaluator import SolverEvaluator, UniformEvaluator
+from search.solver import Solution, solve
+from search.tree import UNPROVEN
+from tests.training_cases import hexapawn, self_play_config
+from training.games import GameRows
+from training.gate import gate_score
+from training.rescoring import SolvedGame, rescore
+from training.selfplay import SelfPlay
+from training.targets import value_targets
+
+
+@pytest.fixture(scope="module")
+def games() -> tuple[Variant, Solution, GameRows]:
+    """Random games of 4x4, in which many a result is not what it should have been."""
+    variant = get_variant("hexapawn4x4")
+    config = self_play_config(noise_fraction=1.0, simulations=1, games=16)
+    rows = SelfPlay(variant, config, np.random.default_rng(5)).play(UniformEvaluator(), 300)
+    return variant, solve(variant), rows
+
+
+def test_values_become_the_truth_for_both_sides(games: tuple[Variant, Solution, GameRows]) -> None:
+    variant, solution, rows = games
+    rescored = rescore(variant, rows, SolvedGame(solution), "value")
+    values, _ = solution.lookup_batch(rows.positions)
+    assert (rows.outcomes != values).any()
+    assert np.array_equal(rescored.proven, values)
+    assert np.array_equal(1 - value_targets(rescored, 0.5).argmax(1), values)
+    assert rescored.policy is rows.policy
+    assert rescore(variant, rows, SolvedGame(solution), "none") is rows
+
+
+def test_policies_keep_the_moves_that_keep_the_value(
+    games: tuple[Variant, Solution, GameRows],
+) -> None:
+    variant, solution, rows = games
+    rescored = rescore(variant, rows, SolvedGame(solution), "both")
+    sums = np.add.reduceat(rescored.policy, rows.offsets[:-1])
+    np.testing.assert_allclose(sums, 1.0, rtol=1e-6)
+    replaced = 0
+    for index, row in enumerate(rows.positions):
+        part = slice(rows.offsets[index], rows.offsets[index + 1])
+        good = np.isin(rows.moves[part], solution.value_preserving_moves(row))
+        before, after = rows.policy[part], rescored.policy[part]
+        assert (after[~good] == 0).all()
+        if before[good].sum() > 0:
+            np.testing.assert_allclose(after[good], before[good] / before[good].sum(), rtol=1e-5)
+        else:
+            np.testing.assert_allclose(after[good], 1 / good.sum(), rtol=1e-5)
+            replaced += 1
+    assert replaced
+
+
+class HalfBlind:
+    """Knows the positions with few pieces, as a tablebase does."""
+
+    def __init__(self, solution: Solution, men: int) -> None:
+        self._solution, self._men = solution, men
+
+    def lookup(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        """See Oracle."""
+        values, _ = self._solution.lookup_batch(rows)
+        men = (rows[:, : self._solution.variant.squares] > 0).sum(1)
+        known: npt.NDArray[np.int8] = np.where(men <= self._men, values, UNPROVEN).astype(np.int8)
+        return known
+
+
+def test_what_nobody_knows_is_left_alone(games: tuple[Variant, Solution, GameRows]) -> None:
+    variant, solution, rows = games
+    men = (rows.positions[:, : variant.squares] > 0).sum(1)
+    few = men <= 5
+    assert few.any()
+    assert not few.all()
+    # What search has proven stays, where the oracle is silent.
+    proven = np.where(np.arange(len(rows)) % 3 == 0, rows.outcomes, UNPROVEN).astype(np.int8)
+    rows = replace(rows, proven=proven)
+    rescored = rescore(variant, rows, HalfBlind(solution, 5), "both")
+    values, _ = solution.lookup_batch(rows.positions)
+    assert np.array_equal(rescored.proven[few], values[few])
+    assert np.array_equal(rescored.proven[~few], rows.proven[~few])
+    for index in np.flatnonzero(~few & (rows.proven == UNPROVEN)):
+        part = slice(rows.offsets[index], rows.offsets[index + 1])
+        assert np.array_equal(rescored.policy[part], rows.policy[part])
+    sums = np.add.reduceat(rescored.policy, rows.offsets[:-1])
+    np.testing.assert_allclose(sums, 1.0, rtol=1e-6)
+
+
+def test_the_gate_lets_the_better_one_in() -> None:
+    variant, solution = hexapawn()
+    config = self_play_config(simulations=2, varied_starts=1.0, opening_plies=2)
+    perfect, ignorant = SolverEvaluator(solution), UniformEvaluator()
+
+    def score(challenger: object, champion: object) -> float:
+        return gate_score(
+            variant,
+            challenger,  # type: ignore[arg-type]
+            champion,  # type: ignore[arg-type]
+            config,
+            40,
+            np.random.default_rng(1),
+        )
+
+    # Equal players, each start with both sides: exactly half of the points.
+    assert score(perfect, perfect) == 0.5
+    assert score(ignorant, ignorant) == 0.5
+    better = score(perfect, ignorant)
+    assert better > 0.6
+    assert score(ignorant, perfect) == pytest.approx(1 - better)

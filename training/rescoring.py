@@ -1,0 +1,95 @@
+"""Targets replaced by the truth, where somebody knows it: a solver or tablebases.
+
+Games are written as they were played; the truth enters on the learner's side and can be switched
+off without a trace.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.compilation import kernel
+from engine.rules.kernels import apply, generate, terminal_value, termination
+from engine.rules.tables import MAX_MOVES, Tables
+from engine.rules.variant import Variant
+from search.solver import Solution
+from search.tree import UNPROVEN
+from training.config import Rescoring
+from training.games import GameRows
+
+Values = npt.NDArray[np.int8]
+
+
+class Oracle(Protocol):
+    """Knows the exact value of some positions."""
+
+    def lookup(self, rows: npt.NDArray[np.uint8]) -> Values:
+        """Values [B] of unfinished positions [B, R] for their side to move, or UNPROVEN."""
+        ...
+
+
+class SolvedGame:
+    """A solution as an oracle: it knows every position that its start can reach."""
+
+    def __init__(self, solution: Solution) -> None:
+        self._solution = solution
+
+    def lookup(self, rows: npt.NDArray[np.uint8]) -> Values:
+        """See `Oracle`. Raises UnreachablePositionError."""
+        return self._solution.lookup_batch(rows)[0]
+
+
+@kernel
+def _follow(
+    tables: Tables,
+    positions: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    moves: npt.NDArray[np.uint16],
+    after: npt.NDArray[np.uint8],
+    values: Values,
+) -> None:
+    """The position [M, R] after each move, and its value if the game is over there."""
+    scratch = np.empty(MAX_MOVES, np.uint16)
+    for index in range(positions.shape[0]):
+        for move in range(offsets[index], offsets[index + 1]):
+            apply(tables, positions[index], moves[move], after[move])
+            reason = termination(tables, after[move], generate(tables, after[move], scratch))
+            values[move] = terminal_value(tables, reason, after[move]) if reason else UNPROVEN
+
+
+def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -> GameRows:
+    """The rows with exact values as proven ones, where the oracle knows them.
+
+    With "both", the policy of such a row keeps only the moves that are known to keep the value, in
+    their old proportions; if it has given them nothing, all of them alike.
+    """
+    if what == "none" or not len(rows):
+        return rows
+    known = oracle.lookup(rows.positions)
+    proven = np.where(known != UNPROVEN, known, rows.proven).astype(np.int8)
+    if what == "value":
+        return replace(rows, proven=proven)
+    after = np.empty((len(rows.moves), rows.positions.shape[1]), np.uint8)
+    values = np.empty(len(rows.moves), np.int8)
+    _follow(variant.tables, rows.positions, rows.offsets, rows.moves, after, values)
+    going_on = values == UNPROVEN
+    if going_on.any():
+        values[going_on] = oracle.lookup(after[going_on])
+    counts = np.diff(rows.offsets)
+    wanted = np.repeat(proven, counts)
+    keeps = (values != UNPROVEN) & (-values == wanted) & (wanted != UNPROVEN)
+    return replace(rows, proven=proven, policy=_keep(rows, keeps))
+
+
+def _keep(rows: GameRows, keeps: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """The policy [M] on the moves that keep the value; untouched where none is known to."""
+    starts, counts = rows.offsets[:-1], np.diff(rows.offsets)
+    weights = np.where(keeps, rows.policy, 0).astype(np.float64)
+    empty = np.repeat(np.add.reduceat(weights, starts) <= 0, counts)
+    weights = np.where(empty, keeps, weights)
+    totals = np.repeat(np.add.reduceat(weights, starts), counts)
+    kept = np.where(totals > 0, weights / np.where(totals > 0, totals, 1), rows.policy)
+    policy: npt.NDArray[np.float32] = kept.astype(np.float32)
+    return policy
