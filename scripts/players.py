@@ -78,12 +78,12 @@ def load_evaluator(text: str | None, variant: Variant) -> Evaluator:
     import torch
 
     from engine.network.checkpoint import load_checkpoint
-    from engine.network.inference import NetworkEvaluator
+    from engine.network.inference import make_evaluator
 
     # One game asks about one position at a time: a second thread would only be waited for.
     torch.set_num_threads(1)
     path = find_checkpoint(text, variant)
-    return NetworkEvaluator(load_checkpoint(path, variant=variant).network)
+    return make_evaluator(load_checkpoint(path, variant=variant).network)
 
 
 def solution_cache() -> Path:

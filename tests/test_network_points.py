@@ -99,6 +99,8 @@ def test_residual_points_are_what_their_names_say() -> None:
     x = seen["embed"]
     for i, block in enumerate(trunk.blocks):
         assert isinstance(block, ResidualBlock)
+        assert block.norm is not None
+        assert block.excitation is not None
         planes = block.norm(x).transpose(1, 2).reshape(6, 16, 5, 5)
         hidden = F.relu(block.first(planes))
         squares = seen[f"block.{i}.hidden"]

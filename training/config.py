@@ -40,6 +40,8 @@ class SelfPlayConfig:
     search: Search = "puct"
     # Moves that Gumbel's first phase looks at.
     considered: int = 16
+    # How sharply Gumbel's policy follows the values it found (search/gumbel.py).
+    c_scale: float = 1.0
     # Simulations of a full search.
     simulations: int = 64
     # Simulations of a full search in the first round; they grow by a constant factor from round to
@@ -203,6 +205,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "first_simulations": (0, 400_000),
     "growth_rounds": (1, math.inf),
     "full_share": (0.01, 1),
+    "c_scale": (1e-6, 100),
     "cache_megabytes": (0, 65_536),
     "root_temperature": (0.01, 100),
     "forced_playouts": (0, 100),

@@ -265,6 +265,7 @@ class SelfPlay:
             gumbel = GumbelConfig(
                 simulations=simulations,
                 considered=config.considered,
+                c_scale=config.c_scale,
                 gumbel_scale=1.0 if full else 0.0,
             )
             return gumbel_search(self._variant, roots, evaluator, gumbel, self._rng)
