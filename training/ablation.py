@@ -110,7 +110,7 @@ VARIATIONS: Final[Mapping[str, Settings]] = {
     "small fixed window": _learning(window=20_000),
     "small growing window": _learning(window=20_000, window_growth=0.4),
     "one pass": _learning(passes=1.0),
-    "six passes": _learning(passes=6.0),
+    "four passes": _learning(passes=4.0),
     "warm start": {"warm_start": "lessons"},
     "solver as teacher": {"teacher": "solver"},
 }
