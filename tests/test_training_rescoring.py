@@ -1,17 +1,24 @@
 """Truth in the place of targets: what is known is taken, what is not is left alone. The gate."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.rules.variant import Variant, get_variant
+from engine.network.checkpoint import save_checkpoint
+from engine.network.config import NetworkConfig
+from engine.network.policy_value import PolicyValueNet
+from engine.rules.position import Position
+from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import SolverEvaluator, UniformEvaluator
 from search.solver import Solution, solve
+from search.tablebase import solve_endgames
 from search.tree import UNPROVEN
-from tests.training_cases import hexapawn, self_play_config
-from training.games import GameRows
+from tests.training_cases import SMALL_NETWORK, hexapawn, self_play_config
+from training.actors import Actor, Order
+from training.games import GameRows, load_games
 from training.gate import gate_score
 from training.rescoring import SolvedGame, rescore
 from training.selfplay import SelfPlay
@@ -65,12 +72,14 @@ class HalfBlind:
     def __init__(self, solution: Solution, men: int) -> None:
         self._solution, self._men = solution, men
 
-    def lookup(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+    def lookup(
+        self, rows: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int16]]:
         """See Oracle."""
-        values, _ = self._solution.lookup_batch(rows)
+        values, distances = self._solution.lookup_batch(rows)
         men = (rows[:, : self._solution.variant.squares] > 0).sum(1)
         known: npt.NDArray[np.int8] = np.where(men <= self._men, values, UNPROVEN).astype(np.int8)
-        return known
+        return known, distances
 
 
 def test_what_nobody_knows_is_left_alone(games: tuple[Variant, Solution, GameRows]) -> None:
@@ -91,6 +100,42 @@ def test_what_nobody_knows_is_left_alone(games: tuple[Variant, Solution, GameRow
         assert np.array_equal(rescored.policy[part], rows.policy[part])
     sums = np.add.reduceat(rescored.policy, rows.offsets[:-1])
     np.testing.assert_allclose(sums, 1.0, rtol=1e-6)
+
+
+def test_tablebases_tell_the_truth_of_endgames_and_searches_know_it(tmp_path: Path) -> None:
+    text = "[tableending:gardner]\nstartFen = 3k1/5/5/5/K3R w - - 0 1\n"
+    (name,) = define_variants(text, "")
+    variant = get_variant(name)
+    tables, _ = solve_endgames(variant, 3, folder=tmp_path)
+    network = PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK))
+    save_checkpoint(tmp_path / "network", network, metadata={})
+    order = Order(checkpoint=tmp_path / "network", folder=tmp_path, round=1, positions=60)
+    unproven = {}
+    for folder in ("", str(tmp_path)):
+        config = self_play_config(tablebases=folder, simulations=4, longest_game=16)
+        (shard,) = Actor(variant, config, 1, 0, 0).play(order, lambda _: None)
+        rows = load_games(tmp_path / shard, variant)
+        known, _ = tables.lookup(rows.positions)
+        assert (known != UNPROVEN).all()
+        unproven[folder] = (rows.proven == UNPROVEN).mean()
+        rescored = rescore(variant, rows, tables, "both")
+        assert np.array_equal(rescored.proven, known)
+        sums = np.add.reduceat(rescored.policy, rows.offsets[:-1])
+        np.testing.assert_allclose(sums, 1.0, rtol=1e-6)
+        for index, row in enumerate(rows.positions):
+            part = slice(rows.offsets[index], rows.offsets[index + 1])
+            position = Position.from_row(row, variant)
+            for move, share in zip(rows.moves[part], rescored.policy[part], strict=True):
+                position.push(int(move))
+                outcome = position.outcome()
+                value = (
+                    tables.lookup(position.row[None])[0][0]
+                    if outcome is None
+                    else outcome.value(position.turn)
+                )
+                assert share == 0 or -value == known[index]
+                position.pop()
+    assert unproven[str(tmp_path)] < unproven[""] - 0.3
 
 
 def test_the_gate_lets_the_better_one_in() -> None:

@@ -85,6 +85,15 @@ def test_a_game_that_is_not_solved_has_no_teacher(tmp_path: Path) -> None:
         train(tmp_path / "run", Watch(after=1), get_variant("gardner"), **TEACHER)
 
 
+def test_targets_cannot_be_rescored_where_nobody_knows_the_truth(tmp_path: Path) -> None:
+    gardner = get_variant("gardner")
+    with pytest.raises(RunError, match="rescore = 'value': gardner is too large to be solved"):
+        train(tmp_path / "run", Watch(after=1), gardner, learning={"rescore": "value"})
+    self_play = SETTINGS["self_play"] | {"tablebases": str(tmp_path)}
+    with pytest.raises(InputError, match="no tablebases of gardner there"):
+        train(tmp_path / "other", Watch(after=1), gardner, self_play=self_play)
+
+
 @pytest.fixture(scope="module")
 def lessons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a teacher's games."""

@@ -30,6 +30,7 @@ from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import UniformEvaluator
+from search.tablebase import Tablebases
 from training.acting import ActingEvaluator
 from training.config import LearningConfig, SelfPlayConfig
 from training.games import GameRows, join, load_games, save_games, select
@@ -80,14 +81,18 @@ class Actor:
         first_part: int = 0,
     ) -> None:
         """`first_part` counts the shards that an earlier session wrote of an unfinished round: with
-        the same random numbers their games would be played again.
+        the same random numbers their games would be played again. Raises InputError, OSError for
+        tablebases that cannot be used.
         """
         self._variant = variant
         self._config = config
         self._number = number
         self._part = first_part
         generator = np.random.default_rng([seed, first_round, number, first_part])
-        self._self_play = SelfPlay(variant, config, generator)
+        searched = variant
+        if config.tablebases:
+            searched = Tablebases.load(Path(config.tablebases), variant).attached
+        self._self_play = SelfPlay(searched, config, generator)
         self._folder = Path()
         self._evaluator = ActingEvaluator(variant, config, self._calibration)
 

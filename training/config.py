@@ -61,6 +61,9 @@ class SelfPlayConfig:
     # Megabytes of an actor's memory of judgements, which are asked for again from move to move; 0
     # for none.
     cache_megabytes: float = 32.0
+    # Endgame tables of the variant, a folder as `solve --men` makes it: searches look them up, and
+    # `rescore` takes its truth from them; "" for none.
+    tablebases: str = ""
     # Positions of finished games that one round brings, over all actors.
     positions: int = 2048
     # Positions of finished games that an actor keeps before it writes them.

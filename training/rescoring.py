@@ -25,8 +25,9 @@ Values = npt.NDArray[np.int8]
 class Oracle(Protocol):
     """Knows the exact value of some positions."""
 
-    def lookup(self, rows: npt.NDArray[np.uint8]) -> Values:
-        """Values [B] of unfinished positions [B, R] for their side to move, or UNPROVEN."""
+    def lookup(self, rows: npt.NDArray[np.uint8]) -> tuple[Values, npt.NDArray[np.int16]]:
+        """Values [B] of unfinished positions [B, R] for their side to move, or UNPROVEN, and plies
+        to the end [B], which are not asked for here; as `search.tablebase.Tablebases` does."""
         ...
 
 
@@ -36,9 +37,9 @@ class SolvedGame:
     def __init__(self, solution: Solution) -> None:
         self._solution = solution
 
-    def lookup(self, rows: npt.NDArray[np.uint8]) -> Values:
+    def lookup(self, rows: npt.NDArray[np.uint8]) -> tuple[Values, npt.NDArray[np.int16]]:
         """See `Oracle`. Raises UnreachablePositionError."""
-        return self._solution.lookup_batch(rows)[0]
+        return self._solution.lookup_batch(rows)
 
 
 @kernel
@@ -67,7 +68,7 @@ def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -
     """
     if what == "none" or not len(rows):
         return rows
-    known = oracle.lookup(rows.positions)
+    known, _ = oracle.lookup(rows.positions)
     proven = np.where(known != UNPROVEN, known, rows.proven).astype(np.int8)
     if what == "value":
         return replace(rows, proven=proven)
@@ -76,7 +77,7 @@ def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -
     _follow(variant.tables, rows.positions, rows.offsets, rows.moves, after, values)
     going_on = values == UNPROVEN
     if going_on.any():
-        values[going_on] = oracle.lookup(after[going_on])
+        values[going_on], _ = oracle.lookup(after[going_on])
     counts = np.diff(rows.offsets)
     wanted = np.repeat(proven, counts)
     keeps = (values != UNPROVEN) & (-values == wanted) & (wanted != UNPROVEN)

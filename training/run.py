@@ -26,6 +26,7 @@ from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.solver import Solution
+from search.tablebase import Tablebases
 from training.actors import Actor, Actors, Order, WorkerPool
 from training.config import LearningConfig, TrainingConfig
 from training.directory import RunDirectory, RunError, is_checkpoint
@@ -127,7 +128,7 @@ class TrainingRun:
         """Take up the run where its files stand; raises RunError, CheckpointError, OSError.
 
         `solution` spares the solving of a game that is solved already. `oracle` knows values for
-        `rescore`; without one it is the solution, if there is one.
+        `rescore`; without one it is the run's tablebases or the solution, if there are any.
         """
         self.directory = directory
         self.config = directory.config
@@ -139,7 +140,7 @@ class TrainingRun:
         self._games = 0
         self._acting: str | None = None
         solution = solution or load_solution(variant)
-        self._oracle = oracle or (SolvedGame(solution) if solution else None)
+        self._oracle = oracle or _find_oracle(variant, solution, self.config)
         self._curve, self._held_out = _make_curve(variant, solution, self.config)
         torch.set_num_threads(self.config.learning.threads or _cores())
         seed = self.config.seed
@@ -489,6 +490,22 @@ class TrainingRun:
             self._pool.close()
         self._index.close()
         self.directory.close()
+
+
+def _find_oracle(
+    variant: Variant, solution: Solution | None, config: TrainingConfig
+) -> Oracle | None:
+    """Who knows the truth for rescoring; raises RunError where it is asked for and nobody does."""
+    if config.self_play.tablebases:
+        return Tablebases.load(Path(config.self_play.tablebases), variant)
+    if solution is not None:
+        return SolvedGame(solution)
+    if config.learning.rescore != "none":
+        raise RunError(
+            f"rescore = {config.learning.rescore!r}: {variant.name} is too large to be solved, and"
+            " there are no tablebases"
+        )
+    return None
 
 
 def _make_curve(
