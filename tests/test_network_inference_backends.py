@@ -87,13 +87,17 @@ def test_tokens_are_those_of_the_network_s_eyes(name: str) -> None:
     np.testing.assert_array_equal(state, expected.state.numpy())
 
 
-@pytest.mark.parametrize("configuration", list(CONFIGURATIONS))
-@pytest.mark.parametrize("variant", ["gardner", "hexapawn4x3"])
+@pytest.mark.parametrize(
+    ("variant", "configuration"),
+    [*(("gardner", name) for name in CONFIGURATIONS), ("hexapawn4x3", "residual")],
+)
 def test_openvino_agrees_with_every_network(variant: str, configuration: str) -> None:
     network = network_of(variant, configuration)
     asked = question(variant, 21)
     exact = NetworkEvaluator(network).evaluate(*asked)
-    evaluator: Evaluator = make_evaluator(network, backend="openvino", precision="fp32")
+    evaluator: Evaluator = make_evaluator(
+        network, backend="openvino", precision="fp32", max_batch=21
+    )
     said = evaluator.evaluate(*asked)
     assert said.logits.dtype == said.wdl.dtype == np.float32
     np.testing.assert_allclose(said.logits, exact.logits, atol=2e-4)
@@ -277,16 +281,19 @@ def test_torch_serves_where_openvino_is_not_installed(monkeypatch: pytest.Monkey
     assert make_evaluator(network).backend == "torch"
     with pytest.raises(BackendError, match="'openvino' is not installed"):
         make_evaluator(network, backend="openvino")
-    with pytest.raises(BackendError, match="auto in int8"):
+    with pytest.raises(BackendError, match="with auto in int8"):
         make_evaluator(network, precision="int8", calibration=played("hexapawn")[0])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"backend": "onnx"}, "backend 'onnx' is not one of auto, torch, openvino"),
+        ({"backend": "onnx"}, "backend 'onnx' is not one of auto, torch, openvino, native"),
         ({"precision": "fp16"}, "precision 'fp16' is not one of auto, fp32, bf16, int8"),
-        ({"backend": "torch", "precision": "int8"}, "no backend here computes with torch in int8"),
+        (
+            {"backend": "torch", "precision": "int8"},
+            "no backend here computes this network with torch in int8",
+        ),
         ({"precision": "int8"}, "int8 needs positions to calibrate it"),
         ({"max_batch": 0}, "max_batch = 0"),
         ({"device": "tpu"}, "device 'tpu' is not one of auto, cpu, cuda"),
@@ -321,18 +328,21 @@ def test_disagreement_is_what_it_says() -> None:
     )
     # Any offset of a position's logits is the same policy.
     same = NetworkEvaluation(np.array([-1, 7, 7], np.float32), exact.wdl)
-    assert disagreement(exact, same, offsets) == Disagreement(wdl=0.0, policy=0.0)
+    assert disagreement(exact, same, offsets) == Disagreement(wdl=0, wdl_mean=0, policy=0)
     # Halves against 3/4 and 1/4: (ln(2/3) + ln 2) / 2 nats, at one of two positions.
     other = NetworkEvaluation(
         np.array([5, np.log(3), 0], np.float32), np.array([[0.9, 0.1, 0], [0, 1, 0]], np.float32)
     )
     found = disagreement(exact, other, offsets)
     assert found.wdl == pytest.approx(0.1)
+    assert found.wdl_mean == pytest.approx(0.1 / 3)
     assert found.policy == pytest.approx(np.log(4 / 3) / 4)
-    assert found.within(Disagreement(wdl=0.11, policy=0.08))
-    assert not found.within(Disagreement(wdl=0.09, policy=0.08))
-    assert not found.within(Disagreement(wdl=0.11, policy=0.07))
-    assert not Disagreement(wdl=float("nan"), policy=0.0).within(TOLERANCES["int8"])
+    limit = Disagreement(wdl=0.11, wdl_mean=0.04, policy=0.08)
+    assert found.within(limit)
+    for tighter in ({"wdl": 0.09}, {"wdl_mean": 0.03}, {"policy": 0.07}):
+        assert not found.within(replace(limit, **tighter))
+    for name in ("wdl", "wdl_mean", "policy"):
+        assert not replace(limit, **{name: float("nan")}).within(TOLERANCES["int8"])
 
 
 @pytest.mark.parametrize("name", variant_names())

@@ -45,17 +45,24 @@ class Disagreement:
     """How far two judgements of the same positions are apart."""
 
     wdl: float
-    """Largest difference of a probability of win, draw or loss."""
+    """Difference of the probabilities of win, draw and loss: the largest,"""
+    wdl_mean: float
+    """and the mean."""
     policy: float
     """Kullback-Leibler divergence of the policy over the legal moves from the true one, in nats;
     the mean over the positions."""
 
     def within(self, limit: "Disagreement") -> bool:
-        """Whether neither is larger; a judgement that is not a number never is within."""
-        return self.wdl <= limit.wdl and self.policy <= limit.policy
+        """Whether none is larger; a judgement that is not a number never is within."""
+        return (
+            self.wdl <= limit.wdl
+            and self.wdl_mean <= limit.wdl_mean
+            and self.policy <= limit.policy
+        )
 
     def __str__(self) -> str:
-        return f"WDL by {self.wdl:.2g}, policy by {self.policy:.2g} nats"
+        wdl = f"WDL by {self.wdl:.2g}, on average {self.wdl_mean:.2g}"
+        return f"{wdl}, policy by {self.policy:.2g} nats"
 
 
 def probe_of(variant: Variant, rows: Rows | None = None) -> Probe:
@@ -92,8 +99,10 @@ def disagreement(exact: Judged, judged: Judged, offsets: Offsets) -> Disagreemen
     """How far `judged` is from `exact`; not a number where it is not one."""
     true, near = _log_softmax(exact.logits, offsets), _log_softmax(judged.logits, offsets)
     divergence = np.add.reduceat(np.exp(true) * (true - near), offsets[:-1])
-    wdl = np.abs(judged.wdl.astype(np.float64) - exact.wdl).max()
-    return Disagreement(wdl=float(wdl), policy=float(divergence.mean()))
+    wdl = np.abs(judged.wdl.astype(np.float64) - exact.wdl)
+    return Disagreement(
+        wdl=float(wdl.max()), wdl_mean=float(wdl.mean()), policy=float(divergence.mean())
+    )
 
 
 def _log_softmax(logits: Floats, offsets: Offsets) -> npt.NDArray[np.float64]:

@@ -20,7 +20,7 @@ from engine.network.memory import keep_freed_memory
 from engine.network.policy_value import PolicyValueNet
 from engine.network.tokens import STATE_FEATURES, Tokens
 
-BackendName = Literal["torch", "openvino"]
+BackendName = Literal["torch", "openvino", "native"]
 PrecisionName = Literal["fp32", "bf16", "int8"]
 
 Floats = npt.NDArray[np.float32]

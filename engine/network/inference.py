@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.network import native_backend
 from engine.network.agreement import Disagreement, Probe, disagreement, probe_of
 from engine.network.backends import Backend, BackendName, PrecisionName, TorchBackend
+from engine.network.config import NetworkConfig
 from engine.network.encoding import Encoder
 from engine.network.memory import keep_freed_memory
 from engine.network.policy_value import Outputs, PolicyValueNet
@@ -29,9 +31,9 @@ DEFAULT_PRECISIONS: Final[tuple[PrecisionName, ...]] = ("fp32", "bf16")
 """What "auto" may choose: precisions that a match has shown to cost no strength."""
 
 TOLERANCES: Final[Mapping[PrecisionName, Disagreement]] = {
-    "fp32": Disagreement(wdl=1e-3, policy=1e-5),
-    "bf16": Disagreement(wdl=0.05, policy=0.01),
-    "int8": Disagreement(wdl=0.15, policy=0.05),
+    "fp32": Disagreement(wdl=1e-3, wdl_mean=1e-4, policy=1e-5),
+    "bf16": Disagreement(wdl=0.15, wdl_mean=0.01, policy=0.01),
+    "int8": Disagreement(wdl=0.3, wdl_mean=0.03, policy=0.05),
 }
 """How far a backend may be from torch in float32 on the probe positions before it is refused."""
 
@@ -186,8 +188,11 @@ class BackendEvaluator:
 
     def _choose(self, network: PolicyValueNet) -> None:
         exact = self._exact(network)
-        agreeing = []
+        agreeing: list[Backend] = []
         for candidate, make in list(self._makers.items()):
+            # Of native kernels the first, with the smallest numbers, is the fastest.
+            if candidate[0] == "native" and any(b.name == "native" for b in agreeing):
+                continue
             backend = make(network)
             objection = self._objection(backend, exact)
             if objection is None:
@@ -227,21 +232,22 @@ def make_evaluator(
 ) -> BackendEvaluator:
     """The fastest evaluator of a frozen copy of `network` among those asked for, or that one.
 
-    `backend` is "auto", "torch" or "openvino"; `precision` "auto" (those of `DEFAULT_PRECISIONS`),
-    "fp32", "bf16" or "int8", which needs `calibration`: positions uint8[N, R] such as will be
-    evaluated, some hundreds of them. At most `max_batch` positions are computed at a time. OpenVINO
-    computes with `threads` threads on the CPU, torch with those that the process has given it or
-    where `device` is "cuda", or "auto" and there is a GPU, on that.
+    `backend` is "auto", "torch", "openvino" or "native"; `precision` is "auto" (those of
+    `DEFAULT_PRECISIONS`), "fp32", "bf16" or "int8", which needs `calibration`: some hundreds of
+    positions uint8[N, R] such as will be evaluated. At most `max_batch` positions are computed at a
+    time. OpenVINO computes with `threads` threads, native kernels with one, torch with those that
+    the process has given it, or where `device` is "cuda", or "auto" and there is a GPU, on that.
 
     Raises UnknownVariantError where the network's variant is not loaded, and BackendError for what
     is unknown, not installed, not to be had together, or refused because it disagrees.
     """
-    candidates = _candidates(backend, precision, calibrated=calibration is not None)
+    calibrated = calibration is not None
+    candidates = _candidates(network.config, backend, precision, calibrated=calibrated)
     device = _device(device)
     if max_batch < 1:
         raise BackendError(f"max_batch = {max_batch} is not a whole number from 1")
     variant = get_variant(network.config.variant)
-    _check_calibration(calibration, variant.row_size, needed=("openvino", "int8") in candidates)
+    _check_calibration(calibration, variant.row_size, needed=precision == "int8")
     makers: dict[Candidate, Maker] = {}
     for name, numbers in candidates:
         if name == "torch" and device == "cuda":
@@ -253,6 +259,13 @@ def make_evaluator(
         elif name == "torch":
             makers[name, numbers] = functools.partial(
                 TorchBackend, precision=numbers, max_batch=max_batch
+            )
+        elif name == "native":
+            makers[name, numbers] = functools.partial(
+                native_backend.NativeBackend,
+                precision=numbers,
+                max_batch=max_batch,
+                calibration=calibration,
             )
         else:
             from engine.network.openvino_backend import OpenVinoBackend
@@ -271,10 +284,13 @@ def make_evaluator(
 _COMPUTES: Final[Mapping[BackendName, tuple[PrecisionName, ...]]] = {
     "torch": ("fp32", "bf16"),
     "openvino": ("fp32", "bf16", "int8"),
+    "native": ("int8", "bf16", "fp32"),
 }
 
 
-def _candidates(backend: str, precision: str, *, calibrated: bool) -> list[Candidate]:
+def _candidates(
+    config: NetworkConfig, backend: str, precision: str, *, calibrated: bool
+) -> list[Candidate]:
     """All pairs that are asked for and can be had; raises BackendError where there is none.
 
     "auto" does without int8 where it cannot be calibrated.
@@ -296,9 +312,10 @@ def _candidates(backend: str, precision: str, *, calibrated: bool) -> list[Candi
         for numbers in computes
         if backend in ("auto", name) and numbers in wanted
         if name != "openvino" or openvino_installed()
+        if name != "native" or native_backend.computes(config, numbers)
     ]
     if not found:
-        raise BackendError(f"no backend here computes with {backend} in {precision}")
+        raise BackendError(f"no backend here computes this network with {backend} in {precision}")
     return found
 
 

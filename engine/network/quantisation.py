@@ -24,9 +24,14 @@ _MOST_NUMBERS: Final = 1 << 16
 """Of a site's numbers so many are looked at."""
 
 
+def chosen_rows(rows: Rows) -> Rows:
+    """Those of the calibration positions that are looked at."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_POSITIONS), dtype=int)]
+
+
 def find_ranges(network: PolicyValueNet, rows: Rows) -> dict[str, tuple[float, float]]:
     """The range of each site of the network's graph, on positions uint8[N, R], N >= 1."""
-    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_POSITIONS), dtype=int)]
+    chosen = chosen_rows(rows)
     encoder = Encoder(network.eyes)
     model, names = build_sites(network, _BATCH)
     if not names:
@@ -47,10 +52,10 @@ def find_ranges(network: PolicyValueNet, rows: Rows) -> dict[str, tuple[float, f
             seen[name].append(rng.choice(numbers.ravel(), _MOST_NUMBERS // len(starts)))
             # The extremes belong to what is looked at in any case.
             seen[name].append(np.array([numbers.min(), numbers.max()]))
-    return {name: _range(np.concatenate(numbers)) for name, numbers in seen.items()}
+    return {name: best_range(np.concatenate(numbers)) for name, numbers in seen.items()}
 
 
-def _range(numbers: Floats) -> tuple[float, float]:
+def best_range(numbers: Floats) -> tuple[float, float]:
     """The range among the tried ones with the least mean squared error, 0 inside."""
     low, high = min(float(numbers.min()), 0.0), max(float(numbers.max()), 1e-6)
     errors = [_error(numbers, low * share, high * share) for share in _SHARES]

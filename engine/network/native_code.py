@@ -1,0 +1,155 @@
+"""Words of LLVM's language that the native kernels are written with: loops, registers, numbers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from llvmlite import ir
+
+Builder = Any
+Value = Any
+"""llvmlite has no types of its own."""
+
+LANES: Final = 16
+"""float32 numbers in a register."""
+REGISTER_BYTES: Final = 64
+
+BYTE: Final = ir.IntType(8)
+INT: Final = ir.IntType(32)
+WORD: Final = ir.IntType(64)
+FLOAT: Final = ir.FloatType()
+INTS: Final = ir.VectorType(INT, LANES)
+FLOATS: Final = ir.VectorType(FLOAT, LANES)
+BYTES: Final = ir.VectorType(BYTE, LANES)
+
+
+class _BFloat(ir.Type):  # type: ignore[misc]  # llvmlite is untyped, and knows no bfloat16
+    """bfloat16."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat)
+
+
+BFLOATS: Final = ir.VectorType(_BFloat(), LANES)
+BFLOAT_PAIRS: Final = ir.VectorType(_BFloat(), 2 * LANES)
+
+
+def word(value: int) -> Value:
+    """A constant integer."""
+    return ir.Constant(WORD, value)
+
+
+def floats(value: float) -> Value:
+    """A register with a constant in all lanes."""
+    return ir.Constant(FLOATS, [value] * LANES)
+
+
+def ints(value: int) -> Value:
+    """The same of integers."""
+    return ir.Constant(INTS, [value] * LANES)
+
+
+def everywhere(builder: Builder, value: Value, registers: Value) -> Value:
+    """A register of that type with `value` in all lanes."""
+    nothing = ir.Constant(registers, ir.Undefined)
+    first = builder.insert_element(nothing, value, ir.Constant(INT, 0))
+    return builder.shuffle_vector(first, nothing, ints(0))
+
+
+def pointer(builder: Builder, address: Value, offset: Value, of: Value) -> Value:
+    """A pointer to what lies `offset` bytes behind an address."""
+    return builder.inttoptr(builder.add(address, offset), of.as_pointer())
+
+
+def load(builder: Builder, address: Value, offset: Value, of: Value) -> Value:
+    """What lies there."""
+    return builder.load(pointer(builder, address, offset, of), align=4)
+
+
+def store(builder: Builder, value: Value, address: Value, offset: Value) -> None:
+    """Put it there."""
+    builder.store(value, pointer(builder, address, offset, value.type), align=1)
+
+
+def larger(builder: Builder, one: Value, other: Value) -> Value:
+    """The larger of two in each lane."""
+    return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+
+
+def relu(builder: Builder, value: Value) -> Value:
+    """The larger of each lane and 0."""
+    return larger(builder, value, floats(0.0))
+
+
+def call(
+    builder: Builder, name: str, result: Value, *arguments: Value, fast: bool = False
+) -> Value:
+    """Call one of LLVM's own functions; `fast` lets it add in any order and trust in numbers."""
+    known = builder.module.globals.get(name)
+    if known is None:
+        signature = ir.FunctionType(result, [argument.type for argument in arguments])
+        known = ir.Function(builder.module, signature, name)
+    return builder.call(known, arguments, fastmath=("reassoc", "nnan") if fast else ())
+
+
+def added_up(builder: Builder, value: Value) -> Value:
+    """The sum of a register's lanes."""
+    start = ir.Constant(FLOAT, 0.0)
+    return call(builder, "llvm.vector.reduce.fadd.v16f32", FLOAT, start, value, fast=True)
+
+
+def loop(
+    builder: Builder,
+    low: Value,
+    high: Value,
+    carried: Sequence[Value],
+    body: Callable[[Value, list[Value]], Sequence[Value]],
+) -> list[Value]:
+    """`for k in range(low, high): carried = body(k, carried)`; returns what is carried out."""
+    before = builder.block
+    head, inside, after = (builder.function.append_basic_block() for _ in range(3))
+    builder.branch(head)
+    builder.position_at_end(head)
+    counter = builder.phi(WORD)
+    counter.add_incoming(low, before)
+    values = [builder.phi(value.type) for value in carried]
+    for phi, value in zip(values, carried, strict=True):
+        phi.add_incoming(value, before)
+    builder.cbranch(builder.icmp_signed("<", counter, high), inside, after)
+    builder.position_at_end(inside)
+    following = body(counter, values)
+    counter.add_incoming(builder.add(counter, word(1)), builder.block)
+    for phi, value in zip(values, following, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return values
+
+
+def each(builder: Builder, count: Value, body: Callable[[Value], None]) -> None:
+    """`for k in range(count): body(k)`."""
+
+    def step(counter: Value, carried: list[Value]) -> Sequence[Value]:
+        body(counter)
+        return carried
+
+    loop(builder, word(0), count, [], step)
+
+
+def narrowed(builder: Builder, value: Value, bytes_: int) -> Value:
+    """float32 numbers as numbers of that many bytes: float32, bfloat16, or 0 to 255.
+
+    The last are rounded, what is above is cut, and what is below must not be.
+    """
+    if bytes_ == 4:
+        return value
+    if bytes_ == 2:
+        return builder.fptrunc(value, BFLOATS)
+    rounded = builder.fptosi(builder.fadd(value, floats(0.5)), INTS)
+    fits = builder.icmp_signed("<", rounded, ints(255))
+    return builder.trunc(builder.select(fits, rounded, ints(255)), BYTES)
