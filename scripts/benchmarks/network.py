@@ -11,13 +11,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine.network.config import NetworkConfig
-from engine.network.inference import make_evaluator
+from engine.network.inference import BackendEvaluator, make_evaluator
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant, get_variant
 from scripts.benchmarks.rows import BATCH, Row, rates, row
-from search.evaluator import Evaluator, UniformEvaluator
+from search.evaluator import UniformEvaluator
 from training.config import LearningConfig, SelfPlayConfig
 from training.games import GameRows
 from training.learner import Learner
@@ -35,6 +35,8 @@ BACKENDS: Final = (
     ("fp32", "openvino"),
     ("bf16", "openvino"),
     ("int8", "openvino"),
+    ("bf16", "native"),
+    ("int8", "native"),
 )
 _BATCHES: Final = (32, BATCH)
 _SIDE: Final = 1024
@@ -94,7 +96,9 @@ def game_rows() -> GameRows:
     return games.play(UniformEvaluator(), 2048)
 
 
-def network_evaluator(name: str, precision: str, backend: str, batch: int = BATCH) -> Evaluator:
+def network_evaluator(
+    name: str, precision: str, backend: str, batch: int = BATCH
+) -> BackendEvaluator:
     """A network of the list behind a backend; raises InputError where that cannot be had."""
     variant = get_variant(GAME)
     calibration = game_rows().positions[:1024] if precision == "int8" else None
@@ -105,6 +109,12 @@ def network_evaluator(name: str, precision: str, backend: str, batch: int = BATC
         max_batch=batch,
         calibration=calibration,
     )
+
+
+def fastest_backend(name: str, precision: str) -> str:
+    """Which backend is measured as the fastest; raises InputError where none can be had."""
+    single_thread()
+    return network_evaluator(name, precision, "auto").backend
 
 
 def network_rates(name: str, precision: str, backend: str, batch: int = BATCH) -> list[float]:

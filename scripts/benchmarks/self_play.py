@@ -16,7 +16,13 @@ import numpy as np
 
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from scripts.benchmarks.network import GAME, NETWORKS, network_evaluator, network_rates
+from scripts.benchmarks.network import (
+    GAME,
+    NETWORKS,
+    fastest_backend,
+    network_evaluator,
+    network_rates,
+)
 from scripts.benchmarks.rows import BATCH, REPEATS, SIMULATIONS, Row, row
 from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
 from training.actors import pin_to_core
@@ -66,15 +72,17 @@ def cores() -> int:
 
 
 def self_play() -> Iterator[Row]:
-    """Whole self-play on every core, beside the network's own speed on as many."""
+    """Whole self-play on every core, by the fastest backend of each precision, beside the network's
+    own speed on as many cores."""
     workers = cores()
     for name in NETWORKS:
-        for precision, backend in (("fp32", "torch"), ("bf16", "openvino"), ("int8", "openvino")):
+        for precision in ("fp32", "bf16", "int8"):
             try:
-                alone = statistics.median(network_rates(name, precision, backend))
+                backend = fastest_backend(name, precision)
             except InputError:
                 continue
-            peer = (f"the network alone on {workers} cores", workers * alone)
+            alone = statistics.median(network_rates(name, precision, backend))
+            peer = (f"the network alone on {workers} cores, by {backend}", workers * alone)
             yield from _rows(f"self-play/{GAME}/{name}/{precision}", workers, peer, name, backend)
 
 
@@ -115,17 +123,12 @@ def _play_everywhere(
             pipe.send("go")
         found = [pipe.recv() for _, pipe in started]
     except EOFError:
-        raise InputError(f"bench: a self-play worker ended early ({label_of(name)})") from None
+        raise InputError(f"bench: a self-play worker ended early ({name}, {precision})") from None
     finally:
         for process, _ in started:
             process.join(timeout=10)
             process.terminate()
     return list(zip(*found, strict=True))
-
-
-def label_of(name: str) -> str:
-    """How messages call a network of the list."""
-    return f"{name} on {GAME}"
 
 
 def _work(pipe: Connection, number: int, name: str, precision: str, backend: str) -> None:
