@@ -40,7 +40,7 @@ Settings = dict[str, Any]
 
 RESULTS: Final = "results.jsonl"
 _SAMPLE: Final = 20_000
-_SEARCHED: Final = 2_000
+_SEARCHED: Final = 1_000
 _SEARCH_SIMULATIONS: Final = 64
 _SAMPLE_SEED: Final = 2026
 _LESSONS: Final = 6_000
@@ -90,12 +90,14 @@ BASE: Final[Settings] = {
 VARIATIONS: Final[Mapping[str, Settings]] = {
     "base": {},
     "PUCT for Gumbel": _self_play(search="puct"),
+    "Gumbel's value scale 0.1": _self_play(c_scale=0.1),
     "playout cap": _self_play(full_share=0.3, simulations=48, fast_simulations=10),
     "progressive simulations": _self_play(first_simulations=8, growth_rounds=12),
     "surprise weighting": _learning(surprise_share=0.5),
     "reply head": _learning(reply_weight=0.15),
     "placement head": _learning(placement_weight=0.15),
     "reply and placement heads": _learning(reply_weight=0.15, placement_weight=0.15),
+    "moves left at a tenth": _learning(moves_left_weight=0.001),
     "no moves left": _learning(moves_left_weight=0.0),
     "no mirror": _learning(mirror=False),
     "scalar value": _network(value="scalar"),
