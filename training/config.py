@@ -24,6 +24,7 @@ Search = Literal["puct", "gumbel"]
 Backend = Literal["auto", "torch", "openvino"]
 Inference = Literal["auto", "fp32", "bf16", "int8"]
 Rescoring = Literal["none", "value", "both"]
+Split = Literal["workers", "threads", "auto"]
 Teacher = Literal["none", "solver"]
 Precision = Literal["fp32", "bf16", "auto"]
 
@@ -100,8 +101,11 @@ class SelfPlayConfig:
 class LearningConfig:
     """How the network learns from the games."""
 
-    # Threads of the learner's process; 0 takes every core. With actors, they compute the gradients.
+    # Threads of the learner's process; 0 takes every core.
     threads: int = 0
+    # Who computes gradients where actors are workers: the "workers", each with its part of a batch,
+    # the learner's own "threads", or "auto", whoever is faster at the start.
+    split: Split = "auto"
     # Numbers of the learner's products: "fp32", "bf16", or "auto", the faster one at the start.
     precision: Precision = "fp32"
     # Rows in a batch.

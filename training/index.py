@@ -42,6 +42,32 @@ def is_kept(round_number: int) -> bool:
     return round_number in (power, power + power // 2)
 
 
+def account_of(shards: list[Shard]) -> dict[str, Any]:
+    """What the actors tell of a round: how much, how fast, and what resigning cost."""
+    told = [shard.source for shard in shards if "simulations" in shard.source]
+    if not told:
+        return {}
+
+    def total(name: str) -> float:
+        return float(sum(source[name] for source in told))
+
+    seconds = max(1e-9, total("seconds"))
+    account: dict[str, Any] = {
+        "evaluator": ", ".join(sorted({source["evaluator"] for source in told})),
+        "plies": int(total("plies")),
+        "simulations": int(total("simulations")),
+        # Of one actor, while it plays.
+        "simulations_per_second": round(total("simulations") / seconds, 1),
+        "evaluations": int(total("evaluations")),
+        "outside_evaluator": round(1.0 - total("evaluator_seconds") / seconds, 4),
+    }
+    if total("resigned") or total("checked"):
+        account["resignations"] = {
+            name: int(total(name)) for name in ("resigned", "checked", "wrong")
+        }
+    return account
+
+
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     """A database that cannot be written is a disk that cannot be written."""

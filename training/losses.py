@@ -205,6 +205,18 @@ def _seconds(network: PolicyValueNet, batch: Batch, config: LearningConfig) -> f
     return time.perf_counter() - begun
 
 
+def seconds_a_batch(gradients: Gradients, variant: Variant, size: int) -> float:
+    """What the gradient of a batch of `size` positions takes, the best of a few."""
+    rows = _start_rows(variant, size)
+    times = []
+    # The first one warms up.
+    for _ in range(1 + _RUNS):
+        begun = time.perf_counter()
+        gradients.compute(rows, mirror=False)
+        times.append(time.perf_counter() - begun)
+    return min(times[1:])
+
+
 def _start_rows(variant: Variant, size: int) -> GameRows:
     """The start position, many times: something to compute with."""
     positions = np.repeat(variant.start_row[None], size, axis=0)

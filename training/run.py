@@ -5,9 +5,8 @@ a checkpoint and the learner's whole state. A run that is killed goes on from th
 the games of an unfinished round that are already written count.
 """
 
-import os
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -26,30 +25,34 @@ from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.solver import Solution
-from search.tablebase import Tablebases
 from training.actors import Actor, Actors, Order, WorkerPool
-from training.config import LearningConfig, TrainingConfig
 from training.directory import RunDirectory, RunError, is_checkpoint
 from training.games import GameRows, load_games
 from training.gate import gate_score
-from training.index import Index, Shard, is_kept
+from training.index import Index, Shard, account_of, is_kept
 from training.learner import Learner
-from training.losses import Losses, faster_precision
+from training.losses import Losses
+from training.preparation import (
+    GATING,
+    LEARNING,
+    WARMING,
+    choose_hands,
+    count_cores,
+    find_oracle,
+    generator_of,
+    make_curve,
+    make_teacher,
+    resolve_learning,
+)
 from training.replay import ReplayWindow, window_size
-from training.rescoring import Oracle, SolvedGame, rescore
-from training.teacher import TeacherActor, divide
-from training.truth import Truth, TruthCurve, load_solution
+from training.rescoring import Oracle, rescore
+from training.truth import Truth, load_solution
 
 STATE_FORMAT: Final = "pawnscope-learner-2"
 _LARGEST_FINAL: Final = 6_000
 """Decision positions that the closing measurement searches; of a larger game a sample."""
 _LARGEST_RAW: Final = 100_000
 """Decision positions on which it measures the raw network."""
-_LEARNING: Final = 0
-_SAMPLING: Final = 1
-_WARMING: Final = 2
-_GATING: Final = 3
-"""Keys that set these random numbers apart from each other, and from the actors'."""
 
 
 class Monitor(Protocol):
@@ -102,17 +105,6 @@ def load_truth(variant: Variant) -> Truth | None:
     return Truth.of(variant, solution) if solution else None
 
 
-def _generator(seed: int, *key: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-
-
-def _cores() -> int:
-    """Cores that this process may use; not every system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class TrainingRun:
     """One session of a run. Use `train`, then `close`."""
 
@@ -140,25 +132,22 @@ class TrainingRun:
         self._games = 0
         self._acting: str | None = None
         solution = solution or load_solution(variant)
-        self._oracle = oracle or _find_oracle(variant, solution, self.config)
-        self._curve, self._held_out = _make_curve(variant, solution, self.config)
-        torch.set_num_threads(self.config.learning.threads or _cores())
+        self._oracle = oracle or find_oracle(variant, solution, self.config)
+        self._curve, self._held_out = make_curve(variant, solution, self.config)
+        torch.set_num_threads(self.config.learning.threads or count_cores())
         seed = self.config.seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = PolicyValueNet(self.config.network_config(variant))
         self._index = Index(directory.path)
         header = self._read_state()
-        self._learning = self._resolve_learning(network)
+        self._learning = resolve_learning(variant, network, self.config, directory.log)
         self._pool = self._make_pool(network)
-        self._learner = Learner(
-            variant,
-            network,
-            self._learning,
-            self._pool.vectors if self._pool else None,
-            self._pool,
-        )
         try:
+            hands = choose_hands(variant, network, self._learning, self._pool, directory.log)
+            self._learner = Learner(
+                variant, network, self._learning, hands.vectors if hands else None, hands
+            )
             self._take_up(header)
             self._actors = self._make_actors(solution)
         except BaseException:
@@ -184,16 +173,6 @@ class TrainingRun:
         self._acting = header["acting"]
         return header
 
-    def _resolve_learning(self, network: PolicyValueNet) -> LearningConfig:
-        """The settings with a precision that is measured where "auto" asks for that."""
-        learning = self.config.learning
-        if learning.precision != "auto":
-            return learning
-        share = -(-learning.batch // max(1, self.config.self_play.actors))
-        precision = faster_precision(network, self._variant, share)
-        self.directory.log(f"the learner computes in {precision}")
-        return replace(learning, precision=precision)
-
     def _unfinished(self) -> list[Shard]:
         """The shards of the round that comes next."""
         return [shard for shard in self._index.shards() if shard.round == self._round + 1]
@@ -216,12 +195,8 @@ class TrainingRun:
         """Whoever brings positions: a teacher, the workers, or an actor in this process."""
         config = self.config
         if config.teacher == "solver":
-            if solution is None:
-                raise RunError(f"{self._variant.name}: too large to be solved, no teacher for it")
-            positions = solution.unfinished_positions()
-            lessons, _ = divide(self._variant, positions, config.held_out, config.seed)
             dealt = sum(shard.positions for shard in self._index.shards())
-            return TeacherActor(self._variant, solution, lessons, config.seed, dealt)
+            return make_teacher(self._variant, solution, config, dealt)
         return self._pool or Actor(
             self._variant,
             config.self_play,
@@ -342,7 +317,7 @@ class TrainingRun:
             self._count_time()
             self._save()
             shares = {"play_seconds": round(played, 3), "learn_seconds": round(learned, 3)}
-            self._report(losses, self._seconds - before, shares | _account(shards) | gate)
+            self._report(losses, self._seconds - before, shares | account_of(shards) | gate)
             self._count_time()
 
     def _begin(self) -> None:
@@ -377,7 +352,7 @@ class TrainingRun:
             window.add(load_games(path, self._variant), self._learning.window)
         steps = max(1, round(len(window) * self.config.warm_start_passes / self._learning.batch))
         self._monitor.task("learn", steps)
-        generator = _generator(self.config.seed, _WARMING)
+        generator = generator_of(self.config.seed, WARMING)
         self._learner.learn(window, steps, generator, self._monitor.advance)
 
     def _count_time(self) -> float:
@@ -413,7 +388,7 @@ class TrainingRun:
         learning = self._learning
         steps = max(1, round(self._round_positions * learning.passes / learning.batch))
         self._monitor.task("learn", steps)
-        generator = _generator(self.config.seed, _LEARNING, self._round)
+        generator = generator_of(self.config.seed, LEARNING, self._round)
         return self._learner.learn(self._window, steps, generator, self._monitor.advance)
 
     def _pass_gate(self) -> dict[str, Any]:
@@ -428,7 +403,7 @@ class TrainingRun:
             NetworkEvaluator(champion),
             self.config.self_play,
             games,
-            _generator(self.config.seed, _GATING, self._round),
+            generator_of(self.config.seed, GATING, self._round),
         )
         if score >= 0.5:
             self._acting = self._newest.name
@@ -490,66 +465,3 @@ class TrainingRun:
             self._pool.close()
         self._index.close()
         self.directory.close()
-
-
-def _find_oracle(
-    variant: Variant, solution: Solution | None, config: TrainingConfig
-) -> Oracle | None:
-    """Who knows the truth for rescoring; raises RunError where it is asked for and nobody does."""
-    if config.self_play.tablebases:
-        return Tablebases.load(Path(config.self_play.tablebases), variant)
-    if solution is not None:
-        return SolvedGame(solution)
-    if config.learning.rescore != "none":
-        raise RunError(
-            f"rescore = {config.learning.rescore!r}: {variant.name} is too large to be solved, and"
-            " there are no tablebases"
-        )
-    return None
-
-
-def _make_curve(
-    variant: Variant, solution: Solution | None, config: TrainingConfig
-) -> tuple[TruthCurve | None, Truth | None]:
-    """The truth curve, and the decisions that a teacher keeps back."""
-    if solution is None:
-        return None, None
-    truth = Truth.of(variant, solution)
-    generator = _generator(config.seed, _SAMPLING)
-    curve = TruthCurve(
-        truth,
-        search=truth.sample(config.search_sample, generator),
-        raw=truth.sample(config.raw_sample, generator),
-        simulations=config.search_simulations,
-        pause=config.measure_seconds,
-    )
-    if config.teacher == "none" or config.held_out <= 0.0:
-        return curve, None
-    _, tests = divide(variant, solution.unfinished_positions(), config.held_out, config.seed)
-    return curve, truth.among(tests).sample(config.raw_sample, generator)
-
-
-def _account(shards: list[Shard]) -> dict[str, Any]:
-    """What the actors tell of a round: how much, how fast, and what resigning cost."""
-    told = [shard.source for shard in shards if "simulations" in shard.source]
-    if not told:
-        return {}
-
-    def total(name: str) -> float:
-        return float(sum(source[name] for source in told))
-
-    seconds = max(1e-9, total("seconds"))
-    account: dict[str, Any] = {
-        "evaluator": ", ".join(sorted({source["evaluator"] for source in told})),
-        "plies": int(total("plies")),
-        "simulations": int(total("simulations")),
-        # Of one actor, while it plays.
-        "simulations_per_second": round(total("simulations") / seconds, 1),
-        "evaluations": int(total("evaluations")),
-        "outside_evaluator": round(1.0 - total("evaluator_seconds") / seconds, 4),
-    }
-    if total("resigned") or total("checked"):
-        account["resignations"] = {
-            name: int(total(name)) for name in ("resigned", "checked", "wrong")
-        }
-    return account
