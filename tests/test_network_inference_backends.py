@@ -1,7 +1,10 @@
 """Every backend says what the network says, and one that does not is refused."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +37,7 @@ from tests.random_games import random_games, replayed
 
 Question = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16], npt.NDArray[np.int64]]
 
+ROOT = Path(__file__).resolve().parent.parent
 CONFIGURATIONS: dict[str, dict[str, object]] = {
     **{trunk: {"kind": trunk} for trunk in TRUNKS},
     "one head": {"kind": "geometric", "heads": 1},
@@ -283,6 +287,11 @@ def test_torch_serves_where_openvino_is_not_installed(monkeypatch: pytest.Monkey
         make_evaluator(network, backend="openvino")
     with pytest.raises(BackendError, match="with auto in int8"):
         make_evaluator(network, precision="int8", calibration=played("hexapawn")[0])
+
+
+def test_nothing_else_needs_openvino() -> None:
+    code = "import sys; sys.modules['openvino'] = None; import engine.network.inference"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize(

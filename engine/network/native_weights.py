@@ -34,7 +34,7 @@ def find_peaks(network: PolicyValueNet, rows: Rows) -> Peaks:
     seen: Peaks = {}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen[layer] = best_range(inputs[0].abs().flatten().numpy())[1]
+        seen[layer] = best_range(inputs[0].abs().numpy())[1]
 
     hooks = [
         module.register_forward_pre_hook(note)

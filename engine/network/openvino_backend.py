@@ -12,11 +12,11 @@ from engine.network.backends import (
     empty_batch,
     fitting_size,
 )
-from engine.network.encoding import Rows
+from engine.network.encoding import Encoder, Rows
 from engine.network.memory import keep_freed_memory
-from engine.network.openvino_graph import OUTPUTS, build_graph
+from engine.network.openvino_graph import OUTPUTS, build_graph, build_sites
 from engine.network.policy_value import PolicyValueNet
-from engine.network.quantisation import find_ranges
+from engine.network.quantisation import best_range, chosen_rows
 
 SIZES: Final = (1, 4, 16, 32, 64, 128, 256)
 """Batch sizes that are compiled, each when it is first needed (0.1 s). From 16 on a position costs
@@ -89,3 +89,19 @@ class OpenVinoBackend:
 
 def _shared(array: "np.ndarray[Any, Any]") -> ov.Tensor:
     return ov.Tensor(array, shared_memory=True)
+
+
+def find_ranges(network: PolicyValueNet, rows: Rows) -> dict[str, tuple[float, float]]:
+    """The range of each site of the network's graph, on positions uint8[N, R], N >= 1."""
+    chosen = chosen_rows(rows)
+    model, names = build_sites(network, len(chosen))
+    if not names:
+        return {}
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+    inputs = [request.get_input_tensor(index).data for index in range(2)]
+    Encoder(network.eyes).encode(chosen, *inputs)
+    request.infer()
+    return {
+        name: best_range(request.get_output_tensor(index).data) for index, name in enumerate(names)
+    }

@@ -9,7 +9,7 @@ second, asks for no converter, and lets each part be written as the processor li
 
 The inputs of the trunk's matrix products and convolutions are *sites*, named like their weights.
 Where ranges are given for them, the numbers there and the weights are rounded to 8 bits, which
-OpenVINO turns into integer products (`quantisation.py` finds the ranges).
+OpenVINO turns into integer products (`quantisation.py` chooses the ranges).
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from engine.network.backbone import Backbone, Block
 from engine.network.policy_value import PolicyValueNet
+from engine.network.quantisation import LEVELS
 from engine.network.residual import ResidualBlock, ResidualTower, SqueezeExcitation
 from engine.network.tokens import STATE_FEATURES
 
@@ -35,7 +36,6 @@ Ranges = Mapping[str, tuple[float, float]]
 
 OUTPUTS: Final = ("policy", "promotion", "wdl")
 
-ACTIVATION_LEVELS: Final = 256
 WEIGHT_LEVELS: Final = 255
 """Symmetric about zero."""
 
@@ -169,7 +169,7 @@ class _Builder:
             return x, False
         if site not in self.rounded:
             low, high = (np.array(end, np.float32) for end in self.ranges[site])
-            self.rounded[site] = _rounded(x, low, high, ACTIVATION_LEVELS)
+            self.rounded[site] = _rounded(x, low, high, LEVELS)
         return self.rounded[site], True
 
     def _embedding(self, network: PolicyValueNet, squares: Node, state: Node) -> Node:
