@@ -21,7 +21,7 @@ class ConfigError(InputError):
 
 
 Search = Literal["puct", "gumbel"]
-Backend = Literal["auto", "torch", "openvino"]
+Backend = Literal["auto", "torch", "openvino", "native"]
 Inference = Literal["auto", "fp32", "bf16", "int8"]
 Rescoring = Literal["none", "value", "both"]
 Split = Literal["workers", "threads", "auto"]

@@ -20,6 +20,7 @@ from engine.network.native_code import (
     each,
     everywhere,
     floats,
+    fused,
     ints,
     larger,
     load,
@@ -139,7 +140,7 @@ def _exponential(builder: Builder, value: Value) -> Value:
     rest = builder.fsub(value, whole)
     result = floats(_POWERS[-1])
     for power in reversed(_POWERS[:-1]):
-        result = call(builder, "llvm.fma.v16f32", FLOATS, result, rest, floats(power))
+        result = fused(builder, result, rest, floats(power))
     # A float's exponent stands in bits 23 and up: adding to it multiplies by a power of two.
     shift = builder.shl(builder.fptosi(whole, INTS), ints(23))
     return builder.bitcast(builder.add(builder.bitcast(result, INTS), shift), FLOATS)

@@ -141,15 +141,22 @@ def each(builder: Builder, count: Value, body: Callable[[Value], None]) -> None:
     loop(builder, word(0), count, [], step)
 
 
+def fused(builder: Builder, value: Value, factor: Value, term: Value) -> Value:
+    """`value * factor + term`, rounded once."""
+    return call(builder, "llvm.fma.v16f32", FLOATS, value, factor, term)
+
+
 def narrowed(builder: Builder, value: Value, bytes_: int) -> Value:
     """float32 numbers as numbers of that many bytes: float32, bfloat16, or 0 to 255.
 
-    The last are rounded, what is above is cut, and what is below must not be.
+    The last are rounded, and what is outside becomes 0 or 255.
     """
     if bytes_ == 4:
         return value
     if bytes_ == 2:
         return builder.fptrunc(value, BFLOATS)
-    rounded = builder.fptosi(builder.fadd(value, floats(0.5)), INTS)
-    fits = builder.icmp_signed("<", rounded, ints(255))
-    return builder.trunc(builder.select(fits, rounded, ints(255)), BYTES)
+    everyone, nearest = ir.Constant(ir.IntType(LANES), -1), ir.Constant(INT, 4)
+    name = "llvm.x86.avx512.mask.cvtps2dq.512"
+    rounded = call(builder, name, INTS, relu(builder, value), ints(0), everyone, nearest)
+    name = "llvm.x86.avx512.mask.pmovus.db.512"
+    return call(builder, name, BYTES, rounded, ir.Constant(BYTES, [0] * LANES), everyone)

@@ -112,7 +112,7 @@ def judge(
     one, none = np.float32(1), np.float32(0)
     normalise(
         number, wide.ctypes.data, narrow, squares, channels,
-        heads.gain.ctypes.data, heads.shift.ctypes.data, epsilon, one, none,
+        heads.gain.ctypes.data, heads.shift.ctypes.data, epsilon,
     )  # fmt: skip
     group = 64 * len(parts)
     groups = small // 4

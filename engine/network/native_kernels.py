@@ -43,6 +43,7 @@ from engine.network.native_code import (
     each,
     everywhere,
     floats,
+    fused,
     load,
     loop,
     narrowed,
@@ -110,8 +111,9 @@ class _Tile:
         if self.bytes == 2:
             pairs = [builder.bitcast(value, BFLOAT_PAIRS) for value in (group, weights)]
             return call(builder, "llvm.x86.avx512bf16.dpbf16ps.512", FLOATS, total, *pairs)
-        numbers = [builder.bitcast(value, FLOATS) for value in (group, weights)]
-        return call(builder, "llvm.fma.v16f32", FLOATS, *numbers, total)
+        return fused(
+            builder, builder.bitcast(group, FLOATS), builder.bitcast(weights, FLOATS), total
+        )
 
     def row(
         self,
@@ -182,7 +184,7 @@ class _Tile:
                 place = builder.add(square, word(file))
                 offset = builder.add(builder.mul(place, ends["bias_stride"]), bytes_)
                 bias = load(builder, ends["biases"], offset, FLOATS)
-                value = builder.fadd(builder.fmul(value, scale), bias)
+                value = fused(builder, value, scale, bias)
                 self.written(value, ends, role, place, ours)
 
     def written(
@@ -198,8 +200,9 @@ class _Tile:
             value = relu(builder, value)
         if role != len(RELU):
             store(builder, value, ends["wide"], wide)
-        if role in (len(STREAM), len(RELU)):
+        if role == len(STREAM):
             value = builder.fmul(value, ends["unit"])
+        if role in (len(STREAM), len(RELU)):
             small = narrowed(builder, value, self.bytes)
             place = builder.mul(column, word(self.bytes))
             place = builder.add(builder.mul(square, ends["narrow_stride"]), place)
@@ -248,8 +251,8 @@ def _convolve(
     apart with `groups` groups each; `weights`, a group's `group_bytes` and a part's `part_bytes`
     apart; `scales`, float32, one for each output; `biases`, too, and perhaps others for each
     square; `wide` and `narrow`, squares so many bytes apart. Sums are multiplied by the scales, the
-    biases are added, and what is written as `role` says is multiplied by `unit` before it becomes
-    narrow.
+    biases are added, and this is written as `role` says; a stream is multiplied by `unit` before it
+    becomes narrow.
     """
     fixed = [len(told) for told in (files, blocks, taps, number)]
     result = len(role)
@@ -291,18 +294,13 @@ def _narrow_down(
 
         def register(index: Value) -> None:
             value = load(builder, wide, builder.mul(index, word(REGISTER_BYTES)), FLOATS)
-            small = _moved(builder, value, units, zeros, bytes_)
+            small = narrowed(builder, fused(builder, value, units, zeros), bytes_)
             store(builder, small, narrow, builder.mul(index, word(bytes_ * LANES)))
 
         each(builder, builder.sdiv(count, word(LANES)), register)
         return context.get_dummy_value()
 
     return types.void(number, *[types.intp] * 3, types.float32, types.float32), generate
-
-
-def _moved(builder: Builder, value: Value, units: Value, zeros: Value, bytes_: int) -> Value:
-    value = builder.fadd(builder.fmul(value, units), zeros)
-    return narrowed(builder, relu(builder, value) if bytes_ == 1 else value, bytes_)
 
 
 def _normalise(
@@ -315,18 +313,16 @@ def _normalise(
     gain: Any,
     shift: Any,
     epsilon: Any,
-    unit: Any,
-    zero: Any,
 ) -> Any:
-    """LayerNorm of each of `squares` squares of `wide` [S, D], as `narrow_down` writes it.
+    """LayerNorm of each of `squares` squares of `wide` [S, D], in narrow numbers.
 
-    `gain` and `shift` [D] are addresses, too; D is a multiple of 16.
+    `gain` and `shift` [D], its weight and bias in units of narrow numbers, are addresses, too; D is
+    a multiple of 16.
     """
     bytes_ = len(number)
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
-        _, wide, narrow, squares, channels, gain, shift, epsilon, unit, zero = arguments
-        units, zeros = (everywhere(builder, value, FLOATS) for value in (unit, zero))
+        _, wide, narrow, squares, channels, gain, shift, epsilon = arguments
         registers = builder.sdiv(channels, word(LANES))
         count = builder.sitofp(channels, FLOAT)
 
@@ -339,8 +335,10 @@ def _normalise(
 
             def add(index: Value, carried: list[Value]) -> Sequence[Value]:
                 value = register(index)
-                power = call(builder, "llvm.fma.v16f32", FLOATS, value, value, carried[1])
-                return [builder.fadd(carried[0], value), power]
+                return [
+                    builder.fadd(carried[0], value),
+                    fused(builder, value, value, carried[1]),
+                ]
 
             sums = loop(builder, word(0), registers, [floats(0.0), floats(0.0)], add)
             mean, power = (builder.fdiv(added_up(builder, value), count) for value in sums)
@@ -356,9 +354,9 @@ def _normalise(
             def write(index: Value) -> None:
                 offset = builder.mul(index, word(REGISTER_BYTES))
                 value = builder.fmul(builder.fsub(register(index), means), scales)
-                value = builder.fmul(value, load(builder, gain, offset, FLOATS))
-                value = builder.fadd(value, load(builder, shift, offset, FLOATS))
-                small = _moved(builder, value, units, zeros, bytes_)
+                gains = load(builder, gain, offset, FLOATS)
+                value = fused(builder, value, gains, load(builder, shift, offset, FLOATS))
+                small = narrowed(builder, value, bytes_)
                 store(builder, small, target, builder.mul(index, word(bytes_ * LANES)))
 
             each(builder, registers, write)
@@ -366,7 +364,7 @@ def _normalise(
         each(builder, squares, square)
         return context.get_dummy_value()
 
-    return types.void(number, *[types.intp] * 6, *[types.float32] * 3), generate
+    return types.void(number, *[types.intp] * 6, types.float32), generate
 
 
 convolve: Final[Any] = intrinsic(_convolve)

@@ -72,10 +72,8 @@ class Tower(NamedTuple):
     """[L, D]."""
     units: Floats
     """[L + 1], narrow numbers to a wide 1, at the start and after each block."""
-    zero: np.float32
-    """The narrow number for 0 after a LayerNorm."""
     gain: Floats
-    """[L, D], the LayerNorms' weights, or [0, D]."""
+    """[L, D], the LayerNorms' weights, in units of narrow numbers, or [0, D]."""
     shift: Floats
     """[L, D], their biases."""
     down: Floats
@@ -145,7 +143,7 @@ def _block(
     if normed:
         normalise(
             number, wide, narrow, squares, channels, tower.gain[layer].ctypes.data,
-            tower.shift[layer].ctypes.data, np.float32(epsilon), tower.units[layer], tower.zero,
+            tower.shift[layer].ctypes.data, np.float32(epsilon),
         )  # fmt: skip
     convolve(
         files, blocks, THREE_TAPS, number, RELU,

@@ -80,14 +80,14 @@ class Transformer(NamedTuple):
     up: Linear
     down: Linear
     norms: Floats
-    """[L, 4, D], weight and bias of the LayerNorms before attention and MLP."""
+    """[L, 4, D], weight and bias of the LayerNorms before attention and MLP, in units of narrow
+    numbers."""
     bias: Floats
     """[L, H, S, S rounded up to 16] of the scores, `MASKED` where there is no square."""
     units: Floats
-    """[L, 3], narrow numbers to a wide 1: after the first LayerNorm, of what attention gathers,
-    after the second LayerNorm."""
+    """[L], narrow numbers to a wide 1 of what attention gathers."""
     zero: np.float32
-    """The narrow number for 0 in these three."""
+    """The narrow number for 0 there."""
 
 
 class TransformerRooms(NamedTuple):
@@ -158,10 +158,10 @@ def _block(
         rooms.qkv.ctypes.data,
         rooms.hidden.ctypes.data,
     )
-    norms, units = layers.norms[layer], layers.units[layer]
+    norms = layers.norms[layer]
     normalise(
         number, wide, narrow, squares, channels,
-        norms[0].ctypes.data, norms[1].ctypes.data, epsilon, units[0], layers.zero,
+        norms[0].ctypes.data, norms[1].ctypes.data, epsilon,
     )  # fmt: skip
     convolve(
         files, blocks, ONE_TAP, number, PUT,
@@ -171,7 +171,7 @@ def _block(
     )  # fmt: skip
     _attend(shape, heads, rooms, layers.bias[layer])
     count = squares * channels
-    narrow_down(number, rooms.gathered.ctypes.data, narrow, count, units[1], layers.zero)
+    narrow_down(number, rooms.gathered.ctypes.data, narrow, count, layers.units[layer], layers.zero)
     convolve(
         files, blocks, ONE_TAP, number, ADD,
         narrow, small, layers.out.weights[layer].ctypes.data, group, group * groups,
@@ -183,7 +183,7 @@ def _block(
         return
     normalise(
         number, wide, narrow, squares, channels,
-        norms[2].ctypes.data, norms[3].ctypes.data, epsilon, units[2], layers.zero,
+        norms[2].ctypes.data, norms[3].ctypes.data, epsilon,
     )  # fmt: skip
     steps = 64 * len(shape.hidden_blocks)
     convolve(

@@ -196,7 +196,7 @@ def tower_of(network: PolicyValueNet, blocks: Fixed, number: Fixed, peaks: Peaks
             maps[i] -= zero * sums * packed.steps * np.float32(hidden / units[i])
         second.add(array(block.second.weight), _bias(block.second), unit=hidden)
         if block.norm is not None:
-            norms[0, i], norms[1, i] = (array(p) for p in block.norm.parameters())
+            norms[:, i] = _narrow_norm(block.norm, float(units[i]), zero)
         if block.excitation is not None:
             for layer, matrix, vector in (
                 (block.excitation.down, down, down_bias),
@@ -212,7 +212,6 @@ def tower_of(network: PolicyValueNet, blocks: Fixed, number: Fixed, peaks: Peaks
         second_scales=seconds.scales,
         second_biases=seconds.biases,
         units=units,
-        zero=np.float32(zero),
         gain=norms[0],
         shift=norms[1],
         down=down,
@@ -220,6 +219,12 @@ def tower_of(network: PolicyValueNet, blocks: Fixed, number: Fixed, peaks: Peaks
         up=up,
         up_bias=up_bias,
     )
+
+
+def _narrow_norm(norm: nn.LayerNorm, unit: float, zero: float) -> Floats:
+    """[2, D], weight and bias of a LayerNorm that writes narrow numbers, so many to a 1."""
+    weight, bias = array(norm.weight), array(norm.bias)
+    return np.stack([weight * np.float32(unit), bias * np.float32(unit) + np.float32(zero)])
 
 
 def _bias(layer: nn.Conv2d) -> Floats:
@@ -238,7 +243,7 @@ def transformer_of(
     up = _Stack(hidden_blocks, number, M)
     scales = np.ones((3 * D, 1), np.float32)
     scales[:D] = (D // config.heads) ** -0.5  # the queries are scaled instead of the scores
-    norms, units = np.zeros((L, 4, D), np.float32), np.ones((L, 3), np.float32)
+    norms, units = np.zeros((L, 4, D), np.float32), np.ones(L, np.float32)
     zero = float(_ZERO) if number == INT8 else 0.0
 
     def unit(layer: nn.Module, largest: int = _LARGEST) -> float:
@@ -247,18 +252,16 @@ def transformer_of(
     for i, block in enumerate(trunk.blocks):
         assert isinstance(block, Block)
         attention, mlp = block.attention, block.mlp
-        norms[i, 0], norms[i, 1] = (array(p) for p in block.attention_norm.parameters())
-        units[i, :2] = unit(attention.qkv), unit(attention.out)
+        seen, units[i] = unit(attention.qkv), unit(attention.out)
+        norms[i, :2] = _narrow_norm(block.attention_norm, seen, zero)
         weight, bias = array(attention.qkv.weight) * scales, array(attention.qkv.bias)
-        qkv.add(weight, bias * scales[:, 0], unit=units[i, 0], zero=zero)
+        qkv.add(weight, bias * scales[:, 0], unit=seen, zero=zero)
         weight, bias = array(attention.out.weight), array(attention.out.bias)
-        out.add(weight, bias, unit=units[i, 1], zero=zero)
+        out.add(weight, bias, unit=float(units[i]), zero=zero)
         if mlp is not None and block.mlp_norm is not None:
-            norms[i, 2], norms[i, 3] = (array(p) for p in block.mlp_norm.parameters())
-            units[i, 2], hidden = unit(mlp.up), unit(mlp.down, _LARGEST_UNSIGNED)
-            up.add(
-                array(mlp.up.weight), array(mlp.up.bias), unit=units[i, 2], zero=zero, said=hidden
-            )
+            seen, hidden = unit(mlp.up), unit(mlp.down, _LARGEST_UNSIGNED)
+            norms[i, 2:] = _narrow_norm(block.mlp_norm, seen, zero)
+            up.add(array(mlp.up.weight), array(mlp.up.bias), unit=seen, zero=zero, said=hidden)
             down.add(array(mlp.down.weight), array(mlp.down.bias), unit=hidden)
     bias = np.full(
         (L, config.heads, config.squares, rounded_up(config.squares)), MASKED, np.float32

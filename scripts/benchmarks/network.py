@@ -28,7 +28,15 @@ GAME: Final = "gardner"
 NETWORKS: Final[dict[str, dict[str, object]]] = {
     "transformer-4x64": {"trunk": "transformer", "blocks": 4, "channels": 64, "heads": 1},
     "residual-5x64": {"trunk": "residual", "blocks": 5, "channels": 64},
+    "residual-5x64-plain": {
+        "trunk": "residual",
+        "blocks": 5,
+        "channels": 64,
+        "norm": "none",
+        "excitation": False,
+    },
 }
+"""The plain tower has neither LayerNorm nor squeeze-and-excitation in its blocks."""
 BACKENDS: Final = (
     ("fp32", "torch"),
     ("bf16", "torch"),
