@@ -17,7 +17,7 @@ from engine.rules.errors import InputError
 from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
 from scripts.options import EndgameOptions, FigureOptions, parse_options
-from scripts.players import player_of
+from scripts.players import PrecisionName, player_of
 from search.player import Player
 from training.arena import (
     MatchResult,
@@ -62,6 +62,11 @@ class MatchOptions(FigureOptions, EndgameOptions):
     alpha: float = 0.05
     # Of the test: the chance of saying H0 where H1 is true.
     beta: float = 0.05
+    # Numbers in which A's network is computed: auto, fp32, bf16 or int8 (which finds its scales on
+    # the games of the run that the checkpoint is from) ...
+    precision_a: PrecisionName = "auto"
+    # ... and B's.
+    precision_b: PrecisionName = "auto"
     # Games at once against an external engine, which is started so many times.
     concurrency: int = 8
     # Where openings and the players' random choices come from.
@@ -85,7 +90,8 @@ def main(arguments: list[str]) -> int:
 
             def make(which: int) -> Player:
                 spec = options.b if which else options.a
-                player = player_of(spec, variant, player_rngs[which], options.tablebases)
+                precision = options.precision_b if which else options.precision_a
+                player = player_of(spec, variant, player_rngs[which], options.tablebases, precision)
                 stack.callback(player.close)
                 return player
 

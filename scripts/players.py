@@ -8,9 +8,10 @@ import functools
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 import engine
@@ -29,6 +30,11 @@ RUNS: Final = Path("runs")
 SHIPPED: Final = Path(engine.__file__).with_name("weights")
 NETWORK_PLAYER: Final = "mcts:400"
 SEARCH_PLAYER: Final = "alphabeta:4"
+_CALIBRATION: Final = 1024
+"""Positions on which int8 finds its scales."""
+
+PrecisionName = Literal["auto", "fp32", "bf16", "int8"]
+"""In which numbers a player's network is computed."""
 _LOOK_UP: Final = ("alphabeta", "gumbel", "mcts")
 """Players that look endgames up."""
 
@@ -70,10 +76,13 @@ def find_checkpoint(text: str | None, variant: Variant) -> Path:
     return run_checkpoints(path)[-1] if path.is_dir() else path
 
 
-def load_evaluator(text: str | None, variant: Variant) -> Evaluator:
-    """The network that the text names, ready to judge.
+def load_evaluator(
+    text: str | None, variant: Variant, precision: PrecisionName = "auto"
+) -> Evaluator:
+    """The network that the text names, ready to judge by the fastest backend of the precision.
 
-    Raises InputError for a checkpoint that is missing, damaged or for other rules, and OSError.
+    Raises InputError for a checkpoint that is missing, damaged or for other rules, for a precision
+    that cannot be had, and OSError.
     """
     import torch
 
@@ -83,7 +92,19 @@ def load_evaluator(text: str | None, variant: Variant) -> Evaluator:
     # One game asks about one position at a time: a second thread would only be waited for.
     torch.set_num_threads(1)
     path = find_checkpoint(text, variant)
-    return make_evaluator(load_checkpoint(path, variant=variant).network)
+    network = load_checkpoint(path, variant=variant).network
+    calibration = _calibration(path, variant) if precision == "int8" else None
+    return make_evaluator(network, precision=precision, calibration=calibration)
+
+
+def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
+    """Positions uint8[N, R] of the newest games of the run that a checkpoint is from."""
+    from training.games import load_games
+
+    games = sorted((checkpoint.resolve().parent.parent / "games").glob("*.safetensors"))
+    if not games:
+        raise InputError(f"{checkpoint}: int8 finds its scales on a run's games; there are none")
+    return load_games(games[-1], variant).positions[-_CALIBRATION:]
 
 
 def solution_cache() -> Path:
@@ -120,7 +141,11 @@ def has_tablebases(folder: Path, variant: Variant) -> bool:
 
 
 def player_of(
-    spec: str, variant: Variant, rng: np.random.Generator, tablebases: Path | None = None
+    spec: str,
+    variant: Variant,
+    rng: np.random.Generator,
+    tablebases: Path | None = None,
+    precision: PrecisionName = "auto",
 ) -> Player:
     """The player that a person wrote; raises InputError or OSError.
 
@@ -129,7 +154,11 @@ def player_of(
     """
     tables = None if tablebases is None else load_tablebases(tablebases, variant)
     player = make_player(
-        spec, variant, rng=rng, load_evaluator=load_evaluator, load_solution=load_solution
+        spec,
+        variant,
+        rng=rng,
+        load_evaluator=functools.partial(load_evaluator, precision=precision),
+        load_solution=load_solution,
     )
     if tables is None or spec.partition(":")[0] not in _LOOK_UP:
         return player
