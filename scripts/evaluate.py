@@ -108,6 +108,12 @@ class _Evaluation:
         self._paths = run_checkpoints(run)
         self._variant = get_variant(read_description(self._paths[-1]).variant_name)
         self._picture = options.plot or run / "curve.svg"
+        perfect = ("perfect",) if _is_solvable(self._variant) else ()
+        self._anchors = list(dict.fromkeys((*_ANCHORS, *options.anchor, *perfect)))
+        if options.zero not in self._anchors:
+            raise InputError(
+                f"--zero {options.zero}: {self._variant.name} is too large to be solved"
+            )
         self._metrics = read_metrics(run)
         self._solution = _solution(self._variant) if self._wants_truth else None
         self._truth = Truth.of(self._variant, self._solution) if self._solution else None
@@ -227,10 +233,8 @@ class _Evaluation:
         kind = {"puct": "mcts", "gumbel": "gumbel"}[options.search]
         steps = {path: int(path.stem) for path in self._paths}
         own = {f"{kind}:{options.simulations}@{step:08d}": path for path, step in steps.items()}
-        perfect = ("perfect",) if _is_solvable(self._variant) else ()
-        anchors = dict.fromkeys((*_ANCHORS, *options.anchor, *perfect))
         plan = LadderPlan(
-            checkpoints=list(own), anchors=list(anchors), zero=options.zero, games=options.games
+            checkpoints=list(own), anchors=self._anchors, zero=options.zero, games=options.games
         )
 
         def make(name: str, rng: np.random.Generator) -> Player:

@@ -158,6 +158,21 @@ def pool(run: Path) -> Iterator[Pool]:
     opened.close()
 
 
+def test_players_of_a_resumed_pairing_draw_anew(pool: Pool) -> None:
+    drawn: list[float] = []
+
+    def note(name: str, rng: np.random.Generator) -> Player:
+        drawn.append(float(rng.random()))
+        return make(name, rng)
+
+    for most in (1, 2):
+        games = play_pairing(pool, "a@1", "b@1", variant=HEXAPAWN, games=4, make=note)
+        for _ in zip(range(most), games, strict=False):
+            pass
+        games.close()
+    assert len(set(drawn)) == len(drawn) == 4
+
+
 def test_a_ladder_is_climbed_once(pool: Pool, run: Path) -> None:
     played = climb(pool)
     met = {(game.a, game.b) for game in played}

@@ -220,6 +220,12 @@ def test_bad_words_are_refused(tmp_path: Path, words: str, quoted: str) -> None:
     assert quoted in str(caught.value)
 
 
+def test_zero_is_a_player_of_the_ladder(tmp_path: Path) -> None:
+    run = plant(tmp_path / "run", "gardner", [1])
+    with pytest.raises(InputError, match="--zero perfect: gardner is too large"):
+        evaluate.main([str(run), "--zero", "perfect"])
+
+
 def test_a_run_without_metrics_has_nothing_to_draw(tmp_path: Path) -> None:
     run = plant(tmp_path / "run", "hexapawn", [1])
     with pytest.raises(InputError, match="no metrics"):

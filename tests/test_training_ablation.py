@@ -16,6 +16,7 @@ from training.ablation import (
     missing_trials,
     prepare,
     read_results,
+    run_ablation,
     run_trial,
     settings_of,
     table,
@@ -78,13 +79,30 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert read_results(tmp_path) == done
     left = missing_trials(HEXAPAWN, tmp_path, names, 2, 1.0)
     assert [(one.variation, one.seed) for one in left] == order[1:]
+    # Nothing is written behind half a line.
+    run_ablation([], tmp_path, print)
+    assert (tmp_path / RESULTS).read_text() == text
+
+
+def test_what_was_done_with_other_settings_is_done_again(tmp_path: Path) -> None:
+    same, other = (
+        line("base", seed, settings=merge(BASE, {"learning": {"batch": batch}}))
+        for seed, batch in ((1, BASE["learning"]["batch"]), (2, 7))
+    )
+    (tmp_path / RESULTS).write_text(json.dumps(same) + "\n" + json.dumps(other) + "\n")
+    assert read_results(tmp_path) == [same]
+    assert [one.seed for one in missing_trials(HEXAPAWN, tmp_path, ["base"], 2, 1.0)] == [2]
 
 
 def test_the_table_has_means_and_ranges_and_the_best_first() -> None:
-    lines = [line("base", 1, 0.5), line("no mirror", 1, 0.8), line("base", 2, 0.6)]
+    lines = [
+        line("base", 1, 0.9, search=0.8),
+        line("no mirror", 1, 0.8),
+        line("base", 2, 1.0, search=0.9),
+    ]
     assert table(lines).splitlines()[2:] == [
         "| no mirror | 80.0% (80.0% to 80.0%) | 90.0% (90.0% to 90.0%) | 1,000 | 1 |",
-        "| base | 55.0% (50.0% to 60.0%) | 90.0% (90.0% to 90.0%) | 1,000 | 2 |",
+        "| base | 95.0% (90.0% to 100.0%) | 85.0% (80.0% to 90.0%) | 1,000 | 2 |",
     ]
 
 

@@ -11,12 +11,13 @@ from engine.network.checkpoint import save_checkpoint
 from engine.network.config import NetworkConfig
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.position import Position
+from engine.rules.tables import CLOCK
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import SolverEvaluator, UniformEvaluator
 from search.solver import Solution, solve
 from search.tablebase import solve_endgames
 from search.tree import UNPROVEN
-from tests.training_cases import SMALL_NETWORK, hexapawn, self_play_config
+from tests.training_cases import SMALL_NETWORK, child_of, hexapawn, self_play_config
 from training.actors import Actor, Order
 from training.games import GameRows, load_games
 from training.gate import gate_score
@@ -89,10 +90,10 @@ def test_what_nobody_knows_is_left_alone(games: tuple[Variant, Solution, GameRow
     assert few.any()
     assert not few.all()
     # What search has proven stays, where the oracle is silent.
-    proven = np.where(np.arange(len(rows)) % 3 == 0, rows.outcomes, UNPROVEN).astype(np.int8)
+    values, _ = solution.lookup_batch(rows.positions)
+    proven = np.where(np.arange(len(rows)) % 3 == 0, values, UNPROVEN).astype(np.int8)
     rows = replace(rows, proven=proven)
     rescored = rescore(variant, rows, HalfBlind(solution, 5), "both")
-    values, _ = solution.lookup_batch(rows.positions)
     assert np.array_equal(rescored.proven[few], values[few])
     assert np.array_equal(rescored.proven[~few], rows.proven[~few])
     for index in np.flatnonzero(~few & (rows.proven == UNPROVEN)):
@@ -136,6 +137,29 @@ def test_tablebases_tell_the_truth_of_endgames_and_searches_know_it(tmp_path: Pa
                 assert share == 0 or -value == known[index]
                 position.pop()
     assert unproven[str(tmp_path)] < unproven[""] - 0.3
+
+
+def test_a_win_that_the_move_rule_forestalls_is_none() -> None:
+    variant = child_of("gardner", "hurry", startFen="3k1/5/5/5/K3R w - - 0 1", nMoveRule="20")
+    tables, _ = solve_endgames(variant, 3)
+    config = self_play_config(longest_game=30, noise_fraction=1.0, simulations=1)
+    rows = SelfPlay(variant, config, np.random.default_rng(3)).play(UniformEvaluator(), 60)
+    values, distances = tables.lookup(rows.positions)
+    # A clock that has almost run out: 40 plies without progress are a draw.
+    hurried = rows.positions.copy()
+    hurried[:, variant.squares + CLOCK] = 39
+    fresh = np.full(len(rows), UNPROVEN, np.int8)
+    rescored = rescore(variant, replace(rows, positions=hurried, proven=fresh), tables, "both")
+    late = (values != 0) & (distances > 1)
+    assert late.any()
+    assert (rescored.proven[late] == UNPROVEN).all()
+    assert np.array_equal(rescored.proven[~late], values[~late])
+    for index in np.flatnonzero(late):
+        part = slice(rows.offsets[index], rows.offsets[index + 1])
+        assert np.array_equal(rescored.policy[part], rows.policy[part])
+    # What a search has proven is not overwritten.
+    drawn = np.zeros(len(rows), np.int8)
+    assert not rescore(variant, replace(rows, proven=drawn), tables, "value").proven.any()
 
 
 def test_the_gate_lets_the_better_one_in() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import resource
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -361,7 +362,13 @@ def index_of(run: Path) -> tuple[list[Any], set[str]]:
         index.close()
 
 
-@pytest.mark.parametrize("spoil", [spoil_nothing, spoil_all, spoil_the_end])
+def spoil_a_column(path: Path) -> None:
+    """As an older version left it."""
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE shards DROP COLUMN source")
+
+
+@pytest.mark.parametrize("spoil", [spoil_nothing, spoil_all, spoil_the_end, spoil_a_column])
 def test_the_index_is_rebuilt(run: Path, spoil: Callable[[Path], None]) -> None:
     before = index_of(run)
     assert len(before[0]) == 5

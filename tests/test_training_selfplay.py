@@ -13,7 +13,9 @@ from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION, SIDE
 from engine.rules.variant import Variant, get_variant
 from search.evaluator import Evaluation, Evaluator, SolverEvaluator, UniformEvaluator
+from search.scores import NO_SCORE
 from search.solver import solve
+from search.tablebase import solve_endgames
 from search.tree import UNPROVEN
 from tests.training_cases import (
     child_of,
@@ -22,7 +24,7 @@ from tests.training_cases import (
     rows_of_game,
     self_play_config,
 )
-from training.games import GameRows
+from training.games import UNKNOWN_END, GameRows
 from training.selfplay import SelfPlay, _random_walk
 
 RANDOM: dict[str, Any] = {"noise_fraction": 1.0, "simulations": 1}
@@ -141,8 +143,38 @@ def test_a_won_game_is_won_for_white_and_lost_for_black() -> None:
 
 def test_a_game_broken_off_is_a_draw_for_both() -> None:
     rows = play(get_variant("hexapawn"), 60, longest_game=2)
-    assert rows.moves_left.tolist() == [2, 1] * rows.game_count
+    assert np.bincount(rows.games).tolist() == [2] * rows.game_count
+    # Nobody knows how long it would have lasted.
+    assert (rows.moves_left == UNKNOWN_END).all()
     assert not rows.outcomes.any()
+
+
+def test_a_game_ends_where_the_tables_know_it() -> None:
+    start = "3k1/4p/5/5/K3R w - - 0 1"
+    variant = child_of("gardner", "covered", startFen=start, nMoveRule="12")
+    tables, _ = solve_endgames(variant, 3)
+    config = self_play_config(simulations=1, noise_fraction=1.0, longest_game=40)
+    rows = SelfPlay(tables.attached, config, np.random.default_rng(2)).play(UniformEvaluator(), 300)
+    seen = set()
+    for game in range(rows.game_count):
+        places = rows_of_game(rows, game)
+        # Only the last position may be covered, for what follows it is the tables' value.
+        assert (tables.scores(rows.positions[places]) == NO_SCORE).all()
+        last = Position.from_row(rows.positions[places[-1]], variant)
+        (after,) = (
+            twin
+            for twin in replies(last)
+            if np.array_equal(twin.row[: variant.squares], rows.endings[places[-1]])
+        )
+        if after.outcome() is not None:
+            assert rows.moves_left[places].tolist() == list(range(len(places), 0, -1))
+            continue
+        assert (rows.moves_left[places] == UNKNOWN_END).all()
+        value = tables.lookup(after.row[None])[0][0]
+        if len(places) < 40 and value != UNPROVEN:
+            assert rows.outcomes[places[-1]] == -value
+            seen.add(int(rows.outcomes[places[-1]]) * (1 if last.turn == 0 else -1))
+    assert len(seen) > 1
 
 
 def test_varied_starts_are_positions_of_the_game() -> None:
@@ -334,6 +366,7 @@ def test_a_lost_side_resigns_and_a_share_is_played_on_to_see(play_on: float) -> 
     assert given_up.mean() == pytest.approx(1 - play_on, abs=0.2)
     for game in np.flatnonzero(given_up):
         assert rows.outcomes[rows_of_game(rows, int(game))].tolist() == [-1, 1, -1]
+        assert (rows.moves_left[rows_of_game(rows, int(game))] == UNKNOWN_END).all()
     # Of those played on, most are broken off as draws: giving up would have been wrong.
     played_on = len(lengths) - found.resigned
     assert found.checked == played_on

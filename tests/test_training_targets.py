@@ -38,7 +38,7 @@ from tests.training_cases import (
     self_play_config,
 )
 from training.config import LearningConfig
-from training.games import NO_REPLY, GameRows
+from training.games import NO_REPLY, UNKNOWN_END, GameRows, select
 from training.learner import Learner
 from training.losses import losses
 from training.replay import ReplayWindow
@@ -345,3 +345,23 @@ def test_a_checkpoint_from_before_the_auxiliary_heads_is_read(tmp_path: Path) ->
         del header["network"][field]
     save_tensors(path, tensors, header)
     assert load_checkpoint(path, variant=variant).network.config == network.config
+
+
+def test_an_end_that_nobody_knows_teaches_nothing() -> None:
+    """Neither how far it is nor who stands where; everything else stays a lesson."""
+    variant, solution = hexapawn()
+    rows = teacher_rows(variant, solution, solution.unfinished_positions())
+    heads = {"placement": True, "blocks": 1, "channels": 8}
+    network = PolicyValueNet(NetworkConfig.for_variant(variant, heads))
+    cut = np.arange(len(rows)) % 3 == 0
+    moves_left = np.where(cut, UNKNOWN_END, rows.moves_left).astype(np.int16)
+    known = select(rows, np.flatnonzero(~cut))
+    config = LearningConfig()
+    ours, theirs, whole = (
+        losses(network, make_batch(variant, part, config, mirror=False), len(rows))
+        for part in (replace(rows, moves_left=moves_left), known, rows)
+    )
+    torch.testing.assert_close(ours.moves_left, theirs.moves_left)
+    torch.testing.assert_close(ours.placement, theirs.placement)
+    assert ours.placement < whole.placement
+    torch.testing.assert_close(ours.wdl, whole.wdl)

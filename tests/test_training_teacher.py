@@ -155,6 +155,19 @@ def test_behind_a_gate_the_acting_network_stays_until_a_better_one_comes(tmp_pat
     assert (path / "checkpoints" / acting).exists()
 
 
+def test_a_lost_acting_network_gives_way_to_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.run.gate_score", lambda *_: 0.0)
+    path = tmp_path / "run"
+    train(path, Watch(after=1), gate_games=2)
+    newest = run_checkpoints(path)[-1].name
+    (path / "checkpoints" / "00000000.safetensors").unlink()
+    train(path, Watch(after=2), gate_games=2)
+    source = describe_games(path / "games" / "000002-00-000.safetensors")["source"]
+    assert source["checkpoint"] == newest != "00000000.safetensors"
+
+
 def test_truth_is_learned_faster_where_targets_are_rescored(tmp_path: Path) -> None:
     """Random play teaches little, random play with the true values and moves teaches all."""
     self_play = SETTINGS["self_play"] | {"simulations": 1, "noise_fraction": 1.0}

@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -152,6 +152,11 @@ def settings_of(trial: Trial) -> Settings:
     return settings
 
 
+def _varied(name: str) -> Settings:
+    """What a variation is made of, as a line of the results tells it; {} for one that is gone."""
+    return merge(BASE, VARIATIONS[name]) if name in VARIATIONS else {}
+
+
 def run_trial(trial: Trial) -> dict[str, Any]:
     """Train and measure; the trial's line of the results. Raises InputError, OSError."""
     variant = _variant_of(trial)
@@ -182,6 +187,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
         "search": searched.search(evaluator, _SEARCH_SIMULATIONS),
         "positions": last["positions"],
         "steps": last["step"],
+        "settings": _varied(trial.variation),
     }
 
 
@@ -220,13 +226,17 @@ def cores() -> list[int]:
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a results file; half a last line is passed over."""
+    """The lines of a results file that go with the present settings; half a last line is passed
+    over, and one whose variation was another then. Lines of old that tell no settings count."""
     path = folder / RESULTS
     lines = []
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(text))
+                line = json.loads(text)
+                own = _varied(line["variation"])
+                if line.get("settings", own) == own:
+                    lines.append(line)
     return lines
 
 
@@ -278,10 +288,18 @@ def run_ablation(
 
     Every result is appended to the results file before it is reported.
     """
+    path = folder / RESULTS
+    _cut_half_a_line(path)
     for line in _results(trials):
-        with (folder / RESULTS).open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         report(line)
+
+
+def _cut_half_a_line(path: Path) -> None:
+    """What a session wrote when it was killed; the next line would be lost behind it."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def _results(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
@@ -292,7 +310,8 @@ def _results(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
     workers = min(len(cores()), max(1, len(trials)))
     with ProcessPoolExecutor(workers, context, _pin, (free,)) as pool:
         try:
-            yield from pool.map(run_trial, trials)
+            for done in as_completed([pool.submit(run_trial, trial) for trial in trials]):
+                yield done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -306,7 +325,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         own = [line for line in lines if line["variation"] == name]
         raw, search = ([float(line[field]) for line in own] for field in ("raw", "search"))
         positions = np.mean([line["positions"] for line in own])
-        rows.append((float(np.mean(raw)), name, raw, search, positions, len(own)))
+        rows.append((float(np.mean(search)), name, raw, search, positions, len(own)))
     rows.sort(key=lambda row: -row[0])
     text = ["| variation | raw | with search | positions | seeds |", "|---|---|---|---|---|"]
     for _, name, raw, search, positions, count in rows:

@@ -17,6 +17,8 @@ _OLDER_FORMATS: Final = ("pawnscope-games-1",)
 
 NO_REPLY: Final = 0
 """In the place of a move: the game ended first. No move goes from a1 to a1."""
+UNKNOWN_END: Final = 0
+"""In the place of plies left: how the game would have ended is not known."""
 
 
 class ShardError(InputError):
@@ -41,13 +43,13 @@ class GameRows:
     proven: npt.NDArray[np.int8]
     # [N] int8: how the game ended, 1, 0 or -1.
     outcomes: npt.NDArray[np.int8]
-    # [N] int16: plies until it ended.
+    # [N] int16: plies until it ended, or UNKNOWN_END.
     moves_left: npt.NDArray[np.int16]
     # [N] uint16: the move that was played in the position after this one, or NO_REPLY.
     replies: npt.NDArray[np.uint16]
     # [N] float32 in nats: how far the policy went from the priors (Kullback-Leibler divergence).
     surprise: npt.NDArray[np.float32]
-    # [N, S] uint8: the squares as they stood when the game ended.
+    # [N, S] uint8: the squares as they stood when the game ended; no lesson where UNKNOWN_END.
     endings: npt.NDArray[np.uint8]
     # [N] int32: the game that the position is from, counted from 0 in each batch of games.
     games: npt.NDArray[np.int32]

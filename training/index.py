@@ -133,7 +133,11 @@ class Index:
     def shards(self) -> list[Shard]:
         """All shards, oldest first."""
         with _disk_errors(self._path):
-            rows = self._database.execute("SELECT * FROM shards ORDER BY round, actor, name")
+            # By name: a table of an older version lacks a column, and is rebuilt.
+            rows = self._database.execute(
+                "SELECT name, round, actor, positions, games, source FROM shards"
+                " ORDER BY round, actor, name"
+            )
             return [
                 Shard(name, number, actor, positions, games, json.loads(source))
                 for name, number, actor, positions, games, source in rows

@@ -254,13 +254,14 @@ def play_pairing(
 ) -> Generator[LadderGame, None, None]:
     """Play and keep what is missing of a pairing, handing out each game as it ends.
 
-    Openings and players draw from generators that the names alone decide: a game that an
-    interrupted pairing lacks has the opening of its other half. Raises what `arena.match_games`
-    and `Pool.add` raise.
+    Openings draw from a generator that the names alone decide: a game that an interrupted pairing
+    lacks has the opening of its other half. The players' depend on the games played as well, so
+    that nobody meets the same chances again. Raises what `arena.match_games` and `Pool.add` raise.
     """
     a, b = in_order(one, other)
     seed = zlib.crc32(f"{a} {b}".encode())
-    opening_rng, *player_rngs = np.random.default_rng(seed).spawn(3)
+    opening_rng = np.random.default_rng(seed).spawn(1)[0]
+    player_rngs = np.random.default_rng([seed, len(pool.numbers(a, b))]).spawn(2)
     with contextlib.ExitStack() as stack:
 
         def player(which: int) -> Player:

@@ -15,8 +15,8 @@ from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.tree import UNPROVEN
 from training.config import LearningConfig, Precision
-from training.games import NO_REPLY, GameRows
-from training.targets import Batch, make_batch
+from training.games import NO_REPLY, UNKNOWN_END, GameRows
+from training.targets import UNKNOWN_OWNER, Batch, make_batch
 
 _RUNS: Final = 3
 _PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16")
@@ -72,14 +72,11 @@ def losses(
         logits = network.move_logits(outputs, batch.positions, batch.moves, batch.rows)
     policy = -(batch.policy * log_policy(logits.float(), batch.rows, own)).sum() / size
     entropy = -torch.xlogy(batch.policy, batch.policy).sum() / size
-    moves_left = F.huber_loss(
-        outputs.moves_left.float(), batch.moves_left, delta=_DELTA, reduction="sum"
-    )
     return LossTerms(
         policy=policy,
         gap=policy.detach() - entropy,
         wdl=_value_loss(network, outputs, batch) / size,
-        moves_left=moves_left / size,
+        moves_left=_moves_left_loss(outputs, batch) / size,
         reply=_reply_loss(network, lessons.reply, batch) / size,
         placement=_placement_loss(lessons.placement, batch) / size,
     )
@@ -91,6 +88,15 @@ def _value_loss(network: PolicyValueNet, outputs: Outputs, batch: Batch) -> Tens
         value, target = shares[:, 0] - shares[:, 2], batch.wdl[:, 0] - batch.wdl[:, 2]
         return (value - target).square().sum()
     return -(batch.wdl * outputs.wdl.float().log_softmax(-1)).sum()
+
+
+def _moves_left_loss(outputs: Outputs, batch: Batch) -> Tensor:
+    """Huber's, of the positions whose end is known."""
+    known = batch.moves_left != UNKNOWN_END
+    errors = F.huber_loss(
+        outputs.moves_left.float(), batch.moves_left, delta=_DELTA, reduction="none"
+    )
+    return (errors * known).sum()
 
 
 def _reply_loss(network: PolicyValueNet, reply: Tensor | None, batch: Batch) -> Tensor:
@@ -106,7 +112,8 @@ def _placement_loss(placement: Tensor | None, batch: Batch) -> Tensor:
     if placement is None:
         return torch.zeros(())
     logits, targets = placement.float().flatten(0, 1), batch.placement.flatten()
-    return F.cross_entropy(logits, targets, reduction="sum") / batch.placement.shape[1]
+    loss = F.cross_entropy(logits, targets, ignore_index=UNKNOWN_OWNER, reduction="sum")
+    return loss / batch.placement.shape[1]
 
 
 class FlatParameters:

@@ -93,23 +93,26 @@ def make_teacher(
 def find_oracle(
     variant: Variant, solution: Solution | None, config: TrainingConfig
 ) -> Oracle | None:
-    """Who knows the truth for rescoring; raises RunError where it is asked for and nobody does."""
-    if config.self_play.tablebases:
-        return Tablebases.load(Path(config.self_play.tablebases), variant)
+    """Who knows the truth for rescoring; None where it is not asked for.
+
+    Raises RunError where it is and nobody knows; InputError, OSError for unusable tablebases.
+    """
+    if config.learning.rescore == "none":
+        return None
     if solution is not None:
         return SolvedGame(solution)
-    if config.learning.rescore != "none":
-        raise RunError(
-            f"rescore = {config.learning.rescore!r}: {variant.name} is too large to be solved, and"
-            " there are no tablebases"
-        )
-    return None
+    if config.self_play.tablebases:
+        return Tablebases.load(Path(config.self_play.tablebases), variant)
+    raise RunError(
+        f"rescore = {config.learning.rescore!r}: {variant.name} is too large to be solved, and"
+        " there are no tablebases"
+    )
 
 
 def make_curve(
     variant: Variant, solution: Solution | None, config: TrainingConfig
 ) -> tuple[TruthCurve | None, Truth | None]:
-    """The truth curve, and the decisions that a teacher keeps back."""
+    """The truth curve, and the decisions that a teacher keeps back, if there are any."""
     if solution is None:
         return None, None
     truth = Truth.of(variant, solution)
@@ -124,4 +127,5 @@ def make_curve(
     if config.teacher == "none" or config.held_out <= 0.0:
         return curve, None
     _, tests = divide(variant, solution.unfinished_positions(), config.held_out, config.seed)
-    return curve, truth.among(tests).sample(config.raw_sample, generator)
+    decisions = truth.among(tests)
+    return curve, decisions.sample(config.raw_sample, generator) if len(decisions) else None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from search.result import SearchResult
-from training.games import NO_REPLY, GameRows
+from training.games import NO_REPLY, UNKNOWN_END, GameRows
 
 _MOVES_A_ROW: Final = 12
 """First guess of a pool's size; it grows when games have more moves."""
@@ -150,12 +150,15 @@ class Recorder:
                 policy=np.pad(notes.policy, ((0, 0), (0, extra))),
             )
 
-    def take(self, game: int, value: int, ending: npt.NDArray[np.uint8]) -> GameRows:
+    def take(
+        self, game: int, value: int, ending: npt.NDArray[np.uint8], *, whole: bool = True
+    ) -> GameRows:
         """The rows of a finished game; none if no position was noted.
 
         `value` is the result for the side to move in the last position, `ending` [S] its squares.
         The side to move changes at every ply, so the result changes sign with every ply: one ply
-        before the end it has the opposite sign.
+        before the end it has the opposite sign. A game that is not `whole` was cut off, resigned or
+        adjudicated: how long it would have lasted nobody knows.
         """
         notes = self._notes
         count = int(notes.counts[game])
@@ -171,7 +174,9 @@ class Recorder:
             search_wdl=notes.wdl[game, rows].copy(),
             proven=notes.proven[game, rows].copy(),
             outcomes=(signs * value).astype(np.int8),
-            moves_left=plies_left.astype(np.int16),
+            moves_left=(plies_left if whole else np.full_like(plies_left, UNKNOWN_END)).astype(
+                np.int16
+            ),
             replies=notes.replies[game, rows].copy(),
             surprise=notes.surprise[game, rows].copy(),
             endings=np.broadcast_to(ending, (count, len(ending))).copy(),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.kernels import apply, generate, terminal_value, termination
-from engine.rules.tables import MAX_MOVES, Tables
+from engine.rules.tables import CLOCK, MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from search.solver import Solution
 from search.tree import UNPROVEN
@@ -27,7 +27,7 @@ class Oracle(Protocol):
 
     def lookup(self, rows: npt.NDArray[np.uint8]) -> tuple[Values, npt.NDArray[np.int16]]:
         """Values [B] of unfinished positions [B, R] for their side to move, or UNPROVEN, and plies
-        to the end [B], which are not asked for here; as `search.tablebase.Tablebases` does."""
+        to the end [B]; as `search.tablebase.Tablebases` does. Clocks need not count."""
         ...
 
 
@@ -60,16 +60,30 @@ def _follow(
             values[move] = terminal_value(tables, reason, after[move]) if reason else UNPROVEN
 
 
+def _values_in_time(variant: Variant, rows: npt.NDArray[np.uint8], oracle: Oracle) -> Values:
+    """Values [B] of unfinished positions [B, R]: UNPROVEN also where the move rule might draw
+    before a win or a loss is reached, as searches have it (search/tablebase_index.py)."""
+    values, distances = oracle.lookup(rows)
+    # Where every move goes forward the clock never runs.
+    if not variant.clock_rule or variant.irreversible:
+        return values
+    clocks = rows[:, variant.squares + CLOCK].astype(np.int64)
+    late = (np.abs(values) == 1) & (clocks + distances > variant.clock_rule)
+    found: Values = np.where(late, UNPROVEN, values).astype(np.int8)
+    return found
+
+
 def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -> GameRows:
     """The rows with exact values as proven ones, where the oracle knows them.
 
+    What a search has proven stays: it had the move rule and the repetitions before its eyes.
     With "both", the policy of such a row keeps only the moves that are known to keep the value, in
     their old proportions; if it has given them nothing, all of them alike.
     """
     if what == "none" or not len(rows):
         return rows
-    known, _ = oracle.lookup(rows.positions)
-    proven = np.where(known != UNPROVEN, known, rows.proven).astype(np.int8)
+    known = _values_in_time(variant, rows.positions, oracle)
+    proven = np.where(rows.proven != UNPROVEN, rows.proven, known).astype(np.int8)
     if what == "value":
         return replace(rows, proven=proven)
     after = np.empty((len(rows.moves), rows.positions.shape[1]), np.uint8)
@@ -77,7 +91,7 @@ def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -
     _follow(variant.tables, rows.positions, rows.offsets, rows.moves, after, values)
     going_on = values == UNPROVEN
     if going_on.any():
-        values[going_on], _ = oracle.lookup(after[going_on])
+        values[going_on] = _values_in_time(variant, after[going_on], oracle)
     counts = np.diff(rows.offsets)
     wanted = np.repeat(proven, counts)
     keeps = (values != UNPROVEN) & (-values == wanted) & (wanted != UNPROVEN)

@@ -220,7 +220,11 @@ class TrainingRun:
         elif self.config.gate_games:
             self._acting = self._newest.name
         self._index.take_up_checkpoints(self._round)
-        if header is None or not self._newest.exists() or not self.checkpoint.exists():
+        lost = header is not None and self._acting is not None and not self.checkpoint.exists()
+        if lost:
+            self.directory.log(f"{self.checkpoint}: missing, the newest network plays")
+            self._acting = self._newest.name
+        if header is None or lost or not self._newest.exists():
             self._save()
         self._fill_window()
 

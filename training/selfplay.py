@@ -21,12 +21,14 @@ from engine.rules.kernels import (
     terminal_value,
     termination,
 )
-from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SIDE, SQUARES, Tables
+from engine.rules.tables import CLOCK, ENDGAMES, MAX_MOVES, REPETITION, SIDE, SQUARES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.gumbel import GumbelConfig, gumbel_search
 from search.puct import PuctConfig, Roots, puct_search
 from search.result import SearchResult
+from search.scores import LONGEST, NO_SCORE
+from search.tablebase_index import probe
 from training.config import SelfPlayConfig
 from training.games import GameRows, join
 from training.recording import Recorder
@@ -62,6 +64,19 @@ def _play_moves(
         row[:] = after
         reason = termination(tables, row, generate(tables, row, scratch))
         results[game] = terminal_value(tables, reason, row) if reason else GAME_GOES_ON
+
+
+@kernel
+def _look_up_results(
+    tables: Tables, positions: npt.NDArray[np.uint8], results: npt.NDArray[np.int8]
+) -> None:
+    """Write the result of every game that goes on and whose position the endgame tables know."""
+    for game in range(positions.shape[0]):
+        if results[game] != GAME_GOES_ON:
+            continue
+        score = probe(tables, positions[game])
+        if score != NO_SCORE:
+            results[game] = 1 if score > LONGEST else -1 if score < -LONGEST else 0
 
 
 @kernel
@@ -238,7 +253,11 @@ class SelfPlay:
         return join(finished)
 
     def step(self, evaluator: Evaluator) -> list[GameRows]:
-        """One move in every game; returns the games that it ended, those with rows."""
+        """One move in every game; returns the games that it ended, those with rows.
+
+        Where the variant's tables hold endgames, a game ends in the first position that they know,
+        with its value: a search that sees all of its moves won need not get any nearer to the end.
+        """
         config = self._config
         full = config.full_share >= 1.0 or bool(self._rng.random() < config.full_share)
         result = self._search(evaluator, full)
@@ -246,6 +265,9 @@ class SelfPlay:
         self._recorder.note(self._positions, result, moves, rows=full)
         resigned = self._resign(result) if self._resigns else np.zeros(len(moves), dtype=np.bool_)
         results = play_moves(self._variant, self._positions, self._histories, self._lengths, moves)
+        whole = results != GAME_GOES_ON
+        if self._variant.tables[ENDGAMES]:
+            _look_up_results(self._variant.tables, self._positions, results)
         # The side that resigned was to move before.
         results[resigned & (results == GAME_GOES_ON)] = 1
         self._expected *= -1
@@ -253,7 +275,10 @@ class SelfPlay:
         self.statistics.simulations += int(result.simulations.sum())
         self.statistics.resigned += int(resigned.sum())
         over = (results != GAME_GOES_ON) | (self._recorder.plies >= config.longest_game)
-        finished = [self._finish(int(game), int(results[game])) for game in np.flatnonzero(over)]
+        finished = [
+            self._finish(int(game), int(results[game]), whole=bool(whole[game]))
+            for game in np.flatnonzero(over)
+        ]
         return [rows for rows in finished if len(rows)]
 
     def _search(self, evaluator: Evaluator, full: bool) -> SearchResult:
@@ -304,11 +329,11 @@ class SelfPlay:
         resigns: npt.NDArray[np.bool_] = gives_up & ~self._plays_on
         return resigns
 
-    def _finish(self, game: int, result: int) -> GameRows:
-        """The rows of a game that is over; begins another one."""
+    def _finish(self, game: int, result: int, *, whole: bool) -> GameRows:
+        """The rows of a game that is over, `whole` if by the rules; begins another one."""
         value = 0 if result == GAME_GOES_ON else result
         ending = self._positions[game, : self._variant.squares]
-        rows = self._recorder.take(game, value, ending)
+        rows = self._recorder.take(game, value, ending, whole=whole)
         if self._expected[game]:
             self.statistics.checked += 1
             self.statistics.wrong += value != self._expected[game]

@@ -3,7 +3,7 @@
 The sign of every one of them is tested for both colours (tests/test_training_targets.py).
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,11 @@ from engine.rules.tables import BLACK_BIT, SIDE
 from engine.rules.variant import Variant
 from search.tree import UNPROVEN
 from training.config import LearningConfig
-from training.games import NO_REPLY, GameRows
+from training.games import NO_REPLY, UNKNOWN_END, GameRows
 from training.symmetry import mirror_boards, mirror_moves, mirror_positions
+
+UNKNOWN_OWNER: Final = -100
+"""In the place of who stands on a square: the game's end is not known."""
 
 
 class Batch(NamedTuple):
@@ -33,14 +36,14 @@ class Batch(NamedTuple):
     wdl: Tensor
     """float32[B, 3] for the side to move."""
     moves_left: Tensor
-    """float32[B] plies."""
+    """float32[B] plies, UNKNOWN_END where a game was not played to its end."""
     replies: Tensor
     """int64[C] the moves that were played next, of the positions that had one."""
     replied: Tensor
     """int64[C] those positions."""
     placement: Tensor
     """int64[B, S] who stands on each square, as the side to move sees the board, when the game is
-    over: EMPTY_SQUARE, MY_SQUARE or THEIR_SQUARE."""
+    over: EMPTY_SQUARE, MY_SQUARE or THEIR_SQUARE; UNKNOWN_OWNER where that is not known."""
 
 
 def value_targets(rows: GameRows, outcome_share: float) -> npt.NDArray[np.float32]:
@@ -75,6 +78,8 @@ def make_batch(variant: Variant, rows: GameRows, config: LearningConfig, mirror:
     if mirror:
         positions, endings = mirror_positions(variant, positions), mirror_boards(variant, endings)
         moves, replies = mirror_moves(variant, moves), mirror_moves(variant, replies)
+    placement = placement_targets(variant, positions, endings)
+    placement[rows.moves_left == UNKNOWN_END] = UNKNOWN_OWNER
     indices = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
     return Batch(
         positions=torch.from_numpy(positions),
@@ -85,7 +90,7 @@ def make_batch(variant: Variant, rows: GameRows, config: LearningConfig, mirror:
         moves_left=torch.from_numpy(rows.moves_left.astype(np.float32)),
         replies=torch.from_numpy(replies.astype(np.int64)),
         replied=torch.from_numpy(replied),
-        placement=torch.from_numpy(placement_targets(variant, positions, endings)),
+        placement=torch.from_numpy(placement),
     )
 
 

@@ -8,6 +8,8 @@ twin by mirror or by colour of a held-out position is among those that are learn
 (engine/probing/canonical.py).
 """
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -141,7 +143,9 @@ class TeacherActor:
             [self._deal(int(epoch))[turns[epochs == epoch]] for epoch in np.unique(epochs)]
         )
         rows = teacher_rows(self._variant, self._solution, self._positions[chosen])
-        name = f"{order.round:06d}-00-000.safetensors"
+        # A round that was broken off goes on behind what it has written.
+        names = (f"{order.round:06d}-00-{part:03d}.safetensors" for part in itertools.count())
+        name = next(name for name in names if not (order.folder / name).exists())
         source = {"round": order.round, "actor": 0, "checkpoint": "solver"}
         save_games(order.folder / name, rows, self._variant, source)
         progress(len(rows))

@@ -125,9 +125,12 @@ def _play_everywhere(
     except EOFError:
         raise InputError(f"bench: a self-play worker ended early ({name}, {precision})") from None
     finally:
+        # Whoever still lives after an early death waits for orders that will not come.
+        for process, pipe in started:
+            pipe.close()
+            process.terminate()
         for process, _ in started:
             process.join(timeout=10)
-            process.terminate()
     return list(zip(*found, strict=True))
 
 
