@@ -15,7 +15,7 @@ from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant
 from scripts import play, players
 from scripts.play import TerminalGame
-from scripts.players import default_player, find_checkpoint, load_evaluator, player_of
+from scripts.players import SHIPPED, default_player, find_checkpoint, load_evaluator, player_of
 from search.limits import Limits
 from search.player import Choice, Player
 from tests.network_cases import lively_network
@@ -190,10 +190,11 @@ def test_an_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: Print
 
 
 def test_the_default_opponent_is_the_best_there_is(tmp_path: Path) -> None:
-    gardner = get_variant("gardner")
+    gardner, mallett = get_variant("gardner"), get_variant("mallett")
     assert default_player(HEXAPAWN, perfect=True) == "perfect"
     assert default_player(HEXAPAWN, perfect=False) == "alphabeta:4"
-    assert default_player(gardner, perfect=True) == "alphabeta:4"
+    assert default_player(mallett, perfect=True) == "alphabeta:4"
+    assert default_player(gardner, perfect=True) == f"mcts:400:{SHIPPED / 'gardner.safetensors'}"
     folder = tmp_path / "runs" / "first" / "checkpoints"
     folder.mkdir(parents=True)
     for step in (0, 20):
@@ -201,7 +202,7 @@ def test_the_default_opponent_is_the_best_there_is(tmp_path: Path) -> None:
         save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
     newest = "runs/first/checkpoints/00000020.safetensors"
     assert default_player(HEXAPAWN, perfect=True) == f"mcts:400:{newest}"
-    assert default_player(gardner, perfect=True) == "alphabeta:4"
+    assert default_player(mallett, perfect=True) == "alphabeta:4"
 
 
 def test_a_checkpoint_is_a_file_a_run_or_the_newest(tmp_path: Path) -> None:
@@ -214,8 +215,8 @@ def test_a_checkpoint_is_a_file_a_run_or_the_newest(tmp_path: Path) -> None:
         load_evaluator(text, HEXAPAWN)
     with pytest.raises(InputError, match=r"'hexapawn'.*not for 'gardner'"):
         load_evaluator(str(path), get_variant("gardner"))
-    with pytest.raises(InputError, match="pawnscope train gardner"):
-        load_evaluator(None, get_variant("gardner"))
+    with pytest.raises(InputError, match="pawnscope train mallett"):
+        load_evaluator(None, get_variant("mallett"))
     with pytest.raises(InputError, match="runs"):
         load_evaluator("runs", HEXAPAWN)
     path.write_bytes(path.read_bytes()[:-10])
