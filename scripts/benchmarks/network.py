@@ -86,7 +86,11 @@ def untrained(variant: Variant, name: str) -> PolicyValueNet:
 
 @functools.cache
 def flops_a_position(name: str) -> int:
-    """Multiplications and additions of one evaluation; a padded convolution counts in full."""
+    """Multiplications and additions of one evaluation.
+
+    A convolution's padding counts in full: kernels that leave it out, a quarter of the taps on 5x5,
+    may stand above the ceiling.
+    """
     variant = get_variant(GAME)
     network = untrained(variant, name)
     counter = FlopCounterMode(display=False)
