@@ -10,6 +10,7 @@ from engine.network.checkpoint import load_checkpoint
 from engine.rules.variant import get_variant
 from scripts import match
 from scripts.players import SHIPPED
+from training.config import resolve
 
 NETWORKS = sorted(SHIPPED.glob("*.safetensors"))
 LARGEST = 8_000_000
@@ -27,6 +28,8 @@ def test_a_network_comes_with_its_configuration_and_curve(path: Path) -> None:
     checkpoint = load_checkpoint(path, variant=variant)
     config = tomllib.loads(path.with_suffix(".toml").read_text())
     assert config["variant"] == variant.name
+    # A person can begin the same run again.
+    resolve(variant, config)
     for name, value in config["network"].items():
         assert getattr(checkpoint.network.config, name) == value
     curve = path.with_name(f"{path.stem}.metrics.jsonl").read_text().splitlines()
