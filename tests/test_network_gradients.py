@@ -49,12 +49,12 @@ CONFIG = TransformerConfig(
 @pytest.mark.parametrize("explicit", [0, 64])
 def test_attention(explicit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", explicit)
-    module = Attention(CONFIG, Points(), "block.0")
+    module = Attention(CONFIG, Points(), 0)
     check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
 
 
 def test_block_with_layer_norm() -> None:
-    module = Block(CONFIG, Points(), "block.0")
+    module = Block(CONFIG, Points(), 0)
     check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
 
 

@@ -1,7 +1,7 @@
 """What a network is made of. Its configuration travels with every checkpoint."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Self, get_args
 
@@ -17,6 +17,7 @@ Value = Literal["wdl", "scalar"]
 
 LARGEST_WIDTH: Final = 1 << 14
 LARGEST_DEPTH: Final = 256
+LARGEST_VOCABULARY: Final = 1 << 20
 """Bounds for slips and damaged files; no network for such boards comes near them."""
 
 
@@ -41,8 +42,77 @@ class TransformerConfig:
     causal: bool
     # T, the most tokens of one sequence.
     context: int
-    # Files by ranks of the board whose squares the tokens are; needed for "geometric" only.
+    # Files by ranks of the board whose squares the tokens are, for "geometric" only; without one
+    # every forward pass says which boards it is given.
     board: tuple[int, int] | None = None
+    # Share of the numbers that training drops: of embedded tokens, of attention weights, and of
+    # what attention and MLP add to the stream.
+    dropout: float = 0.0
+    # Standard deviation of fresh weights; None for GPT-2's 0.02 at its 768 channels and more for
+    # fewer.
+    spread: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageConfig:
+    """A causal language model, whatever its tokens stand for. The defaults are GPT-2's own."""
+
+    # V, tokens that there are.
+    vocabulary: int = 50_257
+    # T, the most tokens of one sequence.
+    context: int = 1024
+    # D, the width of the residual stream.
+    channels: int = 768
+    # Blocks of attention and MLP.
+    blocks: int = 12
+    # H, attention heads in a block; divides `channels`.
+    heads: int = 12
+    # M, width of the MLP's hidden layer; 0 leaves the MLPs out.
+    hidden: int = 3072
+    # Between the MLP's layers: "gelu" is the tanh approximation.
+    activation: Activation = "gelu"
+    # "learned" adds a vector for each place, "none" leaves order to the causal mask.
+    position: Literal["learned", "none"] = "learned"
+    # Whether the head that names the next token is the table of the tokens' vectors.
+    tied: bool = True
+    # Share of the numbers that training drops.
+    dropout: float = 0.1
+    # Standard deviation of fresh weights.
+    spread: float = 0.02
+
+    def __post_init__(self) -> None:
+        """Raises InputError, naming the field, where sizes are out of range or do not fit."""
+        for field in dataclasses.fields(self):
+            _check_language_field(field.name, getattr(self, field.name))
+        if self.channels % self.heads:
+            raise _error("heads", self.heads, f"does not divide channels {self.channels}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`; raises InputError, naming the field, for one that is unknown,
+        missing or out of range."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        _check_names("language model", values, known, known)
+        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields by name, as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+    def transformer(self) -> TransformerConfig:
+        """The backbone: each token sees itself and those before it."""
+        return TransformerConfig(
+            channels=self.channels,
+            blocks=self.blocks,
+            heads=self.heads,
+            hidden=self.hidden,
+            activation=self.activation,
+            position=self.position,
+            causal=True,
+            context=self.context,
+            dropout=self.dropout,
+            spread=self.spread,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +189,9 @@ class NetworkConfig:
         for name, value in (settings or {}).items():
             if name in ours:
                 raise _error(name, value, f"is decided by the variant {variant.name}")
-            _check_known(cls, name)
+            _check_names(
+                "network", {name: value}, [field.name for field in dataclasses.fields(cls)]
+            )
         defaults = {
             field.name: field.default
             for field in dataclasses.fields(cls)
@@ -134,11 +206,8 @@ class NetworkConfig:
         Fields that came later take their defaults, which is what the older networks are. Raises
         InputError, naming the field, for one that is unknown, missing or out of range.
         """
-        for name in values:
-            _check_known(cls, name)
-        for field in dataclasses.fields(cls):
-            if field.name not in values and field.name not in _LATER:
-                raise InputError(f"network configuration: missing field '{field.name}'")
+        known = [field.name for field in dataclasses.fields(cls)]
+        _check_names("network", values, known, [name for name in known if name not in _LATER])
         plain = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
@@ -171,7 +240,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "norm": get_args(Norm),
     "value": get_args(Value),
 }
-_SWITCHES: Final = ("excitation", "reply", "placement")
+_SWITCHES: Final = ("excitation", "reply", "placement", "tied")
 _LATER: Final = ("norm", "excitation", "value", "reply", "placement")
 """Fields that the first checkpoints do not have."""
 _RANGES: Final = {
@@ -187,12 +256,32 @@ def _error(name: str, value: object, problem: str) -> InputError:
     return InputError(f"network configuration: {name} = {value!r} {problem}")
 
 
-def _check_known(cls: type[NetworkConfig], name: str) -> None:
-    known = [field.name for field in dataclasses.fields(cls)]
-    if name not in known:
-        raise InputError(
-            f"network configuration: unknown field '{name}' (fields: {', '.join(known)})"
-        )
+def _check_names(
+    kind: str, values: Mapping[str, object], known: list[str], needed: Sequence[str] = ()
+) -> None:
+    """Raises InputError for a name that is not known, and for one that is needed and missing."""
+    for name in values:
+        if name not in known:
+            raise InputError(
+                f"{kind} configuration: unknown field '{name}' (fields: {', '.join(known)})"
+            )
+    for name in needed:
+        if name not in values:
+            raise InputError(f"{kind} configuration: missing field '{name}'")
+
+
+def _check_language_field(name: str, value: object) -> None:
+    if name in ("dropout", "spread"):
+        if not isinstance(value, float) or not 0.0 <= value < 1.0:
+            raise _error(name, value, "is not a number from 0 to below 1")
+    elif name == "vocabulary":
+        if not _within(value, 1, LARGEST_VOCABULARY):
+            raise _error(name, value, f"is not a whole number from 1 to {LARGEST_VOCABULARY}")
+    elif name == "position":
+        if value not in ("learned", "none"):
+            raise _error(name, value, "is not one of learned, none")
+    else:
+        _check_field(name, value)
 
 
 def _check_field(name: str, value: object) -> None:

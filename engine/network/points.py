@@ -1,4 +1,4 @@
-"""Named points: places in a network where a caller may read or replace an activation.
+"""Named points: places in a network where a caller may read or change an activation.
 
 A module declares its points when it is built and sends each activation through its point:
 
@@ -12,8 +12,14 @@ A caller opens points for as long as a `with` block lasts:
         network(positions)
     activations["final"]                                    # as it was, gradients attached
 
-    with network.points.replace({"block.3.residual": lambda x: x + direction}):
+    with network.points.replace({"block.3.attention.head": lambda x: x * keep}):
         network(positions)
+    with network.points.add({"block.3.residual": 2.0 * direction}):
+        network(positions)                                  # steered
+    with network.points.project_out({"block.3.residual": direction}):
+        network(positions)                                  # without what lies along it
+
+Gradients flow through all of them, and into tensors that were put in.
 
 A point that nobody has opened costs one look at an empty list. What is open belongs to the network
 and to nothing global; a copy of a network starts with every point closed.
@@ -21,7 +27,9 @@ and to nothing global; a copy of a network starts with every point closed.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from engine.rules.errors import InputError
@@ -67,8 +75,8 @@ class Point:
 class Points:
     """The points of one network, by name.
 
-    At one point, readers and replacements act in the order in which they were opened: a reader
-    opened inside a replacement sees what was put in its place.
+    At one point, readers and edits act in the order in which they were opened: a reader opened
+    inside a replacement sees what was put in its place.
     """
 
     def __init__(self) -> None:
@@ -119,9 +127,37 @@ class Points:
         Raises InputError for an unknown name, and ValueError during the forward pass where the
         replacement's shape differs from the activation's.
         """
+        with self._edited({name: _checked(name, new) for name, new in replacements.items()}):
+            yield
+
+    @contextmanager
+    def add(self, additions: Mapping[str, Tensor]) -> Iterator[None]:
+        """Add a tensor, of any shape that broadcasts to the activation's, to an activation.
+
+        Raises InputError for an unknown name, and ValueError during the forward pass where the sum
+        would have another shape.
+        """
+        sums = {name: _checked(name, partial(torch.add, new)) for name, new in additions.items()}
+        with self._edited(sums):
+            yield
+
+    @contextmanager
+    def project_out(self, directions: Mapping[str, Tensor]) -> Iterator[None]:
+        """Remove what lies in the span of directions [D] or [N, D] of an activation's last axis.
+
+        x - (x Q) Q^T, Q an orthonormal basis of the span: directions need be neither of unit length
+        nor orthogonal, only independent of each other; gradients reach them. Raises InputError for
+        an unknown name, ValueError for directions that are not finite or depend on each other, and
+        during the forward pass for those of another width.
+        """
+        with self._edited({name: _without(name, span) for name, span in directions.items()}):
+            yield
+
+    @contextmanager
+    def _edited(self, edits: Mapping[str, Edit]) -> Iterator[None]:
         with ExitStack() as stack:
-            for point in [self._find(name) for name in replacements]:
-                stack.enter_context(point.edited(_checked(point.name, replacements[point.name])))
+            for point in [self._find(name) for name in edits]:
+                stack.enter_context(point.edited(edits[point.name]))
             yield
 
 
@@ -135,3 +171,25 @@ def _checked(name: str, replacement: Tensor | Edit) -> Edit:
         return new
 
     return replace
+
+
+def _without(name: str, directions: Tensor) -> Edit:
+    span = (directions[None] if directions.ndim == 1 else directions).mT  # [D, N]
+    if span.ndim != 2 or not span.isfinite().all():
+        raise ValueError(f"{name}: directions of shape {list(directions.shape)} or not finite")
+    # In float32 or better: bfloat16 has no decomposition.
+    span = span if span.dtype == torch.float64 else span.float()
+    if int(torch.linalg.matrix_rank(span.detach())) < span.shape[1]:
+        raise ValueError(f"{name}: the {span.shape[1]} directions depend on each other")
+    basis: Tensor = torch.linalg.qr(span).Q
+
+    def project(activation: Tensor) -> Tensor:
+        if activation.shape[-1] != basis.shape[0]:
+            raise ValueError(
+                f"{name}: directions of width {basis.shape[0]}, activations of width"
+                f" {activation.shape[-1]}"
+            )
+        Q = basis.to(activation)
+        return activation - activation @ Q @ Q.T  # ...d,dn,ed->...e: the part along the span
+
+    return project

@@ -1,0 +1,59 @@
+"""Drawing the next token: temperature, top-k and nucleus."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.rules.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How freely tokens are drawn. The defaults draw as the model says."""
+
+    # Divides the logits; 0 always takes the most likely token.
+    temperature: float = 1.0
+    # Only so many of the most likely tokens may be drawn; 0 for all.
+    top_k: int = 0
+    # Only the fewest most likely tokens that hold this share together may be drawn (Holtzman et al.
+    # 2020, section 3.1).
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises InputError, naming the field, for what is out of range."""
+        if not 0.0 <= self.temperature < float("inf"):
+            raise InputError(f"temperature = {self.temperature} is not a number from 0")
+        if self.top_k < 0:
+            raise InputError(f"top_k = {self.top_k} is not a whole number from 0")
+        if not 0.0 < self.top_p <= 1.0:
+            raise InputError(f"top_p = {self.top_p} is not a number above 0 and up to 1")
+
+
+def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """The chances [B, V], float32, with which `draw` takes each token, of logits [B, V].
+
+    Top-k counts before the nucleus, both after the temperature; of equal tokens at the border those
+    of lower number stay.
+    """
+    logits = logits.float()
+    if sampling.temperature == 0.0:
+        best = logits.argmax(-1, keepdim=True)
+        return torch.zeros_like(logits).scatter_(-1, best, 1.0)
+    shares = (logits / sampling.temperature).softmax(-1)
+    if not sampling.top_k and sampling.top_p == 1.0:
+        return shares
+    ranked, order = shares.sort(stable=True, dim=-1, descending=True)
+    if sampling.top_k:
+        ranked[..., sampling.top_k :] = 0.0
+        ranked /= ranked.sum(-1, keepdim=True)
+    # A token stays while those before it do not hold the share yet: the first always does.
+    ranked[ranked.cumsum(-1) - ranked >= sampling.top_p] = 0.0
+    kept = torch.zeros_like(shares).scatter_(-1, order, ranked)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
+    """Tokens int64[B] drawn from logits [B, V]."""
+    shares = probabilities(logits, sampling)
+    return shares.multinomial(1, generator=generator).squeeze(-1)
