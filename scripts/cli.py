@@ -49,6 +49,9 @@ COMMANDS: Final = {
     "ablation": Command(
         module="scripts.ablation", help="measure what each switch of training is worth"
     ),
+    "language": Command(
+        module="scripts.language", help="models of a game's moves, and GPT-2: train, go on, count"
+    ),
     "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"

@@ -12,7 +12,8 @@ whole or not at all.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -75,7 +76,8 @@ def save_tensors(
         for name, tensor in tensors.items()
     }
     data = safetensors.torch.save(ready, {_KEY: json.dumps(metadata)})
-    _write_atomically(Path(path), data)
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(data)
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Metadata]:
@@ -134,12 +136,16 @@ def read_description(path: str | Path) -> Description:
     return _describe(Path(path), read_metadata(path))
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to: when the block ends, the file is synced and takes its place.
+
+    Where the block fails, the temporary file goes and what stood at `path` stays. Raises OSError.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

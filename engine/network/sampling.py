@@ -40,15 +40,18 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.temperature == 0.0:
         best = logits.argmax(-1, keepdim=True)
         return torch.zeros_like(logits).scatter_(-1, best, 1.0)
-    shares = (logits / sampling.temperature).softmax(-1)
+    # Below the most likely, so that however cold it is nothing overflows; the coldest are as one.
+    below = logits - logits.amax(-1, keepdim=True)
+    shares = (below / max(sampling.temperature, torch.finfo(below.dtype).tiny)).softmax(-1)
     if not sampling.top_k and sampling.top_p == 1.0:
         return shares
     ranked, order = shares.sort(stable=True, dim=-1, descending=True)
     if sampling.top_k:
         ranked[..., sampling.top_k :] = 0.0
         ranked /= ranked.sum(-1, keepdim=True)
-    # A token stays while those before it do not hold the share yet: the first always does.
-    ranked[ranked.cumsum(-1) - ranked >= sampling.top_p] = 0.0
+    if sampling.top_p < 1.0:
+        # A token stays while those before it do not hold the share yet: the first always does.
+        ranked[ranked.cumsum(-1) - ranked >= sampling.top_p] = 0.0
     kept = torch.zeros_like(shares).scatter_(-1, order, ranked)
     return kept / kept.sum(-1, keepdim=True)
 
