@@ -69,8 +69,8 @@ class Cache:
         """Keep those of the newest tokens, each [B, H, T, E]; returns those of all so far."""
         end = self.length + keys.shape[2]
         kept = self.kept[block]
-        kept[0, :, :, self.length : end] = keys
-        kept[1, :, :, self.length : end] = values
+        kept[0, :, :, self.length : end] = keys.detach()
+        kept[1, :, :, self.length : end] = values.detach()
         return kept[0, :, :, :end], kept[1, :, :, :end]
 
 

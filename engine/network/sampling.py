@@ -45,13 +45,16 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     shares = (below / max(sampling.temperature, torch.finfo(below.dtype).tiny)).softmax(-1)
     if not sampling.top_k and sampling.top_p == 1.0:
         return shares
-    ranked, order = shares.sort(stable=True, dim=-1, descending=True)
+    # By logits: of two that differ by little the shares may be the same.
+    order = logits.argsort(stable=True, dim=-1, descending=True)
+    ranked = shares.gather(-1, order)
     if sampling.top_k:
         ranked[..., sampling.top_k :] = 0.0
         ranked /= ranked.sum(-1, keepdim=True)
     if sampling.top_p < 1.0:
-        # A token stays while those before it do not hold the share yet: the first always does.
-        ranked[ranked.cumsum(-1) - ranked >= sampling.top_p] = 0.0
+        # A token stays while those before it do not hold the share yet; the first always does.
+        before = ranked.cumsum(-1)[..., :-1]
+        ranked[..., 1:].masked_fill_(before >= sampling.top_p, 0.0)
     kept = torch.zeros_like(shares).scatter_(-1, order, ranked)
     return kept / kept.sum(-1, keepdim=True)
 
