@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,14 @@ def test_weights_are_not_read_for_a_configuration_of_another_size(folder: Path) 
     assert "tensor" in refusal(folder)
 
 
+def test_of_three_dropouts_that_differ_the_streams_serves(folder: Path) -> None:
+    tokens, expected = random_tokens(2, 20), load_gpt2(folder)(random_tokens(2, 20))
+    reset(folder, resid_pdrop=0.2, attn_pdrop=0.0, embd_pdrop=0.0)
+    model = load_gpt2(folder)
+    assert model.config.dropout == 0.2
+    assert torch.equal(model(tokens), expected)
+
+
 @pytest.mark.parametrize(("token", "expected"), [(7, 7), (53, None), (None, None), ([7, 8], None)])
 def test_the_end_of_text_is_one_that_the_vocabulary_has(
     token: object, expected: int | None, folder: Path
@@ -482,7 +491,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in range(120):
         loss = F.cross_entropy(model(tokens)[:, :-1].mT, tokens[:, 1:])
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
     assert loss.item() < 0.1
     save_gpt2(model, folder)
@@ -656,6 +665,22 @@ def test_the_sizes_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == parameter_counts()
     assert cli.main(["language", "--gpt2-sizes"]) == 0
     assert "small    124,439,808 parameters\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("use", ["train", "continue"])
+def test_the_uses_for_moves_get_their_words(use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def main(arguments: list[str]) -> int:
+        seen.append(arguments)
+        return 7
+
+    module = types.ModuleType(f"scripts.language_{use}")
+    module.__dict__["main"] = main
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert cli.main(["language", use, "gardner", "--json"]) == 7
+    assert cli.main(["language", use, "--help"]) == 7
+    assert seen == [["gardner", "--json"], ["--help"]]
 
 
 def test_help_shows_every_use(capsys: pytest.CaptureFixture[str]) -> None:
