@@ -98,6 +98,12 @@ def select(rows: GameRows, indices: npt.NDArray[np.int64]) -> GameRows:
     return GameRows(offsets=offsets, moves=rows.moves[flat], policy=rows.policy[flat], **single)
 
 
+def shard_name(round_number: int, actor: int, part: int, game: int | None) -> str:
+    """Of a file of games; `game` is the game's number in a run of several."""
+    name = f"{round_number:06d}-{actor:02d}-{part:03d}"
+    return f"{name}.safetensors" if game is None else f"{name}-{game:02d}.safetensors"
+
+
 def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, Any]) -> None:
     """Write a shard and where it is from, whole or not at all; raises OSError."""
     tensors = {name: getattr(rows, name) for name in GameRows.__dataclass_fields__}
