@@ -160,10 +160,10 @@ def learned(
     variant: Variant, rows: GameRows, steps: int, **settings: object
 ) -> tuple[PolicyValueNet, npt.NDArray[np.bool_]]:
     """The acting network after training on rows, and which of them have Black to move."""
-    learner = Learner(variant, network_for(variant, **settings), ALL)
+    learner = Learner([variant], network_for(variant, **settings), ALL)
     window = ReplayWindow(ALL)
     window.add(rows, 10_000)
-    learner.learn(window, steps, np.random.default_rng(0))
+    learner.learn([window], steps, np.random.default_rng(0))
     return learner.average, rows.positions[:, variant.squares + SIDE] == 1
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.network.policy_value import Outputs, PolicyValueNet
+from engine.network.policy_value import GameNetwork, Outputs
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.tree import UNPROVEN
@@ -75,7 +75,7 @@ def log_policy(logits: Tensor, rows: Tensor, positions: int) -> Tensor:
 
 
 def losses(
-    network: PolicyValueNet, batch: Batch, size: int | None = None, *, bf16: bool = False
+    network: GameNetwork, batch: Batch, size: int | None = None, *, bf16: bool = False
 ) -> LossTerms:
     """The losses of a batch, or of the part of a batch of `size` positions."""
     own = batch.positions.shape[0]
@@ -95,7 +95,7 @@ def losses(
     )
 
 
-def _value_loss(network: PolicyValueNet, outputs: Outputs, batch: Batch) -> Tensor:
+def _value_loss(network: GameNetwork, outputs: Outputs, batch: Batch) -> Tensor:
     if network.config.value == "scalar":
         shares = outputs.wdl.float().softmax(-1)
         value, target = shares[:, 0] - shares[:, 2], batch.wdl[:, 0] - batch.wdl[:, 2]
@@ -112,7 +112,7 @@ def _moves_left_loss(outputs: Outputs, batch: Batch) -> Tensor:
     return (errors * known).sum()
 
 
-def _reply_loss(network: PolicyValueNet, reply: Tensor | None, batch: Batch) -> Tensor:
+def _reply_loss(network: GameNetwork, reply: Tensor | None, batch: Batch) -> Tensor:
     """Cross-entropy over all pairs of squares; a promotion counts as its pair."""
     if reply is None:
         return torch.zeros(())
@@ -171,7 +171,7 @@ class Gradients(Protocol):
 
 
 def add_gradient(
-    network: PolicyValueNet, batch: Batch, size: int, config: LearningConfig
+    network: GameNetwork, batch: Batch, size: int, config: LearningConfig
 ) -> npt.NDArray[np.float64]:
     """Add the gradient of a part of a batch of `size` positions; returns its LossTerms [6]."""
     terms = losses(network, batch, size, bf16=config.precision == "bf16")
@@ -226,7 +226,7 @@ def faster_precision(network: Network, variant: Variant, size: int) -> Literal["
     return "bf16" if rounded < exact else "fp32"
 
 
-def _seconds(network: PolicyValueNet, batch: Batch, config: LearningConfig) -> float:
+def _seconds(network: GameNetwork, batch: Batch, config: LearningConfig) -> float:
     begun = time.perf_counter()
     add_gradient(network, batch, len(batch.positions), config)
     return time.perf_counter() - begun

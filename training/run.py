@@ -340,7 +340,9 @@ class TrainingRun:
             own = paths
             if len(self._games) > 1:
                 digest = game.variant.digest
-                own = [path for path in paths if describe_games(path)["variant"]["digest"] == digest]
+                own = [
+                    path for path in paths if describe_games(path)["variant"]["digest"] == digest
+                ]
                 if not own:
                     raise RunError(
                         f"warm_start = {str(source)!r}: no games of {game.variant.name} there"

@@ -230,9 +230,7 @@ class TruthCurves:
     def measure(self, evaluator_of: EvaluatorOf, seconds: float) -> dict[str, dict[str, float]]:
         """A point of every curve, `seconds` into the run."""
         begun = time.monotonic()
-        points = {
-            name: curve.measure(evaluator_of(name)) for name, curve in self._curves.items()
-        }
+        points = {name: curve.measure(evaluator_of(name)) for name, curve in self._curves.items()}
         self._measured_at, self._measuring_took = seconds, time.monotonic() - begun
         return points
 
