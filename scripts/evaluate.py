@@ -14,10 +14,10 @@ import numpy as np
 from tqdm import tqdm
 from tyro import conf
 
-from engine.network.checkpoint import read_description
+from engine.network.checkpoint import read_description, variant_of
 from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
-from engine.rules.variant import Variant, get_variant
+from engine.rules.variant import Variant
 from scripts.curve import draw_curve, draw_ladder, draw_simulations
 from scripts.options import FigureOptions, parse_options
 from scripts.players import load_evaluator, load_solution, player_of
@@ -50,6 +50,8 @@ class EvaluateOptions(FigureOptions):
 
     # The runs' directories.
     runs: Annotated[tuple[Path, ...], conf.Positional]
+    # The game, where the runs' networks play several.
+    game: str | None = None
     # Simulations a move of the network's search.
     simulations: int = 64
     # The network's search, on the ladder and in the truth's tables.
@@ -106,7 +108,7 @@ class _Evaluation:
     def __init__(self, run: Path, options: EvaluateOptions) -> None:
         self._run, self._options = run, options
         self._paths = run_checkpoints(run)
-        self._variant = get_variant(read_description(self._paths[-1]).variant_name)
+        self._variant = variant_of(self._paths[-1], options.game)
         self._picture = options.plot or run / "curve.svg"
         perfect = ("perfect",) if _is_solvable(self._variant) else ()
         self._anchors = list(dict.fromkeys((*_ANCHORS, *options.anchor, *perfect)))

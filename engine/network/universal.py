@@ -162,7 +162,8 @@ class OneGame(GameNetwork):
         tokens: Tokens = self.eyes(positions)
         place = self.places.to(folded.place) @ folded.place.T
         state = self.universal.embedding.state(tokens.state.to(folded.place.dtype))
-        return F.embedding(tokens.squares, folded.token) + (place + state[:, None])
+        x: Tensor = F.embedding(tokens.squares, folded.token) + (place + state[:, None])
+        return x
 
     def features(self, positions: Tensor) -> Tensor:
         """Square features [B, S, D] of positions uint8[B, S + 5]."""
