@@ -1,9 +1,10 @@
 """Actors: whoever plays the games, in this process or in workers of one thread a core.
 
-A run of several games has an actor of each of them everywhere. An actor reads a checkpoint from the run directory and writes shards of games into it as they are
+An actor reads a checkpoint from the run directory and writes shards of games into it as they are
 finished; nothing else passes between it and the learner but what to do next and how far it has
-come. Between two rounds the workers serve the learner: each computes the gradient of its part of
-every batch, with one thread. The weights and the gradients lie in memory that they share.
+come. In a run of several games each process has an actor for every one of them. Between two rounds
+the workers serve the learner: each computes the gradient of its part of every batch, with one
+thread. The weights and the gradients lie in memory that they share.
 """
 
 import contextlib
