@@ -49,6 +49,9 @@ COMMANDS: Final = {
     "ablation": Command(
         module="scripts.ablation", help="measure what each switch of training is worth"
     ),
+    "export": Command(
+        module="scripts.export", help="write a network as ONNX or OpenVINO", kernels=False
+    ),
     "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"
