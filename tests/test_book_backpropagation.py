@@ -1,8 +1,8 @@
 """Klein, Neural Networks for Chess, chapter 2: a backward pass by hand, checked against autograd.
 
 A network of two layers with a softmax behind it, in numpy alone. Each line of `backward` undoes one
-of `forward`, from the last to the first, by the chain rule; N examples, d_x is the slope of the loss
-along x.
+of `forward`, from the last to the first, by the chain rule. N examples; d_x is the slope of the
+loss along x.
 
     x [N, 3] --> h = x A + a --> r = max(h, 0) --> z = r B + b [N, 2] --> loss = -log softmax(z)[y]
 """
@@ -32,7 +32,9 @@ def forward(p: Parameters, x: Array, y: npt.NDArray[np.int64]) -> tuple[float, A
     return float(-np.log(shares[np.arange(len(y)), y]).mean()), r, shares
 
 
-def backward(p: Parameters, x: Array, y: npt.NDArray[np.int64], r: Array, shares: Array) -> Parameters:
+def backward(
+    p: Parameters, x: Array, y: npt.NDArray[np.int64], r: Array, shares: Array
+) -> Parameters:
     """The slope of the mean loss along every parameter."""
     d_z = (shares - np.eye(2)[y]) / len(y)  # too much probability for the wrong, too little for y
     d_r = d_z @ p["B"].T
@@ -63,7 +65,7 @@ def test_by_hand_as_by_autograd() -> None:
 
 
 def test_by_hand_as_by_small_steps() -> None:
-    """The definition of a slope: how much the loss grows along a parameter, over how far it went."""
+    """A slope's definition: how much the loss grows along a parameter, over how far it went."""
     parameters, x, y = planted()
     _, r, shares = forward(parameters, x, y)
     for name, slope in backward(parameters, x, y, r, shares).items():
