@@ -47,19 +47,20 @@ def newest_checkpoint(variant: Variant) -> Path | None:
             last.append(run_checkpoints(run)[-1])
     last.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
-        if _rules_of(path) == variant.digest:
+        if _is_for(path, variant):
             return path
     return None
 
 
-def _rules_of(path: Path) -> str | None:
-    """The digest of the rules that a network was trained for; None for a file that is damaged."""
+def _is_for(path: Path, variant: Variant) -> bool:
+    """Whether a network was trained for the game, or for it among others; False for a file that is
+    damaged."""
     from engine.network.checkpoint import read_description
 
     try:
-        return read_description(path).variant_digest
+        return read_description(path).is_for(variant)
     except (InputError, OSError):
-        return None
+        return False
 
 
 def find_checkpoint(text: str | None, variant: Variant) -> Path:
@@ -99,9 +100,9 @@ def load_evaluator(
 
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
     """Positions uint8[N, R] of the newest games of the run that a checkpoint is from."""
-    from training.games import load_games
+    from training.games import load_games, shards_of
 
-    games = sorted((checkpoint.resolve().parent.parent / "games").glob("*.safetensors"))
+    games = shards_of(checkpoint.resolve().parent.parent / "games", variant)
     if not games:
         raise InputError(f"{checkpoint}: int8 finds its scales on a run's games; there are none")
     return load_games(games[-1], variant).positions[-_CALIBRATION:]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from engine.network.checkpoint import load_checkpoint, read_description
+from engine.network.checkpoint import load_checkpoint, variant_of
 from engine.network.memory import keep_freed_memory
 from engine.probing.capture import Readout
 from engine.probing.concepts import Concept, game_value, registered_concepts
@@ -18,12 +18,12 @@ from engine.probing.report import CheckpointSummary, ConceptSummary, Report
 from engine.probing.splits import Sample
 from engine.rules.errors import InputError
 from engine.rules.position import Position
-from engine.rules.variant import Variant, get_variant
+from engine.rules.variant import Variant
 from scripts.options import FigureOptions, parse_options
 from scripts.players import is_solved_quickly, load_solution
 from search.solver import Solution
 from training.directory import run_checkpoints, write_whole
-from training.games import load_games
+from training.games import load_games, shards_of
 
 FEWEST_POSITIONS: Final = 20
 _SPARE_SHARDS: Final = 4
@@ -37,6 +37,8 @@ class ProbeOptions(FigureOptions):
 
     # A run's directory, or one checkpoint file.
     run: Path
+    # The game, where the run's networks play several.
+    game: str | None = None
     # Where the page goes, its JSON beside it; report.html in the run's directory if left out.
     out: Path | None = None
     # Positions to probe on, at most.
@@ -66,7 +68,7 @@ def main(arguments: list[str]) -> int:
         raise InputError(f"--positions {options.positions}: at least {FEWEST_POSITIONS}")
     paths = _first_and_last(options.run)
     page = _page_path(options)
-    variant = get_variant(read_description(paths[-1]).variant_name)
+    variant = variant_of(paths[-1], options.game)
     subjects = _subjects(paths, variant)
     keep_freed_memory()
     solution = load_solution(variant) if is_solved_quickly(variant) else None
@@ -156,7 +158,7 @@ def _gather(
         rows = rows[np.sort(rng.choice(count, wanted, replace=False))]
         source = f"a random {wanted:,} of {count:,} reachable unfinished positions"
         return _Positions(rows=rows, games=None, source=source)
-    shards = sorted((options.run / "games").glob("*.safetensors")) if options.run.is_dir() else []
+    shards = shards_of(options.run / "games", variant) if options.run.is_dir() else []
     if shards:
         return _from_shards(shards, variant, wanted, rng)
     return _from_random_games(variant, wanted, rng)

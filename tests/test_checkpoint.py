@@ -16,6 +16,7 @@ import torch
 
 from engine.network.checkpoint import (
     CheckpointError,
+    Description,
     load_checkpoint,
     load_tensors,
     read_description,
@@ -62,6 +63,7 @@ def test_round_trip(trunk: str, tmp_path: Path) -> None:
 
 def test_a_checkpoint_describes_itself(path: Path) -> None:
     description = read_description(path)
+    assert isinstance(description, Description)
     variant = get_variant("gardner")
     assert description.variant_name == "gardner"
     assert description.variant_digest == variant.digest

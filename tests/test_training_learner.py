@@ -19,6 +19,7 @@ from training.config import LearningConfig
 from training.games import GameRows
 from training.learner import Learner
 from training.losses import log_policy, losses
+from training.networks import network_for
 from training.replay import ReplayWindow
 from training.targets import Batch, make_batch
 
@@ -29,7 +30,7 @@ def fresh_learner(seed: int = 1) -> Learner:
     torch.manual_seed(seed)
     variant = get_variant("hexapawn")
     network = PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK))
-    return Learner(variant, network, QUICK)
+    return Learner([variant], network, QUICK)
 
 
 def window_of(rows: GameRows) -> ReplayWindow:
@@ -42,7 +43,7 @@ def right_signs(learner: Learner) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np
     """For each unfinished position: whether the acting network knows who wins; Black to move."""
     variant, solution = hexapawn()
     positions = solution.unfinished_positions()
-    wdl = learner.average.eval().wdl(torch.from_numpy(positions)).numpy()
+    wdl = network_for(learner.average, variant).eval().wdl(torch.from_numpy(positions)).numpy()
     values, _ = solution.lookup_batch(positions)
     black = positions[:, variant.squares + SIDE] == 1
     return np.sign(wdl[:, 0] - wdl[:, 2]) == values, black
@@ -112,7 +113,7 @@ def test_the_truth_is_learned_for_both_sides() -> None:
     learner = fresh_learner()
     window = window_of(perfect_rows(*hexapawn()))
     taken: list[int] = []
-    found = learner.learn(window, 350, np.random.default_rng(0), taken.append)
+    found = learner.learn([window], 350, np.random.default_rng(0), taken.append)
     right, black = right_signs(learner)
     assert len(right) == 70
     assert right[black].all()
@@ -126,7 +127,7 @@ def test_from_shuffled_results_it_is_not() -> None:
     order = np.random.default_rng(3).permutation(len(rows))
     shuffled = replace(rows, outcomes=rows.outcomes[order], search_wdl=rows.search_wdl[order])
     learner = fresh_learner()
-    learner.learn(window_of(shuffled), 150, np.random.default_rng(0))
+    learner.learn([window_of(shuffled)], 150, np.random.default_rng(0))
     assert right_signs(learner)[0].mean() < 0.9
 
 
@@ -150,11 +151,11 @@ def copied(learner: Learner) -> dict[str, torch.Tensor]:
 def test_a_restored_learner_goes_on_bit_for_bit() -> None:
     window = window_of(perfect_rows(*hexapawn()))
     learner, restored = fresh_learner(), fresh_learner(seed=2)
-    learner.learn(window, 3, np.random.default_rng(0))
+    learner.learn([window], 3, np.random.default_rng(0))
     restored.restore(copied(learner), learner.steps)
     assert restored.steps == 3
     for one in (learner, restored):
-        one.learn(window, 4, np.random.default_rng(1))
+        one.learn([window], 4, np.random.default_rng(1))
     ours, theirs = learner.state(), restored.state()
     assert set(ours) == set(theirs)
     for name, tensor in ours.items():
@@ -166,7 +167,7 @@ def test_a_fresh_learner_is_restored_too() -> None:
     restored.restore(copied(learner), 0)
     window = window_of(perfect_rows(*hexapawn()))
     for one in (learner, restored):
-        one.learn(window, 2, np.random.default_rng(1))
+        one.learn([window], 2, np.random.default_rng(1))
     assert all(torch.equal(t, restored.state()[name]) for name, t in learner.state().items())
 
 
@@ -182,7 +183,7 @@ def test_the_acting_network_follows_as_a_mean() -> None:
     learner = fresh_learner()
     weights = []
     for _ in range(60):
-        learner.learn(window, 1, np.random.default_rng(1))
+        learner.learn([window], 1, np.random.default_rng(1))
         weights.append(learner.network.value.wdl.weight.detach().clone())
         if len(weights) == 1:
             assert torch.equal(learner.average.value.wdl.weight, weights[0])

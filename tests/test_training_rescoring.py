@@ -110,7 +110,9 @@ def test_tablebases_tell_the_truth_of_endgames_and_searches_know_it(tmp_path: Pa
     tables, _ = solve_endgames(variant, 3, folder=tmp_path)
     network = PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK))
     save_checkpoint(tmp_path / "network", network, metadata={})
-    order = Order(checkpoint=tmp_path / "network", folder=tmp_path, round=1, positions=60)
+    order = Order(
+        variant=name, checkpoint=tmp_path / "network", folder=tmp_path, round=1, positions=60
+    )
     unproven = {}
     for folder in ("", str(tmp_path)):
         config = self_play_config(tablebases=folder, simulations=4, longest_game=16)

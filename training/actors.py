@@ -2,22 +2,24 @@
 
 An actor reads a checkpoint from the run directory and writes shards of games into it as they are
 finished; nothing else passes between it and the learner but what to do next and how far it has
-come. Between two rounds the workers serve the learner: each computes the gradient of its part of
-every batch, with one thread. The weights and the gradients lie in memory that they share.
+come. In a run of several games each process has an actor for every one of them. Between two rounds
+the workers serve the learner: each computes the gradient of its part of every batch, with one
+thread. The weights and the gradients lie in memory that they share.
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,29 +27,39 @@ import torch
 from torch import Tensor
 
 from engine.network.checkpoint import load_checkpoint
-from engine.network.config import NetworkConfig
-from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import UniformEvaluator
 from search.tablebase import Tablebases
 from training.acting import ActingEvaluator
 from training.config import LearningConfig, SelfPlayConfig
-from training.games import GameRows, join, load_games, save_games, select
-from training.losses import FlatParameters, LossTerms, add_gradient
+from training.games import (
+    GameRows,
+    join,
+    load_games,
+    save_games,
+    select,
+    shard_name,
+    shards_of,
+)
+from training.losses import Draw, FlatParameters, LossTerms, add_gradients
+from training.networks import Network, Settings, build_network
 from training.selfplay import SelfPlay, Statistics
-from training.targets import make_batch
 
 Progress = Callable[[int], None]
 
 _CALIBRATION: Final = 512
 """Positions on which int8 finds its scales."""
+_FEWEST_AT_ONCE: Final = 32
+"""Games in progress of each of several games: smaller batches are slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Games to be played with a checkpoint."""
+    """Positions of one game, to be made with a checkpoint."""
 
+    # The game's name.
+    variant: str
     checkpoint: Path
     # Where the shards go.
     folder: Path
@@ -57,10 +69,11 @@ class Order:
 
 
 class Actors(Protocol):
-    """Plays an order and returns the names of the whole shards that it wrote."""
+    """Whoever brings the positions of all games of a run."""
 
-    def play(self, order: Order, progress: Progress) -> list[str]:
-        """Play; raises OSError, InputError."""
+    def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
+        """Carry out an order for each of some games; the names of the whole shards that were
+        written. Raises OSError, InputError."""
         ...
 
     def close(self) -> None:
@@ -68,8 +81,62 @@ class Actors(Protocol):
         ...
 
 
+class Source(Protocol):
+    """Whoever brings the positions of one game."""
+
+    def play(self, order: Order, progress: Progress) -> list[str]:
+        """As `Actors` for one order."""
+        ...
+
+
+class Company:
+    """Brings positions in the process that owns it, those of each game from a source of its own."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        """`sources` by the names of their games."""
+        self._sources = sources
+
+    def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
+        """See `Actors`."""
+        names: list[str] = []
+        for order in orders:
+            names += self._sources[order.variant].play(order, progress)
+        return names
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def company_of_actors(
+    variants: Sequence[Variant],
+    config: SelfPlayConfig,
+    *,
+    seed: int,
+    first_round: int,
+    number: int,
+    first_parts: Sequence[int],
+) -> Company:
+    """An actor for each game; the keywords are those of `Actor`, `first_parts` for each game."""
+    several = len(variants) > 1
+    if several:
+        config = replace(
+            config,
+            games=max(min(config.games, _FEWEST_AT_ONCE), config.games // len(variants)),
+            cache_megabytes=config.cache_megabytes / len(variants),
+        )
+    return Company(
+        {
+            variant.name: Actor(
+                variant, config, seed, first_round, number, part, game if several else None
+            )
+            for game, (variant, part) in enumerate(zip(variants, first_parts, strict=True))
+        }
+    )
+
+
 class Actor:
-    """Plays in the process that owns it. The games in progress live on from order to order."""
+    """Plays one game in the process that owns it. What it has begun to play lives on from order to
+    order."""
 
     def __init__(
         self,
@@ -79,16 +146,19 @@ class Actor:
         first_round: int,
         number: int,
         first_part: int = 0,
+        game: int | None = None,
     ) -> None:
         """`first_part` counts the shards that an earlier session wrote of an unfinished round: with
-        the same random numbers their games would be played again. Raises InputError, OSError for
-        tablebases that cannot be used.
+        the same random numbers their games would be played again. `game` is the number of the game
+        in a run of several. Raises InputError, OSError for tablebases that cannot be used.
         """
         self._variant = variant
         self._config = config
         self._number = number
         self._part = first_part
-        generator = np.random.default_rng([seed, first_round, number, first_part])
+        self._game = game
+        key = [seed, first_round, number, first_part]
+        generator = np.random.default_rng(key if game is None else [*key, game + 1])
         searched = variant
         if config.tablebases:
             searched = Tablebases.load(Path(config.tablebases), variant).attached
@@ -120,7 +190,7 @@ class Actor:
 
     def _write(self, order: Order, rows: GameRows, seconds: float) -> str:
         """One shard, with an account of how it was made."""
-        name = f"{order.round:06d}-{self._number:02d}-{self._part:03d}.safetensors"
+        name = shard_name(order.round, self._number, self._part, self._game)
         statistics, self._self_play.statistics = self._self_play.statistics, Statistics()
         source = {
             "round": order.round,
@@ -136,23 +206,28 @@ class Actor:
 
     def _calibration(self) -> npt.NDArray[np.uint8]:
         """Positions of the newest games; of a run that has none, of random ones."""
-        shards = sorted(self._folder.glob("*.safetensors"))
+        shards = shards_of(self._folder, self._variant)
         if shards:
             return load_games(shards[-1], self._variant).positions[-_CALIBRATION:]
         config = SelfPlayConfig(simulations=1, noise_fraction=1.0, varied_starts=1.0)
         games = SelfPlay(self._variant, config, np.random.default_rng(0))
         return games.play(UniformEvaluator(), _CALIBRATION).positions
 
-    def close(self) -> None:
-        """Nothing to end."""
+
+class _Part(NamedTuple):
+    """A `Draw` on its way to a worker, which has the variant already."""
+
+    variant: str
+    rows: GameRows
+    mirror: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class _Lesson:
     """A part of a batch of which a worker computes the gradient."""
 
-    rows: GameRows
-    mirror: bool
+    # Of each game.
+    parts: tuple[_Part, ...]
     # Positions of the whole batch.
     size: int
 
@@ -161,34 +236,50 @@ class Lesson:
 class _Setup:
     """What a worker process needs to begin."""
 
-    variant: str
-    ini: str
+    # Name and rules of each game.
+    games: tuple[tuple[str, str], ...]
     config: SelfPlayConfig
     seed: int
     first_round: int
-    first_part: int
+    # For each game.
+    first_parts: tuple[int, ...]
     number: int
-    network: NetworkConfig
+    network: Settings
     learning: LearningConfig
+
+
+_Task = Sequence[Order] | _Lesson
 
 
 class _Pupil:
     """A worker's part in learning: a network on the shared weights, with a gradient of its own."""
 
-    def __init__(self, variant: Variant, setup: _Setup, weights: Any, gradient: Any) -> None:
-        self._variant = variant
+    def __init__(
+        self, variants: Sequence[Variant], setup: _Setup, weights: Any, gradient: Any
+    ) -> None:
+        self._variants = {variant.name: variant for variant in variants}
         self._config = setup.learning
-        self._network = PolicyValueNet(setup.network).train()
+        self._network = build_network(setup.network).train()
         shared, self._gradient = _vector(weights), _vector(gradient)
         FlatParameters(self._network, shared, self._gradient, keep=True)
 
-    def compute(self, lesson: Lesson) -> npt.NDArray[np.float64]:
+    def compute(self, lesson: _Lesson) -> npt.NDArray[np.float64]:
         """Leave the gradient in the shared vector; returns the LossTerms [6]."""
         self._gradient.zero_()
-        if not len(lesson.rows):
-            return np.zeros(len(LossTerms._fields))
-        batch = make_batch(self._variant, lesson.rows, self._config, lesson.mirror)
-        return add_gradient(self._network, batch, lesson.size, self._config)
+        draws = [
+            Draw(variant=self._variants[part.variant], rows=part.rows, mirror=part.mirror)
+            for part in lesson.parts
+        ]
+        return add_gradients(self._network, draws, lesson.size, self._config)
+
+
+def _divide(draw: Draw, workers: int) -> list[_Part]:
+    """A part of the rows for every worker, some without any where rows are few."""
+    ends = np.linspace(0, len(draw.rows), workers + 1).astype(np.int64)
+    return [
+        _Part(draw.variant.name, select(draw.rows, np.arange(start, end)), draw.mirror)
+        for start, end in itertools.pairwise(ends)
+    ]
 
 
 def _vector(memory: Any) -> Tensor:
@@ -201,24 +292,20 @@ def _work(setup: _Setup, pipe: Connection, weights: Any, gradient: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pin_to_core(setup.number)
     torch.set_num_threads(1)
-    try:
-        variant = get_variant(setup.variant)
-    except UnknownVariantError:
-        define_variants(setup.ini, setup.variant)
-        variant = get_variant(setup.variant)
-    actor: Actor | None = None
+    variants = [_variant_of(name, ini) for name, ini in setup.games]
+    company: Company | None = None
     pupil: _Pupil | None = None
     # A learner that is gone closes the pipe; then there is nobody to play for.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            task: Order | Lesson = pipe.recv()
+            task: _Task = pipe.recv()
             try:
-                if isinstance(task, Order):
-                    actor = actor or _make_actor(variant, setup)
-                    answer: object = actor.play(task, lambda count: pipe.send(count))
+                if isinstance(task, _Lesson):
+                    pupil = pupil or _Pupil(variants, setup, weights, gradient)
+                    answer: object = pupil.compute(task)
                 else:
-                    pupil = pupil or _Pupil(variant, setup, weights, gradient)
-                    answer = pupil.compute(task)
+                    company = company or _company(variants, setup)
+                    answer = company.play(task, lambda count: pipe.send(count))
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except (OSError, InputError) as problem:
@@ -226,9 +313,23 @@ def _work(setup: _Setup, pipe: Connection, weights: Any, gradient: Any) -> None:
             pipe.send(answer)
 
 
-def _make_actor(variant: Variant, setup: _Setup) -> Actor:
-    return Actor(
-        variant, setup.config, setup.seed, setup.first_round, setup.number, setup.first_part
+def _variant_of(name: str, ini: str) -> Variant:
+    """A game that this process may not know."""
+    try:
+        return get_variant(name)
+    except UnknownVariantError:
+        define_variants(ini, name)
+        return get_variant(name)
+
+
+def _company(variants: Sequence[Variant], setup: _Setup) -> Company:
+    return company_of_actors(
+        variants,
+        setup.config,
+        seed=setup.seed,
+        first_round=setup.first_round,
+        number=setup.number,
+        first_parts=setup.first_parts,
     )
 
 
@@ -256,16 +357,17 @@ class WorkerPool:
 
     def __init__(
         self,
-        variant: Variant,
+        variants: Sequence[Variant],
         config: SelfPlayConfig,
         learning: LearningConfig,
-        network: PolicyValueNet,
+        network: Network,
         *,
         seed: int,
         first_round: int,
-        first_part: int = 0,
+        first_parts: Sequence[int],
     ) -> None:
-        """Start the workers; `network` is only looked at. The keywords are those of `Actor`."""
+        """Start the workers; `network` is only looked at. The keywords are those of
+        `company_of_actors`."""
         # Forking would copy torch's threads in an unknown state.
         context = multiprocessing.get_context("spawn")
         size = network.parameter_count
@@ -278,12 +380,11 @@ class WorkerPool:
         for number, part in enumerate(parts):
             ours, theirs = context.Pipe()
             setup = _Setup(
-                variant=variant.name,
-                ini=variant.ini(),
+                games=tuple((variant.name, variant.ini()) for variant in variants),
                 config=config,
                 seed=seed,
                 first_round=first_round,
-                first_part=first_part,
+                first_parts=tuple(first_parts),
                 number=number,
                 network=network.config,
                 learning=learning,
@@ -295,28 +396,21 @@ class WorkerPool:
             theirs.close()
             self._workers.append((process, ours))
 
-    def play(self, order: Order, progress: Progress) -> list[str]:
-        """Share the order out and wait for all; raises OSError, InputError."""
-        share = -(-order.positions // len(self._workers))
-        part = Order(
-            checkpoint=order.checkpoint, folder=order.folder, round=order.round, positions=share
-        )
+    def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
+        """Share the orders out and wait for all; see `Actors`."""
+        workers = len(self._workers)
+        parts = [replace(order, positions=-(-order.positions // workers)) for order in orders]
         names: list[str] = []
-        for answer in self._ask([part] * len(self._workers), progress):
+        for answer in self._ask([parts] * workers, progress):
             names += answer
         return sorted(names)
 
-    def compute(self, rows: GameRows, mirror: bool) -> npt.NDArray[np.float64]:
+    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
         """The gradient of a batch into `vectors`; see `Gradients`. Raises OSError."""
-        ends = np.linspace(0, len(rows), len(self._workers) + 1).astype(np.int64)
-        lessons = [
-            Lesson(
-                rows=select(rows, np.arange(ends[index], ends[index + 1])),
-                mirror=mirror,
-                size=len(rows),
-            )
-            for index in range(len(self._workers))
-        ]
+        workers = len(self._workers)
+        shares = [_divide(draw, workers) for draw in draws]
+        size = sum(len(draw.rows) for draw in draws)
+        lessons = [_Lesson(parts=parts, size=size) for parts in zip(*shares, strict=True)]
         answers = self._ask(lessons, lambda _: None)
         gradient = self.vectors[1]
         # In the order of the workers, so that rounding is the same every time.
@@ -328,7 +422,7 @@ class WorkerPool:
             total += answer
         return total
 
-    def _ask(self, tasks: Sequence[Order | Lesson], progress: Progress) -> list[Any]:
+    def _ask(self, tasks: Sequence[_Task], progress: Progress) -> list[Any]:
         """Give every worker its task; their answers, in the workers' order. Raises OSError and what
         a worker answers."""
         for task, (_, pipe) in zip(tasks, self._workers, strict=True):

@@ -6,19 +6,28 @@ The resolved configuration is written into the run directory and is the run's ow
 import dataclasses
 import math
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from engine.network.config import NetworkConfig
+from engine.network.universal import UniversalConfig
 from engine.rules.errors import InputError
 from engine.rules.position import Position
-from engine.rules.variant import Variant
+from engine.rules.variant import Variant, get_variant, variant_names
 
 
 class ConfigError(InputError):
     """A configuration with an unknown, missing or unusable field; names the field."""
 
+
+Games = Variant | Sequence[Variant]
+"""The game of a run, or several."""
+LARGEST_RUN: Final = 32
+"""Games that one run may have."""
+_BESIDE: Final = "+"
+"""Between the names of several games."""
 
 Search = Literal["puct", "gumbel"]
 Backend = Literal["auto", "torch", "openvino", "native"]
@@ -35,7 +44,7 @@ class SelfPlayConfig:
 
     # Worker processes that play, each with one thread; 0 plays in the learner's own process.
     actors: int = 0
-    # Games in progress at once, in each actor.
+    # Games in progress at once, in each actor; the games of a run share them, with 32 at least.
     games: int = 64
     # How moves are searched: PUCT with noise at the root, or Gumbel with sequential halving.
     search: Search = "puct"
@@ -60,7 +69,7 @@ class SelfPlayConfig:
     # In which numbers: "auto" takes the fastest that is known to cost no strength.
     precision: Inference = "auto"
     # Megabytes of an actor's memory of judgements, which are asked for again from move to move; 0
-    # for none.
+    # for none. The games of a run share them.
     cache_megabytes: float = 32.0
     # Endgame tables of the variant, a folder as `solve --men` makes it: searches look them up, and
     # `rescore` takes its truth from them; "" for none.
@@ -112,7 +121,7 @@ class LearningConfig:
     batch: int = 256
     # Passes over each position while it is in the window.
     passes: float = 4.0
-    # Positions in the window of recent games.
+    # Positions in the window of recent games; the games of a run share it, as they share batches.
     window: int = 100_000
     # Beyond that number of positions the window grows sublinearly: KataGo's beta (0.4 there) ...
     window_growth: float = 0.0
@@ -148,7 +157,7 @@ class LearningConfig:
 class TrainingConfig:
     """One run. Everything random follows from `seed`."""
 
-    # The game.
+    # The game, or several that one network learns, as "hexapawn4x4+gardner".
     variant: str
     # Where every random choice comes from.
     seed: int = 1
@@ -158,12 +167,15 @@ class TrainingConfig:
     stop_at_raw: float = 1.0
     # Seconds between two measurements against the truth; the pause grows where they are costly.
     measure_seconds: float = 3.0
-    # Positions of the fixed samples on which the raw network ...
+    # Positions of the fixed samples, over all games, on which the raw network ...
     raw_sample: int = 20_000
     # ... and the search are measured during the run.
     search_sample: int = 400
     # Simulations of the measured search.
     search_simulations: int = 64
+    # Whose weights the network begins with: a checkpoint, or a run's directory for its last one, of
+    # this game, another or several; "" for none.
+    initial: str = ""
     # Games of a teacher's to begin with: a file of games or a folder of them; "" for none.
     warm_start: str = ""
     # Passes over them.
@@ -173,8 +185,8 @@ class TrainingConfig:
     teacher: Teacher = "none"
     # Share of the canonical positions that the teacher keeps back, to test on.
     held_out: float = 0.0
-    # Games that a new network plays against the one that acts, which it replaces only with at least
-    # half of the points; 0 for no such gate.
+    # Games that a new network plays against the one that acts (at each game of the run), which it
+    # replaces only with at least half of the points; 0 for no such gate.
     gate_games: int = 0
     # The network's fields that differ from NetworkConfig's defaults.
     network: dict[str, Any] = field(default_factory=dict)
@@ -184,12 +196,20 @@ class TrainingConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)
 
     def network_config(self, variant: Variant) -> NetworkConfig:
-        """The network of this run; raises InputError for fields that it does not have."""
+        """The network of this run on one game; raises InputError for fields that it does not
+        have."""
+        return NetworkConfig.for_variant(variant, self._build())
+
+    def universal_config(self) -> UniversalConfig:
+        """The network of a run of several games; raises as `network_config`."""
+        return UniversalConfig.from_dict(UniversalConfig().to_dict() | self._build())
+
+    def _build(self) -> dict[str, Any]:
         heads = {
             "reply": self.learning.reply_weight > 0.0,
             "placement": self.learning.placement_weight > 0.0,
         }
-        return NetworkConfig.for_variant(variant, heads | self.network)
+        return heads | self.network
 
 
 _PRESETS: Final = Path(__file__).with_name("presets.toml")
@@ -291,30 +311,90 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {problem}") from None
 
 
-def preset(variant: Variant) -> dict[str, Any]:
+def games_named(text: str) -> tuple[Variant, ...]:
+    """The games of `TrainingConfig.variant`; raises ConfigError, UnknownVariantError."""
+    # A person's own game may be called as no other is.
+    if _BESIDE not in text or text in variant_names():
+        return (get_variant(text),)
+    names = text.split(_BESIDE)
+    if "" in names:
+        raise ConfigError(f"'{text}': a game is missing beside the '{_BESIDE}'")
+    if len(names) > LARGEST_RUN:
+        raise ConfigError(f"'{text}': {len(names)} games, a run has at most {LARGEST_RUN}")
+    variants: dict[str, Variant] = {}
+    for name in names:
+        variant = get_variant(name)
+        if variant.digest in variants:
+            same = variants[variant.digest].name
+            how = "twice" if same == name else f"twice, also as '{same}'"
+            raise ConfigError(f"'{text}': the game '{name}' stands there {how}")
+        variants[variant.digest] = variant
+    return tuple(variants.values())
+
+
+def games_of(games: Games) -> tuple[Variant, ...]:
+    """One game as one of several."""
+    return (games,) if isinstance(games, Variant) else tuple(games)
+
+
+def name_of(games: Games) -> str:
+    """The inverse of `games_named`."""
+    return _BESIDE.join(variant.name for variant in games_of(games))
+
+
+def preset(games: Games) -> dict[str, Any]:
     """The values that suit the size of the game, from presets.toml.
 
     A table named after the variant wins; else `tiny`, `small` or `standard` by kind and size.
+    Several games take those of the largest, with a transformer in the place of a tower.
     """
     presets = read_toml(_PRESETS)
+    several = games_of(games)
+    if len(several) > 1:
+        values = preset(max(several, key=lambda variant: variant.squares))
+        tower = values["network"].get("trunk") == "residual"
+        return values | ({"network": presets["several"]["network"]} if tower else {})
+    (variant,) = several
     if variant.name in presets:
         name = variant.name
     elif variant.irreversible:
         name = "tiny" if variant.squares <= 12 else "small"
     else:
         name = "standard"
-    values: dict[str, Any] = presets[name]
-    return values
+    of_one: dict[str, Any] = presets[name]
+    return of_one
 
 
-def resolve(variant: Variant, overrides: dict[str, Any]) -> TrainingConfig:
-    """The preset of a variant with `overrides` over it; raises ConfigError."""
-    if not Position(variant).legal_moves:
-        raise ConfigError(f"{variant.name}: the game is over before it begins, nothing to learn")
-    values = merge(preset(variant), merge(overrides, {"variant": variant.name}))
+def resolve(games: Games, overrides: dict[str, Any]) -> TrainingConfig:
+    """The preset of the games with `overrides` over it; raises ConfigError."""
+    variants = games_of(games)
+    for variant in variants:
+        if not Position(variant).legal_moves:
+            raise ConfigError(
+                f"{variant.name}: the game is over before it begins, nothing to learn"
+            )
+    values = merge(preset(games), merge(overrides, {"variant": name_of(games)}))
     config = _build(TrainingConfig, values, "configuration")
-    config.network_config(variant)
+    if len(variants) == 1:
+        config.network_config(variants[0])
+    else:
+        _check_several(config, len(variants))
     return config
+
+
+def _check_several(config: TrainingConfig, games: int) -> None:
+    """Raise ConfigError for what a run of several games cannot do."""
+    config.universal_config()
+    tables = config.self_play.tablebases
+    if tables:
+        raise ConfigError(f"tablebases = {tables!r}: those of one game, the run has {games}")
+    for name, value in (
+        ("batch", config.learning.batch),
+        ("window", config.learning.window),
+        ("positions", config.self_play.positions),
+    ):
+        if value < games:
+            raise ConfigError(f"{name} = {value}: less than one for each of {games} games")
 
 
 def load_config(path: Path) -> TrainingConfig:

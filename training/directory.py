@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.rules.errors import InputError
-from engine.rules.variant import Variant
 from training.config import (
+    Games,
     TrainingConfig,
     differences,
+    games_of,
     load_config,
+    merge,
+    name_of,
     replace,
     resolve,
     to_toml,
 )
+from training.networks import begun_network, checkpoint_settings, settings_of
 
 _CHECKPOINT: Final = re.compile(r"\d{8}\.safetensors")
 _BEGUN: Final = (".lock", "config.toml.tmp")
@@ -31,20 +35,20 @@ class RunError(InputError):
 class RunDirectory:
     """A run's directory, locked by this process until `close`."""
 
-    def __init__(self, path: Path, variant: Variant, overrides: dict[str, Any]) -> None:
+    def __init__(self, path: Path, games: Games, overrides: dict[str, Any]) -> None:
         """Open the run, or begin one in an empty or new directory.
 
         `overrides` are what the person asked for; a run that exists must agree with them. Raises
-        RunError, ConfigError or OSError, and then nothing has been changed.
+        RunError, ConfigError, CheckpointError or OSError, and then nothing has been changed.
         """
         self.path = path
         config_path = path / "config.toml"
         if config_path.exists():
-            self.config = _existing_config(path, variant, overrides)
+            self.config = _existing_config(path, games, overrides)
         else:
             if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
                 raise RunError(f"{path}: neither empty nor a training run (no config.toml)")
-            self.config = resolve(variant, overrides)
+            self.config = _new_config(games, overrides)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path)
         try:
@@ -104,10 +108,27 @@ class RunDirectory:
         os.close(self._lock)
 
 
-def _existing_config(path: Path, variant: Variant, overrides: dict[str, Any]) -> TrainingConfig:
+def _new_config(games: Games, overrides: dict[str, Any]) -> TrainingConfig:
+    """That of a run with fresh weights, or of one that goes on with a checkpoint's network."""
+    config = resolve(games, overrides)
+    if not config.initial:
+        return config
+    checkpoint = checkpoint_of(Path(config.initial))
+    theirs = checkpoint_settings(checkpoint)
+    for name, asked in overrides.get("network", {}).items():
+        if name in theirs and asked != theirs[name]:
+            raise RunError(f"network.{name} = {asked!r}, but {checkpoint} has {theirs[name]!r}")
+    config = resolve(games, merge(overrides, {"network": theirs}))
+    # Better now than with a directory half made.
+    variants = games_of(games)
+    begun_network(checkpoint, variants, settings_of(variants, config))
+    return config
+
+
+def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> TrainingConfig:
     config = load_config(path / "config.toml")
-    if config.variant != variant.name:
-        raise RunError(f"{path}: a run of {config.variant}, not of {variant.name}")
+    if config.variant != name_of(games):
+        raise RunError(f"{path}: a run of {config.variant}, not of {name_of(games)}")
     # How long to train and when to stop are asked anew each time; the rest belongs to the run.
     free = ("minutes", "stop_at_raw")
     fixed = {name: value for name, value in overrides.items() if name not in free}
@@ -173,6 +194,11 @@ def run_checkpoints(path: Path) -> list[Path]:
     if not found:
         raise RunError(f"{path}: no checkpoints there, is it a training run?")
     return found
+
+
+def checkpoint_of(path: Path) -> Path:
+    """A checkpoint, or the last one of a run's directory; raises RunError where there is none."""
+    return run_checkpoints(path)[-1] if path.is_dir() else path
 
 
 def is_checkpoint(path: Path) -> bool:

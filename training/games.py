@@ -1,5 +1,6 @@
 """Finished games as flat arrays: what self-play hands to the learner, and its file."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,12 @@ def select(rows: GameRows, indices: npt.NDArray[np.int64]) -> GameRows:
     return GameRows(offsets=offsets, moves=rows.moves[flat], policy=rows.policy[flat], **single)
 
 
+def shard_name(round_number: int, actor: int, part: int, game: int | None) -> str:
+    """Of a file of games; `game` is the game's number in a run of several."""
+    name = f"{round_number:06d}-{actor:02d}-{part:03d}"
+    return f"{name}.safetensors" if game is None else f"{name}-{game:02d}.safetensors"
+
+
 def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, Any]) -> None:
     """Write a shard and where it is from, whole or not at all; raises OSError."""
     tensors = {name: getattr(rows, name) for name in GameRows.__dataclass_fields__}
@@ -116,6 +123,16 @@ def describe_games(path: Path) -> dict[str, Any]:
     header = read_metadata(path)
     _check_format(path, header)
     return header
+
+
+def shards_of(folder: Path, variant: Variant) -> list[Path]:
+    """The shards of a variant's games in a folder, oldest first; damaged ones are passed over."""
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with contextlib.suppress(InputError, KeyError):
+            if describe_games(path)["variant"]["digest"] == variant.digest:
+                found.append(path)
+    return found
 
 
 def _check_format(path: Path, header: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ from training.games import describe_games
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS shards (
-    name TEXT PRIMARY KEY, round INTEGER, actor INTEGER, positions INTEGER, games INTEGER,
-    source TEXT
+    name TEXT PRIMARY KEY, round INTEGER, actor INTEGER, variant TEXT, positions INTEGER,
+    games INTEGER, source TEXT
 );
 CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, round INTEGER, step INTEGER);
 """
@@ -28,6 +28,8 @@ class Shard:
     name: str
     round: int
     actor: int
+    # Name of the game that was played.
+    variant: str
     positions: int
     games: int
     # What its actor tells of how it was made, see `actors.py`.
@@ -114,15 +116,22 @@ class Index:
         header = describe_games(self._games / name)
         source = header["source"]
         shard = Shard(
-            name, source["round"], source["actor"], header["positions"], header["games"], source
+            name,
+            source["round"],
+            source["actor"],
+            header["variant"]["name"],
+            header["positions"],
+            header["games"],
+            source,
         )
         with _disk_errors(self._path), self._database:
             self._database.execute(
-                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     shard.name,
                     shard.round,
                     shard.actor,
+                    shard.variant,
                     shard.positions,
                     shard.games,
                     json.dumps(source),
@@ -135,12 +144,12 @@ class Index:
         with _disk_errors(self._path):
             # By name: a table of an older version lacks a column, and is rebuilt.
             rows = self._database.execute(
-                "SELECT name, round, actor, positions, games, source FROM shards"
+                "SELECT name, round, actor, variant, positions, games, source FROM shards"
                 " ORDER BY round, actor, name"
             )
             return [
-                Shard(name, number, actor, positions, games, json.loads(source))
-                for name, number, actor, positions, games, source in rows
+                Shard(name, number, actor, variant, positions, games, json.loads(source))
+                for name, number, actor, variant, positions, games, source in rows
             ]
 
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:

@@ -1,7 +1,7 @@
 """Learning: batches from the replay window, one optimiser step at a time."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import Variant
 from training.config import LearningConfig
-from training.losses import FlatParameters, Gradients, LocalGradients, Losses, LossTerms
-from training.replay import ReplayWindow
+from training.losses import Draw, FlatParameters, Gradients, LocalGradients, Losses, LossTerms
+from training.networks import Network
+from training.replay import ReplayWindow, share_out
 
 
 class Learner:
@@ -21,13 +21,13 @@ class Learner:
 
     def __init__(
         self,
-        variant: Variant,
-        network: PolicyValueNet,
+        variants: Sequence[Variant],
+        network: Network,
         config: LearningConfig,
         vectors: tuple[Tensor, Tensor] | None = None,
         gradients: Gradients | None = None,
     ) -> None:
-        """Learn `network`, in place.
+        """Learn `network`, in place; it plays the games of `variants`.
 
         `gradients` computes into `vectors`, float32[P] for weights and gradient, which it shares;
         without them this process computes for itself.
@@ -36,11 +36,11 @@ class Learner:
         self.network = network.train()
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
         self.steps = 0
-        self._variant = variant
+        self._variants = variants
         self._config = config
         self._flat = FlatParameters(network, *(vectors or (torch.empty(size), torch.zeros(size))))
         self._average = FlatParameters(self.average, torch.empty(size), None)
-        self._gradients = gradients or LocalGradients(variant, network, self._flat, config)
+        self._gradients = gradients or LocalGradients(network, self._flat, config)
         self._parameter = nn.Parameter(self._flat.weights)
         self._parameter.grad = self._flat.gradient
         self._optimiser = torch.optim.AdamW(
@@ -52,19 +52,19 @@ class Learner:
 
     def learn(
         self,
-        window: ReplayWindow,
+        windows: Sequence[ReplayWindow],
         steps: int,
         rng: np.random.Generator,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Losses:
-        """Take so many steps on batches from the window; the means of their losses."""
-        config = self._config
-        mirrorable = config.mirror and self._variant.mirrorable
+        """Take so many steps; the means of their losses.
+
+        A batch is drawn from the windows of all games, in the order of `variants`, the same share
+        from each.
+        """
         sums: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
         for _ in range(steps):
-            rows = window.sample(config.batch, rng)
-            mirror = mirrorable and bool(rng.random() < 0.5)
-            sums += self._gradients.compute(rows, mirror)
+            sums += self._gradients.compute(self._draw(windows, rng))
             self._step()
             progress(1)
         means = (sums / max(1, steps)).tolist()
@@ -76,6 +76,16 @@ class Learner:
             reply=means[4],
             placement=means[5],
         )
+
+    def _draw(self, windows: Sequence[ReplayWindow], rng: np.random.Generator) -> list[Draw]:
+        """A batch; each game's rows are mirrored or not, where its rules are symmetric."""
+        config, draws = self._config, []
+        sizes = share_out(config.batch, len(windows))
+        for variant, window, size in zip(self._variants, windows, sizes, strict=True):
+            rows = window.sample(size, rng)
+            mirror = config.mirror and variant.mirrorable and bool(rng.random() < 0.5)
+            draws.append(Draw(variant=variant, rows=rows, mirror=mirror))
+        return draws
 
     @torch.no_grad()
     def _step(self) -> None:

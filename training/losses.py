@@ -1,6 +1,7 @@
 """The losses of a batch and their gradient, over all parameters of a network as one vector."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.network.policy_value import Outputs, PolicyValueNet
+from engine.network.policy_value import GameNetwork, Outputs
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.tree import UNPROVEN
 from training.config import LearningConfig, Precision
 from training.games import NO_REPLY, UNKNOWN_END, GameRows
+from training.networks import Network, network_on
+from training.replay import share_out
 from training.targets import UNKNOWN_OWNER, Batch, make_batch
 
 _RUNS: Final = 3
@@ -37,6 +40,16 @@ class LossTerms(NamedTuple):
     reply: Tensor
     placement: Tensor
     """Mean over the squares."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Rows of one game: a batch, or a part of one."""
+
+    variant: Variant
+    rows: GameRows
+    # Whether their mirror images are learned.
+    mirror: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +75,7 @@ def log_policy(logits: Tensor, rows: Tensor, positions: int) -> Tensor:
 
 
 def losses(
-    network: PolicyValueNet, batch: Batch, size: int | None = None, *, bf16: bool = False
+    network: GameNetwork, batch: Batch, size: int | None = None, *, bf16: bool = False
 ) -> LossTerms:
     """The losses of a batch, or of the part of a batch of `size` positions."""
     own = batch.positions.shape[0]
@@ -82,7 +95,7 @@ def losses(
     )
 
 
-def _value_loss(network: PolicyValueNet, outputs: Outputs, batch: Batch) -> Tensor:
+def _value_loss(network: GameNetwork, outputs: Outputs, batch: Batch) -> Tensor:
     if network.config.value == "scalar":
         shares = outputs.wdl.float().softmax(-1)
         value, target = shares[:, 0] - shares[:, 2], batch.wdl[:, 0] - batch.wdl[:, 2]
@@ -99,7 +112,7 @@ def _moves_left_loss(outputs: Outputs, batch: Batch) -> Tensor:
     return (errors * known).sum()
 
 
-def _reply_loss(network: PolicyValueNet, reply: Tensor | None, batch: Batch) -> Tensor:
+def _reply_loss(network: GameNetwork, reply: Tensor | None, batch: Batch) -> Tensor:
     """Cross-entropy over all pairs of squares; a promotion counts as its pair."""
     if reply is None:
         return torch.zeros(())
@@ -125,7 +138,7 @@ class FlatParameters:
 
     def __init__(
         self,
-        network: PolicyValueNet,
+        network: Network,
         weights: Tensor,
         gradient: Tensor | None,
         *,
@@ -149,13 +162,16 @@ class FlatParameters:
 class Gradients(Protocol):
     """Computes the gradient of batches."""
 
-    def compute(self, rows: GameRows, mirror: bool) -> npt.NDArray[np.float64]:
-        """Leave the gradient of the batch's loss in the flat vector; returns its LossTerms [6]."""
+    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
+        """Leave the gradient of a batch's loss in the flat vector; returns its LossTerms [6].
+
+        A batch may hold rows of several games, a draw of each.
+        """
         ...
 
 
 def add_gradient(
-    network: PolicyValueNet, batch: Batch, size: int, config: LearningConfig
+    network: GameNetwork, batch: Batch, size: int, config: LearningConfig
 ) -> npt.NDArray[np.float64]:
     """Add the gradient of a part of a batch of `size` positions; returns its LossTerms [6]."""
     terms = losses(network, batch, size, bf16=config.precision == "bf16")
@@ -173,32 +189,36 @@ def add_gradient(
 class LocalGradients:
     """Computes in this process."""
 
-    def __init__(
-        self,
-        variant: Variant,
-        network: PolicyValueNet,
-        flat: FlatParameters,
-        config: LearningConfig,
-    ) -> None:
-        self._variant = variant
+    def __init__(self, network: Network, flat: FlatParameters, config: LearningConfig) -> None:
         self._network = network
         self._flat = flat
         self._config = config
 
-    def compute(self, rows: GameRows, mirror: bool) -> npt.NDArray[np.float64]:
+    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
         """See `Gradients`."""
         self._flat.gradient.zero_()
-        batch = make_batch(self._variant, rows, self._config, mirror)
-        return add_gradient(self._network, batch, len(rows), self._config)
+        size = sum(len(draw.rows) for draw in draws)
+        return add_gradients(self._network, draws, size, self._config)
 
 
-def faster_precision(
-    network: PolicyValueNet, variant: Variant, size: int
-) -> Literal["fp32", "bf16"]:
+def add_gradients(
+    network: Network, draws: Sequence[Draw], size: int, config: LearningConfig
+) -> npt.NDArray[np.float64]:
+    """`add_gradient` of each game's rows; returns the sum of their LossTerms [6]."""
+    total: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
+    for draw in draws:
+        if len(draw.rows):
+            batch = make_batch(draw.variant, draw.rows, config, draw.mirror)
+            total += add_gradient(network_on(network, draw.variant), batch, size, config)
+    return total
+
+
+def faster_precision(network: Network, variant: Variant, size: int) -> Literal["fp32", "bf16"]:
     """ "fp32" or "bf16", whichever computes the gradient of `size` positions faster here."""
     batch = make_batch(variant, _start_rows(variant, size), LearningConfig(), mirror=False)
+    shared = network_on(network, variant)
     exact, rounded = (
-        min(_seconds(network, batch, LearningConfig(precision=precision)) for _ in range(_RUNS))
+        min(_seconds(shared, batch, LearningConfig(precision=precision)) for _ in range(_RUNS))
         for precision in _PRECISIONS
     )
     for parameter in network.parameters():
@@ -206,20 +226,23 @@ def faster_precision(
     return "bf16" if rounded < exact else "fp32"
 
 
-def _seconds(network: PolicyValueNet, batch: Batch, config: LearningConfig) -> float:
+def _seconds(network: GameNetwork, batch: Batch, config: LearningConfig) -> float:
     begun = time.perf_counter()
     add_gradient(network, batch, len(batch.positions), config)
     return time.perf_counter() - begun
 
 
-def seconds_a_batch(gradients: Gradients, variant: Variant, size: int) -> float:
+def seconds_a_batch(gradients: Gradients, variants: Sequence[Variant], size: int) -> float:
     """What the gradient of a batch of `size` positions takes, the best of a few."""
-    rows = _start_rows(variant, size)
+    draws = [
+        Draw(variant=variant, rows=_start_rows(variant, share), mirror=False)
+        for variant, share in zip(variants, share_out(size, len(variants)), strict=True)
+    ]
     times = []
     # The first one warms up.
     for _ in range(1 + _RUNS):
         begun = time.perf_counter()
-        gradients.compute(rows, mirror=False)
+        gradients.compute(draws)
         times.append(time.perf_counter() - begun)
     return min(times[1:])
 

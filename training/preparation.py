@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import torch
 
-from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import Variant
 from search.solver import Solution
 from search.tablebase import Tablebases
@@ -18,6 +17,7 @@ from training.actors import WorkerPool
 from training.config import LearningConfig, TrainingConfig
 from training.directory import RunError
 from training.losses import FlatParameters, LocalGradients, faster_precision, seconds_a_batch
+from training.networks import Network
 from training.rescoring import Oracle, SolvedGame
 from training.teacher import TeacherActor, divide
 from training.truth import Truth, TruthCurve
@@ -42,21 +42,25 @@ def count_cores() -> int:
 
 
 def resolve_learning(
-    variant: Variant, network: PolicyValueNet, config: TrainingConfig, log: Callable[[str], None]
+    variants: Sequence[Variant],
+    network: Network,
+    config: TrainingConfig,
+    log: Callable[[str], None],
 ) -> LearningConfig:
     """The settings of learning with a precision that is measured where "auto" asks for that."""
     learning = config.learning
     if learning.precision != "auto":
         return learning
     share = -(-learning.batch // max(1, config.self_play.actors))
-    precision = faster_precision(network, variant, share)
+    largest = max(variants, key=lambda variant: variant.squares)
+    precision = faster_precision(network, largest, share)
     log(f"the learner computes in {precision}")
     return replace(learning, precision=precision)
 
 
 def choose_hands(
-    variant: Variant,
-    network: PolicyValueNet,
+    variants: Sequence[Variant],
+    network: Network,
     learning: LearningConfig,
     pool: WorkerPool | None,
     log: Callable[[str], None],
@@ -67,9 +71,9 @@ def choose_hands(
     FlatParameters(copy.deepcopy(network), *pool.vectors)
     own = copy.deepcopy(network)
     flat = FlatParameters(own, *(torch.zeros(network.parameter_count) for _ in range(2)))
-    local = LocalGradients(variant, own, flat, learning)
+    local = LocalGradients(own, flat, learning)
     workers, threads = (
-        seconds_a_batch(gradients, variant, learning.batch) for gradients in (pool, local)
+        seconds_a_batch(gradients, variants, learning.batch) for gradients in (pool, local)
     )
     log(
         f"gradients by {'workers' if workers < threads else 'threads'}: a batch takes the"
@@ -80,14 +84,21 @@ def choose_hands(
 
 
 def make_teacher(
-    variant: Variant, solution: Solution | None, config: TrainingConfig, dealt: int
+    variant: Variant,
+    solution: Solution | None,
+    config: TrainingConfig,
+    dealt: int,
+    game: int | None,
 ) -> TeacherActor:
-    """Who deals the solver's positions, `dealt` of them already; raises RunError."""
+    """Who deals the solver's positions, `dealt` of them already; raises RunError.
+
+    `game` is the number of the game in a run of several.
+    """
     if solution is None:
         raise RunError(f"{variant.name}: too large to be solved, no teacher for it")
     positions = solution.unfinished_positions()
     lessons, _ = divide(variant, positions, config.held_out, config.seed)
-    return TeacherActor(variant, solution, lessons, config.seed, dealt)
+    return TeacherActor(variant, solution, lessons, config.seed, dealt, game)
 
 
 def find_oracle(
@@ -110,22 +121,23 @@ def find_oracle(
 
 
 def make_curve(
-    variant: Variant, solution: Solution | None, config: TrainingConfig
-) -> tuple[TruthCurve | None, Truth | None]:
-    """The truth curve, and the decisions that a teacher keeps back, if there are any."""
+    variant: Variant, solution: Solution | None, config: TrainingConfig, games: int
+) -> TruthCurve | None:
+    """The truth curve of one of so many games, which share the samples' sizes."""
     if solution is None:
-        return None, None
+        return None
     truth = Truth.of(variant, solution)
     generator = generator_of(config.seed, SAMPLING)
+    raw, search = (-(-size // games) for size in (config.raw_sample, config.search_sample))
     curve = TruthCurve(
         truth,
-        search=truth.sample(config.search_sample, generator),
-        raw=truth.sample(config.raw_sample, generator),
+        search=truth.sample(search, generator),
+        raw=truth.sample(raw, generator),
         simulations=config.search_simulations,
-        pause=config.measure_seconds,
     )
-    if config.teacher == "none" or config.held_out <= 0.0:
-        return curve, None
-    _, tests = divide(variant, solution.unfinished_positions(), config.held_out, config.seed)
-    decisions = truth.among(tests)
-    return curve, decisions.sample(config.raw_sample, generator) if len(decisions) else None
+    if config.teacher != "none" and config.held_out > 0.0:
+        _, tests = divide(variant, solution.unfinished_positions(), config.held_out, config.seed)
+        decisions = truth.among(tests)
+        if len(decisions):
+            curve.held_out = decisions.sample(raw, generator)
+    return curve

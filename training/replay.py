@@ -1,5 +1,6 @@
 """The window of recent positions that the learner draws its batches from."""
 
+import itertools
 from collections import deque
 from typing import Any, Final
 
@@ -12,6 +13,12 @@ from training.targets import sampling_weights
 
 _ROOM: Final = 1.5
 """How much larger than their contents new arrays are: rows are moved once in half a window."""
+
+
+def share_out(total: int, parts: int) -> list[int]:
+    """A whole in as many parts that differ by one at most."""
+    ends = [total * part // parts for part in range(parts + 1)]
+    return [end - start for start, end in itertools.pairwise(ends)]
 
 
 def window_size(config: LearningConfig, positions: int) -> int:

@@ -3,6 +3,9 @@
 A round n plays its games with the network that round n - 1 left, learns from the window, and leaves
 a checkpoint and the learner's whole state. A run that is killed goes on from the last whole file:
 the games of an unfinished round that are already written count.
+
+A run may have several games: each brings an equal share of a round's positions, has a window of its
+own and lends every batch an equal share of its rows; one network learns them all.
 """
 
 import time
@@ -10,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import numpy as np
 import torch
 
 from engine.network.checkpoint import (
@@ -21,38 +23,36 @@ from engine.network.checkpoint import (
     save_tensors,
 )
 from engine.network.inference import NetworkEvaluator
-from engine.network.policy_value import PolicyValueNet
-from engine.rules.errors import InputError
-from engine.rules.variant import Variant
 from search.solver import Solution
-from training.actors import Actor, Actors, Order, WorkerPool
-from training.directory import RunDirectory, RunError, is_checkpoint
-from training.games import GameRows, load_games
+from training.actors import Actors, Company, Order, WorkerPool, company_of_actors
+from training.config import Games, games_of
+from training.directory import RunDirectory, RunError, checkpoint_of, is_checkpoint
+from training.games import describe_games
 from training.gate import gate_score
 from training.index import Index, Shard, account_of, is_kept
 from training.learner import Learner
 from training.losses import Losses
+from training.networks import Network, begun_network, build_network, network_for, settings_of
 from training.preparation import (
     GATING,
     LEARNING,
     WARMING,
     choose_hands,
     count_cores,
-    find_oracle,
     generator_of,
-    make_curve,
     make_teacher,
     resolve_learning,
 )
-from training.replay import ReplayWindow, window_size
-from training.rescoring import Oracle, rescore
-from training.truth import Truth, load_solution
+from training.rescoring import Oracle
+from training.run_game import RunGame
+from training.truth import TruthCurves, TruthShares
 
-STATE_FORMAT: Final = "pawnscope-learner-2"
+STATE_FORMAT: Final = "pawnscope-learner-3"
 _LARGEST_FINAL: Final = 6_000
-"""Decision positions that the closing measurement searches; of a larger game a sample."""
+"""Decision positions, over all games, that the closing measurement searches; of a larger game a
+sample."""
 _LARGEST_RAW: Final = 100_000
-"""Decision positions on which it measures the raw network."""
+"""Decision positions, over all games, on which it measures the raw network."""
 
 
 class Monitor(Protocol):
@@ -72,20 +72,6 @@ class Monitor(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TruthShares:
-    """Shares of decision positions in which the game's value is kept."""
-
-    # Decision positions of the game.
-    decision_positions: int
-    # Of them (of a sample, where they are very many), by the raw network's most likely move.
-    raw: float
-    # Of `searched` of them, by search.
-    search: float
-    # Positions on which the search was measured.
-    searched: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Summary:
     """How a session of training ended."""
 
@@ -93,16 +79,12 @@ class Summary:
     seconds: float
     # The last network.
     checkpoint: Path
-    # None where the game is not solved.
+    # Of a run of one game; None where it is not solved.
     truth: TruthShares | None
+    # Of a run of several: those that are solved, by name.
+    truths: dict[str, TruthShares]
     # Why it stopped: "perfect" or "time".
     reason: str
-
-
-def load_truth(variant: Variant) -> Truth | None:
-    """The decision positions of the game, None where it cannot be solved in a moment."""
-    solution = load_solution(variant)
-    return Truth.of(variant, solution) if solution else None
 
 
 class TrainingRun:
@@ -111,7 +93,7 @@ class TrainingRun:
     def __init__(
         self,
         directory: RunDirectory,
-        variant: Variant,
+        games: Games,
         monitor: Monitor,
         *,
         solution: Solution | None = None,
@@ -119,37 +101,43 @@ class TrainingRun:
     ) -> None:
         """Take up the run where its files stand; raises RunError, CheckpointError, OSError.
 
-        `solution` spares the solving of a game that is solved already. `oracle` knows values for
-        `rescore`; without one it is the run's tablebases or the solution, if there are any.
+        Of a run of one game, `solution` spares the solving where that is done already, and `oracle`
+        knows values for `rescore`; without one it is the run's tablebases or the solution, if there
+        are any.
         """
         self.directory = directory
         self.config = directory.config
-        self._variant = variant
         self._monitor = monitor
         self._round = 0
         self._seconds = 0.0
-        self._positions = 0
-        self._games = 0
         self._acting: str | None = None
-        solution = solution or load_solution(variant)
-        self._oracle = oracle or find_oracle(variant, solution, self.config)
-        self._curve, self._held_out = make_curve(variant, solution, self.config)
+        self._variants = games_of(games)
+        self._games = [
+            RunGame(
+                variant,
+                self.config,
+                number=number,
+                games=len(self._variants),
+                solution=solution,
+                oracle=oracle,
+            )
+            for number, variant in enumerate(self._variants)
+        ]
+        curves = {game.variant.name: game.curve for game in self._games if game.curve}
+        self._curves = TruthCurves(curves, self.config.measure_seconds)
         torch.set_num_threads(self.config.learning.threads or count_cores())
-        seed = self.config.seed
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = PolicyValueNet(self.config.network_config(variant))
         self._index = Index(directory.path)
         header = self._read_state()
-        self._learning = resolve_learning(variant, network, self.config, directory.log)
+        network = self._first_network(header)
+        self._learning = resolve_learning(self._variants, network, self.config, directory.log)
         self._pool = self._make_pool(network)
         try:
-            hands = choose_hands(variant, network, self._learning, self._pool, directory.log)
+            hands = choose_hands(self._variants, network, self._learning, self._pool, directory.log)
             self._learner = Learner(
-                variant, network, self._learning, hands.vectors if hands else None, hands
+                self._variants, network, self._learning, hands.vectors if hands else None, hands
             )
             self._take_up(header)
-            self._actors = self._make_actors(solution)
+            self._actors = self._make_actors()
         except BaseException:
             if self._pool:
                 self._pool.close()
@@ -166,50 +154,72 @@ class TrainingRun:
         header = read_metadata(path)
         if header.get("format") != STATE_FORMAT:
             raise RunError(f"{path}: not the state of a learner that this version can read")
-        if header["digest"] != self._variant.digest:
-            raise RunError(f"{path}: the rules of {self._variant.name} have changed since")
+        for game in self._games:
+            name = game.variant.name
+            if header["digests"][name] != game.variant.digest:
+                raise RunError(f"{path}: the rules of {name} have changed since")
+            game.take_up(header["games"][name])
         self._round, self._seconds = header["round"], header["seconds"]
-        self._positions, self._games = header["positions"], header["games"]
         self._acting = header["acting"]
         return header
 
-    def _unfinished(self) -> list[Shard]:
-        """The shards of the round that comes next."""
-        return [shard for shard in self._index.shards() if shard.round == self._round + 1]
+    def _first_network(self, header: dict[str, Any] | None) -> Network:
+        """Fresh, or begun with another's; of a run that goes on the learner's state fills it.
 
-    def _make_pool(self, network: PolicyValueNet) -> WorkerPool | None:
+        Raises CheckpointError, RunError, InputError, OSError.
+        """
+        settings, initial = settings_of(self._variants, self.config), self.config.initial
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            if initial and header is None:
+                return begun_network(checkpoint_of(Path(initial)), self._variants, settings)
+            return build_network(settings)
+
+    def _shards(self, game: RunGame) -> list[Shard]:
+        """All games that were played of a game, oldest first."""
+        return [shard for shard in self._index.shards() if shard.variant == game.variant.name]
+
+    def _unfinished(self, game: RunGame) -> list[Shard]:
+        """Those of the round that comes next."""
+        return [shard for shard in self._shards(game) if shard.round == self._round + 1]
+
+    def _make_pool(self, network: Network) -> WorkerPool | None:
         """Workers where the configuration asks for some."""
         if not self.config.self_play.actors:
             return None
         return WorkerPool(
-            self._variant,
+            self._variants,
             self.config.self_play,
             self._learning,
             network,
             seed=self.config.seed,
             first_round=self._round,
-            first_part=len(self._unfinished()),
+            first_parts=[len(self._unfinished(game)) for game in self._games],
         )
 
-    def _make_actors(self, solution: Solution | None) -> Actors:
-        """Whoever brings positions: a teacher, the workers, or an actor in this process."""
+    def _make_actors(self) -> Actors:
+        """Whoever brings positions: teachers, the workers, or actors in this process."""
         config = self.config
         if config.teacher == "solver":
-            dealt = sum(shard.positions for shard in self._index.shards())
-            return make_teacher(self._variant, solution, config, dealt)
-        return self._pool or Actor(
-            self._variant,
+            teachers = {}
+            for game in self._games:
+                dealt = sum(shard.positions for shard in self._shards(game))
+                teachers[game.variant.name] = make_teacher(
+                    game.variant, game.solution, config, dealt, game.number
+                )
+            return Company(teachers)
+        return self._pool or company_of_actors(
+            self._variants,
             config.self_play,
-            config.seed,
-            self._round,
-            0,
-            first_part=len(self._unfinished()),
+            seed=config.seed,
+            first_round=self._round,
+            number=0,
+            first_parts=[len(self._unfinished(game)) for game in self._games],
         )
 
     def _take_up(self, header: dict[str, Any] | None) -> None:
-        """Restore the learner and the window, and write again what is missing."""
+        """Restore the learner and the windows, and write again what is missing."""
         path = self.directory.learner_state
-        self._window = ReplayWindow(self._learning)
         if header is not None:
             tensors, _ = load_tensors(path)
             try:
@@ -226,48 +236,23 @@ class TrainingRun:
             self._acting = self._newest.name
         if header is None or lost or not self._newest.exists():
             self._save()
-        self._fill_window()
-
-    def _fill_window(self) -> None:
-        """The shards of finished rounds, as many of the newest as the window holds."""
-        chosen, total = [], 0
-        capacity = self._capacity()
-        for shard in reversed(self._index.shards()):
-            if shard.round <= self._round and total < capacity:
-                chosen.append(shard)
-                total += shard.positions
-        for shard in reversed(chosen):
-            # A damaged file of old games is no reason not to go on without it.
-            try:
-                rows = self._load(shard.name)
-            except InputError as problem:
-                self.directory.log(f"left out: {problem}")
-                continue
-            self._window.add(rows, capacity)
-
-    def _load(self, name: str) -> GameRows:
-        """The rows of a shard as they are learned; raises ShardError, CheckpointError, OSError."""
-        rows = load_games(self.directory.games / name, self._variant)
-        if self._oracle is None:
-            return rows
-        return rescore(self._variant, rows, self._oracle, self._learning.rescore)
-
-    def _capacity(self) -> int:
-        return window_size(self._learning, self._positions)
+        for game in self._games:
+            finished = [shard for shard in self._shards(game) if shard.round <= self._round]
+            game.fill(self.directory.games, finished, self.directory.log)
 
     def _save(self) -> Path:
         """Write the network of this step, then the learner's state; the state is the commitment."""
         path = self._newest
         about = {"round": self._round, "step": self._learner.steps, "seed": self.config.seed}
-        save_checkpoint(path, self._learner.average, metadata=about)
+        names = [variant.name for variant in self._variants]
+        save_checkpoint(path, self._learner.average, metadata=about, trained_on=names)
         header = {
             "format": STATE_FORMAT,
-            "digest": self._variant.digest,
+            "digests": {game.variant.name: game.variant.digest for game in self._games},
             "steps": self._learner.steps,
             "round": self._round,
             "seconds": self._seconds,
-            "positions": self._positions,
-            "games": self._games,
+            "games": {game.variant.name: game.counts() for game in self._games},
             "acting": self._acting,
         }
         save_tensors(self.directory.learner_state, self._learner.state(), header)
@@ -293,7 +278,7 @@ class TrainingRun:
         return self.directory.checkpoints / self._acting if self._acting else self._newest
 
     @property
-    def network(self) -> PolicyValueNet:
+    def network(self) -> Network:
         """The acting network of the last step."""
         return self._learner.average
 
@@ -303,8 +288,8 @@ class TrainingRun:
         Without `measured` there are no shares of the truth in the summary. KeyboardInterrupt may
         break in anywhere: the files are whole at any moment.
         """
-        if self._curve and self._round:
-            self._curve.measure_raw(self._evaluator())
+        if self._round:
+            self._curves.measure_raw(self._evaluator)
         self._begin()
         self._mark = time.monotonic()
         while True:
@@ -335,7 +320,7 @@ class TrainingRun:
                 self._acting = self._newest.name
             self._count_time()
             self._save()
-        if self._curve and not self.directory.metrics.exists():
+        if len(self._curves) and not self.directory.metrics.exists():
             values = {
                 "seconds": round(self._seconds, 2),
                 "round": 0,
@@ -347,17 +332,28 @@ class TrainingRun:
             self.directory.add_metrics(values)
 
     def _warm_up(self, source: Path) -> None:
-        """Learn a teacher's games; the run itself begins with an empty window."""
+        """Learn a teacher's games; the run itself begins with empty windows."""
         paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
         if not paths:
             raise RunError(f"warm_start = {str(source)!r}: no games there")
-        window = ReplayWindow(self._learning)
-        for path in paths:
-            window.add(load_games(path, self._variant), self._learning.window)
-        steps = max(1, round(len(window) * self.config.warm_start_passes / self._learning.batch))
+        windows = []
+        for game in self._games:
+            own = paths
+            if len(self._games) > 1:
+                digest = game.variant.digest
+                own = [
+                    path for path in paths if describe_games(path)["variant"]["digest"] == digest
+                ]
+                if not own:
+                    raise RunError(
+                        f"warm_start = {str(source)!r}: no games of {game.variant.name} there"
+                    )
+            windows.append(game.lessons(own))
+        total = sum(map(len, windows))
+        steps = max(1, round(total * self.config.warm_start_passes / self._learning.batch))
         self._monitor.task("learn", steps)
         generator = generator_of(self.config.seed, WARMING)
-        self._learner.learn(window, steps, generator, self._monitor.advance)
+        self._learner.learn(windows, steps, generator, self._monitor.advance)
 
     def _count_time(self) -> float:
         """Add the wall time since the last call, measuring and writing included; returns it."""
@@ -369,22 +365,27 @@ class TrainingRun:
 
     def _play_round(self) -> list[Shard]:
         """The games of the next round: those already written, and what is missing."""
-        written = self._unfinished()
-        missing = self.config.self_play.positions - sum(shard.positions for shard in written)
-        self._monitor.task("play", max(0, missing))
-        if missing > 0:
-            order = Order(
-                checkpoint=self.checkpoint,
-                folder=self.directory.games,
-                round=self._round + 1,
-                positions=missing,
-            )
-            names = self._actors.play(order, self._monitor.advance)
+        written, orders = [], []
+        for game in self._games:
+            shards = self._unfinished(game)
+            written += shards
+            missing = game.quota - sum(shard.positions for shard in shards)
+            if missing > 0:
+                order = Order(
+                    variant=game.variant.name,
+                    checkpoint=self.checkpoint,
+                    folder=self.directory.games,
+                    round=self._round + 1,
+                    positions=missing,
+                )
+                orders.append(order)
+        self._monitor.task("play", sum(order.positions for order in orders))
+        if orders:
+            names = self._actors.play(orders, self._monitor.advance)
             written += [self._index.add_shard(name) for name in names]
-        self._positions += sum(shard.positions for shard in written)
-        self._games += sum(shard.games for shard in written)
-        for shard in written:
-            self._window.add(self._load(shard.name), self._capacity())
+        for game in self._games:
+            own = [shard for shard in written if shard.variant == game.variant.name]
+            game.add(self.directory.games, own)
         self._round_positions = sum(shard.positions for shard in written)
         return written
 
@@ -393,74 +394,75 @@ class TrainingRun:
         steps = max(1, round(self._round_positions * learning.passes / learning.batch))
         self._monitor.task("learn", steps)
         generator = generator_of(self.config.seed, LEARNING, self._round)
-        return self._learner.learn(self._window, steps, generator, self._monitor.advance)
+        windows = [game.window for game in self._games]
+        return self._learner.learn(windows, steps, generator, self._monitor.advance)
 
     def _pass_gate(self) -> dict[str, Any]:
         """Whether the new network plays from now on; without a gate it always does."""
         games = self.config.gate_games
         if not games:
             return {}
-        champion = load_checkpoint(self.checkpoint, variant=self._variant).network
-        score = gate_score(
-            self._variant,
-            self._evaluator(),
-            NetworkEvaluator(champion),
-            self.config.self_play,
-            games,
-            generator_of(self.config.seed, GATING, self._round),
-        )
+        generator = generator_of(self.config.seed, GATING, self._round)
+        scores = []
+        for variant in self._variants:
+            champion = load_checkpoint(self.checkpoint, variant=variant).network
+            ours, theirs = self._evaluator(variant.name), NetworkEvaluator(champion)
+            score = gate_score(variant, ours, theirs, self.config.self_play, games, generator)
+            scores.append(score)
+        score = sum(scores) / len(scores)
         if score >= 0.5:
             self._acting = self._newest.name
         return {"gate": {"score": score, "passed": self._acting == self._newest.name}}
 
-    def _evaluator(self) -> NetworkEvaluator:
-        return NetworkEvaluator(self._learner.average)
+    def _evaluator(self, name: str) -> NetworkEvaluator:
+        """The acting network of the last step on the game of that name."""
+        (variant,) = (variant for variant in self._variants if variant.name == name)
+        return NetworkEvaluator(network_for(self._learner.average, variant))
 
     def _report(self, losses: Losses, took: float, account: dict[str, Any]) -> None:
         values: dict[str, Any] = {
             "seconds": round(self._seconds, 2),
             "round": self._round,
             "step": self._learner.steps,
-            "games": self._games,
-            "positions": self._positions,
+            "games": sum(game.games for game in self._games),
+            "positions": sum(game.positions for game in self._games),
             "positions_per_second": round(self._round_positions / took, 1),
-            "window": len(self._window),
+            "window": sum(len(game.window) for game in self._games),
             **account,
             "losses": {name: round(value, 5) for name, value in asdict(losses).items()},
         }
-        if self._curve and self._curve.is_due(self._seconds):
+        if len(self._curves) and self._curves.is_due(self._seconds):
             values["truth"] = self._measure()
         self.directory.add_metrics(values)
         self._monitor.metrics(values)
 
-    def _measure(self) -> dict[str, float]:
-        """The truth curve's next point."""
-        assert self._curve is not None
-        evaluator = self._evaluator()
-        point = self._curve.measure(evaluator, self._seconds)
-        if self._held_out is not None:
-            point["held_out"] = self._held_out.raw(evaluator)
-        return point
+    def _measure(self) -> dict[str, Any]:
+        """The truth curve's next point; of several games {"games": {name: point}}."""
+        points = self._curves.measure(self._evaluator, self._seconds)
+        return {"games": points} if len(self._games) > 1 else points[self._variants[0].name]
 
     def _reason_to_stop(self) -> str | None:
-        raw = self._curve.raw if self._curve else None
-        if raw is not None and raw >= self.config.stop_at_raw:
+        raw = self._curves.raw
+        # Of a game that is not solved nobody can say that it is played well enough.
+        solved = len(self._curves) == len(self._games)
+        if solved and raw is not None and raw >= self.config.stop_at_raw:
             return "perfect"
         return "time" if self._seconds >= 60.0 * self.config.minutes else None
 
     def _finish(self, reason: str, measured: bool) -> Summary:
-        shares = None
-        if self._curve and measured:
-            evaluator, truth = self._evaluator(), self._curve.truth
-            generator = np.random.default_rng(self.config.seed)
-            searched = truth.sample(_LARGEST_FINAL, generator)
-            shares = TruthShares(
-                decision_positions=len(truth),
-                raw=truth.sample(_LARGEST_RAW, generator).raw(evaluator),
-                search=searched.search(evaluator, self.config.search_simulations),
-                searched=len(searched),
+        shares: dict[str, TruthShares] = {}
+        if measured:
+            shares = self._curves.conclude(
+                self._evaluator, raw=_LARGEST_RAW, search=_LARGEST_FINAL, seed=self.config.seed
             )
-        return Summary(seconds=self._seconds, checkpoint=self._newest, truth=shares, reason=reason)
+        several = len(self._games) > 1
+        return Summary(
+            seconds=self._seconds,
+            checkpoint=self._newest,
+            truth=None if several else shares.get(self._variants[0].name),
+            truths=shares if several else {},
+            reason=reason,
+        )
 
     def close(self) -> None:
         """End the workers and let go of the directory."""

@@ -20,7 +20,7 @@ from engine.rules.tables import Tables
 from engine.rules.variant import Variant
 from search.solver import Solution
 from training.actors import Order, Progress
-from training.games import NO_REPLY, GameRows, save_games
+from training.games import NO_REPLY, GameRows, save_games, shard_name
 
 Positions = npt.NDArray[np.uint8]
 
@@ -117,7 +117,7 @@ def _best_line(
 
 
 class TeacherActor:
-    """Stands where actors do: an order for positions brings the next ones of the solver's."""
+    """Stands where an actor does: an order for positions brings the next ones of the solver's."""
 
     def __init__(
         self,
@@ -126,13 +126,15 @@ class TeacherActor:
         positions: Positions,
         seed: int,
         dealt: int,
+        game: int | None = None,
     ) -> None:
-        """`dealt` positions were written by earlier sessions."""
+        """`dealt` positions were written by earlier sessions; `game` as in `shard_name`."""
         self._variant = variant
         self._solution = solution
         self._positions = positions
         self._seed = seed
         self._dealt = dealt
+        self._game = game
 
     def play(self, order: Order, progress: Progress) -> list[str]:
         """Write one shard; raises OSError."""
@@ -144,7 +146,7 @@ class TeacherActor:
         )
         rows = teacher_rows(self._variant, self._solution, self._positions[chosen])
         # A round that was broken off goes on behind what it has written.
-        names = (f"{order.round:06d}-00-{part:03d}.safetensors" for part in itertools.count())
+        names = (shard_name(order.round, 0, part, self._game) for part in itertools.count())
         name = next(name for name in names if not (order.folder / name).exists())
         source = {"round": order.round, "actor": 0, "checkpoint": "solver"}
         save_games(order.folder / name, rows, self._variant, source)
@@ -155,6 +157,3 @@ class TeacherActor:
         """The order in which an epoch goes through the positions."""
         generator = np.random.default_rng([self._seed, epoch])
         return generator.permutation(len(self._positions))
-
-    def close(self) -> None:
-        """Nothing to end."""

@@ -6,6 +6,7 @@ others lose it. Where the game is not solved there is no such curve.
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,9 @@ _SEARCHED_AT_ONCE: Final = 256
 """Positions in one batch of searches: enough to fill the network, little enough memory."""
 _MEASURE_SHARE: Final = 0.1
 """Of the time that measuring may take, beside play and learning."""
+
+EvaluatorOf = Callable[[str], Evaluator]
+"""The evaluator of the game of that name."""
 
 
 def load_solution(variant: Variant) -> Solution | None:
@@ -136,36 +140,108 @@ class Truth:
         return self.share_kept(policy + 1e-4 * result.q_values + 1e-7 * result.priors)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TruthShares:
+    """Shares of decision positions in which the game's value is kept."""
+
+    # Decision positions of the game.
+    decision_positions: int
+    # Of them (of a sample, where they are very many), by the raw network's most likely move.
+    raw: float
+    # Of `searched` of them, by search.
+    search: float
+    # Positions on which the search was measured.
+    searched: int
+
+
 class TruthCurve:
-    """The points of a run's truth curve: what is measured, and when."""
+    """The points of one game's truth curve."""
 
     def __init__(
-        self, truth: Truth, *, raw: Truth, search: Truth, simulations: int, pause: float
+        self,
+        truth: Truth,
+        *,
+        raw: Truth,
+        search: Truth,
+        simulations: int,
     ) -> None:
-        """`raw` and `search` are the parts of `truth` that are measured during the run, not more
-        often than every `pause` seconds."""
-        self.truth = truth
-        self._parts = {"raw": raw, "search": search}
+        """`raw` and `search` are the parts of `truth` that are measured during the run."""
+        self._truth = truth
+        self._raw, self._search = raw, search
+        # Decisions that a teacher keeps back; None where there are none.
+        self.held_out: Truth | None = None
         self._simulations = simulations
-        self._pause = pause
-        self._measured_at, self._measuring_took = -math.inf, 0.0
         # The last share of the raw network; None before the first measurement.
         self.raw: float | None = None
+
+    def measure_raw(self, evaluator: Evaluator) -> float:
+        """The share that the raw network keeps; notes it."""
+        self.raw = self._raw.raw(evaluator)
+        return self.raw
+
+    def measure(self, evaluator: Evaluator) -> dict[str, float]:
+        """A point: the shares kept by the raw network and by search."""
+        search = self._search.search(evaluator, self._simulations)
+        point = {"raw": self.measure_raw(evaluator), "search": search}
+        if self.held_out is not None:
+            point["held_out"] = self.held_out.raw(evaluator)
+        return point
+
+    def conclude(self, evaluator: Evaluator, *, raw: int, search: int, seed: int) -> TruthShares:
+        """The closing measurement, on up to so many positions, by the raw network and by search."""
+        generator = np.random.default_rng(seed)
+        searched = self._truth.sample(search, generator)
+        return TruthShares(
+            decision_positions=len(self._truth),
+            raw=self._truth.sample(raw, generator).raw(evaluator),
+            search=searched.search(evaluator, self._simulations),
+            searched=len(searched),
+        )
+
+
+class TruthCurves:
+    """The curves of all solved games of a run, by the names of the games: measured together."""
+
+    def __init__(self, curves: Mapping[str, TruthCurve], pause: float) -> None:
+        """Points are not taken more often than every `pause` seconds."""
+        self._curves = curves
+        self._pause = pause
+        self._measured_at, self._measuring_took = -math.inf, 0.0
+
+    def __len__(self) -> int:
+        return len(self._curves)
+
+    @property
+    def raw(self) -> float | None:
+        """The lowest of the raw networks' last shares; None before the first measurement."""
+        shares = [curve.raw for curve in self._curves.values() if curve.raw is not None]
+        return min(shares, default=None)
 
     def is_due(self, seconds: float) -> bool:
         """Whether it is time for a point, `seconds` into the run."""
         pause = max(self._pause, self._measuring_took / _MEASURE_SHARE)
         return seconds - self._measured_at >= pause
 
-    def measure_raw(self, evaluator: Evaluator) -> float:
-        """The share that the raw network keeps; notes it."""
-        self.raw = self._parts["raw"].raw(evaluator)
-        return self.raw
+    def measure_raw(self, evaluator_of: EvaluatorOf) -> None:
+        """Note the shares that the raw network keeps."""
+        for name, curve in self._curves.items():
+            curve.measure_raw(evaluator_of(name))
 
-    def measure(self, evaluator: Evaluator, seconds: float) -> dict[str, float]:
-        """A point: the shares kept by the raw network and by search."""
+    def measure(self, evaluator_of: EvaluatorOf, seconds: float) -> dict[str, dict[str, float]]:
+        """A point of every curve, `seconds` into the run."""
         begun = time.monotonic()
-        search = self._parts["search"].search(evaluator, self._simulations)
-        point = {"raw": self.measure_raw(evaluator), "search": search}
+        points = {name: curve.measure(evaluator_of(name)) for name, curve in self._curves.items()}
         self._measured_at, self._measuring_took = seconds, time.monotonic() - begun
-        return point
+        return points
+
+    def conclude(
+        self, evaluator_of: EvaluatorOf, *, raw: int, search: int, seed: int
+    ) -> dict[str, TruthShares]:
+        """The closing measurements; the numbers of positions are those of all games together."""
+        games = max(1, len(self._curves))
+        return {
+            name: curve.conclude(
+                evaluator_of(name), raw=-(-raw // games), search=-(-search // games), seed=seed
+            )
+            for name, curve in self._curves.items()
+        }

@@ -6,13 +6,17 @@ build the network again and to know what it plays:
     {"format": 1, "network": {…NetworkConfig…}, "metadata": {…the caller's: step, seed, …},
      "variant": {"name": …, "digest": …, "ini": …}}
 
+A universal network has, in the place of "network" and "variant", what it is and where it learned:
+
+    {"format": 1, "universal": {…UniversalConfig…}, "trained_on": ["gardner", …], "metadata": {…}}
+
 `save_tensors` and `load_tensors` write and read any other tensors in the same way: a file appears
 whole or not at all.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,9 +27,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from engine.network.carrying import carry as carry
 from engine.network.config import NetworkConfig
+from engine.network.game_features import KINDS
 from engine.network.policy_value import PolicyValueNet
 from engine.network.tokens import TOKENS
+from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 
@@ -33,6 +40,8 @@ FORMAT: Final = 1
 _KEY: Final = "pawnscope"
 """Where our JSON stands among safetensors' own metadata."""
 _TOKEN: Final = "embedding.token.weight"
+_KIND: Final = "embedding.kind.weight"
+"""Where ordinary and universal networks keep a vector for each token, for each kind of token."""
 
 Metadata = dict[str, Any]
 
@@ -52,11 +61,35 @@ class Description(NamedTuple):
     """`Variant.ini()`, enough to define the variant where it is unknown."""
     metadata: Metadata
 
+    def is_for(self, variant: Variant) -> bool:
+        """Whether it was trained for these rules, whatever their name."""
+        return variant.digest == self.variant_digest
+
+
+class UniversalDescription(NamedTuple):
+    """What the checkpoint of a universal network says of itself."""
+
+    config: UniversalConfig
+    trained_on: tuple[str, ...]
+    """Names of the games that it has learned; it plays others as well as it can."""
+    metadata: Metadata
+
+    def is_for(self, variant: Variant) -> bool:
+        """Whether it was trained on this game, among others."""
+        return variant.name in self.trained_on
+
 
 class LoadedCheckpoint(NamedTuple):
     """A network and what its maker said of it."""
 
     network: PolicyValueNet
+    metadata: Metadata
+
+
+class LoadedUniversal(NamedTuple):
+    """A universal network and what its maker said of it."""
+
+    network: UniversalNet
     metadata: Metadata
 
 
@@ -92,19 +125,24 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 def save_checkpoint(
-    path: str | Path, network: PolicyValueNet, *, metadata: Mapping[str, object]
+    path: str | Path,
+    network: PolicyValueNet | UniversalNet,
+    *,
+    metadata: Mapping[str, object],
+    trained_on: Sequence[str] = (),
 ) -> None:
     """Write a network with its configuration, its variant's rules and free metadata (JSON).
 
-    Raises OSError, and UnknownVariantError where the configuration's variant is not loaded.
+    Of a universal network no rules but the names of the variants that it was `trained_on`. Raises
+    OSError, and UnknownVariantError where the configuration's variant is not loaded.
     """
-    variant = get_variant(network.config.variant)
-    header = {
-        "format": FORMAT,
-        "network": network.config.to_dict(),
-        "variant": {"name": variant.name, "digest": variant.digest, "ini": variant.ini()},
-        "metadata": dict(metadata),
-    }
+    header: Metadata = {"format": FORMAT, "metadata": dict(metadata)}
+    if isinstance(network, UniversalNet):
+        header |= {"universal": network.config.to_dict(), "trained_on": list(trained_on)}
+    else:
+        variant = get_variant(network.config.variant)
+        rules = {"name": variant.name, "digest": variant.digest, "ini": variant.ini()}
+        header |= {"network": network.config.to_dict(), "variant": rules}
     save_tensors(path, network.state_dict(), header)
 
 
@@ -112,26 +150,65 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
     """The network of `save_checkpoint`, in float32 on the CPU, and its metadata.
 
     Where `variant` is given, the network must have been trained for the same rules, whatever their
-    name. Raises OSError, and CheckpointError naming what is truncated, foreign, unknown, missing,
-    of another shape or for other rules.
+    name. A universal network comes specialised for `variant`, which it then needs, but need not
+    have been trained on. Raises OSError, and CheckpointError naming what is truncated, foreign,
+    unknown, missing, of another shape or for other rules.
     """
     tensors, header = load_tensors(path)
     description = _describe(Path(path), header)
-    if variant is not None and variant.digest != description.variant_digest:
+    if isinstance(description, UniversalDescription):
+        if variant is None:
+            raise CheckpointError(f"{path}: {_universal(description)}: say which game to play")
+        universal = _universal_network(Path(path), tensors, description.config)
+        return LoadedCheckpoint(universal.specialise(variant), description.metadata)
+    if variant is not None and not description.is_for(variant):
         raise CheckpointError(
             f"{path}: a network for '{description.variant_name}' (rules "
             f"{description.variant_digest}), not for '{variant.name}' (rules {variant.digest})"
         )
-    _check_size(Path(path), tensors, description.config)
-    network = PolicyValueNet(description.config)
+    config = description.config
+    _check_size(Path(path), tensors, _TOKEN, (TOKENS, config.channels), config.blocks)
+    network = PolicyValueNet(config)
     _check_tensors(Path(path), tensors, network.state_dict())
     network.load_state_dict(tensors)
     return LoadedCheckpoint(network, description.metadata)
 
 
-def read_description(path: str | Path) -> Description:
+def load_universal(path: str | Path) -> LoadedUniversal:
+    """The universal network of `save_checkpoint`, in float32 on the CPU, and its metadata.
+
+    Raises as `load_checkpoint`, and CheckpointError for a network of one game.
+    """
+    tensors, header = load_tensors(path)
+    description = _describe(Path(path), header)
+    if isinstance(description, Description):
+        raise CheckpointError(
+            f"{path}: a network for '{description.variant_name}' alone, not a universal one"
+        )
+    network = _universal_network(Path(path), tensors, description.config)
+    return LoadedUniversal(network, description.metadata)
+
+
+def read_description(path: str | Path) -> Description | UniversalDescription:
     """What a checkpoint says of itself, without its tensors. Raises as `load_checkpoint`."""
     return _describe(Path(path), read_metadata(path))
+
+
+def variant_of(path: str | Path, name: str | None = None) -> Variant:
+    """The game to use a checkpoint for: that of `name`, else the only one that it was trained on.
+
+    Raises OSError, CheckpointError where a universal network was trained on several and none is
+    named, or where an ordinary one is for other rules, and UnknownVariantError.
+    """
+    description = read_description(path)
+    if isinstance(description, Description):
+        variant = get_variant(name or description.variant_name)
+        if name is not None and not description.is_for(variant):
+            raise CheckpointError(f"{path}: a network for '{description.variant_name}', not {name}")
+        return variant
+    if name is None and len(description.trained_on) != 1:
+        raise CheckpointError(f"{path}: {_universal(description)}: say which game to play")
+    return get_variant(name or description.trained_on[0])
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
@@ -179,23 +256,52 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Metadat
     return tensors, metadata
 
 
-def _describe(path: Path, header: Metadata) -> Description:
-    if "network" not in header:
+def _describe(path: Path, header: Metadata) -> Description | UniversalDescription:
+    if "network" not in header and "universal" not in header:
         raise CheckpointError(f"{path}: holds no network (no field 'network')")
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: checkpoint format {header.get('format')!r}, this program reads {FORMAT}"
         )
+    try:
+        return _all_games(path, header) if "universal" in header else _one_game(path, header)
+    except CheckpointError:
+        raise
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _one_game(path: Path, header: Metadata) -> Description:
     network, variant = _object(path, header, "network"), _object(path, header, "variant")
     for name in ("name", "digest", "ini"):
         if not isinstance(variant.get(name), str):
             raise CheckpointError(f"{path}: missing field 'variant.{name}'")
-    try:
-        config = NetworkConfig.from_dict(network)
-    except InputError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    config = NetworkConfig.from_dict(network)
     metadata = _object(path, header, "metadata")
     return Description(config, variant["name"], variant["digest"], variant["ini"], metadata)
+
+
+def _all_games(path: Path, header: Metadata) -> UniversalDescription:
+    config = UniversalConfig.from_dict(_object(path, header, "universal"))
+    games = header.get("trained_on")
+    if not isinstance(games, list) or not all(isinstance(name, str) for name in games):
+        raise CheckpointError(f"{path}: missing field 'trained_on'")
+    return UniversalDescription(config, tuple(games), _object(path, header, "metadata"))
+
+
+def _universal(description: UniversalDescription) -> str:
+    games = ", ".join(description.trained_on) or "no game"
+    return f"a universal network, trained on {games}"
+
+
+def _universal_network(
+    path: Path, tensors: dict[str, Tensor], config: UniversalConfig
+) -> UniversalNet:
+    _check_size(path, tensors, _KIND, (KINDS, config.channels), config.blocks)
+    network = UniversalNet(config)
+    _check_tensors(path, tensors, network.state_dict())
+    network.load_state_dict(tensors)
+    return network
 
 
 def _object(path: Path, header: Metadata, name: str) -> Metadata:
@@ -205,15 +311,17 @@ def _object(path: Path, header: Metadata, name: str) -> Metadata:
     return value
 
 
-def _check_size(path: Path, tensors: dict[str, Tensor], config: NetworkConfig) -> None:
+def _check_size(
+    path: Path, tensors: dict[str, Tensor], table: str, shape: tuple[int, int], blocks: int
+) -> None:
     """Depth and width, before memory is asked for as a damaged configuration says.
 
     On torch's device "meta" the whole comparison would cost no memory, but a second of imports.
     """
-    token = torch.empty(TOKENS, config.channels)
-    _check_tensors(path, {_TOKEN: tensors[_TOKEN]} if _TOKEN in tensors else {}, {_TOKEN: token})
-    last = f"trunk.blocks.{config.blocks - 1}."
-    if config.blocks and not any(name.startswith(last) for name in tensors):
+    found = {table: tensors[table]} if table in tensors else {}
+    _check_tensors(path, found, {table: torch.empty(shape)})
+    last = f"trunk.blocks.{blocks - 1}."
+    if blocks and not any(name.startswith(last) for name in tensors):
         raise CheckpointError(f"{path}: missing tensor '{last}…'")
 
 

@@ -116,19 +116,9 @@ class LanguageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """A policy/value network. Everything that its tensors' shapes and meaning depend on."""
+class BuildConfig:
+    """How a policy/value network is built, whatever it plays."""
 
-    # Name of the game; the rules themselves are stored beside it in a checkpoint.
-    variant: str
-    # Files of the board, 1 to 8.
-    width: int
-    # Ranks of the board, 1 to 8.
-    height: int
-    # Piece types that a pawn may become, in the order of the promotion logits; () for none.
-    promotion_types: tuple[int, ...]
-    # Half-moves without progress that draw, the unit of the clock feature; 0 where there is none.
-    clock_rule: int
     # What turns tokens into square features.
     trunk: Trunk = "transformer"
     # Depth: attention and MLP, or two convolutions.
@@ -168,6 +158,41 @@ class NetworkConfig:
         if self.trunk == "transformer" and self.channels % self.heads:
             raise _error("heads", self.heads, f"does not divide channels {self.channels}")
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`; JSON's lists count as tuples.
+
+        Fields that came later take their defaults, which is what the older networks are. Raises
+        InputError, naming the field, for one that is unknown, missing or out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        _check_names("network", values, known, [name for name in known if name not in _LATER])
+        plain = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**plain)  # type: ignore[arg-type]  # __post_init__ checks every type
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields by name, as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(BuildConfig):
+    """A policy/value network. Everything that its tensors' shapes and meaning depend on."""
+
+    # Name of the game; the rules themselves are stored beside it in a checkpoint.
+    variant: str
+    # Files of the board, 1 to 8.
+    width: int
+    # Ranks of the board, 1 to 8.
+    height: int
+    # Piece types that a pawn may become, in the order of the promotion logits; () for none.
+    promotion_types: tuple[int, ...]
+    # Half-moves without progress that draw, the unit of the clock feature; 0 where there is none.
+    clock_rule: int
+
     @property
     def squares(self) -> int:
         """S."""
@@ -198,25 +223,6 @@ class NetworkConfig:
             if field.default is not dataclasses.MISSING
         }
         return cls.from_dict(defaults | ours | dict(settings or {}))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; JSON's lists count as tuples.
-
-        Fields that came later take their defaults, which is what the older networks are. Raises
-        InputError, naming the field, for one that is unknown, missing or out of range.
-        """
-        known = [field.name for field in dataclasses.fields(cls)]
-        _check_names("network", values, known, [name for name in known if name not in _LATER])
-        plain = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**plain)  # type: ignore[arg-type]  # __post_init__ checks every type
-
-    def to_dict(self) -> dict[str, object]:
-        """All fields by name, as JSON can hold them."""
-        return dataclasses.asdict(self)
 
     def transformer(self) -> TransformerConfig:
         """The backbone of the transformer trunk: one token a square, each sees all."""

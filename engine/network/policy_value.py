@@ -59,7 +59,7 @@ class BoardEmbedding(nn.Module):
         nn.init.normal_(self.token.weight, std=0.5)
         nn.init.normal_(self.place.weight, std=0.25)
         nn.init.normal_(self.state.weight, std=0.5)
-        places = _places(config.width, config.height)
+        places = board_places(config.width, config.height)
         self.register_buffer("places", places, persistent=False)
 
     def forward(self, tokens: Tokens) -> Tensor:
@@ -69,15 +69,73 @@ class BoardEmbedding(nn.Module):
         return x
 
 
-def _places(width: int, height: int) -> Tensor:
-    """[S, 32]: rank from below and from above, file from the left and from the right."""
+def board_places(width: int, height: int) -> Tensor:
+    """float32[S, 32]: rank from below and from above, file from the left and from the right."""
     square = torch.arange(width * height)
     file, rank = square % width, square // width
     counts = torch.stack([rank, height - 1 - rank, file, width - 1 - file], dim=1)
     return F.one_hot(counts, LARGEST_SIDE).flatten(1).float()
 
 
-class PolicyValueNet(nn.Module):
+class GameNetwork(nn.Module):
+    """What a network says of one game, wherever its weights come from."""
+
+    config: NetworkConfig
+    points: Points
+    eyes: SideToMove
+
+    def features(self, positions: Tensor) -> Tensor:
+        """Square features [B, S, D] of positions uint8[B, S + 5]."""
+        raise NotImplementedError
+
+    def outputs(self, squares: Tensor) -> Outputs:
+        """What the heads say of square features [B, S, D]."""
+        raise NotImplementedError
+
+    def lessons(self, squares: Tensor) -> Lessons:
+        """What the auxiliary heads say of them."""
+        raise NotImplementedError
+
+    def forward(self, positions: Tensor) -> Outputs:
+        """Judge positions uint8[B, S + 5]."""
+        return self.outputs(self.features(positions))
+
+    def judge_and_learn(self, positions: Tensor) -> tuple[Outputs, Lessons]:
+        """`forward`, and what the auxiliary heads of the configuration say."""
+        squares = self.features(positions)
+        lessons = self.lessons(squares)
+        return self.outputs(squares), lessons
+
+    def move_logits(
+        self, outputs: Outputs, positions: Tensor, moves: Tensor, rows: Tensor
+    ) -> Tensor:
+        """Logits [M] of `moves` int64[M] (as `engine.rules.moves` packs them).
+
+        `rows` int64[M] names each move's position. A promotion to a type that the network does not
+        have raises IndexError.
+        """
+        pairs = self.eyes.from_to(positions, moves, rows)
+        logits = outputs.policy.flatten()[pairs]
+        if not self.config.promotion_types:
+            return logits
+        # A first column of zeros serves the moves that do not promote.
+        bonus = F.pad(outputs.promotion, (1, 0))
+        to_square = pairs % self.config.squares
+        return logits + bonus[rows, to_square, self.eyes.promotion(moves)]
+
+    @torch.no_grad()
+    def wdl(self, positions: Tensor) -> Tensor:
+        """Probabilities float32[B, 3] of win, draw and loss for the side to move."""
+        outputs: Outputs = self(positions)
+        return outputs.wdl.float().softmax(-1)
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers to be learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class PolicyValueNet(GameNetwork):
     """The network of one configuration, freshly initialised: near uniform in all it says."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -108,44 +166,18 @@ class PolicyValueNet(nn.Module):
         )
         self.placement = nn.Linear(config.channels, 3) if config.placement else None
 
-    def forward(self, positions: Tensor) -> Outputs:
-        """Judge positions uint8[B, S + 5]."""
-        squares = self.trunk(self.embedding(self.eyes(positions)))
+    def features(self, positions: Tensor) -> Tensor:
+        """Square features [B, S, D] of positions uint8[B, S + 5]."""
+        squares: Tensor = self.trunk(self.embedding(self.eyes(positions)))
+        return squares
+
+    def outputs(self, squares: Tensor) -> Outputs:
+        """What the heads say of square features [B, S, D]."""
         return Outputs(*self.policy(squares), *self.value(squares))
 
-    def judge_and_learn(self, positions: Tensor) -> tuple[Outputs, Lessons]:
-        """`forward`, and what the auxiliary heads of the configuration say."""
-        squares = self.trunk(self.embedding(self.eyes(positions)))
-        lessons = Lessons(
+    def lessons(self, squares: Tensor) -> Lessons:
+        """What the auxiliary heads say of them."""
+        return Lessons(
             None if self.reply is None else self.reply(squares)[0],
             None if self.placement is None else self.placement(squares),
         )
-        return Outputs(*self.policy(squares), *self.value(squares)), lessons
-
-    def move_logits(
-        self, outputs: Outputs, positions: Tensor, moves: Tensor, rows: Tensor
-    ) -> Tensor:
-        """Logits [M] of `moves` int64[M] (as `engine.rules.moves` packs them).
-
-        `rows` int64[M] names each move's position. A promotion to a type that the network does not
-        have raises IndexError.
-        """
-        pairs = self.eyes.from_to(positions, moves, rows)
-        logits = outputs.policy.flatten()[pairs]
-        if not self.config.promotion_types:
-            return logits
-        # A first column of zeros serves the moves that do not promote.
-        bonus = F.pad(outputs.promotion, (1, 0))
-        to_square = pairs % self.config.squares
-        return logits + bonus[rows, to_square, self.eyes.promotion(moves)]
-
-    @torch.no_grad()
-    def wdl(self, positions: Tensor) -> Tensor:
-        """Probabilities float32[B, 3] of win, draw and loss for the side to move."""
-        outputs: Outputs = self(positions)
-        return outputs.wdl.float().softmax(-1)
-
-    @property
-    def parameter_count(self) -> int:
-        """Numbers to be learned."""
-        return sum(parameter.numel() for parameter in self.parameters())

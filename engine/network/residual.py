@@ -49,9 +49,13 @@ class SqueezeExcitation(nn.Module):
         self.up = nn.Linear(squeeze, 2 * channels)
         self.gate_point = gate_point
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """[B, D, height, width] -> the same."""
-        squeezed = F.relu(self.down(planes.mean((2, 3))))  # [B, C]
+    def forward(self, planes: Tensor, absent: Tensor | None = None) -> Tensor:
+        """[B, D, height, width] -> the same; `absent` as in `ResidualBlock`."""
+        if absent is None:
+            mean = planes.mean((2, 3))
+        else:
+            mean = planes.masked_fill(absent, 0.0).sum((2, 3)) / (~absent).sum((2, 3))
+        squeezed = F.relu(self.down(mean))  # [B, C]
         gate, shift = self.up(squeezed).chunk(2, dim=1)  # 2 × [B, D]
         gate = self.gate_point(gate.sigmoid())
         return torch.addcmul(shift[:, :, None, None], planes, gate[:, :, None, None])
@@ -75,17 +79,27 @@ class ResidualBlock(nn.Module):
         )
         self.residual_point = points.declare(f"{name}.residual")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, S, D] -> [B, S, D]."""
-        seen = x if self.norm is None else self.norm(x)
-        hidden = F.relu(self.first(to_planes(seen, self.board)), inplace=True)
+    def forward(
+        self, x: Tensor, board: tuple[int, int] | None = None, absent: Tensor | None = None
+    ) -> Tensor:
+        """[B, S, D] -> [B, S, D]; `board` as in `ResidualTower`.
+
+        `absent` bool[B, 1, height, width] is True for padding, which convolutions read as 0.
+        """
+        board = board or self.board
+        seen = to_planes(x if self.norm is None else self.norm(x), board)
+        hidden = F.relu(self.first(_without(seen, absent)), inplace=True)
         if self.hidden_point.open:
-            hidden = to_planes(self.hidden_point(to_squares(hidden)), self.board)
-        planes = self.second(hidden)
+            hidden = to_planes(self.hidden_point(to_squares(hidden)), board)
+        planes = self.second(_without(hidden, absent))
         if self.excitation is not None:
-            planes = self.excitation(planes)
+            planes = self.excitation(planes, absent)
         x = x + to_squares(planes)
         return self.residual_point(x if self.norm is not None else F.relu(x))
+
+
+def _without(planes: Tensor, absent: Tensor | None) -> Tensor:
+    return planes if absent is None else planes.masked_fill(absent, 0.0)
 
 
 class ResidualTower(nn.Module):
@@ -94,6 +108,7 @@ class ResidualTower(nn.Module):
     def __init__(self, config: NetworkConfig, points: Points) -> None:
         super().__init__()
         self.normed = config.norm == "layer"
+        self.board = config.height, config.width
         self.embed_point = points.declare("embed")
         blocks = [ResidualBlock(config, points, f"block.{i}") for i in range(config.blocks)]
         self.blocks = nn.ModuleList(blocks)
@@ -102,11 +117,19 @@ class ResidualTower(nn.Module):
         for block in blocks:
             _initialise(block, config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Embedded squares [B, S, D] to square features [B, S, D]."""
+    def forward(
+        self, x: Tensor, board: tuple[int, int] | None = None, present: Tensor | None = None
+    ) -> Tensor:
+        """Embedded squares [B, S, D] to square features [B, S, D].
+
+        `board` is its (height, width), where it is not the configuration's: no weight depends on
+        it. `present` bool[B, S] is False where a smaller board is padded.
+        """
         x = self.embed_point(x if self.normed else F.relu(x))
+        board = board or self.board
+        absent = None if present is None else to_planes(~present[..., None], board)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, board, absent)
         return self.final_point(self.norm(x))
 
 
