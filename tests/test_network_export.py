@@ -17,6 +17,7 @@ from engine.network.config import LanguageConfig
 from engine.network.export import ExportError, save_onnx, save_openvino
 from engine.network.language import LanguageModel
 from engine.network.policy_value import PolicyValueNet
+from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.variant import get_variant
 from scripts import cli
 from tests.network_cases import lively_network, random_rows
@@ -148,6 +149,24 @@ def test_the_command_writes_compares_and_says_what_it_takes(
     printed = capsys.readouterr().out
     assert "policy     float32[batch, 25, 25]" in printed
     assert "by OpenVINO at most" in printed
+
+
+def test_a_universal_network_is_exported_for_a_game(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also for one that it was not trained on; which one must be said."""
+    checkpoint, path = tmp_path / "net.safetensors", tmp_path / "net.onnx"
+    config = UniversalConfig(blocks=1, channels=16, heads=2, hidden=16)
+    torch.manual_seed(0)
+    trained_on = ("hexapawn", "gardner")
+    save_checkpoint(checkpoint, UniversalNet(config), metadata={}, trained_on=trained_on)
+    words = ["export", str(checkpoint), str(path), "--json"]
+    assert cli.main(words) == 2
+    assert "hexapawn, gardner" in capsys.readouterr().err
+    assert cli.main([*words, "--variant", "petty"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["inputs"] == [{"name": "positions", "shape": "uint8[batch, 35]"}]
+    assert figures["difference"] < NEAR
 
 
 @pytest.mark.parametrize(
