@@ -10,17 +10,27 @@ from engine.rules.errors import InputError
 from scripts.benchmarks.rows import Row
 from scripts.options import FigureOptions, parse_options
 
-GROUPS = ("ceiling", "perft", "solve", "search", "network", "learner", "self-play", "peers")
+GROUPS = (
+    "ceiling",
+    "perft",
+    "solve",
+    "search",
+    "network",
+    "learner",
+    "language",
+    "self-play",
+    "peers",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions(FigureOptions):
     """Measure this machine: medians of some runs with their spread.
 
-    One core and one thread, but for self-play, which takes all cores.
+    One core and one thread, but for self-play and the language model, which take all cores.
     """
 
-    # Only one group: ceiling, perft, solve, search, network, learner, self-play or peers.
+    # Only one group: ceiling, perft, solve, search, network, learner, language, self-play or peers.
     only: str | None = None
     # Python of the environment where peers are installed (pgx, mctx, OpenSpiel); .venv-peers here
     # where nothing is said.
@@ -47,7 +57,7 @@ def main(arguments: list[str]) -> int:
 
 def _measure(options: BenchOptions) -> Iterator[Row]:
     """The rows of the groups that were asked for, each as it is found."""
-    from scripts.benchmarks import games, network, peers, self_play
+    from scripts.benchmarks import games, language, network, peers, self_play
 
     measures: dict[str, Callable[[], Iterator[Row]]] = {
         "ceiling": network.ceiling,
@@ -56,6 +66,7 @@ def _measure(options: BenchOptions) -> Iterator[Row]:
         "search": games.search,
         "network": network.network,
         "learner": network.learner,
+        "language": language.language,
         "self-play": self_play.self_play,
         "peers": lambda: peers.peers(options.peers or peers.DEFAULT_PYTHON),
     }
@@ -69,7 +80,11 @@ def _show(found: Row) -> None:
     if found.share_of_ceiling is not None:
         share = f"  {found.share_of_ceiling:.3g} times {found.against}"
     print(
-        f"{found.name:<62}{found.value:>20,.0f} {found.unit:<14}"
-        f" ({found.low:,.0f} to {found.high:,.0f}){share}",
+        f"{found.name:<62}{_number(found.value):>20} {found.unit:<14}"
+        f" ({_number(found.low)} to {_number(found.high)}){share}",
         flush=True,
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -52,6 +52,9 @@ COMMANDS: Final = {
     "language": Command(
         module="scripts.language", help="models of a game's moves, and GPT-2: train, go on, count"
     ),
+    "export": Command(
+        module="scripts.export", help="write a network as ONNX or OpenVINO", kernels=False
+    ),
     "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"

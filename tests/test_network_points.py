@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -240,3 +242,244 @@ def test_copies_are_closed_and_have_points_of_their_own(how: object) -> None:
     with twin.points.replace({"final": torch.zeros_like}):
         assert torch.equal(network(positions()).wdl, plain.wdl)
         assert not torch.equal(twin(positions()).wdl, plain.wdl)
+
+
+def last_axis(network: PolicyValueNet, name: str) -> int:
+    """D of the activations at a point."""
+    with network.points.read(name) as seen:
+        network(positions())
+    return seen[name].shape[-1]
+
+
+@every_trunk
+def test_adding_adds_at_every_point(trunk: str) -> None:
+    """A vector goes to every token, row and head alike; what comes before stays as it was."""
+    network = lively_network("gardner", trunk)
+    for index, name in enumerate(network.points.names):
+        added = torch.randn(last_axis(network, name))
+        with (
+            network.points.read(*network.points.names) as before,
+            network.points.add({name: added}),
+            network.points.read(name) as after,
+        ):
+            network(positions())
+        assert torch.equal(after[name], before[name] + added)
+        with network.points.read(*network.points.names) as plain:
+            network(positions())
+        for earlier in network.points.names[: index + 1]:
+            assert torch.equal(before[earlier], plain[earlier])
+
+
+@every_trunk
+def test_what_is_projected_out_is_gone_at_every_point(trunk: str) -> None:
+    """Of activations [B, T, D], [B, H, q, k], [B, H, T, E] and [B, D] alike, along directions that
+    are neither of unit length nor orthogonal; what is orthogonal to them stays."""
+    network = lively_network("gardner", trunk)
+    for name in network.points.names:
+        D = last_axis(network, name)
+        directions = torch.randn(2, D) * torch.tensor([[30.0], [0.02]])
+        directions[1] += 1e-3 * directions[0]
+        exact = directions.double()
+        any_vector = torch.randn(D, dtype=torch.float64)
+        orthogonal = any_vector - any_vector @ torch.linalg.pinv(exact) @ exact
+        with (
+            network.points.read(name) as before,
+            network.points.project_out({name: directions}),
+            network.points.read(name) as after,
+            network.points.project_out({name: directions}),
+            network.points.read(name) as again,
+        ):
+            network(positions())
+        left, there = after[name], before[name]
+        assert left.shape == there.shape
+        unit = F.normalize(directions, dim=-1)
+        assert (left @ unit.T).abs().max() < 1e-5 * there.norm(dim=-1).max(), name
+        stays = left.double() @ orthogonal
+        assert torch.allclose(stays, there.double() @ orthogonal, rtol=1e-4, atol=1e-4), name
+        assert torch.allclose(again[name], left, atol=1e-5), name
+
+
+def test_one_direction_is_the_textbooks_formula() -> None:
+    network = lively_network("gardner", "residual")
+    direction = torch.randn(16)
+    with (
+        network.points.read("final") as before,
+        network.points.project_out({"final": direction}),
+        network.points.read("final") as after,
+    ):
+        network(positions())
+    share = before["final"] @ direction / direction.square().sum()
+    expected = before["final"] - share[..., None] * direction
+    assert torch.allclose(after["final"], expected, atol=1e-5)
+
+
+def test_the_whole_space_projected_out_leaves_nothing() -> None:
+    network = lively_network("gardner", "geometric")
+    with (
+        network.points.project_out({"embed": torch.randn(16, 16)}),
+        network.points.read("embed") as seen,
+    ):
+        network(positions())
+    assert seen["embed"].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("directions", "problem"),
+    [
+        (torch.ones(2, 16), r"embed: the 2 directions depend on each other"),
+        (torch.zeros(16), r"embed: the 1 directions depend on each other"),
+        (torch.randn(17, 16), r"embed: the 17 directions depend on each other"),
+        (torch.full((16,), torch.nan), r"embed: a direction is not finite"),
+        (torch.tensor(1.0), r"embed: directions of shape \[\], not \[D\] or \[N, D\]"),
+        (torch.randn(2, 3, 16), r"embed: directions of shape \[2, 3, 16\]"),
+    ],
+    ids=["twice", "zero", "too many", "nan", "a number", "a cube"],
+)
+def test_directions_that_span_nothing_are_refused(directions: torch.Tensor, problem: str) -> None:
+    network = lively_network("gardner", "geometric")
+    with (
+        pytest.raises(ValueError, match=problem),
+        network.points.project_out({"embed": directions}),
+    ):
+        pass
+
+
+@every_trunk
+def test_what_does_not_fit_an_activation_is_refused_by_name(trunk: str) -> None:
+    network = lively_network("gardner", trunk)
+    for edit, problem in (
+        (network.points.project_out({"final": torch.randn(15)}), "final: directions of width 15"),
+        (network.points.add({"final": torch.randn(7, 6, 25, 16)}), "final: replacement has shape"),
+    ):
+        with pytest.raises(ValueError, match=problem), edit:
+            network(positions())
+    for open_ in (network.points.add, network.points.project_out):
+        with (
+            pytest.raises(InputError, match="no point 'nowhere'"),
+            open_({"nowhere": torch.ones(16)}),
+        ):
+            pass
+
+
+@every_trunk
+def test_edits_keep_the_numbers_of_the_network(trunk: str) -> None:
+    """A direction found in float32 steers a network in bfloat16."""
+    network = lively_network("gardner", trunk).bfloat16()
+    direction = torch.randn(16)
+    plain = network(positions()).wdl
+    for edit in (network.points.add, network.points.project_out):
+        with edit({"block.0.residual": direction}):
+            steered = network(positions()).wdl
+        assert steered.dtype == torch.bfloat16
+        assert not torch.equal(steered, plain)
+
+
+@every_trunk
+def test_edits_act_in_the_order_in_which_they_were_opened(trunk: str) -> None:
+    network = lively_network("gardner", trunk)
+    with network.points.read("final") as plain:
+        network(positions())
+    with (
+        network.points.add({"final": torch.ones(16)}),
+        network.points.replace({"final": lambda x: 2 * x}),
+        network.points.add({"final": torch.ones(16)}),
+        network.points.read("final") as seen,
+    ):
+        network(positions())
+    assert torch.allclose(seen["final"], 2 * (plain["final"] + 1) + 1, atol=1e-5)
+
+
+def test_what_is_closed_first_is_gone_and_the_rest_stays() -> None:
+    """Blocks need not end in the order of their beginning."""
+    network = lively_network("gardner", "geometric")
+    first = network.points.add({"final": torch.ones(16)})
+    second = network.points.add({"final": 10 * torch.ones(16)})
+    with network.points.read("final") as plain:
+        network(positions())
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with network.points.read("final") as seen:
+        network(positions())
+    assert torch.allclose(seen["final"], plain["final"] + 10, atol=1e-5)
+    second.__exit__(None, None, None)
+    with network.points.read("final") as seen:
+        network(positions())
+    assert torch.equal(seen["final"], plain["final"])
+
+
+@every_trunk
+def test_points_that_were_closed_again_change_no_bit(trunk: str) -> None:
+    network = lively_network("gardner", trunk)
+    plain = network(positions())
+    names = network.points.names
+    with (
+        network.points.read(*names),
+        network.points.replace(dict.fromkeys(names, torch.neg)),
+        network.points.add({"embed": torch.ones(16)}),
+        network.points.project_out({"final": torch.ones(16)}),
+    ):
+        assert not torch.equal(network(positions()).wdl, plain.wdl)
+    for before, after in zip(plain, network(positions()), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_networks_in_two_threads_do_not_see_each_other() -> None:
+    """Both have their points open at the same moment; each sees its own edits alone."""
+    networks = [lively_network("gardner", "geometric", seed) for seed in (0, 1)]
+    added = [torch.full((16,), float(seed + 1)) for seed in (0, 1)]
+    expected = []
+    for network, direction in zip(networks, added, strict=True):
+        with network.points.read("final") as alone:
+            network(positions())
+        expected.append(alone["final"] + direction)
+    together = threading.Barrier(2, timeout=30)
+    seen: dict[int, torch.Tensor] = {}
+
+    def work(which: int) -> None:
+        points = networks[which].points
+        with points.add({"final": added[which]}), points.read("final") as activations:
+            together.wait()
+            networks[which](positions())
+            together.wait()
+        seen[which] = activations["final"]
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for which in (0, 1):
+        assert torch.allclose(seen[which], expected[which], atol=1e-6)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """A compiled network of another test counts for the limit of compilations of one function."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+@pytest.mark.parametrize("trunk", ["geometric", "residual"])
+def test_points_of_a_compiled_network(trunk: str) -> None:
+    """Opened after it was compiled, they read and change as ever; closed, it is as before."""
+    network = lively_network("gardner", trunk)
+    compiled: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = torch.compile(
+        network, backend="aot_eager", fullgraph=True
+    )
+    direction = torch.randn(16)
+
+    def judge(run: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
+        points, found = network.points, [*run(positions())]
+        with points.add({"block.0.residual": direction}):
+            found += run(positions())
+        with points.project_out({"block.0.residual": direction}), points.read("final") as seen:
+            found += run(positions())
+        return [*found, seen["final"], *run(positions())]
+
+    plain = judge(network)
+    for eager, fast in zip(plain, judge(compiled), strict=True):
+        assert torch.allclose(eager, fast, atol=1e-5)
+    assert not torch.allclose(plain[0], plain[4], atol=1e-3)

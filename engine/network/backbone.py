@@ -261,9 +261,10 @@ class Backbone(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def cache(self, batch: int) -> Cache:
-        """An empty cache for `batch` sequences; only a causal backbone has use for one."""
-        if not self.config.causal:
-            raise ValueError("only a causal backbone can go on from what it has read")
+        """An empty cache for `batch` sequences; only a causal backbone has use for one, and squares
+        of a board are seen all at once."""
+        if not self.config.causal or self.geometry is not None:
+            raise ValueError("no cache: only a causal sequence can go on from what was read")
         return Cache(self.config, batch, self.norm.weight)
 
     def forward(

@@ -134,10 +134,11 @@ class Points:
     def add(self, additions: Mapping[str, Tensor]) -> Iterator[None]:
         """Add a tensor, of any shape that broadcasts to the activation's, to an activation.
 
-        Raises InputError for an unknown name, and ValueError during the forward pass where the sum
-        would have another shape.
+        The sum is of the activation's numbers: a network in bfloat16 stays in bfloat16. Raises
+        InputError for an unknown name, and ValueError during the forward pass where the sum would
+        have another shape.
         """
-        sums = {name: _checked(name, partial(torch.add, new)) for name, new in additions.items()}
+        sums = {name: _checked(name, partial(_sum, new)) for name, new in additions.items()}
         with self._edited(sums):
             yield
 
@@ -173,10 +174,16 @@ def _checked(name: str, replacement: Tensor | Edit) -> Edit:
     return replace
 
 
+def _sum(added: Tensor, activation: Tensor) -> Tensor:
+    return activation + added.to(activation)
+
+
 def _without(name: str, directions: Tensor) -> Edit:
+    if directions.ndim not in (1, 2):
+        raise ValueError(f"{name}: directions of shape {list(directions.shape)}, not [D] or [N, D]")
+    if not directions.isfinite().all():
+        raise ValueError(f"{name}: a direction is not finite")
     span = (directions[None] if directions.ndim == 1 else directions).mT  # [D, N]
-    if span.ndim != 2 or not span.isfinite().all():
-        raise ValueError(f"{name}: directions of shape {list(directions.shape)} or not finite")
     # In float32 or better: bfloat16 has no decomposition.
     span = span if span.dtype == torch.float64 else span.float()
     if int(torch.linalg.matrix_rank(span.detach())) < span.shape[1]:

@@ -87,7 +87,8 @@ class SideToMove(nn.Module):
     def forward(self, positions: Tensor) -> Tokens:
         """Tokens of positions uint8[B, S + 5]."""
         size = self.size
-        state = positions[:, size:].int()
+        # Indices of 64 bits: ONNX knows no others.
+        state = positions[:, size:].long()
         side = state[:, SIDE]
         marked = self.squares[0] == state[:, EN_PASSANT, None]
         codes = positions[:, :size] | marked.to(torch.uint8) * EN_PASSANT_TOKEN

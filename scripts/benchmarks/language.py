@@ -1,0 +1,224 @@
+"""Figures of the backbone: training a language model, and what its named points cost.
+
+Training is counted as nanoGPT counts it (Chowdhery et al. 2022, appendix B): forward and backward
+cost 6 N multiplications and additions a token, N the parameters without the table of places, and
+12 L H E T more where attention's own products count. All cores, autocast to bfloat16, weights and
+AdamW in float32. Ceiling and training take turns: whatever else the machine does meets both.
+"""
+
+import ast
+import copy
+import functools
+import inspect
+import statistics
+import sys
+import textwrap
+import time
+import types
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.config import LanguageConfig, NetworkConfig
+from engine.network.language import LanguageModel
+from engine.network.policy_value import PolicyValueNet
+from engine.rules.variant import get_variant
+from scripts.benchmarks.rows import REPEATS, Row, row
+from scripts.benchmarks.self_play import cores
+
+CONFIG: Final = LanguageConfig(
+    vocabulary=256, context=256, channels=384, blocks=6, heads=6, hidden=1536, dropout=0.0
+)
+"""10.8 million parameters: nanoGPT's own small model, for letters or moves."""
+SEQUENCES: Final = 16
+_SIDE: Final = 2048
+"""Of the square matrices of the ceiling: where two cores are at their fastest."""
+_STEPS: Final = 2
+_BOARDS: Final = 128
+_TURNS: Final = 20
+"""In which networks with points and without take turns, in each repeat."""
+
+
+def language() -> Iterator[Row]:
+    """Training throughput, memory a token, and the points."""
+    yield from training()
+    yield from points()
+
+
+def training() -> Iterator[Row]:
+    """Tokens a second beside the machine's own matrix products, and the bytes that a token keeps
+    from the forward pass to the backward one."""
+    threads = cores()
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    model = LanguageModel(CONFIG).train()
+    step = _trainer(model)
+    multiply = _multiplier()
+    step()
+    multiply()
+    ceiling, tokens = [], []
+    for _ in range(REPEATS):
+        ceiling.append(2 * _STEPS * 2.0 * _SIDE**3 / _seconds(multiply, 2 * _STEPS))
+        tokens.append(_STEPS * SEQUENCES * CONFIG.context / _seconds(step, _STEPS))
+    label = f"language/{model.parameter_count / 1e6:.1f}M/bf16"
+    what = f"the bf16 matmul on {threads} cores"
+    yield row(f"{label}/matmul", "FLOP/s", ceiling)
+    peak = statistics.median(ceiling)
+    for name, flops in flops_a_token(model).items():
+        yield row(f"{label}/train/{name}", "tokens/s", tokens, (what, peak / flops))
+    yield row(f"{label}/memory", "bytes/token", [saved_bytes(model) / SEQUENCES / CONFIG.context])
+
+
+def flops_a_token(model: LanguageModel) -> dict[str, float]:
+    """Multiplications and additions of training, by 6 N D and with attention's own products."""
+    config = model.config
+    places = model.backbone.place
+    N = model.parameter_count - (0 if places is None else places.numel())
+    attention = 12 * config.blocks * config.channels * config.context
+    return {"6ND": 6 * N, "6ND-and-attention": 6 * N + attention}
+
+
+def saved_bytes(model: LanguageModel) -> int:
+    """Bytes that the backward pass of a batch needs, each piece of memory once, without weights."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = _loss(model, _tokens())
+    found = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    del loss
+    return found
+
+
+def _tokens() -> Tensor:
+    return torch.randint(CONFIG.vocabulary, (SEQUENCES, CONFIG.context + 1))
+
+
+def _loss(model: LanguageModel, tokens: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(tokens[:, :-1])
+    return F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def _trainer(model: LanguageModel) -> Callable[[], None]:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        torch.autograd.backward(_loss(model, _tokens()))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def _multiplier() -> Callable[[], None]:
+    matrix = torch.randn(_SIDE, _SIDE).bfloat16()
+
+    def multiply() -> None:
+        torch.mm(matrix, matrix)
+
+    return multiply
+
+
+def _seconds(work: Callable[[], object], times: int) -> float:
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    return time.perf_counter() - begun
+
+
+def points() -> Iterator[Row]:
+    """The forward pass of a policy/value net with its points closed, with one and with all of them
+    read, beside its twin that has no points at all; one thread, in turn."""
+    torch.set_num_threads(1)
+    variant = get_variant("gardner")
+    torch.manual_seed(1)
+    network = PolicyValueNet(NetworkConfig.for_variant(variant)).eval().requires_grad_(False)
+    positions = torch.from_numpy(variant.start_row[None].repeat(_BOARDS, axis=0))
+    twin = without_points(network)
+    names = network.points.names
+    ways: dict[str, tuple[PolicyValueNet, Callable[[], AbstractContextManager[object]]]] = {
+        "none": (twin, nullcontext),
+        "closed": (network, nullcontext),
+        "one-read": (network, functools.partial(network.points.read, "block.3.residual")),
+        "all-read": (network, functools.partial(network.points.read, *names)),
+    }
+    shares: dict[str, list[float]] = {name: [] for name in ways}
+    speeds = []
+    for _ in range(REPEATS):
+        spent = dict.fromkeys(ways, 0.0)
+        for turn in range(1 + _TURNS):
+            for name, (net, opened) in ways.items():
+                with opened():
+                    seconds = _seconds(functools.partial(net, positions), 2)
+                # The first turn warms up.
+                spent[name] += seconds if turn else 0.0
+        speeds.append(2 * _TURNS * _BOARDS / spent["none"])
+        for name in ways:
+            shares[name].append(100.0 * spent[name] / spent["none"])
+    label = f"points/{variant.name}/transformer-4x64"
+    yield row(f"{label}/none", "positions/s", speeds)
+    for name in list(ways)[1:]:
+        yield row(f"{label}/{name}", "% of the time without points", shares[name])
+
+
+def without_points(network: PolicyValueNet) -> PolicyValueNet:
+    """A copy whose modules do what they did, their source rewritten without its points."""
+    twin = copy.deepcopy(network)
+    for module in twin.modules():
+        stripped = _stripped(type(module))
+        if stripped is not None:
+            module.forward = types.MethodType(stripped, module)
+    return twin
+
+
+def _stripped(kind: type[nn.Module]) -> Callable[..., object] | None:
+    """The class's `forward` without points; None for one that has none."""
+    if not kind.__module__.startswith("engine."):
+        return None
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind.forward)))
+    strip = _Strip()
+    strip.visit(tree)
+    if not strip.found:
+        return None
+    found: dict[str, Callable[..., object]] = {}
+    exec(compile(ast.fix_missing_locations(tree), kind.__name__, "exec"), _globals(kind), found)
+    return found["forward"]
+
+
+def _globals(kind: type[nn.Module]) -> dict[str, object]:
+    return vars(sys.modules[kind.__module__])
+
+
+class _Strip(ast.NodeTransformer):
+    """`self.some_point(x)` becomes `x`, and `self.some_point.open` becomes False."""
+
+    def __init__(self) -> None:
+        self.found = 0
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if _is_point(node.func):
+            self.found += 1
+            stripped: ast.AST = self.visit(node.args[0])
+            return stripped
+        return self.generic_visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if node.attr == "open" and _is_point(node.value):
+            return ast.Constant(False)
+        return self.generic_visit(node)
+
+
+def _is_point(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr.endswith("_point")

@@ -1,0 +1,41 @@
+"""What the benchmark counts and compares with is what it says."""
+
+import pytest
+import torch
+
+from engine.network.language import LanguageModel
+from engine.rules.variant import get_variant
+from scripts.benchmarks.language import CONFIG, flops_a_token, without_points
+from tests.network_cases import TRUNKS, lively_network, random_rows
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_the_twin_without_points_is_the_network_without_points(trunk: str) -> None:
+    """It says the same, and what is put in at its points reaches nobody."""
+    network = lively_network("gardner", trunk)
+    twin = without_points(network)
+    positions = torch.from_numpy(random_rows(get_variant("gardner"), 4))
+    names = network.points.names
+    assert twin.points.names == names
+    with (
+        twin.points.replace(dict.fromkeys(names, torch.zeros_like)),
+        twin.points.read(*names) as seen,
+    ):
+        answers = twin(positions)
+    assert not seen
+    for ours, theirs in zip(network(positions), answers, strict=True):
+        assert torch.equal(ours, theirs)
+    with network.points.replace({"final": torch.zeros_like}):
+        assert not torch.equal(network(positions).wdl, answers.wdl)
+
+
+def test_a_tokens_arithmetic_is_nanogpts() -> None:
+    """12 D^2 weights a block, the head's table, the norms and biases; three times 2 operations."""
+    with torch.device("meta"):
+        model = LanguageModel(CONFIG)
+    D, L, V, T = CONFIG.channels, CONFIG.blocks, CONFIG.vocabulary, CONFIG.context
+    biases_and_norms = L * (3 * D + D + 4 * D + D + 4 * D) + 2 * D
+    flops = flops_a_token(model)
+    assert flops["6ND"] == 6 * (12 * L * D * D + V * D + biases_and_norms)
+    assert flops["6ND-and-attention"] - flops["6ND"] == 12 * L * D * T
+    assert 10e6 < model.parameter_count < 11e6
