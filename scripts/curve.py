@@ -40,15 +40,31 @@ def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
         figure.savefig(path, dpi=150, metadata=metadata)
 
 
-def draw_curve(metrics: list[dict[str, Any]], title: str, path: Path) -> None:
+def of_game(metrics: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The metrics of a run as one of its games has them: its own truth curve, where it has one."""
+    found = []
+    for values in metrics:
+        own = dict(values)
+        if "games" in own.get("truth", ()):
+            point = own.pop("truth")["games"].get(name)
+            own |= {"truth": point} if point else {}
+        found.append(own)
+    return found
+
+
+def draw_curve(
+    metrics: list[dict[str, Any]], title: str, path: Path, beginning: str = "zero"
+) -> None:
     """Write the picture in the format that the ending of `path` names (svg, png, pdf).
+
+    `beginning` says what the run began with: zero, or another network.
 
     Raises InputError where the run has measured nothing yet, or for an unknown ending, and OSError.
     """
     if not metrics:
         raise InputError(f"{title}: the run has no metrics yet, nothing to draw")
     measured = [values for values in metrics if "truth" in values]
-    name = f"{title}: {metrics[-1]['games']:,} games of self-play, from zero"
+    name = f"{title}: {metrics[-1]['games']:,} games of self-play, from {beginning}"
     with _figure(path, name) as (axes,):
         if measured:
             _draw_truth(axes, measured)

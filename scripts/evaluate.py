@@ -14,11 +14,11 @@ import numpy as np
 from tqdm import tqdm
 from tyro import conf
 
-from engine.network.checkpoint import read_description, variant_of
+from engine.network.checkpoint import UniversalDescription, read_description, variant_of
 from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from scripts.curve import draw_curve, draw_ladder, draw_simulations
+from scripts.curve import draw_curve, draw_ladder, draw_simulations, of_game
 from scripts.options import FigureOptions, parse_options
 from scripts.players import load_evaluator, load_solution, player_of
 from search.evaluator import Evaluator, SolverEvaluator
@@ -50,7 +50,8 @@ class EvaluateOptions(FigureOptions):
 
     # The runs' directories.
     runs: Annotated[tuple[Path, ...], conf.Positional]
-    # The game, where the runs' networks play several.
+    # The game, where the runs' networks play several; RUN/evaluation-GAME then has its pictures
+    # and its ladder.
     game: str | None = None
     # Simulations a move of the network's search.
     simulations: int = 64
@@ -109,14 +110,17 @@ class _Evaluation:
         self._run, self._options = run, options
         self._paths = run_checkpoints(run)
         self._variant = variant_of(self._paths[-1], options.game)
-        self._picture = options.plot or run / "curve.svg"
+        several = isinstance(read_description(self._paths[-1]), UniversalDescription)
+        self._folder = run / f"evaluation-{self._variant.name}" if several else run
+        self._picture = options.plot or self._folder / "curve.svg"
         perfect = ("perfect",) if _is_solvable(self._variant) else ()
         self._anchors = list(dict.fromkeys((*_ANCHORS, *options.anchor, *perfect)))
         if options.zero not in self._anchors:
             raise InputError(
                 f"--zero {options.zero}: {self._variant.name} is too large to be solved"
             )
-        self._metrics = read_metrics(run)
+        self._metrics = of_game(read_metrics(run), self._variant.name)
+        self._config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
         self._solution = _solution(self._variant) if self._wants_truth else None
         self._truth = Truth.of(self._variant, self._solution) if self._solution else None
 
@@ -133,7 +137,9 @@ class _Evaluation:
         """All that was asked for, as `--json` prints it."""
         self._say(f"{self._run}: {self._variant.name}, {len(self._paths)} checkpoints kept")
         pictures = {"curve": str(self._picture)}
-        draw_curve(self._metrics, self._variant.name, self._picture)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        beginning = self._config.get("initial") or "zero"
+        draw_curve(self._metrics, self._variant.name, self._picture, beginning)
         found: dict[str, Any] = {"run": str(self._run), "variant": self._variant.name}
         found |= {"simulations": [], "textbook": [], "ladder": [], "pairings": []}
         with tempfile.TemporaryDirectory() as folder:
@@ -212,11 +218,10 @@ class _Evaluation:
     def _textbook(self) -> list[TextbookRow]:
         assert self._truth is not None
         assert self._solution is not None
-        config = tomllib.loads((self._run / "config.toml").read_text(encoding="utf-8"))
         rows = {
             str(self._run): (
                 self._evaluator(self._paths[-1]),
-                describe_run(self._run, config.get("teacher")),
+                describe_run(self._run, self._config.get("teacher")),
             ),
             f"perfect play ({self._variant.name})": (
                 SolverEvaluator(self._solution),
@@ -246,7 +251,7 @@ class _Evaluation:
         for name in options.anchor:
             # Better now than after an hour of games.
             make(name, np.random.default_rng(0)).close()
-        with closing(Pool(self._run)) as pool:
+        with closing(Pool(self._folder)) as pool:
             while pairing := missing_pairing(pool, plan):
                 games = play_pairing(
                     pool, *pairing, variant=self._variant, games=options.games, make=make

@@ -100,9 +100,9 @@ def load_evaluator(
 
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
     """Positions uint8[N, R] of the newest games of the run that a checkpoint is from."""
-    from training.games import load_games
+    from training.games import load_games, shards_of
 
-    games = sorted((checkpoint.resolve().parent.parent / "games").glob("*.safetensors"))
+    games = shards_of(checkpoint.resolve().parent.parent / "games", variant)
     if not games:
         raise InputError(f"{checkpoint}: int8 finds its scales on a run's games; there are none")
     return load_games(games[-1], variant).positions[-_CALIBRATION:]

@@ -23,7 +23,7 @@ from scripts.options import FigureOptions, parse_options
 from scripts.players import is_solved_quickly, load_solution
 from search.solver import Solution
 from training.directory import run_checkpoints, write_whole
-from training.games import load_games
+from training.games import load_games, shards_of
 
 FEWEST_POSITIONS: Final = 20
 _SPARE_SHARDS: Final = 4
@@ -158,7 +158,7 @@ def _gather(
         rows = rows[np.sort(rng.choice(count, wanted, replace=False))]
         source = f"a random {wanted:,} of {count:,} reachable unfinished positions"
         return _Positions(rows=rows, games=None, source=source)
-    shards = sorted((options.run / "games").glob("*.safetensors")) if options.run.is_dir() else []
+    shards = shards_of(options.run / "games", variant) if options.run.is_dir() else []
     if shards:
         return _from_shards(shards, variant, wanted, rng)
     return _from_random_games(variant, wanted, rng)

@@ -6,26 +6,31 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from tqdm import tqdm
+from tyro import conf
 
 from engine.network.memory import keep_freed_memory
-from engine.rules.variant import Variant, get_variant
 from scripts.options import FigureOptions, parse_options
-from training.config import merge, read_toml
+from training.config import games_named, merge, read_toml
 from training.directory import RunDirectory
 from training.run import Summary, TrainingRun
+from training.truth import TruthShares
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(FigureOptions):
-    """Train a network from zero by playing against itself. The same command resumes the run."""
+    """Train a network by playing against itself. The same command resumes the run."""
 
-    # The game; `pawnscope variants` lists them.
+    # The game; `pawnscope variants` lists them. Several, as "hexapawn4x4+gardner", are learned by
+    # one network.
     variant: str
-    # The run's directory; runs/VARIANT where left out (with the teacher and the seed, if given).
+    # The run's directory; runs/VARIANT where left out (with the checkpoint to begin from, the
+    # teacher and the seed, if given).
     run: Path | None = None
+    # Begin with the weights of a checkpoint, or of a run's last one, of this game or another.
+    initial: Annotated[str | None, conf.arg(name="from", metavar="CHECKPOINT")] = None
     # Stop after so many minutes in all.
     minutes: float | None = None
     # Where every random choice comes from.
@@ -43,15 +48,15 @@ class TrainOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Train until the network is perfect, the time is over or ^C."""
     options = parse_options(TrainOptions, "train", arguments)
-    variant = get_variant(options.variant)
-    path = options.run or _default_run(variant, options)
+    games = games_named(options.variant)
+    path = options.run or _default_run(options)
     begun = time.monotonic()
-    directory = RunDirectory(path, variant, _overrides(options))
+    directory = RunDirectory(path, games, _overrides(options))
     keep_freed_memory()
     monitor = _Bars(quiet=options.json)
     run: TrainingRun | None = None
     try:
-        run = TrainingRun(directory, variant, monitor)
+        run = TrainingRun(directory, games, monitor)
         summary = run.train()
     finally:
         monitor.close()
@@ -60,8 +65,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _default_run(variant: Variant, options: TrainOptions) -> Path:
-    name = variant.name
+def _default_run(options: TrainOptions) -> Path:
+    name = options.variant
+    if options.initial is not None:
+        name += f"-from-{Path(options.initial).stem}"
     if options.teacher is not None:
         name += f"-{options.teacher}"
     if options.seed is not None:
@@ -73,7 +80,7 @@ def _overrides(options: TrainOptions) -> dict[str, Any]:
     values = read_toml(options.config) if options.config else {}
     given: dict[str, Any] = {
         name: getattr(options, name)
-        for name in ("minutes", "seed", "teacher")
+        for name in ("minutes", "seed", "teacher", "initial")
         if getattr(options, name) is not None
     }
     self_play = {
@@ -118,9 +125,7 @@ class _Bars:
             f"  policy {losses['policy']:.3f}  value {losses['wdl']:.3f}"
         )
         if "truth" in values:
-            truth = values["truth"]
-            line += f"  truth {_meter(truth['raw'])} {truth['raw']:6.1%}"
-            line += f"  with search {truth['search']:6.1%}"
+            line += f"  truth {_point(values['truth'])}"
         if not self._quiet:
             print(line, file=sys.stderr, flush=True)
 
@@ -128,6 +133,13 @@ class _Bars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _point(truth: dict[str, Any]) -> str:
+    """A point of the truth curve; of several games the raw network's shares by game."""
+    if "games" in truth:
+        return "  ".join(f"{name} {shares['raw']:.1%}" for name, shares in truth["games"].items())
+    return f"{_meter(truth['raw'])} {truth['raw']:6.1%}  with search {truth['search']:6.1%}"
 
 
 def _meter(share: float, width: int = 20) -> str:
@@ -138,6 +150,9 @@ def _meter(share: float, width: int = 20) -> str:
 def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) -> None:
     if as_json:
         truth = dataclasses.asdict(summary.truth) if summary.truth else None
+        if summary.truths:
+            games = {name: dataclasses.asdict(shares) for name, shares in summary.truths.items()}
+            truth = {"games": games}
         print(
             json.dumps(
                 {
@@ -152,10 +167,15 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
     why = "the network is perfect" if summary.reason == "perfect" else "its time is over"
     print(f"{path}: {why} after {summary.seconds:.1f} s of training ({seconds:.1f} s this time)")
     if summary.truth:
-        shares = summary.truth
-        print(
-            f"of {shares.decision_positions:,} positions in which the choice matters, the raw"
-            f" network keeps the value in {shares.raw:.2%}; with search {shares.search:.2%}"
-            + (f" (of {shares.searched:,})" if shares.searched < shares.decision_positions else "")
-        )
+        print(_conclusion(summary.truth))
+    for name, shares in summary.truths.items():
+        print(f"{name}: {_conclusion(shares)}")
     print(f"last checkpoint {summary.checkpoint}")
+
+
+def _conclusion(shares: TruthShares) -> str:
+    return (
+        f"of {shares.decision_positions:,} positions in which the choice matters, the raw"
+        f" network keeps the value in {shares.raw:.2%}; with search {shares.search:.2%}"
+        + (f" (of {shares.searched:,})" if shares.searched < shares.decision_positions else "")
+    )

@@ -19,6 +19,7 @@ from training.config import LearningConfig
 from training.games import GameRows
 from training.learner import Learner
 from training.losses import log_policy, losses
+from training.networks import network_for
 from training.replay import ReplayWindow
 from training.targets import Batch, make_batch
 
@@ -42,7 +43,7 @@ def right_signs(learner: Learner) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np
     """For each unfinished position: whether the acting network knows who wins; Black to move."""
     variant, solution = hexapawn()
     positions = solution.unfinished_positions()
-    wdl = learner.average.eval().wdl(torch.from_numpy(positions)).numpy()
+    wdl = network_for(learner.average, variant).eval().wdl(torch.from_numpy(positions)).numpy()
     values, _ = solution.lookup_batch(positions)
     black = positions[:, variant.squares + SIDE] == 1
     return np.sign(wdl[:, 0] - wdl[:, 2]) == values, black

@@ -23,7 +23,7 @@ from training.actors import Actor, Order, WorkerPool
 from training.config import LearningConfig, SelfPlayConfig
 from training.directory import read_metrics, run_checkpoints
 from training.games import describe_games, load_games, select
-from training.losses import FlatParameters, LocalGradients
+from training.losses import Draw, FlatParameters, LocalGradients
 
 ROOT = Path(__file__).resolve().parent.parent
 LEARNING = LearningConfig(batch=64, reply_weight=0.1)
@@ -168,33 +168,34 @@ def checkpoint_for(variant: Variant, folder: Path) -> Path:
 
 def pool_of(variant: Variant, config: SelfPlayConfig) -> WorkerPool:
     network = PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK))
-    return WorkerPool(variant, config, LEARNING, network, seed=1, first_round=0)
+    return WorkerPool([variant], config, LEARNING, network, seed=1, first_round=0, first_parts=[0])
 
 
-def order_for(checkpoint: Path, folder: Path) -> Order:
-    return Order(checkpoint=checkpoint, folder=folder, round=1, positions=12)
+def order_for(checkpoint: Path, folder: Path, variant: Variant) -> Order:
+    return Order(variant=variant.name, checkpoint=checkpoint, folder=folder, round=1, positions=12)
 
 
 def test_a_worker_plays_a_persons_own_game_and_tells_what_is_wrong(tmp_path: Path) -> None:
     (name,) = define_variants("[workersgame:hexapawn4x4]\nstartFen = pp1p/4/4/P1PP w - - 0 1\n", "")
     variant = get_variant(name)
-    order = order_for(checkpoint_for(variant, tmp_path), tmp_path)
+    order = order_for(checkpoint_for(variant, tmp_path), tmp_path, variant)
     pool = pool_of(variant, self_play_config(actors=1))
     try:
         ((process, _),) = pool._workers
         # ^C at a terminal reaches the workers too, while they still import.
         os.kill(process.pid or 0, signal.SIGINT)
         told: list[int] = []
+        missing = order_for(tmp_path / "none.safetensors", tmp_path, variant)
         with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-            pool.play(order_for(tmp_path / "none.safetensors", tmp_path), told.append)
-        names = pool.play(order, told.append)
+            pool.play([missing], told.append)
+        names = pool.play([order], told.append)
         assert names == ["000001-00-000.safetensors"]
         rows = load_games(tmp_path / names[0], variant)
         assert sum(told) == len(rows) >= 12
         assert np.array_equal(rows.positions[0], variant.start_row)
         process.kill()
         with pytest.raises(OSError, match="a self-play worker ended with status -9"):
-            pool.play(order, told.append)
+            pool.play([order], told.append)
     finally:
         pool.close()
     assert process.exitcode == -signal.SIGKILL
@@ -202,7 +203,7 @@ def test_a_worker_plays_a_persons_own_game_and_tells_what_is_wrong(tmp_path: Pat
 
 def test_two_actors_play_different_games(tmp_path: Path) -> None:
     variant = get_variant("hexapawn4x4")
-    order = order_for(checkpoint_for(variant, tmp_path), tmp_path)
+    order = order_for(checkpoint_for(variant, tmp_path), tmp_path, variant)
     config = self_play_config(noise_fraction=0.25)
     names = [
         Actor(variant, config, seed, first_round, number).play(order, lambda _: None)[0]
@@ -223,22 +224,32 @@ def test_workers_compute_the_gradient_that_one_process_computes() -> None:
         network, torch.zeros(network.parameter_count), torch.zeros(network.parameter_count)
     )
     alone.weights.add_(0.1 * torch.randn(network.parameter_count))
-    wanted = LocalGradients(variant, network, alone, LEARNING).compute(rows, mirror=True)
+    local = LocalGradients(network, alone, LEARNING)
+    whole = Draw(variant=variant, rows=rows, mirror=True)
+    wanted = local.compute([whole])
     # Of three workers, each computes a part; a batch of two rows leaves one of them without any.
-    pool = WorkerPool(variant, self_play_config(actors=3), LEARNING, network, seed=1, first_round=0)
+    pool = WorkerPool(
+        [variant],
+        self_play_config(actors=3),
+        LEARNING,
+        network,
+        seed=1,
+        first_round=0,
+        first_parts=[0],
+    )
     try:
         weights, gradient = pool.vectors
         weights.copy_(alone.weights)
-        found = pool.compute(rows, mirror=True)
+        found = pool.compute([whole])
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(gradient, alone.gradient, rtol=1e-4, atol=1e-6)
-        few = select(rows, np.arange(2))
-        wanted = LocalGradients(variant, network, alone, LEARNING).compute(few, mirror=False)
-        np.testing.assert_allclose(pool.compute(few, mirror=False), wanted, rtol=1e-5, atol=1e-6)
+        few = Draw(variant=variant, rows=select(rows, np.arange(2)), mirror=False)
+        wanted = local.compute([few])
+        np.testing.assert_allclose(pool.compute([few]), wanted, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(gradient, alone.gradient, rtol=1e-4, atol=1e-6)
         # The weights of another step are seen at once.
         weights.add_(0.1)
-        assert not np.allclose(pool.compute(rows, mirror=True), found)
+        assert not np.allclose(pool.compute([whole]), found)
     finally:
         pool.close()
 
@@ -246,7 +257,9 @@ def test_workers_compute_the_gradient_that_one_process_computes() -> None:
 def test_shards_are_written_as_games_end(tmp_path: Path) -> None:
     variant = get_variant("hexapawn4x4")
     checkpoint = checkpoint_for(variant, tmp_path)
-    order = Order(checkpoint=checkpoint, folder=tmp_path, round=1, positions=100)
+    order = Order(
+        variant=variant.name, checkpoint=checkpoint, folder=tmp_path, round=1, positions=100
+    )
     seen: list[int] = []
 
     def count_shards(_: int) -> None:

@@ -37,6 +37,7 @@ from tests.training_cases import (
     rows_of_game,
     self_play_config,
 )
+from training import networks
 from training.config import LearningConfig
 from training.games import NO_REPLY, UNKNOWN_END, GameRows, select
 from training.learner import Learner
@@ -164,7 +165,8 @@ def learned(
     window = ReplayWindow(ALL)
     window.add(rows, 10_000)
     learner.learn([window], steps, np.random.default_rng(0))
-    return learner.average, rows.positions[:, variant.squares + SIDE] == 1
+    average = networks.network_for(learner.average, variant)
+    return average, rows.positions[:, variant.squares + SIDE] == 1
 
 
 @pytest.mark.parametrize("head", ["wdl", "scalar"])

@@ -32,6 +32,7 @@ from search.solver import Solution, load_or_solve
 from training.config import SelfPlayConfig, merge, resolve
 from training.directory import RunDirectory, read_metrics
 from training.games import save_games
+from training.networks import network_for
 from training.run import TrainingRun
 from training.selfplay import SelfPlay
 from training.truth import Truth
@@ -170,7 +171,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     try:
         run = TrainingRun(directory, variant, _Nobody(), solution=solution)
         summary = run.train(measured=False)
-        network = run.network
+        network = network_for(run.network, variant)
     finally:
         (run or directory).close()
     evaluator = NetworkEvaluator(network)

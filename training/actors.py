@@ -1,9 +1,10 @@
 """Actors: whoever plays the games, in this process or in workers of one thread a core.
 
-A run of several games has an actor of each of them everywhere. An actor reads a checkpoint from the run directory and writes shards of games into it as they are
+An actor reads a checkpoint from the run directory and writes shards of games into it as they are
 finished; nothing else passes between it and the learner but what to do next and how far it has
-come. Between two rounds the workers serve the learner: each computes the gradient of its part of
-every batch, with one thread. The weights and the gradients lie in memory that they share.
+come. In a run of several games each process has an actor for every one of them. Between two rounds
+the workers serve the learner: each computes the gradient of its part of every batch, with one
+thread. The weights and the gradients lie in memory that they share.
 """
 
 import contextlib
@@ -34,12 +35,12 @@ from training.acting import ActingEvaluator
 from training.config import LearningConfig, SelfPlayConfig
 from training.games import (
     GameRows,
-    describe_games,
     join,
     load_games,
     save_games,
     select,
     shard_name,
+    shards_of,
 )
 from training.losses import Draw, FlatParameters, LossTerms, add_gradients
 from training.networks import Network, Settings, build_network
@@ -205,9 +206,9 @@ class Actor:
 
     def _calibration(self) -> npt.NDArray[np.uint8]:
         """Positions of the newest games; of a run that has none, of random ones."""
-        for path in sorted(self._folder.glob("*.safetensors"), reverse=True):
-            if describe_games(path)["variant"]["digest"] == self._variant.digest:
-                return load_games(path, self._variant).positions[-_CALIBRATION:]
+        shards = shards_of(self._folder, self._variant)
+        if shards:
+            return load_games(shards[-1], self._variant).positions[-_CALIBRATION:]
         config = SelfPlayConfig(simulations=1, noise_fraction=1.0, varied_starts=1.0)
         games = SelfPlay(self._variant, config, np.random.default_rng(0))
         return games.play(UniformEvaluator(), _CALIBRATION).positions

@@ -68,8 +68,8 @@ class SelfPlayConfig:
     backend: Backend = "auto"
     # In which numbers: "auto" takes the fastest that is known to cost no strength.
     precision: Inference = "auto"
-    # Megabytes, over all games of a run, of an actor's memory of judgements, which are asked for again from move to move; 0
-    # for none.
+    # Megabytes of an actor's memory of judgements, which are asked for again from move to move; 0
+    # for none. The games of a run share them.
     cache_megabytes: float = 32.0
     # Endgame tables of the variant, a folder as `solve --men` makes it: searches look them up, and
     # `rescore` takes its truth from them; "" for none.
@@ -185,8 +185,8 @@ class TrainingConfig:
     teacher: Teacher = "none"
     # Share of the canonical positions that the teacher keeps back, to test on.
     held_out: float = 0.0
-    # Games, of each game of the run, that a new network plays against the one that acts, which it replaces only with at least
-    # half of the points; 0 for no such gate.
+    # Games that a new network plays against the one that acts (at each game of the run), which it
+    # replaces only with at least half of the points; 0 for no such gate.
     gate_games: int = 0
     # The network's fields that differ from NetworkConfig's defaults.
     network: dict[str, Any] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from training.config import (
     Games,
     TrainingConfig,
     differences,
+    games_of,
     load_config,
     merge,
     name_of,
@@ -20,7 +21,7 @@ from training.config import (
     resolve,
     to_toml,
 )
-from training.networks import settings_of_checkpoint
+from training.networks import begun_network, checkpoint_settings, settings_of
 
 _CHECKPOINT: Final = re.compile(r"\d{8}\.safetensors")
 _BEGUN: Final = (".lock", "config.toml.tmp")
@@ -112,13 +113,16 @@ def _new_config(games: Games, overrides: dict[str, Any]) -> TrainingConfig:
     config = resolve(games, overrides)
     if not config.initial:
         return config
-    settings = settings_of_checkpoint(checkpoint_of(Path(config.initial)))
+    checkpoint = checkpoint_of(Path(config.initial))
+    theirs = checkpoint_settings(checkpoint)
     for name, asked in overrides.get("network", {}).items():
-        if name in settings and asked != settings[name]:
-            raise RunError(
-                f"network.{name} = {asked!r}: the network of {config.initial} has {settings[name]!r}"
-            )
-    return resolve(games, merge(overrides, {"network": settings}))
+        if name in theirs and asked != theirs[name]:
+            raise RunError(f"network.{name} = {asked!r}, but {checkpoint} has {theirs[name]!r}")
+    config = resolve(games, merge(overrides, {"network": theirs}))
+    # Better now than with a directory half made.
+    variants = games_of(games)
+    begun_network(checkpoint, variants, settings_of(variants, config))
+    return config
 
 
 def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> TrainingConfig:

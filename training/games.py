@@ -1,5 +1,6 @@
 """Finished games as flat arrays: what self-play hands to the learner, and its file."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,16 @@ def describe_games(path: Path) -> dict[str, Any]:
     header = read_metadata(path)
     _check_format(path, header)
     return header
+
+
+def shards_of(folder: Path, variant: Variant) -> list[Path]:
+    """The shards of a variant's games in a folder, oldest first; damaged ones are passed over."""
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with contextlib.suppress(InputError, KeyError):
+            if describe_games(path)["variant"]["digest"] == variant.digest:
+                found.append(path)
+    return found
 
 
 def _check_format(path: Path, header: dict[str, Any]) -> None:

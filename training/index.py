@@ -147,7 +147,10 @@ class Index:
                 "SELECT name, round, actor, variant, positions, games, source FROM shards"
                 " ORDER BY round, actor, name"
             )
-            return [Shard(*row, json.loads(source)) for *row, source in rows]
+            return [
+                Shard(name, number, actor, variant, positions, games, json.loads(source))
+                for name, number, actor, variant, positions, games, source in rows
+            ]
 
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
         """Note a checkpoint that stays."""

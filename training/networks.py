@@ -1,29 +1,44 @@
-"""The network of a run: one game's own, or one for several games."""
+"""The network of a run: one game's own, or one for several; fresh, or begun with another's."""
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final
 
-from engine.network.config import NetworkConfig
+from engine.network.carrying import carry
+from engine.network.checkpoint import (
+    CheckpointError,
+    Description,
+    load_checkpoint,
+    load_universal,
+    read_description,
+)
+from engine.network.config import BuildConfig, NetworkConfig
 from engine.network.policy_value import GameNetwork, PolicyValueNet
 from engine.network.universal import UniversalConfig, UniversalNet
-from engine.rules.variant import Variant
+from engine.rules.errors import UnknownVariantError
+from engine.rules.variant import Variant, define_variants, get_variant
 from training.config import TrainingConfig
 
 Network = PolicyValueNet | UniversalNet
 Settings = NetworkConfig | UniversalConfig
 
-
-def fresh_network(variants: Sequence[Variant], config: TrainingConfig) -> Network:
-    """The network of a run of these games; its weights are drawn from torch's random numbers."""
-    if len(variants) == 1:
-        return PolicyValueNet(config.network_config(variants[0]))
-    return UniversalNet(config.universal_config())
+_HEADS: Final = ("reply", "placement")
+"""Fields that go by what a run trains, not by whose weights it begins with."""
 
 
 def build_network(settings: Settings) -> Network:
-    """A network whose weights do not matter yet."""
-    return (
-        PolicyValueNet(settings) if isinstance(settings, NetworkConfig) else UniversalNet(settings)
-    )
+    """A network with fresh weights, drawn from torch's random numbers."""
+    if isinstance(settings, UniversalConfig):
+        return UniversalNet(settings)
+    return PolicyValueNet(settings)
+
+
+def settings_of(variants: Sequence[Variant], config: TrainingConfig) -> Settings:
+    """What the network of a run of these games is made of."""
+    if len(variants) == 1:
+        return config.network_config(variants[0])
+    return config.universal_config()
 
 
 def network_on(network: Network, variant: Variant) -> GameNetwork:
@@ -36,9 +51,46 @@ def network_for(network: Network, variant: Variant) -> PolicyValueNet:
     return network.specialise(variant) if isinstance(network, UniversalNet) else network
 
 
-def settings_of_checkpoint(path):
-    raise NotImplementedError
+def checkpoint_settings(path: Path) -> dict[str, Any]:
+    """The fields of `[network]` with which a run goes on from a checkpoint; raises as
+    `read_description`."""
+    config = read_description(path).config
+    names = [field.name for field in fields(BuildConfig) if field.name not in _HEADS]
+    return {name: getattr(config, name) for name in names}
 
 
-def load_initial(network, path, variants):
-    raise NotImplementedError
+def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -> Network:
+    """A network of these settings with the weights of a checkpoint.
+
+    A network of one game is carried over where its game is another; a universal one is specialised
+    for one game, or goes on as it is. Heads that it lacks are fresh, from torch's random numbers.
+    Raises CheckpointError, InputError for a checkpoint that does not serve, and OSError.
+    """
+    description = read_description(path)
+    if isinstance(settings, NetworkConfig):
+        if isinstance(description, Description):
+            _define(path, description)
+            network: Network = load_checkpoint(path).network
+        else:
+            network = load_universal(path).network
+        return carry(network, variants[0], settings)
+    universal = load_universal(path).network
+    heads = {name: getattr(settings, name) for name in _HEADS}
+    if replace(universal.config, **heads) != settings:
+        raise CheckpointError(f"{path}: not the network that the run began with")
+    begun = UniversalNet(settings)
+    fresh, old = begun.state_dict(), universal.state_dict()
+    begun.load_state_dict({name: old.get(name, tensor) for name, tensor in fresh.items()})
+    return begun
+
+
+def _define(path: Path, description: Description) -> None:
+    """Make the game known that a checkpoint is for; its rules are in the file."""
+    name = description.variant_name
+    try:
+        known = get_variant(name)
+    except UnknownVariantError:
+        define_variants(description.variant_ini, str(path))
+        known = get_variant(name)
+    if not description.is_for(known):
+        raise CheckpointError(f"{path}: the rules of {name} have changed since")

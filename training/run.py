@@ -32,7 +32,7 @@ from training.gate import gate_score
 from training.index import Index, Shard, account_of, is_kept
 from training.learner import Learner
 from training.losses import Losses
-from training.networks import Network, fresh_network, load_initial, network_for
+from training.networks import Network, begun_network, build_network, network_for, settings_of
 from training.preparation import (
     GATING,
     LEARNING,
@@ -164,16 +164,16 @@ class TrainingRun:
         return header
 
     def _first_network(self, header: dict[str, Any] | None) -> Network:
-        """Fresh, or with another network's weights; later the learner's state fills it.
+        """Fresh, or begun with another's; of a run that goes on the learner's state fills it.
 
-        Raises CheckpointError, RunError, OSError.
+        Raises CheckpointError, RunError, InputError, OSError.
         """
+        settings, initial = settings_of(self._variants, self.config), self.config.initial
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            network = fresh_network(self._variants, self.config)
-        if self.config.initial and header is None:
-            load_initial(network, checkpoint_of(Path(self.config.initial)), self._variants)
-        return network
+            if initial and header is None:
+                return begun_network(checkpoint_of(Path(initial)), self._variants, settings)
+            return build_network(settings)
 
     def _shards(self, game: RunGame) -> list[Shard]:
         """All games that were played of a game, oldest first."""
@@ -244,7 +244,8 @@ class TrainingRun:
         """Write the network of this step, then the learner's state; the state is the commitment."""
         path = self._newest
         about = {"round": self._round, "step": self._learner.steps, "seed": self.config.seed}
-        save_checkpoint(path, self._learner.average, metadata=about)
+        names = [variant.name for variant in self._variants]
+        save_checkpoint(path, self._learner.average, metadata=about, trained_on=names)
         header = {
             "format": STATE_FORMAT,
             "digests": {game.variant.name: game.variant.digest for game in self._games},
@@ -443,8 +444,8 @@ class TrainingRun:
     def _reason_to_stop(self) -> str | None:
         raw = self._curves.raw
         # Of a game that is not solved nobody can say that it is played well enough.
-        solved = raw is not None and len(self._curves) == len(self._games)
-        if solved and raw >= self.config.stop_at_raw:
+        solved = len(self._curves) == len(self._games)
+        if solved and raw is not None and raw >= self.config.stop_at_raw:
             return "perfect"
         return "time" if self._seconds >= 60.0 * self.config.minutes else None
 
