@@ -49,6 +49,9 @@ COMMANDS: Final = {
     "ablation": Command(
         module="scripts.ablation", help="measure what each switch of training is worth"
     ),
+    "study": Command(
+        module="scripts.study", help="train networks side by side and compare what they learn"
+    ),
     "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"
