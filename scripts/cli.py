@@ -55,6 +55,9 @@ COMMANDS: Final = {
     "export": Command(
         module="scripts.export", help="write a network as ONNX or OpenVINO", kernels=False
     ),
+    "study": Command(
+        module="scripts.study", help="train networks side by side and compare what they learn"
+    ),
     "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"
