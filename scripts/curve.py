@@ -170,9 +170,18 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
             axes.set_title(panel.title, fontsize=10, loc="left")
             axes.set_xlabel("seconds of training")
             axes.set_xlim(0, None)
-            axes.set_ylim(0, 101)
+            axes.set_ylim(_lowest(panels), 101)
         parts[0].set_ylabel(panels[0].unit)
         parts[-1].legend(frameon=False, loc="lower right")
+
+
+def _lowest(panels: Sequence[Panel]) -> float:
+    """Where the shares begin; networks that find all moves alike stand at 0 and are left out."""
+    heights = [height for panel in panels for curve in panel.curves.values() for _, height in curve]
+    heights += [panel.level[1] for panel in panels if panel.level is not None]
+    return 10 * math.floor(
+        max(0.0, min(height for height in [*heights, 100] if height > 0) - 5) / 10
+    )
 
 
 def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
