@@ -22,13 +22,13 @@ from engine.network.checkpoint import (
     read_description,
     save_checkpoint,
 )
-from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from scripts import cli, evaluate
 from search.solver import solve
 from tests.test_training_run import SETTINGS, Watch, refused, state_of, train
-from tests.training_cases import SMALL_NETWORK, perfect_rows, self_play_config
+from tests.training_cases import perfect_rows, self_play_config
+from tests.universal_cases import lively_universal
 from training.actors import Order, WorkerPool, company_of_actors
 from training.config import LearningConfig, games_named, merge, name_of, preset, resolve, to_toml
 from training.directory import RunError, read_metrics, run_checkpoints
@@ -233,22 +233,11 @@ def draws_of(rows: int, *, mirror: bool = False) -> list[Draw]:
     ]
 
 
-def small_network() -> UniversalNet:
-    """Lively: all its weights have been moved."""
-    torch.manual_seed(3)
-    defaults = UniversalConfig().to_dict()
-    network = UniversalNet(UniversalConfig.from_dict(defaults | SMALL_NETWORK | {"reply": True}))
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return network
-
-
 LEARNING = LearningConfig(batch=64, reply_weight=0.1)
 
 
 def test_the_gradient_is_the_sum_over_the_games() -> None:
-    network, draws = small_network(), draws_of(19, mirror=True)
+    network, draws = lively_universal("geometric", reply=True).train(), draws_of(19, mirror=True)
     total: torch.Tensor = torch.zeros(())
     for draw in draws:
         batch = make_batch(draw.variant, draw.rows, LEARNING, mirror=True)
@@ -270,7 +259,7 @@ def test_the_gradient_is_the_sum_over_the_games() -> None:
 
 
 def test_workers_serve_several_games(tmp_path: Path) -> None:
-    network, draws = small_network(), draws_of(19)
+    network, draws = lively_universal("geometric", reply=True).train(), draws_of(19)
     path = tmp_path / "00000000.safetensors"
     save_checkpoint(path, network, metadata={}, trained_on=[variant.name for variant in BOTH])
     size = network.parameter_count
