@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from engine.network.checkpoint import load_checkpoint, variant_of
+from engine.network.checkpoint import (
+    UniversalDescription,
+    load_checkpoint,
+    read_description,
+    variant_of,
+)
 from engine.network.memory import keep_freed_memory
 from engine.probing.capture import Readout
 from engine.probing.concepts import Concept, game_value, registered_concepts
@@ -158,10 +163,17 @@ def _gather(
         rows = rows[np.sort(rng.choice(count, wanted, replace=False))]
         source = f"a random {wanted:,} of {count:,} reachable unfinished positions"
         return _Positions(rows=rows, games=None, source=source)
-    shards = shards_of(options.run / "games", variant) if options.run.is_dir() else []
+    shards = _shards(options.run, variant) if options.run.is_dir() else []
     if shards:
         return _from_shards(shards, variant, wanted, rng)
     return _from_random_games(variant, wanted, rng)
+
+
+def _shards(run: Path, variant: Variant) -> list[Path]:
+    """The games of a run; of a run of several games those of one."""
+    if isinstance(read_description(run_checkpoints(run)[-1]), UniversalDescription):
+        return shards_of(run / "games", variant)
+    return sorted((run / "games").glob("*.safetensors"))
 
 
 def _from_shards(

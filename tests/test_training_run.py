@@ -15,9 +15,10 @@ import torch
 
 from engine.network.checkpoint import load_checkpoint, load_tensors, read_description
 from engine.rules.errors import InputError
-from engine.rules.variant import Variant, get_variant
+from engine.rules.variant import get_variant
 from scripts import cli
 from tests.training_cases import SMALL_NETWORK
+from training.config import Games
 from training.directory import RunDirectory, read_metrics, run_checkpoints
 from training.games import describe_games, load_games
 from training.index import Index, is_kept
@@ -68,14 +69,12 @@ class Watch:
             raise StopHere
 
 
-def train(
-    path: Path, watch: Watch, variant: Variant = HEXAPAWN, **overrides: Any
-) -> Summary | None:
+def train(path: Path, watch: Watch, games: Games = HEXAPAWN, **overrides: Any) -> Summary | None:
     """One session in this process; None where the watch stopped it."""
-    directory = RunDirectory(path, variant, SETTINGS | overrides)
+    directory = RunDirectory(path, games, SETTINGS | overrides)
     run: TrainingRun | None = None
     try:
-        run = TrainingRun(directory, variant, watch)
+        run = TrainingRun(directory, games, watch)
         return run.train()
     except StopHere:
         return None

@@ -28,7 +28,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.carrying import carry as carry
 from engine.network.config import NetworkConfig
 from engine.network.game_features import KINDS
 from engine.network.policy_value import PolicyValueNet

@@ -22,7 +22,7 @@ steps between squares begin at zero.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -225,10 +225,6 @@ class UniversalNet(nn.Module):
         self.reply = FromToPolicy(D, config.policy_channels, 0) if config.reply else None
         self.placement = nn.Linear(D, 3) if config.placement else None
         self._games: dict[tuple[str, str], OneGame] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies make views of their own."""
-        return self.__dict__ | {"_games": {}}
 
     @property
     def parameter_count(self) -> int:
