@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -12,7 +11,6 @@ from engine.network.move_tokens import FIRST_MOVE
 from engine.network.sampling import Sampling, draw, probabilities
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
-from engine.rules.tables import WHITE
 from engine.rules.variant import get_variant
 from scripts.options import FigureOptions, parse_options
 from scripts.players import load_language

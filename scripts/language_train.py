@@ -16,6 +16,7 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from scripts.options import FigureOptions, parse_options
 from scripts.players import find_checkpoint, load_evaluator
+from training.config import read_toml
 from training.language_measures import Perplexity, Share
 from training.language_training import LanguageDirectory, LanguageRun, LanguageSummary
 
@@ -36,6 +37,8 @@ class LanguageTrainOptions(FigureOptions):
     rounds: int | None = None
     # Where weights and games come from.
     seed: int | None = None
+    # A TOML file with settings of your own (training/language_config.py names them).
+    config: Path | None = None
     # What is read: random games, or those of a network by its policy: random or
     # policy[:CHECKPOINT].
     games: str | None = None
@@ -79,7 +82,8 @@ def _evaluator(checkpoint: str, variant: Variant) -> Any:
 
 
 def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> dict[str, Any]:
-    given = {
+    given = read_toml(options.config) if options.config else {}
+    given |= {
         name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None
     }
     if options.games is None:

@@ -42,8 +42,8 @@ class MatchOptions(FigureOptions, EndgameOptions):
 
     A player is random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
     mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT],
-    language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]; a checkpoint is a file, a run directory, or absent for the
-    newest run of the game.
+    language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]; a checkpoint is a file, a run
+    directory, or absent for the newest run of the game.
     """
 
     # The player whose side the figures take.

@@ -338,7 +338,8 @@ def _require_all(kind: type, values: dict[str, Any], where: str) -> None:
 
 
 def differences(config: Any, overrides: dict[str, Any]) -> list[str]:
-    """What `overrides` asks for that a run's dataclass does not have, as `field = theirs, run has ours`."""
+    """What `overrides` asks for that a run (its dataclass) does not have, as `field = theirs, run
+    has ours`."""
 
     def compare(ours: dict[str, Any], theirs: dict[str, Any], prefix: str) -> list[str]:
         found = []

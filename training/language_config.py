@@ -50,8 +50,8 @@ class LanguageTrainingConfig:
     rounds: int = 0
     # Games of a round, which are sorted by length and cut into batches.
     round_games: int = 256
-    # Tokens of a batch.
-    batch: int = 1500
+    # Games of a batch, on average: all batches have about the same number of tokens.
+    batch: int = 16
     # Highest learning rate of the matrices of the blocks (Muon) …
     matrix_rate: float = 0.02
     # … and of everything else (AdamW).

@@ -430,11 +430,14 @@ class FixedSource:
         return self._games.select(rng.permutation(len(self._games))[begin : begin + self._size])
 
 
-def batches(games: TokenGames, tokens: int, rng: np.random.Generator) -> list[TokenGames]:
-    """The games in random order of batches of about so many tokens, alike in length within each:
-    little is padded, and what is padded is not learned."""
+def batches(games: TokenGames, size: int, rng: np.random.Generator) -> list[TokenGames]:
+    """The games, in batches of as many tokens as `size` games have on average, in random order.
+
+    Those of a batch are alike in length: little is padded, and what is padded is not learned.
+    """
     order = np.argsort(games.lengths, kind="stable")
-    which = np.cumsum(games.lengths[order]) // tokens
+    ends = np.cumsum(games.lengths[order])
+    which = (ends - 1) * len(games) // (size * games.token_count)
     parts = [games.select(order[which == number]) for number in np.unique(which)]
     return [parts[index] for index in rng.permutation(len(parts))]
 

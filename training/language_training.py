@@ -246,7 +246,7 @@ class LanguageLearner:
                 group["lr"] = rate * share
             optimiser.step()
         self.steps += 1
-        return float(loss)
+        return float(loss.detach())
 
     def _share(self, fraction: float) -> float:
         """Of the highest learning rates."""
@@ -358,11 +358,17 @@ class LanguageRun:
             save_token_games(path, games, self._variant, self.tokenizer.digest)
         return load_token_games(path, self._variant, self.tokenizer.digest)
 
+    @property
+    def model(self) -> LanguageModel:
+        """The model that learns."""
+        return self._learner.model
+
     def train(self) -> LanguageSummary:
         """Learn until the time, or the rounds, are over; measures, and keeps the last model."""
         if self._fraction() < 1.0:
             self._learn()
             self.save()
+        if not self._directory.checkpoint_path(self._round).exists():
             self._keep()
         self._monitor.task("measure", 1)
         held_out, own = self.measure()
@@ -393,7 +399,8 @@ class LanguageRun:
         """How far the training is, in [0, 1]."""
         if self._config.rounds:
             return min(1.0, self._round / self._config.rounds)
-        return min(1.0, self._seconds / (60.0 * self._config.minutes))
+        wanted = 60.0 * self._config.minutes
+        return 1.0 if self._seconds >= wanted else self._seconds / wanted
 
     def _learn(self) -> None:
         self._monitor.task("learn", _PARTS)
