@@ -18,6 +18,7 @@ from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
 from scripts.options import EndgameOptions, FigureOptions, parse_options
 from scripts.players import PrecisionName, player_of
+from search.language_player import LanguagePlayer
 from search.player import Player
 from training.arena import (
     MatchResult,
@@ -40,9 +41,9 @@ class MatchOptions(FigureOptions, EndgameOptions):
     """Let two players play each other; every opening twice, with colours swapped.
 
     A player is random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
-    mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT] or
-    uci:COMMAND[:nodes=N|movetime=MS]; a checkpoint is a file, a run directory, or absent for the
-    newest run of the game.
+    mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT],
+    language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]; a checkpoint is a file, a run
+    directory, or absent for the newest run of the game.
     """
 
     # The player whose side the figures take.
@@ -83,6 +84,7 @@ def main(arguments: list[str]) -> int:
     opening_rng, *player_rngs = np.random.default_rng(options.seed).spawn(3)
     plies = options.opening_plies
     played: list[PlayedGame] = []
+    readers: dict[str, list[LanguagePlayer]] = {"a": [], "b": []}
     tally = PairTally()
     status = 0
     try:
@@ -93,6 +95,8 @@ def main(arguments: list[str]) -> int:
                 precision = options.precision_b if which else options.precision_a
                 player = player_of(spec, variant, player_rngs[which], options.tablebases, precision)
                 stack.callback(player.close)
+                if isinstance(player, LanguagePlayer):
+                    readers["b" if which else "a"].append(player)
                 return player
 
             total = options.games or (_MOST_TESTED if test else _GAMES)
@@ -117,7 +121,16 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"interrupted after {len(played)} games", file=sys.stderr)
         status = INTERRUPTED
-    _show(options, summarise(played), _test_figures(test, tally) if test else None)
+    against_rules = {
+        side: {
+            "asked": sum(player.asked for player in players),
+            "illegal": sum(player.illegal for player in players),
+        }
+        for side, players in readers.items()
+        if players
+    }
+    figures = _test_figures(test, tally) if test else None
+    _show(options, summarise(played), figures, against_rules)
     return status
 
 
@@ -180,7 +193,13 @@ def _append(file: BinaryIO, text: str) -> None:
         raise
 
 
-def _show(options: MatchOptions, result: MatchResult, test: dict[str, Any] | None) -> None:
+def _show(
+    options: MatchOptions,
+    result: MatchResult,
+    test: dict[str, Any] | None,
+    against_rules: dict[str, dict[str, int]],
+) -> None:
+    """`against_rules`: what language models chose before the rules were asked."""
     if options.json:
         figures = {
             "games": result.games,
@@ -195,7 +214,10 @@ def _show(options: MatchOptions, result: MatchResult, test: dict[str, Any] | Non
             "distinct": result.distinct,
             "pairs": result.pairs,
         }
-        print(json.dumps(figures | ({"sprt": test} if test else {})))
+        more: dict[str, Any] = {"sprt": test} if test else {}
+        if against_rules:
+            more["language"] = against_rules
+        print(json.dumps(figures | more))
         return
     print(
         f"{options.a} against {options.b} at {options.variant}: +{result.wins} ={result.draws}"
@@ -209,6 +231,13 @@ def _show(options: MatchOptions, result: MatchResult, test: dict[str, Any] | Non
         print(
             f"{result.illegal} games lost by an illegal move or a crash,"
             f" {result.time_losses} by silence"
+        )
+    for side, counts in against_rules.items():
+        share = counts["illegal"] / max(1, counts["asked"])
+        print(
+            f"{getattr(options, side)}: in {counts['illegal']:,} of {counts['asked']:,} positions"
+            f" ({share:.2%}) its first choice was against the rules; it played its likeliest"
+            " legal move"
         )
     if result.distinct_pairs < sum(result.pairs):
         print(

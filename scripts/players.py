@@ -8,7 +8,7 @@ import functools
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from search.tablebase import Tablebases
 from search.tablebase_file import table_names
 from search.tablebase_player import with_tablebases
 from training.directory import RunError, run_checkpoints
+
+if TYPE_CHECKING:
+    from engine.network.move_language import MoveReader
 
 RUNS: Final = Path("runs")
 SHIPPED: Final = Path(engine.__file__).with_name("weights")
@@ -98,6 +101,51 @@ def load_evaluator(
     return make_evaluator(network, precision=precision, calibration=calibration)
 
 
+def newest_language(variant: Variant) -> Path | None:
+    """As `newest_checkpoint`, of move language models."""
+    from engine.network.language_checkpoint import read_language
+
+    last: list[Path] = []
+    for run in RUNS.glob("*"):
+        with suppress(RunError):
+            last.append(run_checkpoints(run)[-1])
+    last.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
+        with suppress(InputError, OSError):
+            if read_language(path).variant_digest == variant.digest:
+                return path
+    return None
+
+
+def find_language(text: str | None, variant: Variant) -> Path:
+    """The file that the text names; raises InputError where it names none."""
+    if text is not None:
+        path = Path(text)
+        return run_checkpoints(path)[-1] if path.is_dir() else path
+    newest = newest_language(variant)
+    if newest is None:
+        raise InputError(
+            f"there is no language model of {variant.name} under {RUNS}/: train one with"
+            f" 'pawnscope language train {variant.name}', or name a checkpoint"
+        )
+    return newest
+
+
+def load_language(text: str | None, variant: Variant) -> "MoveReader":
+    """The move language model that the text names, ready to read games.
+
+    Raises InputError for a checkpoint that is missing, damaged or for other rules, and OSError.
+    """
+    import torch
+
+    from engine.network.language_checkpoint import load_language as load
+    from engine.network.move_language import MoveReader
+
+    torch.set_num_threads(1)
+    loaded = load(find_language(text, variant), variant=variant)
+    return MoveReader(loaded.model, loaded.tokenizer, variant)
+
+
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
     """Positions uint8[N, R] of the newest games of the run that a checkpoint is from."""
     from training.games import load_games, shards_of
@@ -160,6 +208,7 @@ def player_of(
         rng=rng,
         load_evaluator=functools.partial(load_evaluator, precision=precision),
         load_solution=load_solution,
+        load_language=load_language,
     )
     if tables is None or spec.partition(":")[0] not in _LOOK_UP:
         return player

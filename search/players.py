@@ -16,6 +16,7 @@ from search.alphabeta import MOST_DEPTH, AlphaBetaConfig, alphabeta
 from search.evaluator import Evaluator
 from search.external import ExternalPlayer
 from search.gumbel import GumbelConfig
+from search.language_player import LanguagePlayer, MoveLanguage
 from search.limits import Alarm, Limits
 from search.line import ScoredLine
 from search.material import score_to_value
@@ -187,6 +188,8 @@ class PolicyPlayer(Player):
 LoadEvaluator = Callable[[str | None, Variant], Evaluator]
 """From a checkpoint's file or run directory (None: the shipped one) and the variant."""
 LoadSolution = Callable[[Variant], Solution]
+LoadLanguage = Callable[[str | None, Variant], MoveLanguage]
+"""As LoadEvaluator, for move language models."""
 
 PLAYER_FORMS: Final = (
     "random",
@@ -197,6 +200,7 @@ PLAYER_FORMS: Final = (
     "mcts:SIMULATIONS[:CHECKPOINT]",
     "gumbel:SIMULATIONS[:CHECKPOINT]",
     "policy[:CHECKPOINT]",
+    "language[:CHECKPOINT]",
     "uci:COMMAND[:nodes=N|movetime=MS]",
 )
 _NUMBER: Final = re.compile(r"[1-9]\d{0,8}")
@@ -211,6 +215,7 @@ class _Makers:
     rng: np.random.Generator
     load_evaluator: LoadEvaluator | None
     load_solution: LoadSolution | None
+    load_language: LoadLanguage | None
 
     def error(self, reason: str) -> InputError:
         forms = ", ".join(PLAYER_FORMS)
@@ -267,6 +272,11 @@ class _Makers:
     def policy(self, rest: str) -> Player:
         return PolicyPlayer(self.evaluator(rest))
 
+    def language(self, rest: str) -> Player:
+        if self.load_language is None:
+            raise self.error("no language model can be loaded here")
+        return LanguagePlayer(self.load_language(rest or None, self.variant))
+
     def uci(self, rest: str) -> Player:
         match = re.fullmatch(r"(.+?)(?::(nodes|movetime)=(\d+))?", rest)
         if match is None:
@@ -287,13 +297,14 @@ def make_player(
     rng: np.random.Generator,
     load_evaluator: LoadEvaluator | None = None,
     load_solution: LoadSolution | None = None,
+    load_language: LoadLanguage | None = None,
 ) -> Player:
     """The player that a text describes (PLAYER_FORMS).
 
     Raises InputError that quotes the text and lists the forms, and whatever the loaders or the
     start of an external engine raise (InputError or OSError).
     """
-    makers = _Makers(spec, variant, rng, load_evaluator, load_solution)
+    makers = _Makers(spec, variant, rng, load_evaluator, load_solution, load_language)
     kind, colon, rest = spec.partition(":")
     known = [form.partition(":")[0].partition("[")[0] for form in PLAYER_FORMS]
     if kind not in known:
@@ -313,8 +324,10 @@ __all__ = [
     "Choice",
     "ExternalPlayer",
     "GumbelPlayer",
+    "LanguagePlayer",
     "Limits",
     "LoadEvaluator",
+    "LoadLanguage",
     "LoadSolution",
     "MctsPlayer",
     "MinimaxPlayer",

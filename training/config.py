@@ -417,8 +417,9 @@ def _require_all(kind: type, values: dict[str, Any], where: str) -> None:
             _require_all(item.type, values[item.name], f"{where} [{item.name}]")  # type: ignore[arg-type]
 
 
-def differences(config: TrainingConfig, overrides: dict[str, Any]) -> list[str]:
-    """What `overrides` asks for that the run does not have, as `field = theirs, run has ours`."""
+def differences(config: Any, overrides: dict[str, Any]) -> list[str]:
+    """What `overrides` asks for that a run (its dataclass) does not have, as `field = theirs, run
+    has ours`."""
 
     def compare(ours: dict[str, Any], theirs: dict[str, Any], prefix: str) -> list[str]:
         found = []
@@ -433,8 +434,8 @@ def differences(config: TrainingConfig, overrides: dict[str, Any]) -> list[str]:
     return compare(dataclasses.asdict(config), overrides, "")
 
 
-def to_toml(config: TrainingConfig) -> str:
-    """The TOML text of a configuration: its own tables and plain values only."""
+def to_toml(config: Any) -> str:
+    """The TOML text of a configuration, a dataclass: its own tables and plain values only."""
 
     def text(value: Any) -> str:
         if isinstance(value, bool):

@@ -113,6 +113,11 @@ class Position:
         return [played.move for played in self._played]
 
     @property
+    def first_row(self) -> npt.NDArray[np.uint8]:
+        """The row with which this object was made, before the moves of `move_stack`."""
+        return self._played[0].row if self._played else self.row
+
+    @property
     def clock(self) -> int:
         """Half-moves since the last capture or pawn move."""
         return int(self.row[self.variant.squares + CLOCK])

@@ -41,7 +41,7 @@ from engine.rules.variant_file import (
 LARGEST_CLOCK_RULE: Final = 127
 """Full moves: twice as many half-moves still fit the row's clock byte."""
 
-_BUILT_IN: Final = Path(__file__).with_name("variants.ini")
+_FILE: Final = Path(__file__).with_name("variants.ini")
 _HEXAPAWN: Final = re.compile(r"hexapawn([1-8])x([3-8])$")
 
 
@@ -365,7 +365,8 @@ def _nearest(name: str, names: list[str]) -> str:
 
 
 _registry: Final = Registry()
-_registry.add_text(_BUILT_IN.read_text(encoding="utf-8"), _BUILT_IN.name)
+BUILT_IN: Final = tuple(_registry.add_text(_FILE.read_text(encoding="utf-8"), _FILE.name))
+"""Names of the variants that come with the program; `hexapawnWxH` exist besides."""
 
 
 def get_variant(name: str) -> Variant:

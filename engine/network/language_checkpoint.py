@@ -1,0 +1,155 @@
+"""Move language models on disk, as `checkpoint.py` has it for networks.
+
+The header: {"format": 1, "language": {…LanguageConfig…}, "tokenizer": {"digest": …, "words": …},
+"variant": {"name": …, "digest": …, "ini": …}, "metadata": {…the caller's…}}.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from engine.network.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    Metadata,
+    _check_tensors,
+    _object,
+    load_tensors,
+    read_metadata,
+    save_tensors,
+)
+from engine.network.config import LanguageConfig
+from engine.network.language import LanguageModel
+from engine.network.move_tokens import MARKS, MoveTokenizer
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+
+_TOKEN: Final = "token.weight"
+
+
+class LanguageDescription(NamedTuple):
+    """What the file of a language model says of itself."""
+
+    config: LanguageConfig
+    tokenizer: MoveTokenizer
+    variant_name: str
+    variant_digest: str
+    metadata: Metadata
+
+
+class LoadedLanguage(NamedTuple):
+    """A language model, its vocabulary, and what its maker said of it."""
+
+    model: LanguageModel
+    tokenizer: MoveTokenizer
+    metadata: Metadata
+
+
+def save_language(
+    path: str | Path,
+    model: LanguageModel,
+    tokenizer: MoveTokenizer,
+    variant: Variant,
+    *,
+    metadata: Mapping[str, object],
+) -> None:
+    """Write a model of the variant's games, whole or not at all; raises OSError."""
+    header = {
+        "format": FORMAT,
+        "language": model.config.to_dict(),
+        "tokenizer": {"digest": tokenizer.digest, "words": " ".join(tokenizer.words)},
+        "variant": {"name": variant.name, "digest": variant.digest, "ini": variant.ini()},
+        "metadata": dict(metadata),
+    }
+    save_tensors(path, model.state_dict(), header)
+
+
+def load_language(
+    path: str | Path, *, variant: Variant | None = None, config: LanguageConfig | None = None
+) -> LoadedLanguage:
+    """The model of `save_language`, in float32 on the CPU, its vocabulary and metadata.
+
+    Where `variant` or `config` is given, the file must be of the same rules or configuration.
+    Raises OSError, and CheckpointError naming what is truncated, foreign, unknown, missing, of
+    another shape or other than wanted.
+    """
+    tensors, header = load_tensors(path)
+    found = _describe(Path(path), header)
+    if variant is not None and variant.digest != found.variant_digest:
+        raise CheckpointError(
+            f"{path}: a language model of '{found.variant_name}' (rules {found.variant_digest}),"
+            f" not of '{variant.name}' (rules {variant.digest})"
+        )
+    if config is not None:
+        check_config(Path(path), found.config, config)
+    _check_size(Path(path), tensors, found.config)
+    model = LanguageModel(found.config)
+    _check_tensors(Path(path), tensors, model.state_dict())
+    model.load_state_dict(tensors)
+    return LoadedLanguage(model, found.tokenizer, found.metadata)
+
+
+def read_language(path: str | Path) -> LanguageDescription:
+    """What a file says of its model, without its tensors. Raises as `load_language`."""
+    return _describe(Path(path), read_metadata(path))
+
+
+def check_config(path: Path, found: LanguageConfig, wanted: LanguageConfig) -> None:
+    """Raises CheckpointError, naming the first field in which they differ."""
+    for field in dataclasses.fields(LanguageConfig):
+        theirs, ours = getattr(found, field.name), getattr(wanted, field.name)
+        if theirs != ours:
+            raise CheckpointError(f"{path}: {field.name} = {theirs!r}, not {ours!r}")
+
+
+def _describe(path: Path, header: Metadata) -> LanguageDescription:
+    if "language" not in header:
+        raise CheckpointError(f"{path}: holds no language model (no field 'language')")
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: checkpoint format {header.get('format')!r}, this program reads {FORMAT}"
+        )
+    language, variant = _object(path, header, "language"), _object(path, header, "variant")
+    tokenizer = _tokenizer(path, _object(path, header, "tokenizer"))
+    for name in ("name", "digest", "ini"):
+        if not isinstance(variant.get(name), str):
+            raise CheckpointError(f"{path}: missing field 'variant.{name}'")
+    try:
+        config = LanguageConfig.from_dict(language)
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    if config.vocabulary != len(tokenizer):
+        raise CheckpointError(
+            f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} words"
+        )
+    metadata = _object(path, header, "metadata")
+    return LanguageDescription(config, tokenizer, variant["name"], variant["digest"], metadata)
+
+
+def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:
+    words = values.get("words")
+    if not isinstance(words, str):
+        raise CheckpointError(f"{path}: missing field 'tokenizer.words'")
+    try:
+        tokenizer = MoveTokenizer(words.split()[len(MARKS) :])
+    except InputError as error:
+        raise CheckpointError(f"{path}: tokenizer.words: {error}") from None
+    if tokenizer.digest != values.get("digest"):
+        raise CheckpointError(
+            f"{path}: tokenizer.digest = {values.get('digest')!r}, the words have"
+            f" {tokenizer.digest!r}"
+        )
+    return tokenizer
+
+
+def _check_size(path: Path, tensors: dict[str, Tensor], config: LanguageConfig) -> None:
+    """Depth and width, before memory is asked for as a damaged configuration says."""
+    expected = {_TOKEN: torch.empty(config.vocabulary, config.channels, device="meta")}
+    _check_tensors(path, {_TOKEN: tensors[_TOKEN]} if _TOKEN in tensors else {}, expected)
+    last = f"backbone.blocks.{config.blocks - 1}."
+    if config.blocks and not any(name.startswith(last) for name in tensors):
+        raise CheckpointError(f"{path}: missing tensor '{last}…'")

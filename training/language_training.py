@@ -1,0 +1,537 @@
+"""Training a move language model: a directory that goes on where it was left, to the bit.
+
+    runs/NAME/ config.toml  learner.safetensors  checkpoints/RRRRRRRR.safetensors  metrics.jsonl
+               games.safetensors (policy games only)  .lock
+
+Training goes in rounds: some hundred games, in batches of games alike in length. The games of a
+round and their order are a function of (seed, round), so that weights, optimiser and the number of
+batches done are all that a killed run needs. The learning rate rises, stays, and falls to zero over
+the last part of the time (Hägele et al. 2024): a run may be given more minutes later.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.checkpoint import CheckpointError, load_tensors, save_tensors
+from engine.network.inference import fastest_precision
+from engine.network.language import LanguageModel
+from engine.network.language_checkpoint import save_language
+from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
+from engine.rules.variant import Variant
+from search.evaluator import Evaluator
+from training.config import differences, to_toml
+from training.directory import RunError, _drop_broken_line, _lock, write_whole
+from training.language_config import LanguageTrainingConfig
+from training.language_games import (
+    CHUNK,
+    FixedSource,
+    GameSource,
+    PrefixHashes,
+    RandomSource,
+    SeenPrefixes,
+    TokenGames,
+    batches,
+    distinct_held_out,
+    held_out_games,
+    load_token_games,
+    play_by_policy,
+    play_corpus,
+    play_randomly,
+    save_token_games,
+)
+from training.language_measures import HeldOutFigures, Judge, ModelPredictor, OwnGameFigures
+
+SAVE_SECONDS: Final = 30.0
+"""A kill loses so many seconds of learning, and a round."""
+_STATE_FORMAT: Final = "pawnscope-language-run-1"
+_FREE: Final = ("minutes", "rounds")
+"""What a run may be given anew when it goes on."""
+_PARTS: Final = 1000
+"""Of the bar that shows how far training is."""
+_OWN_PART: Final = 0.4
+_SHARED_PART: Final = 0.6
+"""What a move's vector has of its own and from its squares, in units of the spread."""
+_MEASURE_SECONDS: Final = 20.0
+_QUICK_GAMES: Final = 64
+"""Held-out games of the measurements during training; the last is on all."""
+_OWN_GAMES: Final = 500
+_BETAS: Final = (0.9, 0.95)
+_CLIP: Final = 1.0
+
+
+class LanguageDirectory:
+    """The directory of a language run, locked by this process until `close`."""
+
+    def __init__(self, path: Path, variant: Variant, overrides: dict[str, Any]) -> None:
+        """Open the run, or begin one in an empty or new directory.
+
+        `overrides` are what the person asked for; a run that exists must agree with them. Raises
+        RunError, ConfigError or OSError, and then nothing has been changed.
+        """
+        self.path = path
+        config_path = path / "config.toml"
+        if config_path.exists():
+            self.config = _existing_config(path, variant, overrides)
+        else:
+            begun = (".lock", "config.toml.tmp")
+            if path.exists() and any(item.name not in begun for item in path.iterdir()):
+                raise RunError(f"{path}: neither empty nor a language run (no config.toml)")
+            self.config = LanguageTrainingConfig.resolve(variant, overrides)
+        path.mkdir(parents=True, exist_ok=True)
+        self._descriptor = _lock(path)
+        try:
+            # The minutes of this session are those of the run from now on.
+            write_whole(config_path, to_toml(self.config))
+            (path / "checkpoints").mkdir(exist_ok=True)
+            for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
+                leftover.unlink(missing_ok=True)
+            _drop_broken_line(self.metrics)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def state(self) -> Path:
+        """Everything that a resumed run needs."""
+        return self.path / "learner.safetensors"
+
+    @property
+    def games(self) -> Path:
+        """The games that a network played."""
+        return self.path / "games.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    def checkpoint_path(self, round_number: int) -> Path:
+        """Where the model after so many rounds is kept."""
+        return self.path / "checkpoints" / f"{round_number:08d}.safetensors"
+
+    def close(self) -> None:
+        """Give the lock back."""
+        os.close(self._descriptor)
+
+
+def _existing_config(
+    path: Path, variant: Variant, overrides: dict[str, Any]
+) -> LanguageTrainingConfig:
+    config = LanguageTrainingConfig.load(path / "config.toml")
+    if config.variant != variant.name:
+        raise RunError(f"{path}: a run of {config.variant}, not of {variant.name}")
+    fixed = {name: value for name, value in overrides.items() if name not in _FREE}
+    different = differences(config, fixed)
+    if different:
+        raise RunError(f"{path}: {different[0]}; choose another --run or leave the option out")
+    changes = {name: overrides[name] for name in _FREE if name in overrides}
+    return LanguageTrainingConfig.resolve(variant, dataclasses.asdict(config) | changes)
+
+
+LoadEvaluator = Callable[[str, Variant], Evaluator]
+"""From a network's file and the variant."""
+
+
+class Monitor(Protocol):
+    """Hears what a run does."""
+
+    def task(self, name: str, total: int) -> None:
+        """Something begins that is done in so many parts."""
+        ...
+
+    def advance(self, amount: int) -> None:
+        """So many parts of it are done."""
+        ...
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """A measurement, as it stands in metrics.jsonl."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageSummary:
+    """What a run has come to."""
+
+    checkpoint: Path
+    parameters: int
+    # Words of the vocabulary, and tokens of the context.
+    vocabulary: int
+    context: int
+    # Seconds of learning in all sessions, and games and tokens learned from.
+    seconds: float
+    games: int
+    tokens: int
+    held_out: HeldOutFigures
+    own: OwnGameFigures
+
+
+def fresh_model(config: LanguageTrainingConfig, tokenizer: MoveTokenizer) -> LanguageModel:
+    """The model before training; the seed decides its weights.
+
+    A move begins as the sum of a vector for its first square, one for its second and one for what a
+    pawn becomes, beside some of its own. With words that have nothing to do with each other a
+    Gardner model reaches 21 % legal moves after 0.5 million tokens, with these 74 %.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    # Fresh weights are drawn from torch's own generator, which is left as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = LanguageModel(config.model(len(tokenizer)))
+    vectors: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for token in range(FIRST_MOVE, len(tokenizer)):
+            word = tokenizer.words[token]
+            whole = model.token.weight[token] * _OWN_PART
+            for part in (f"{word[:2]}-", f"-{word[2:4]}", word[4:]):
+                if part and part not in vectors:
+                    drawn = torch.randn(config.channels, generator=generator)
+                    vectors[part] = drawn * config.spread * _SHARED_PART
+                if part:
+                    whole += vectors[part]
+            model.token.weight[token] = whole
+    return model
+
+
+class LanguageLearner:
+    """The model and its optimisers: Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW
+    for everything else. AdamW alone needs about twice the tokens."""
+
+    def __init__(self, config: LanguageTrainingConfig, model: LanguageModel, *, bf16: bool) -> None:
+        self.model = model.train()
+        self._bf16, self._config = bf16, config
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for name, parameter in model.named_parameters():
+            matrix = parameter.ndim == 2 and name.startswith("backbone.blocks.")
+            (matrices if matrix else others).append(parameter)
+        self._optimisers: list[tuple[torch.optim.Optimizer, float]] = []
+        if matrices:
+            muon = torch.optim.Muon(
+                matrices, lr=config.matrix_rate, weight_decay=config.weight_decay
+            )
+            self._optimisers.append((muon, config.matrix_rate))
+        adam = torch.optim.AdamW(
+            others, lr=config.learning_rate, betas=_BETAS, weight_decay=0.0, fused=True
+        )
+        self._optimisers.append((adam, config.learning_rate))
+        self.steps = 0
+
+    def learn(self, games: TokenGames, fraction: float) -> float:
+        """A step on a batch, `fraction` of the way through the training; the loss before it, in
+        nats a token."""
+        longest = int(games.lengths.max())
+        tokens = torch.from_numpy(games.tokens[:, : longest + 1]).long()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            logits = self.model(tokens[:, :-1].clamp_min(START))
+        loss = F.cross_entropy(
+            logits.float().flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=NO_TOKEN
+        )
+        self.model.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
+        share = self._share(fraction)
+        for optimiser, rate in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate * share
+            optimiser.step()
+        self.steps += 1
+        return float(loss.detach())
+
+    def _share(self, fraction: float) -> float:
+        """Of the highest learning rates."""
+        config = self._config
+        risen = min(1.0, (self.steps + 1) / (config.warm_up + 1))
+        left = min(1.0, (1.0 - fraction) / config.decay) if config.decay else 1.0
+        return max(0.0, min(risen, left))
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that goes on after a restart, as named tensors."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for number, (optimiser, _) in enumerate(self._optimisers):
+            for index, entries in optimiser.state_dict()["state"].items():
+                for name, value in entries.items():
+                    tensors[f"optimiser.{number}.{index}.{name}"] = value
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """The inverse of `state`; raises RuntimeError or KeyError for another model's tensors."""
+        prefix = "model."
+        self.model.load_state_dict(
+            {
+                name.removeprefix(prefix): value
+                for name, value in tensors.items()
+                if name.startswith(prefix)
+            }
+        )
+        for number, (optimiser, _) in enumerate(self._optimisers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                if name.startswith(f"optimiser.{number}."):
+                    _, _, index, entry = name.split(".", 3)
+                    state.setdefault(int(index), {})[entry] = value
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+        self.steps = steps
+
+
+class LanguageRun:
+    """A run under way: what it learns from, what it is measured on, and where it stands."""
+
+    def __init__(
+        self,
+        directory: LanguageDirectory,
+        variant: Variant,
+        monitor: Monitor,
+        load_evaluator: LoadEvaluator,
+    ) -> None:
+        """Prepare a new run, or go on where it was left; plays the games of a network first where
+        the run is to learn from them and has none.
+
+        Raises InputError and OSError.
+        """
+        config = directory.config
+        self._directory, self._variant, self._config = directory, variant, config
+        self._monitor = monitor
+        self.tokenizer = tokenizer_of(config, variant)
+        self._codes = self.tokenizer.codes(variant)
+        self._hashes = PrefixHashes(len(self.tokenizer), config.context)
+        self._source, held_out = self._games(load_evaluator)
+        self._seen = SeenPrefixes(held_out, self._hashes)
+        self._judge = Judge(variant, self._codes, len(self.tokenizer), held_out)
+        self._bf16 = fastest_precision() == "bfloat16"
+        model = fresh_model(config, self.tokenizer)
+        self._learner = LanguageLearner(config, model, bf16=self._bf16)
+        # Rounds, games and tokens learned from so far.
+        self._round, self._trained_games, self._tokens = 0, 0, 0
+        # Seconds of learning, and those of them in which games were made.
+        self._seconds, self._making = 0.0, 0.0
+        if directory.state.exists():
+            self._restore()
+
+    def _games(self, load_evaluator: LoadEvaluator) -> tuple[GameSource, TokenGames]:
+        """The training set, and the games held out of it."""
+        config, variant, codes = self._config, self._variant, self._codes
+        if config.games == "random":
+
+            def make(rng: np.random.Generator) -> TokenGames:
+                return play_randomly(variant, codes, CHUNK, config.context, rng)
+
+            held = held_out_games(make, self._hashes, config.held_out_games)
+            source = RandomSource(
+                variant, codes, self._hashes, games=config.round_games, seed=config.seed
+            )
+            return source, held
+        corpus = self._corpus(load_evaluator)
+        held = distinct_held_out(corpus, self._hashes, config.held_out_games)
+        rounds = FixedSource(corpus, self._hashes, round_games=config.round_games, seed=config.seed)
+        return rounds, held
+
+    def _corpus(self, load_evaluator: LoadEvaluator) -> TokenGames:
+        """The run's own file of games, made now where there is none."""
+        config, path = self._config, self._directory.games
+        if not path.exists():
+            evaluator = load_evaluator(config.checkpoint, self._variant)
+
+            def make(games: int, rng: np.random.Generator) -> TokenGames:
+                return play_by_policy(
+                    self._variant,
+                    self._codes,
+                    evaluator,
+                    games,
+                    config.context,
+                    config.temperature,
+                    rng,
+                )
+
+            self._monitor.task("play", config.corpus)
+            games = play_corpus(make, config.corpus, config.seed, self._monitor.advance)
+            save_token_games(path, games, self._variant, self.tokenizer.digest)
+        return load_token_games(path, self._variant, self.tokenizer.digest)
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model that learns."""
+        return self._learner.model
+
+    def train(self) -> LanguageSummary:
+        """Learn until the time, or the rounds, are over; measures, and keeps the last model."""
+        if self._fraction() < 1.0:
+            self._learn()
+            self.save()
+        if not self._directory.checkpoint_path(self._round).exists():
+            self._keep()
+        self._monitor.task("measure", 1)
+        held_out, own = self.measure()
+        summary = LanguageSummary(
+            checkpoint=self._directory.checkpoint_path(self._round),
+            parameters=self._learner.model.parameter_count,
+            vocabulary=len(self.tokenizer),
+            context=self._config.context,
+            seconds=self._seconds,
+            games=self._trained_games,
+            tokens=self._tokens,
+            held_out=held_out,
+            own=own,
+        )
+        self._monitor.advance(1)
+        return summary
+
+    def measure(self, games: int | None = None) -> tuple[HeldOutFigures, OwnGameFigures]:
+        """All figures, always with the same draws, on all held-out games or the first few."""
+        predict = ModelPredictor(self._learner.model, bf16=self._bf16)
+        generator = torch.Generator().manual_seed(self._config.seed)
+        shared = self._seen.shared()
+        held_out = self._judge.held_out(predict, shared, generator, games)
+        own_games = _OWN_GAMES if games is None else min(games, _OWN_GAMES)
+        return held_out, self._judge.own_games(self._learner.model, own_games, generator)
+
+    def _fraction(self) -> float:
+        """How far the training is, in [0, 1]."""
+        if self._config.rounds:
+            return min(1.0, self._round / self._config.rounds)
+        wanted = 60.0 * self._config.minutes
+        return 1.0 if self._seconds >= wanted else self._seconds / wanted
+
+    def _learn(self) -> None:
+        self._monitor.task("learn", _PARTS)
+        saved = measured = self._seconds
+        if not self._learner.steps:
+            self._report(0.0)
+        shown = 0
+        loss = 0.0
+        while self._fraction() < 1.0:
+            loss = self._learn_round()
+            part = int(self._fraction() * _PARTS)
+            self._monitor.advance(part - shown)
+            shown = part
+            if _is_kept(self._round):
+                self._keep()
+            if self._seconds - saved >= SAVE_SECONDS:
+                self.save()
+                saved = self._seconds
+            if self._seconds - measured >= _MEASURE_SECONDS and self._fraction() < 1.0:
+                self._report(loss)
+                measured = self._seconds
+        self._report(loss)
+
+    def _learn_round(self) -> float:
+        """The games of one round, in batches; the mean loss in nats a token."""
+        begun = time.perf_counter()
+        games = self._source.round(self._round)
+        self._seen.mark(games)
+        rng = np.random.default_rng([self._config.seed, 3, self._round])
+        parts = batches(games, self._config.batch, rng)
+        self._making += time.perf_counter() - begun
+        before, total = self._fraction(), 0.0
+        step = 1.0 / self._config.rounds if self._config.rounds else 0.0
+        for number, part in enumerate(parts):
+            fraction = before + step * number / len(parts)
+            total += self._learner.learn(part, fraction) * part.token_count
+        self._round += 1
+        self._trained_games += len(games)
+        self._tokens += games.token_count
+        self._seconds += time.perf_counter() - begun
+        return total / max(1, games.token_count)
+
+    def _report(self, loss: float) -> None:
+        """Measure on a few games, and note it."""
+        held_out, own = self.measure(_QUICK_GAMES)
+        values = {
+            "round": self._round,
+            "seconds": round(self._seconds, 2),
+            "games": self._trained_games,
+            "tokens": self._tokens,
+            "tokens_per_second": round(self._tokens / max(self._seconds, 1e-9), 1),
+            "making_share": round(self._making / max(self._seconds, 1e-9), 4),
+            "loss": loss,
+            "perplexity": held_out.everywhere.perplexity,
+            "floor": held_out.everywhere.floor,
+            "best_legal": held_out.best_legal.share,
+            "legal_mass": held_out.legal_mass.share,
+            "own_legal_moves": own.legal_moves.share,
+            "own_legal_games": own.wholly_legal.share,
+        }
+        with self._directory.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        self._monitor.metrics(values)
+
+    def _keep(self) -> None:
+        """Write the model as it is now."""
+        metadata = {
+            "round": self._round,
+            "seconds": self._seconds,
+            "games": self._trained_games,
+            "tokens": self._tokens,
+            "training": dataclasses.asdict(self._config),
+        }
+        save_language(
+            self._directory.checkpoint_path(self._round),
+            self._learner.model,
+            self.tokenizer,
+            self._variant,
+            metadata=metadata,
+        )
+
+    def save(self) -> None:
+        """Write all that a resumed run needs; raises OSError."""
+        tensors = self._learner.state() | {"seen": torch.from_numpy(self._seen.seen)}
+        header = {
+            "format": _STATE_FORMAT,
+            "variant": self._variant.digest,
+            "tokenizer": self.tokenizer.digest,
+            "config": dataclasses.asdict(self._config),
+            "round": self._round,
+            "steps": self._learner.steps,
+            "games": self._trained_games,
+            "tokens": self._tokens,
+            "seconds": self._seconds,
+            "making": self._making,
+        }
+        save_tensors(self._directory.state, tensors, header)
+
+    def _restore(self) -> None:
+        """Go on from the last `save`; raises CheckpointError naming what does not fit."""
+        path = self._directory.state
+        tensors, header = load_tensors(path)
+        wanted = {
+            "format": _STATE_FORMAT,
+            "variant": self._variant.digest,
+            "tokenizer": self.tokenizer.digest,
+        }
+        for name, value in wanted.items():
+            if header.get(name) != value:
+                raise CheckpointError(f"{path}: {name} = {header.get(name)!r}, not {value!r}")
+        fixed = {name: v for name, v in header["config"].items() if name not in _FREE}
+        different = differences(self._config, fixed)
+        if different:
+            raise CheckpointError(f"{path}: {different[0]}")
+        try:
+            self._learner.restore(tensors, header["steps"])
+            self._seen.seen[:] = tensors["seen"].numpy()
+            self._round, self._tokens = header["round"], header["tokens"]
+            self._trained_games = header["games"]
+            self._seconds, self._making = header["seconds"], header["making"]
+        except (KeyError, RuntimeError, ValueError) as problem:
+            text = " ".join(str(problem).split())
+            raise CheckpointError(f"{path}: does not fit its configuration ({text})") from None
+
+
+def tokenizer_of(config: LanguageTrainingConfig, variant: Variant) -> MoveTokenizer:
+    """The vocabulary that the configuration asks for."""
+    return MoveTokenizer.of(variant) if config.vocabulary == "variant" else MoveTokenizer.of_all()
+
+
+def _is_kept(number: int) -> bool:
+    """Whether the model after so many rounds stays: powers of 2, and thrice those."""
+    third = number // 3 if number % 3 == 0 else number
+    return number & (number - 1) == 0 or third & (third - 1) == 0
