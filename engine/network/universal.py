@@ -281,6 +281,10 @@ class UniversalNet(nn.Module):
         Padded to S, the squares of the largest board, and P, the most promotion types: a row's own
         squares, and its game's promotion types, come first. Where a square is padding the policy is
         -inf and the promotion logit 0.
+
+        On a CPU `on` for one game after the other is faster, since nothing is computed that is not
+        there: forward and backward of 512 rows, a fifth each of 3x3, 4x4, 3x5, 5x4 and 5x5 squares,
+        take 1.6 times as long padded (transformer 4x64 and tower 5x64, float32, one core).
         """
         games = [self.on(variant) for variant, _ in groups]
         sizes = [len(positions) for _, positions in groups]
