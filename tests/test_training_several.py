@@ -415,7 +415,7 @@ def test_several_games_have_settings() -> None:
     [
         ("hexapawn+", "'hexapawn+': a game is missing beside the '+'"),
         ("+", "'+': a game is missing"),
-        ("hexapawn+gardnr", "unknown variant 'gardnr' (did you mean gardner?)"),
+        ("hexapawn+gardnr", "unknown variant 'gardnr' (did you mean gardner"),
         ("hexapawn+baby+hexapawn", "the game 'hexapawn' stands there twice"),
         ("hexapawn+hexapawn3x3", "the game 'hexapawn3x3' stands there twice, also as 'hexapawn'"),
         ("+".join(["hexapawn"] * 33), "33 games, a run has at most 32"),
