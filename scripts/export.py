@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 
 from engine.network.agreement import probe_of
-from engine.network.checkpoint import load_checkpoint, read_description
+from engine.network.checkpoint import load_checkpoint, variant_of
 from engine.network.export import ONNX_SUFFIX, OPENVINO_SUFFIX, save_onnx, save_openvino
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
-from engine.rules.variant import Variant, get_variant
+from engine.rules.variant import Variant
 from scripts.options import FigureOptions, parse_options
-from training.directory import run_checkpoints
+from training.directory import checkpoint_of
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +34,7 @@ class ExportOptions(FigureOptions):
     checkpoint: Path
     # Where it goes: FILE.onnx, or FILE.xml for OpenVINO's own format (with FILE.bin beside it).
     file: Path
-    # The game, for a network that plays several.
+    # The game, for a network that was trained on several.
     variant: str | None = None
 
 
@@ -77,10 +77,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _load(options: ExportOptions) -> tuple[PolicyValueNet, Variant]:
-    path = options.checkpoint
-    path = run_checkpoints(path)[-1] if path.is_dir() else path
-    name = options.variant or read_description(path).variant_name
-    variant = get_variant(name)
+    path = checkpoint_of(options.checkpoint)
+    variant = variant_of(path, options.variant)
     return load_checkpoint(path, variant=variant).network, variant
 
 

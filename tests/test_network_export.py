@@ -17,6 +17,7 @@ from engine.network.config import LanguageConfig
 from engine.network.export import ExportError, save_onnx, save_openvino
 from engine.network.language import LanguageModel
 from engine.network.policy_value import PolicyValueNet
+from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.variant import get_variant
 from scripts import cli
 from tests.network_cases import lively_network, random_rows
@@ -150,13 +151,31 @@ def test_the_command_writes_compares_and_says_what_it_takes(
     assert "by OpenVINO at most" in printed
 
 
+def test_a_universal_network_is_exported_for_a_game(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also for one that it was not trained on; which one must be said."""
+    checkpoint, path = tmp_path / "net.safetensors", tmp_path / "net.onnx"
+    config = UniversalConfig(blocks=1, channels=16, heads=2, hidden=16)
+    torch.manual_seed(0)
+    trained_on = ("hexapawn", "gardner")
+    save_checkpoint(checkpoint, UniversalNet(config), metadata={}, trained_on=trained_on)
+    words = ["export", str(checkpoint), str(path), "--json"]
+    assert cli.main(words) == 2
+    assert "hexapawn, gardner" in capsys.readouterr().err
+    assert cli.main([*words, "--variant", "petty"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["inputs"] == [{"name": "positions", "shape": "uint8[batch, 35]"}]
+    assert figures["difference"] < NEAR
+
+
 @pytest.mark.parametrize(
     ("words", "quoted"),
     [
         (["net.safetensors", "net.pt"], "net.pt: a file is named FILE.onnx or FILE.xml"),
         (["nothing.safetensors", "net.onnx"], "nothing.safetensors"),
         (["net.safetensors", "nowhere/net.onnx"], "nowhere/net.onnx"),
-        (["net.safetensors", "net.onnx", "--variant", "petty"], "not for 'petty'"),
+        (["net.safetensors", "net.onnx", "--variant", "petty"], "'gardner', not petty"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(
