@@ -175,7 +175,7 @@ def test_a_universal_network_is_exported_for_a_game(
         (["net.safetensors", "net.pt"], "net.pt: a file is named FILE.onnx or FILE.xml"),
         (["nothing.safetensors", "net.onnx"], "nothing.safetensors"),
         (["net.safetensors", "nowhere/net.onnx"], "nowhere/net.onnx"),
-        (["net.safetensors", "net.onnx", "--variant", "petty"], "a network for 'gardner', not petty"),
+        (["net.safetensors", "net.onnx", "--variant", "petty"], "'gardner', not petty"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(
