@@ -84,11 +84,11 @@ def transfer_to_los_alamos(
     """
     variant = get_variant("losalamos")
     settings = ALONE | {"minutes": minutes}
-    beginnings = {FROM_GARDNER: {"initial": str(gardner)}, FROM_ZERO: {}}
-    runs = {name: folder / "runs" / f"losalamos-{name.split()[1]}" for name in beginnings}
+    runs = {FROM_GARDNER: folder / "runs" / "carried", FROM_ZERO: folder / "runs" / "zero"}
+    carried = {"initial": str(gardner)}
     trainings = [
-        Training(path=runs[name], games=variant.name, overrides=settings | beginning)
-        for name, beginning in beginnings.items()
+        Training(path=run, games=variant.name, overrides=settings | beginning)
+        for run, beginning in zip(runs.values(), (carried, {}), strict=True)
     ]
     train_side_by_side(trainings, report)
     results = Results(folder)
