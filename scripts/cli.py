@@ -49,6 +49,9 @@ COMMANDS: Final = {
     "ablation": Command(
         module="scripts.ablation", help="measure what each switch of training is worth"
     ),
+    "study": Command(
+        module="scripts.study", help="train networks side by side and compare what they learn"
+    ),
     "export": Command(
         module="scripts.export", help="write a network as ONNX or OpenVINO", kernels=False
     ),

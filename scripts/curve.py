@@ -1,10 +1,10 @@
 """The pictures of a run: the truth curve or the losses, simulations against truth, the ladder."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.rules.errors import InputError
 
@@ -144,6 +144,35 @@ def _draw_search(
         capsize=3,
         label=points[0]["search"],
     )
+
+
+class Panel(NamedTuple):
+    """Curves over the seconds of training, in one part of a picture."""
+
+    title: str
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    """By label."""
+    level: tuple[str, float] | None
+    """A label, and a height to compare with."""
+    unit: str
+
+
+def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
+    """Write the picture of several curves, panel beside panel. Raises as `draw_curve`."""
+    with _figure(path, title, panels=len(panels)) as parts:
+        for axes, panel in zip(parts, panels, strict=True):
+            for (label, curve), colour in zip(panel.curves.items(), (_SEARCH, _RAW), strict=False):
+                seconds, heights = zip(*curve, strict=True)
+                axes.plot(seconds, heights, color=colour, marker="o", markersize=3, label=label)
+            if panel.level is not None:
+                label, height = panel.level
+                axes.axhline(height, color=_QUIET, linewidth=1, linestyle=":", label=label)
+            axes.set_title(panel.title, fontsize=10, loc="left")
+            axes.set_xlabel("seconds of training")
+            axes.set_xlim(0, None)
+            axes.set_ylim(0, 101)
+        parts[0].set_ylabel(panels[0].unit)
+        parts[-1].legend(frameon=False, loc="lower right")
 
 
 def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
