@@ -20,8 +20,9 @@ from training.study_transfer import (
     transfer_over_sizes,
     transfer_to_los_alamos,
 )
+from training.study_trunks import SAME_SIZE, SAME_SPEED, TOWER, compare_trunks
 
-Name = Literal["several", "sizes", "losalamos"]
+Name = Literal["several", "sizes", "losalamos", "trunks"]
 _KEPT: Final = "decisions in which the raw network\nkeeps the exact value, %"
 
 
@@ -32,6 +33,7 @@ class StudyOptions(FigureOptions):
     several: one network for two sizes of Hexapawn and Gardner beside networks for one game.
     sizes: what a network trained on four sizes of Hexapawn knows of two that it has never seen.
     losalamos: Gardner's network trained on at Los Alamos beside one that begins from zero.
+    trunks: the residual tower beside transformers as large and as fast, by truth, speed and Elo.
     """
 
     # The study.
@@ -144,6 +146,39 @@ def _several_panels(found: Mapping[str, Any]) -> list[Panel]:
     ]
 
 
+def _tell_trunks(found: Mapping[str, Any]) -> list[str]:
+    ways = list(dict.fromkeys(way for line in found.values() for way in line["speed"]))
+    head = ["network", "parameters", *(f"{way}, positions/s" for way in ways)]
+    head += ["keeps the value, raw", "Elo at equal simulations", "Elo at equal time a move"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, line in found.items():
+        truth = line["truth"]
+        cells = [name, f"{line['parameters']:,}"]
+        cells += [f"{line['speed'][way]:,.0f}" if way in line["speed"] else "–" for way in ways]
+        cells.append(f"{sum(truth) / len(truth):.1%} ({min(truth):.1%} to {max(truth):.1%})")
+        cells += [_elo(line[kind]) if kind in line else "0" for kind in ("match", "timed")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _elo(line: Mapping[str, Any]) -> str:
+    return f"{line['elo']:+.0f} ({line['elo_low']:+.0f} to {line['elo_high']:+.0f})"
+
+
+def _trunk_panels(found: Mapping[str, Any]) -> list[Panel]:
+    """The tower beside one transformer, and beside the other."""
+    curves = _in_per_cent({name: line["curve"] for name, line in found.items()})
+    return [
+        Panel(
+            title=name,
+            curves={TOWER: curves[TOWER], "transformer": curves[name]},
+            level=None,
+            unit=_KEPT,
+        )
+        for name in (SAME_SIZE, SAME_SPEED)
+    ]
+
+
 def _from_gardner(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
     return transfer_to_los_alamos(folder, minutes, SHIPPED / "gardner.safetensors", report)
 
@@ -166,6 +201,12 @@ STUDIES: Final[Mapping[str, Study]] = {
         _tell_losalamos,
         _losalamos_panels,
         "Los Alamos, from Gardner's network and from zero",
+    ),
+    "trunks": Study(
+        compare_trunks,
+        _tell_trunks,
+        _trunk_panels,
+        "Tower and transformer, trained on one core for the same time",
     ),
 }
 assert tuple(STUDIES) == get_args(Name)

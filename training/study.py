@@ -31,7 +31,7 @@ from search.players import make_player
 from search.solver import load_or_solve
 from training.arena import play_match
 from training.config import games_named
-from training.directory import RunDirectory, read_metrics, run_checkpoints
+from training.directory import RunDirectory, read_metrics, run_checkpoints, write_whole
 from training.run import TrainingRun
 from training.truth import Truth
 
@@ -42,6 +42,8 @@ Report = Callable[[str], None]
 """Told what has just been done."""
 
 RESULTS: Final = "results.jsonl"
+OVER: Final = "over"
+"""A file beside a run's own, with the minutes that it has had."""
 _SEED: Final = 2026
 _SAMPLE: Final = 10_000
 """Decision positions on which a network is measured."""
@@ -112,6 +114,7 @@ def train(training: Training) -> Path:
     try:
         run = TrainingRun(directory, games, _Nobody())
         run.train(measured=False)
+        write_whole(training.path / OVER, f"{training.overrides['minutes']}\n")
     finally:
         (run or directory).close()
     return training.path
@@ -148,11 +151,10 @@ def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
 
 
 def _is_over(training: Training) -> bool:
-    """Whether the run has had its minutes."""
-    if not (training.path / "metrics.jsonl").exists():
-        return False
-    metrics = read_metrics(training.path)
-    return bool(metrics) and metrics[-1]["seconds"] >= 60.0 * training.overrides["minutes"]
+    """Whether the run has had its minutes. The seconds in its files are those of its last round: a
+    run whose time ended while it wrote them would go on for another."""
+    path = training.path / OVER
+    return path.exists() and float(path.read_text()) >= training.overrides["minutes"]
 
 
 def cores() -> list[int]:
