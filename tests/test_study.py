@@ -1,6 +1,11 @@
 """Studies: facts are measured once, trainings are resumed, and the truth is the judge."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -109,3 +114,48 @@ def test_bad_input(tmp_path: Path) -> None:
     panel = Panel(title="", curves={"a": [(0.0, 50.0)]}, level=None, unit="%")
     with pytest.raises(InputError, match="pictures end in"):
         draw_panels([panel], "title", tmp_path / "picture.doc")
+
+
+_FAMILY = """
+import sys, time
+from multiprocessing import current_process
+from training.side_by_side import run_side_by_side
+
+def stay(seconds):
+    print(current_process().pid, flush=True)
+    time.sleep(seconds)
+
+if __name__ == "__main__":
+    list(run_side_by_side(stay, [60]))
+"""
+
+
+def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
+    """Also where it is killed and can tell nobody."""
+    script = tmp_path / "family.py"
+    script.write_text(_FAMILY, encoding="utf-8")
+    command = [sys.executable, str(script)]
+    root = Path(study.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(300):
+        # A child without a parent is nobody's zombie here: it is gone, or it runs.
+        if not _is_running(child):
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the child lives on")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"

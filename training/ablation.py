@@ -11,18 +11,14 @@ What is not training is not counted: solving, making a teacher's games, measurin
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from engine.network.inference import NetworkEvaluator, openvino_installed
 from engine.rules.errors import InputError
@@ -35,6 +31,7 @@ from training.games import save_games
 from training.networks import network_for
 from training.run import TrainingRun
 from training.selfplay import SelfPlay
+from training.side_by_side import Unwatched, run_side_by_side
 from training.truth import Truth
 
 Settings = dict[str, Any]
@@ -161,7 +158,6 @@ def _varied(name: str) -> Settings:
 def run_trial(trial: Trial) -> dict[str, Any]:
     """Train and measure; the trial's line of the results. Raises InputError, OSError."""
     variant = _variant_of(trial)
-    torch.set_num_threads(1)
     solution = load_or_solve(variant, trial.folder)
     truth = Truth.of(variant, solution)
     path = trial.folder / "runs" / f"{trial.variation.replace(' ', '-')}-{trial.seed}"
@@ -169,7 +165,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     directory = RunDirectory(path, variant, settings_of(trial))
     run: TrainingRun | None = None
     try:
-        run = TrainingRun(directory, variant, _Nobody(), solution=solution)
+        run = TrainingRun(directory, variant, Unwatched(), solution=solution)
         summary = run.train(measured=False)
         network = network_for(run.network, variant)
     finally:
@@ -192,38 +188,11 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-class _Nobody:
-    """Watches no run."""
-
-    def task(self, name: str, total: int) -> None:
-        """Not told."""
-
-    def advance(self, amount: int) -> None:
-        """Not told."""
-
-    def metrics(self, values: dict[str, Any]) -> None:
-        """Not told."""
-
-
 def _variant_of(trial: Trial) -> Variant:
     with contextlib.suppress(InputError):
         return get_variant(trial.variant)
     define_variants(trial.ini, trial.variant)
     return get_variant(trial.variant)
-
-
-def _pin(cores: "multiprocessing.queues.Queue[int]") -> None:
-    """A core of its own for each process (Linux only)."""
-    core = cores.get()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
-
-
-def cores() -> list[int]:
-    """The cores that may be used."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
@@ -291,7 +260,7 @@ def run_ablation(
     """
     path = folder / RESULTS
     _cut_half_a_line(path)
-    for line in _results(trials):
+    for line in run_side_by_side(run_trial, trials):
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         report(line)
@@ -301,21 +270,6 @@ def _cut_half_a_line(path: Path) -> None:
     """What a session wrote when it was killed; the next line would be lost behind it."""
     if path.exists():
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-
-
-def _results(trials: Sequence[Trial]) -> Iterator[dict[str, Any]]:
-    context: SpawnContext = multiprocessing.get_context("spawn")
-    free = context.Queue()
-    for core in cores():
-        free.put(core)
-    workers = min(len(cores()), max(1, len(trials)))
-    with ProcessPoolExecutor(workers, context, _pin, (free,)) as pool:
-        try:
-            for done in as_completed([pool.submit(run_trial, trial) for trial in trials]):
-                yield done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:

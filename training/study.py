@@ -4,24 +4,20 @@ A study is a folder: `runs/` holds its trainings, ordinary run directories, and 
 was measured, a line for each fact, written as it comes. A second call goes on where the first was
 broken off: runs resume, and what stands in the file is not measured again.
 
-Trainings that are compared run at the same time, each in a process of its own that is pinned to one
-core and has one thread, so that whatever else the machine does slows all of them alike.
+Trainings that are compared run at the same time (`side_by_side.py`).
 """
 
 import contextlib
 import functools
 import json
-import multiprocessing
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from engine.network.checkpoint import load_checkpoint
 from engine.network.inference import make_evaluator
@@ -33,6 +29,7 @@ from training.arena import play_match
 from training.config import games_named
 from training.directory import RunDirectory, read_metrics, run_checkpoints, write_whole
 from training.run import TrainingRun
+from training.side_by_side import Unwatched, run_side_by_side
 from training.truth import Truth
 
 Line = dict[str, Any]
@@ -107,12 +104,11 @@ def train(training: Training) -> Path:
 
     Raises InputError, OSError.
     """
-    torch.set_num_threads(1)
     games = games_named(training.games)
     directory = RunDirectory(training.path, games, training.overrides)
     run: TrainingRun | None = None
     try:
-        run = TrainingRun(directory, games, _Nobody())
+        run = TrainingRun(directory, games, Unwatched())
         run.train(measured=False)
         write_whole(training.path / OVER, f"{training.overrides['minutes']}\n")
     finally:
@@ -120,34 +116,11 @@ def train(training: Training) -> Path:
     return training.path
 
 
-class _Nobody:
-    """Watches no run."""
-
-    def task(self, name: str, total: int) -> None:
-        """Not told."""
-
-    def advance(self, amount: int) -> None:
-        """Not told."""
-
-    def metrics(self, values: Line) -> None:
-        """Not told."""
-
-
 def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
     """All of them, one on each core at a time; raises InputError, OSError."""
     missing = [one for one in trainings if not _is_over(one)]
-    context = multiprocessing.get_context("spawn")
-    free = context.Queue()
-    for core in cores():
-        free.put(core)
-    workers = max(1, min(len(cores()), len(missing)))
-    with ProcessPoolExecutor(workers, context, _pin, (free,)) as pool:
-        try:
-            for done in as_completed([pool.submit(train, one) for one in missing]):
-                report(f"{done.result()} is trained")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for path in run_side_by_side(train, missing):
+        report(f"{path} is trained")
 
 
 def _is_over(training: Training) -> bool:
@@ -155,20 +128,6 @@ def _is_over(training: Training) -> bool:
     run whose time ended while it wrote them would go on for another."""
     path = training.path / OVER
     return path.exists() and float(path.read_text()) >= training.overrides["minutes"]
-
-
-def cores() -> list[int]:
-    """The cores that may be used."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _pin(free: "multiprocessing.queues.Queue[int]") -> None:
-    """A core of its own for each process (Linux only)."""
-    core = free.get()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
 
 
 def checkpoints(run: Path) -> Iterator[tuple[float, Path]]:
