@@ -180,8 +180,8 @@ def fresh_model(config: LanguageTrainingConfig, tokenizer: MoveTokenizer) -> Lan
     """The model before training; the seed decides its weights.
 
     A move begins as the sum of a vector for its first square, one for its second and one for what a
-    pawn becomes, beside some of its own. On Gardner, after 0.3 million tokens, the likeliest word is
-    legal in 72 % of the positions, and in 55 % with words that have nothing to do with each other.
+    pawn becomes, beside some of its own. On Gardner, after 0.3 million tokens, the likeliest word
+    is legal in 72 % of the positions, and in 55 % with words that have nothing in common.
     """
     generator = torch.Generator().manual_seed(config.seed)
     # Fresh weights are drawn from torch's own generator, which is left as it was.
