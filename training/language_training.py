@@ -180,8 +180,8 @@ def fresh_model(config: LanguageTrainingConfig, tokenizer: MoveTokenizer) -> Lan
     """The model before training; the seed decides its weights.
 
     A move begins as the sum of a vector for its first square, one for its second and one for what a
-    pawn becomes, beside some of its own. With words that have nothing to do with each other a
-    Gardner model reaches 21 % legal moves after 0.5 million tokens, with these 74 %.
+    pawn becomes, beside some of its own. On Gardner, after 0.3 million tokens, the likeliest word
+    is legal in 72 % of the positions, and in 55 % with words that have nothing in common.
     """
     generator = torch.Generator().manual_seed(config.seed)
     # Fresh weights are drawn from torch's own generator, which is left as it was.
@@ -205,7 +205,8 @@ def fresh_model(config: LanguageTrainingConfig, tokenizer: MoveTokenizer) -> Lan
 
 class LanguageLearner:
     """The model and its optimisers: Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW
-    for everything else. AdamW alone needs about twice the tokens."""
+    for everything else. AdamW alone needed 0.6 million tokens on Gardner for what these learn in
+    0.4."""
 
     def __init__(self, config: LanguageTrainingConfig, model: LanguageModel, *, bf16: bool) -> None:
         self.model = model.train()
