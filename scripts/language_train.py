@@ -97,7 +97,7 @@ def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> d
         # A run that goes on has its games; the newest network may be another one by now.
         return given | {"games": "policy"}
     found = find_checkpoint(checkpoint or None, variant)
-    return given | {"games": "policy", "checkpoint": str(found.resolve())}
+    return given | {"games": "policy", "checkpoint": str(found)}
 
 
 class _Bars:

@@ -105,9 +105,10 @@ def _in_per_cent(curves: Mapping[str, Any]) -> dict[str, list[tuple[float, float
 
 
 def _tell_losalamos(found: Mapping[str, Any]) -> list[str]:
-    lines = ["| seconds | " + " | ".join(found["curves"]) + " |", "|---|---|---|"]
-    for (early, one), (late, other) in zip(*found["curves"].values(), strict=False):
-        lines.append(f"| {early:.0f} / {late:.0f} | {one:.1%} | {other:.1%} |")
+    lines = ["| network | score after so many seconds |", "|---|---|"]
+    for name, curve in found["curves"].items():
+        points = ", ".join(f"{score:.0%} ({seconds:.0f} s)" for seconds, score in curve)
+        lines.append(f"| {name} | {points} |")
     return [
         *lines,
         f"({found['games']} games against {found['opponent']} each)",

@@ -196,7 +196,8 @@ def transformer(**settings: object) -> Backbone:
 def test_causal_tokens_do_not_see_later_ones(
     explicit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", explicit)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
     model, x = transformer(), torch.randn(3, 12, 16)
     later = x.clone()
     later[:, 7:] = torch.randn(3, 5, 16)
@@ -216,7 +217,8 @@ def test_both_ways_to_attend_agree(
         torch.nn.init.normal_(model.geometry.table)
     x = torch.randn(3, 12, 16)
     plain = model(x)
-    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", 0)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, 0)
     assert torch.allclose(model(x), plain, atol=1e-5)
 
 

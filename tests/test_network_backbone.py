@@ -59,7 +59,8 @@ def test_a_padded_board_is_judged_as_the_board_alone(
     explicit: int, position: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mixed sizes in one batch, with garbage in the padding; the weights are the same."""
-    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", explicit)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
     shared = {"position": position, "causal": False}
     many = lively_backbone(context=SQUARES, **shared)
     x = torch.randn(6, SQUARES, 16)
@@ -102,7 +103,8 @@ def test_a_backbone_of_many_boards_must_be_told_which() -> None:
 def test_reading_bit_by_bit_is_reading_at_once(
     explicit: int, position: str, chunks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", explicit)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
     model = lively_backbone(position=position)
     x = torch.randn(3, 12, 16)
     cache = model.cache(3)

@@ -56,7 +56,8 @@ WAYS = pytest.mark.parametrize("explicit", [0, 64], ids=["fused", "explicit"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention(explicit: int, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a bias, which gets its gradient as well, and without."""
-    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", explicit)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
     config = dataclasses.replace(CONFIG, causal=causal)
     module = Attention(config, Points(), 0)
     check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
@@ -67,7 +68,8 @@ def test_attention(explicit: int, causal: bool, monkeypatch: pytest.MonkeyPatch)
 @WAYS
 def test_backbone_over_padded_boards(explicit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Boards of 2 x 2 and 3 x 1 squares, the second padded; what padding holds is not asked."""
-    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", explicit)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
     config = dataclasses.replace(CONFIG, causal=False, position="geometric", context=4)
     square = torch.arange(4)
     steps = torch.stack([board_steps(square % 2, square // 2), board_steps(square, 0 * square)])

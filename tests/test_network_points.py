@@ -205,7 +205,8 @@ def test_a_pattern_is_read_where_fused_attention_makes_none(
     network = lively_network("gardner", "geometric")
     with network.points.read("block.1.attention.pattern") as explicit:
         network(positions())
-    monkeypatch.setattr(backbone, "EXPLICIT_TOKENS", 0)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, 0)
     with network.points.read("block.1.attention.pattern") as fused:
         network(positions())
     for seen in (explicit, fused):
