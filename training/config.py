@@ -254,7 +254,9 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
 ConfigT = TypeVar("ConfigT")
 
 
-def _build(kind: type[ConfigT], values: dict[str, Any], where: str) -> ConfigT:
+def build(kind: type[ConfigT], values: dict[str, Any], where: str) -> ConfigT:
+    """A dataclass of settings from its values; raises ConfigError, naming `where` and the field, for
+    one that is unknown, of another type or out of range."""
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for name, value in values.items():
@@ -268,7 +270,7 @@ def _convert(kind: Any, name: str, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: {name} = {value!r} is not a table")
-        return _build(kind, value, f"{where} [{name}]")  # type: ignore[arg-type]
+        return build(kind, value, f"{where} [{name}]")  # type: ignore[arg-type]
     if name == "network":
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: {name} = {value!r} is not a table")
@@ -374,7 +376,7 @@ def resolve(games: Games, overrides: dict[str, Any]) -> TrainingConfig:
                 f"{variant.name}: the game is over before it begins, nothing to learn"
             )
     values = merge(preset(games), merge(overrides, {"variant": name_of(games)}))
-    config = _build(TrainingConfig, values, "configuration")
+    config = build(TrainingConfig, values, "configuration")
     if len(variants) == 1:
         config.network_config(variants[0])
     else:
@@ -401,12 +403,12 @@ def load_config(path: Path) -> TrainingConfig:
     """Read a run's own file, in which every field must stand; raises ConfigError."""
     values = read_toml(path)
     _require_all(TrainingConfig, values, str(path))
-    return _build(TrainingConfig, values, str(path))
+    return build(TrainingConfig, values, str(path))
 
 
 def replace(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
     """The configuration with other values in some of its fields; raises ConfigError."""
-    return _build(TrainingConfig, dataclasses.asdict(config) | changes, "configuration")
+    return build(TrainingConfig, dataclasses.asdict(config) | changes, "configuration")
 
 
 def _require_all(kind: type, values: dict[str, Any], where: str) -> None:

@@ -50,7 +50,7 @@ class RunDirectory:
                 raise RunError(f"{path}: neither empty nor a training run (no config.toml)")
             self.config = _new_config(games, overrides)
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
             self._prepare()
         except BaseException:
@@ -67,7 +67,7 @@ class RunDirectory:
         for leftover in (*self.path.glob("*.tmp"), *self.path.glob("*/*.tmp")):
             # A worker that outlived its learner for a moment may have been quicker.
             leftover.unlink(missing_ok=True)
-        _drop_broken_line(self.metrics)
+        drop_broken_line(self.metrics)
 
     @property
     def games(self) -> Path:
@@ -139,7 +139,9 @@ def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> Tra
     return replace(config, changes)
 
 
-def _lock(path: Path) -> int:
+def lock(path: Path) -> int:
+    """A directory for this process alone until the descriptor that comes back is closed; raises
+    RunError, naming the process that holds it, and OSError."""
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,7 +171,7 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def _drop_broken_line(path: Path) -> None:
+def drop_broken_line(path: Path) -> None:
     """A killed run may have left half a line; the rest of the file stays."""
     if path.exists():
         text = path.read_bytes()

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, Self
 
 from engine.network.config import LanguageConfig
 from engine.rules.variant import Variant
-from training.config import ConfigError, _build, merge, read_toml
+from training.config import ConfigError, build, merge, read_toml
 from training.language_games import usual_context
 
 GamesKind = Literal["random", "policy"]
@@ -90,7 +90,7 @@ class LanguageTrainingConfig:
     @classmethod
     def resolve(cls, variant: Variant, overrides: dict[str, Any]) -> Self:
         """The defaults with `overrides` over them, for a new run; raises ConfigError."""
-        config = _build(cls, merge(overrides, {"variant": variant.name}), "configuration")
+        config = build(cls, merge(overrides, {"variant": variant.name}), "configuration")
         if config.games == "policy" and not config.checkpoint:
             raise ConfigError("configuration: checkpoint = '': policy games need a network")
         if not config.context:
@@ -109,7 +109,7 @@ class LanguageTrainingConfig:
                     f"{path}: the field '{field.name}' is missing (another kind of run, or an"
                     " older version?)"
                 )
-        return _build(cls, values, str(path))
+        return build(cls, values, str(path))
 
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {

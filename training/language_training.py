@@ -31,7 +31,7 @@ from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenize
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from training.config import differences, to_toml
-from training.directory import RunError, _drop_broken_line, _lock, write_whole
+from training.directory import RunError, drop_broken_line, lock, write_whole
 from training.language_config import LanguageTrainingConfig
 from training.language_games import (
     CHUNK,
@@ -89,14 +89,14 @@ class LanguageDirectory:
                 raise RunError(f"{path}: neither empty nor a language run (no config.toml)")
             self.config = LanguageTrainingConfig.resolve(variant, overrides)
         path.mkdir(parents=True, exist_ok=True)
-        self._descriptor = _lock(path)
+        self._descriptor = lock(path)
         try:
             # The minutes of this session are those of the run from now on.
             write_whole(config_path, to_toml(self.config))
             (path / "checkpoints").mkdir(exist_ok=True)
             for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
                 leftover.unlink(missing_ok=True)
-            _drop_broken_line(self.metrics)
+            drop_broken_line(self.metrics)
         except BaseException:
             self.close()
             raise

@@ -170,7 +170,7 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
     config = description.config
     _check_size(Path(path), tensors, _TOKEN, (TOKENS, config.channels), config.blocks)
     network = PolicyValueNet(config)
-    _check_tensors(Path(path), tensors, network.state_dict())
+    check_tensors(Path(path), tensors, network.state_dict())
     network.load_state_dict(tensors)
     return LoadedCheckpoint(network, description.metadata)
 
@@ -277,21 +277,21 @@ def _describe(path: Path, header: Metadata) -> Description | UniversalDescriptio
 
 
 def _one_game(path: Path, header: Metadata) -> Description:
-    network, variant = _object(path, header, "network"), _object(path, header, "variant")
+    network, variant = header_field(path, header, "network"), header_field(path, header, "variant")
     for name in ("name", "digest", "ini"):
         if not isinstance(variant.get(name), str):
             raise CheckpointError(f"{path}: missing field 'variant.{name}'")
     config = NetworkConfig.from_dict(network)
-    metadata = _object(path, header, "metadata")
+    metadata = header_field(path, header, "metadata")
     return Description(config, variant["name"], variant["digest"], variant["ini"], metadata)
 
 
 def _all_games(path: Path, header: Metadata) -> UniversalDescription:
-    config = UniversalConfig.from_dict(_object(path, header, "universal"))
+    config = UniversalConfig.from_dict(header_field(path, header, "universal"))
     games = header.get("trained_on")
     if not isinstance(games, list) or not all(isinstance(name, str) for name in games):
         raise CheckpointError(f"{path}: missing field 'trained_on'")
-    return UniversalDescription(config, tuple(games), _object(path, header, "metadata"))
+    return UniversalDescription(config, tuple(games), header_field(path, header, "metadata"))
 
 
 def _universal(description: UniversalDescription) -> str:
@@ -304,12 +304,13 @@ def _universal_network(
 ) -> UniversalNet:
     _check_size(path, tensors, _KIND, (KINDS, config.channels), config.blocks)
     network = UniversalNet(config)
-    _check_tensors(path, tensors, network.state_dict())
+    check_tensors(path, tensors, network.state_dict())
     network.load_state_dict(tensors)
     return network
 
 
-def _object(path: Path, header: Metadata, name: str) -> Metadata:
+def header_field(path: Path, header: Metadata, name: str) -> Metadata:
+    """The object of that name in a file's header; raises CheckpointError where there is none."""
     value = header.get(name)
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: missing field '{name}'")
@@ -324,13 +325,15 @@ def _check_size(
     On torch's device "meta" the whole comparison would cost no memory, but a second of imports.
     """
     found = {table: tensors[table]} if table in tensors else {}
-    _check_tensors(path, found, {table: torch.empty(shape)})
+    check_tensors(path, found, {table: torch.empty(shape)})
     last = f"trunk.blocks.{blocks - 1}."
     if blocks and not any(name.startswith(last) for name in tensors):
         raise CheckpointError(f"{path}: missing tensor '{last}…'")
 
 
-def _check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Raises CheckpointError, naming the tensor, for one that is missing, unknown or of another
+    shape than expected."""
     for name in expected:
         if name not in tensors:
             raise CheckpointError(f"{path}: missing tensor '{name}'")

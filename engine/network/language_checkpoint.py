@@ -16,8 +16,8 @@ from engine.network.checkpoint import (
     FORMAT,
     CheckpointError,
     Metadata,
-    _check_tensors,
-    _object,
+    check_tensors,
+    header_field,
     load_tensors,
     read_metadata,
     save_tensors,
@@ -88,7 +88,7 @@ def load_language(
         check_config(Path(path), found.config, config)
     _check_size(Path(path), tensors, found.config)
     model = LanguageModel(found.config)
-    _check_tensors(Path(path), tensors, model.state_dict())
+    check_tensors(Path(path), tensors, model.state_dict())
     model.load_state_dict(tensors)
     return LoadedLanguage(model, found.tokenizer, found.metadata)
 
@@ -113,8 +113,11 @@ def _describe(path: Path, header: Metadata) -> LanguageDescription:
         raise CheckpointError(
             f"{path}: checkpoint format {header.get('format')!r}, this program reads {FORMAT}"
         )
-    language, variant = _object(path, header, "language"), _object(path, header, "variant")
-    tokenizer = _tokenizer(path, _object(path, header, "tokenizer"))
+    language, variant = (
+        header_field(path, header, "language"),
+        header_field(path, header, "variant"),
+    )
+    tokenizer = _tokenizer(path, header_field(path, header, "tokenizer"))
     for name in ("name", "digest", "ini"):
         if not isinstance(variant.get(name), str):
             raise CheckpointError(f"{path}: missing field 'variant.{name}'")
@@ -126,7 +129,7 @@ def _describe(path: Path, header: Metadata) -> LanguageDescription:
         raise CheckpointError(
             f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} words"
         )
-    metadata = _object(path, header, "metadata")
+    metadata = header_field(path, header, "metadata")
     return LanguageDescription(config, tokenizer, variant["name"], variant["digest"], metadata)
 
 
@@ -149,7 +152,7 @@ def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:
 def _check_size(path: Path, tensors: dict[str, Tensor], config: LanguageConfig) -> None:
     """Depth and width, before memory is asked for as a damaged configuration says."""
     expected = {_TOKEN: torch.empty(config.vocabulary, config.channels, device="meta")}
-    _check_tensors(path, {_TOKEN: tensors[_TOKEN]} if _TOKEN in tensors else {}, expected)
+    check_tensors(path, {_TOKEN: tensors[_TOKEN]} if _TOKEN in tensors else {}, expected)
     last = f"backbone.blocks.{config.blocks - 1}."
     if config.blocks and not any(name.startswith(last) for name in tensors):
         raise CheckpointError(f"{path}: missing tensor '{last}…'")
