@@ -255,8 +255,11 @@ ConfigT = TypeVar("ConfigT")
 
 
 def build(kind: type[ConfigT], values: dict[str, Any], where: str) -> ConfigT:
-    """A dataclass of settings from its values; raises ConfigError, naming `where` and the field, for
-    one that is unknown, of another type or out of range."""
+    """A dataclass of settings from its values.
+
+    Raises ConfigError, naming `where` and the field, for one that is unknown, of another type or
+    out of range.
+    """
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
     for name, value in values.items():
