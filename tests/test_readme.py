@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from scripts.checks import ROOT
 SHORTENED = {
     "train hexapawn4x4": ["--minutes", "0.05", "--actors", "0"],
     "train gardner --minutes 10": ["--minutes", "0.05", "--actors", "0"],
+    "train hexapawn4x4+hexapawn5x4": ["--minutes", "0.05", "--actors", "0"],
+    "train losalamos --from runs/gardner": ["--minutes", "0.05", "--actors", "0"],
+    "language train hexapawn4x4": ["--rounds", "2"],
     "evaluate runs/hexapawn4x4": ["--games", "2", "--simulations", "8"],
     "match mcts:64 alphabeta:4 hexapawn4x4 --games 20 --pgn games.pgn": ["--games", "2"],
 }
@@ -31,7 +35,7 @@ def readme_commands() -> list[str]:
 
 
 def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    words = command.split()[1:]
+    words = shlex.split(command)[1:]
     extra = SHORTENED.get(" ".join(words), [])
     return subprocess.run(
         [sys.executable, "-m", "scripts.cli", *words, *extra],
