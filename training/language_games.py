@@ -9,9 +9,9 @@ What follows place t is to be named from the places 0 … t: the *prefix*. A gam
 the context is cut off and has no result.
 
 Two facts make held-out games trustworthy, both by a 64-bit Zobrist hash of (place, token), whose
-keys are those of a vocabulary and a context: a game is held out where its hash says so, whatever the
-run's seed, so that no training stream can hold one; and of every prefix of a held-out game it is
-known whether training has seen a game begin like that.
+keys are those of a vocabulary and a context: a game is held out where its hash says so, whatever
+the run's seed, so that no training stream can hold one; and of every prefix of a held-out game it
+is known whether training has seen a game begin like that.
 """
 
 from collections.abc import Callable
