@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 
 from engine.network.move_language import Expectation, MoveReader
-from engine.network.move_tokens import FIRST_MOVE
+from engine.network.move_tokens import FIRST_MOVE, START
 from engine.network.sampling import Sampling, draw, probabilities
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
@@ -113,6 +113,8 @@ def _fault(position: Position, word: str, token: int) -> str:
     if outcome is not None:
         reason = outcome.termination.name.lower().replace("_", " ")
         return f"{word} is wrong: the game is over by {reason}, {outcome.result}"
+    if token == START:
+        return f"{word} is wrong: a game begins only once"
     if token < FIRST_MOVE:
         return f"{word} is wrong: the game is not over in '{position.fen()}'"
     try:

@@ -1,9 +1,12 @@
 """`pawnscope language train VARIANT`: a language model that learns games by reading them."""
 
+import contextlib
 import dataclasses
 import json
+import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from engine.rules.variant import Variant, get_variant
 from scripts.options import FigureOptions, parse_options
 from scripts.players import find_checkpoint, load_evaluator
 from training.config import read_toml
+from training.language_config import LanguageTrainingConfig
 from training.language_measures import Perplexity, Share
 from training.language_training import LanguageDirectory, LanguageRun, LanguageSummary
 
@@ -55,7 +59,11 @@ class LanguageTrainOptions(FigureOptions):
 
 
 def main(arguments: list[str]) -> int:
-    """Train until the time is over or ^C, then measure."""
+    """Train until the time is over, then measure.
+
+    ^C while it learns ends the round, saves, and raises KeyboardInterrupt without a measurement; a
+    second one does not wait for the round and saves nothing.
+    """
     options = parse_options(LanguageTrainOptions, "language train", arguments)
     variant = get_variant(options.variant)
     path = options.run or Path("runs") / f"language-{variant.name}"
@@ -65,12 +73,32 @@ def main(arguments: list[str]) -> int:
     bars = _Bars(quiet=options.json)
     try:
         run = LanguageRun(directory, variant, bars, _evaluator)
+        with _after_the_round() as interrupted:
+            run.learn(interrupted)
         summary = run.train()
     finally:
         bars.close()
         directory.close()
     _show(options, summary, path, time.monotonic() - begun)
     return 0
+
+
+@contextlib.contextmanager
+def _after_the_round() -> Iterator[Callable[[], bool]]:
+    """Here ^C interrupts nothing: the function says whether it came. A second one interrupts."""
+    came = False
+
+    def note(number: int, frame: object) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _evaluator(checkpoint: str, variant: Variant) -> Any:
@@ -93,9 +121,11 @@ def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> d
         raise InputError(f"--games {options.games}: it is random or policy[:CHECKPOINT]")
     if kind == "random":
         return given | {"games": "random"}
-    if not checkpoint and (path / "config.toml").exists():
+    if (path / "config.toml").exists():
         # A run that goes on has its games; the newest network may be another one by now.
-        return given | {"games": "policy"}
+        theirs = LanguageTrainingConfig.load(path / "config.toml").checkpoint
+        if not checkpoint or Path(theirs).is_relative_to(checkpoint):
+            return given | {"games": "policy"}
     found = find_checkpoint(checkpoint or None, variant)
     return given | {"games": "policy", "checkpoint": str(found)}
 

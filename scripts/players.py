@@ -6,6 +6,7 @@ then the newest run of the game under `runs/` serves, or else a network that cam
 
 import functools
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -24,7 +25,7 @@ from search.solver import Solution, estimate_positions, load_or_solve
 from search.tablebase import Tablebases
 from search.tablebase_file import table_names
 from search.tablebase_player import with_tablebases
-from training.directory import RunError, run_checkpoints
+from training.directory import RunError, checkpoint_of, run_checkpoints
 
 if TYPE_CHECKING:
     from engine.network.move_language import MoveReader
@@ -44,13 +45,22 @@ _LOOK_UP: Final = ("alphabeta", "gumbel", "mcts")
 
 def newest_checkpoint(variant: Variant) -> Path | None:
     """The last checkpoint of the newest run of these rules, else the one that was shipped."""
+    return _newest(lambda path: _is_for(path, variant))
+
+
+def newest_language(variant: Variant) -> Path | None:
+    """As `newest_checkpoint`, of move language models."""
+    return _newest(lambda path: _is_language_of(path, variant))
+
+
+def _newest(serves: Callable[[Path], bool]) -> Path | None:
     last: list[Path] = []
     for run in RUNS.glob("*"):
         with suppress(RunError):
             last.append(run_checkpoints(run)[-1])
     last.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
-        if _is_for(path, variant):
+        if serves(path):
             return path
     return None
 
@@ -66,18 +76,27 @@ def _is_for(path: Path, variant: Variant) -> bool:
         return False
 
 
+def _is_language_of(path: Path, variant: Variant) -> bool:
+    """As `_is_for`, of a move language model."""
+    from engine.network.language_checkpoint import read_language
+
+    try:
+        return read_language(path).variant_digest == variant.digest
+    except (InputError, OSError):
+        return False
+
+
 def find_checkpoint(text: str | None, variant: Variant) -> Path:
     """The file that the text names; raises InputError where it names none."""
-    if text is None:
-        newest = newest_checkpoint(variant)
-        if newest is None:
-            raise InputError(
-                f"there is no network for {variant.name} under {RUNS}/: train one with"
-                f" 'pawnscope train {variant.name}', or name a checkpoint"
-            )
-        return newest
-    path = Path(text)
-    return run_checkpoints(path)[-1] if path.is_dir() else path
+    if text is not None:
+        return checkpoint_of(Path(text))
+    newest = newest_checkpoint(variant)
+    if newest is None:
+        raise InputError(
+            f"there is no network for {variant.name} under {RUNS}/: train one with"
+            f" 'pawnscope train {variant.name}', or name a checkpoint"
+        )
+    return newest
 
 
 def load_evaluator(
@@ -101,27 +120,10 @@ def load_evaluator(
     return make_evaluator(network, precision=precision, calibration=calibration)
 
 
-def newest_language(variant: Variant) -> Path | None:
-    """As `newest_checkpoint`, of move language models."""
-    from engine.network.language_checkpoint import read_language
-
-    last: list[Path] = []
-    for run in RUNS.glob("*"):
-        with suppress(RunError):
-            last.append(run_checkpoints(run)[-1])
-    last.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
-        with suppress(InputError, OSError):
-            if read_language(path).variant_digest == variant.digest:
-                return path
-    return None
-
-
 def find_language(text: str | None, variant: Variant) -> Path:
     """The file that the text names; raises InputError where it names none."""
     if text is not None:
-        path = Path(text)
-        return run_checkpoints(path)[-1] if path.is_dir() else path
+        return checkpoint_of(Path(text))
     newest = newest_language(variant)
     if newest is None:
         raise InputError(
@@ -148,12 +150,12 @@ def load_language(text: str | None, variant: Variant) -> "MoveReader":
 
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
     """Positions uint8[N, R] of the newest games of the run that a checkpoint is from."""
-    from training.games import load_games, shards_of
+    from training.games import load_games, newest_shard
 
-    games = shards_of(checkpoint.resolve().parent.parent / "games", variant)
-    if not games:
+    games = newest_shard(checkpoint.resolve().parent.parent / "games", variant)
+    if games is None:
         raise InputError(f"{checkpoint}: int8 finds its scales on a run's games; there are none")
-    return load_games(games[-1], variant).positions[-_CALIBRATION:]
+    return load_games(games, variant).positions[-_CALIBRATION:]
 
 
 def solution_cache() -> Path:

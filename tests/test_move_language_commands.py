@@ -1,5 +1,6 @@
 """Move language models for people: the commands, and the player."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.network.config import LanguageConfig
+from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_language import MoveReader
-from engine.network.move_tokens import MoveTokenizer
+from engine.network.move_tokens import START, MoveTokenizer
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
 from engine.rules.variant import BUILT_IN, get_variant
 from scripts import language_continue, language_train, match, players
 from scripts.players import player_of
+from search.evaluator import UniformEvaluator
 from search.language_player import LanguagePlayer
 from search.players import make_player
+from tests.move_language_cases import Quiet
 from tests.random_games import random_games
 from training.language_config import LanguageTrainingConfig
-from training.language_training import fresh_model
+from training.language_training import LanguageDirectory, LanguageRun, fresh_model
 
 TINY = ("--channels", "16", "--blocks", "1", "--heads", "2")
 
@@ -141,6 +146,55 @@ def test_a_prefix_against_the_rules_is_refused_with_the_move(trained: Path, move
     bad = moves.split()[-1]
     with pytest.raises(IllegalMoveError, match=f"'{bad}'"):
         language_continue.main(["hexapawn", "--checkpoint", str(trained), "--moves", moves])
+
+
+def test_a_second_start_is_a_fault_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = untrained("hexapawn")
+    expected = reader.next_moves([Position(reader.variant)])[0]
+    words = np.zeros_like(expected.words)
+    words[START] = 1.0
+    certain = dataclasses.replace(expected, words=words)
+    monkeypatch.setattr(reader, "next_moves", lambda _: [certain])
+    monkeypatch.setattr(language_continue, "load_language", lambda *_: reader)
+    assert continued(capsys, "hexapawn")["ending"] == "start is wrong: a game begins only once"
+
+
+def test_a_reader_of_one_token_reads_the_start() -> None:
+    variant = get_variant("hexapawn")
+    tokenizer = MoveTokenizer.of(variant)
+    config = LanguageConfig(
+        vocabulary=len(tokenizer), context=1, channels=16, blocks=1, heads=2, hidden=16
+    )
+    reader = MoveReader(LanguageModel(config), tokenizer, variant)
+    position = Position(variant)
+    position.push_uci("b1b2")
+    assert reader.tokens(position) == [START]
+    assert len(reader.next_moves([position])[0].moves) == len(position.legal_moves)
+
+
+def test_a_run_of_a_networks_games_goes_on_when_that_network_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    variant = get_variant("hexapawn")
+    first = Path("runs/net/checkpoints/00000001.safetensors")
+    first.parent.mkdir(parents=True)
+    first.touch()
+    settings = {"channels": 16, "blocks": 1, "heads": 2, "rounds": 1, "corpus": 300}
+    directory = LanguageDirectory(
+        Path("runs/read"), variant, settings | {"games": "policy", "checkpoint": str(first)}
+    )
+    LanguageRun(directory, variant, Quiet(), lambda *_: UniformEvaluator()).train()
+    directory.close()
+    second = first.with_name("00000002.safetensors")
+    second.touch()
+    words = ["hexapawn", "--run", "runs/read", "--rounds", "1", "--json"]
+    for named in ("policy", "policy:runs/net", f"policy:{first}"):
+        assert language_train.main([*words, "--games", named]) == 0
+        assert json.loads(capsys.readouterr().out)["games"] > 0
+    with pytest.raises(InputError, match=r"checkpoint = .*00000002\.safetensors, the run has"):
+        language_train.main([*words, "--games", f"policy:{second}"])
 
 
 def test_continuing_refuses_what_it_cannot_use(trained: Path) -> None:

@@ -27,7 +27,9 @@ from search.evaluator import Evaluation, Moves, Offsets, Rows
 from tests.move_language_cases import random_token_games
 from tests.random_games import random_games, replayed
 from tests.variant_lists import EVERY, HEXAPAWNS
+from training import language_games
 from training.language_games import (
+    CHUNK,
     FixedSource,
     PrefixHashes,
     RandomSource,
@@ -41,6 +43,7 @@ from training.language_games import (
     play_by_policy,
     play_randomly,
     save_token_games,
+    usual_context,
 )
 
 RESULTS = {"1-0": WHITE_WINS, "1/2-1/2": DRAW, "0-1": BLACK_WINS}
@@ -247,6 +250,44 @@ def test_no_source_ever_hands_out_a_held_out_game() -> None:
         read = {tuple(game) for number in range(4) for game in source.round(number).tokens.tolist()}
         assert len(read) > 50
         assert not read & texts
+
+
+def test_as_many_games_are_held_out_as_are_wanted() -> None:
+    """Planted games: words at random, each game as good as new."""
+    hashes = PrefixHashes(500, 4)
+
+    def make(rng: np.random.Generator) -> TokenGames:
+        tokens = rng.integers(FIRST_MOVE, 500, (CHUNK, 5), dtype=np.int32)
+        tokens[:, 0] = START
+        return TokenGames(
+            tokens=tokens,
+            lengths=np.full(CHUNK, 4),
+            moves=np.zeros((CHUNK, 4), np.uint16),
+            surprisal=np.zeros((CHUNK, 4), np.float32),
+        )
+
+    held = held_out_games(make, hashes, 9000)
+    assert len(held) == len(np.unique(held.tokens, axis=0)) == 9000
+    assert hashes.held_out(held).all()
+    assert (held_out_games(make, hashes, 100).tokens == held.tokens[:100]).all()
+
+
+def test_keys_held_out_games_and_the_usual_context_are_drawn_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variant = get_variant("hexapawn")
+    tokenizer = MoveTokenizer.of(variant)
+    drawn = [PrefixHashes(len(tokenizer), 8).keys[0, :4].tolist()]
+
+    def play(rng: np.random.Generator) -> TokenGames:
+        drawn.append(rng.integers(0, 2**64, 4, dtype=np.uint64).tolist())
+        return play_randomly(variant, tokenizer.codes(variant), CHUNK, 8, rng)
+
+    held_out_games(play, PrefixHashes(len(tokenizer), 8), 1)
+    monkeypatch.setattr(language_games, "play_randomly", lambda *args: play(args[-1]))
+    usual_context(variant, 8)
+    assert len(drawn) == 3
+    assert len(np.unique(drawn)) == 12
 
 
 def test_a_game_without_anything_to_hold_out_is_refused() -> None:

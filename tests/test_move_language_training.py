@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,17 +22,32 @@ from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import load_language, read_language, save_language
 from engine.network.move_tokens import MoveTokenizer
 from engine.rules.errors import InputError
-from engine.rules.variant import get_variant
+from engine.rules.variant import Registry, get_variant
 from search.evaluator import UniformEvaluator
 from tests.move_language_cases import SMALL, Quiet, no_evaluator, train_small
 from training import language_training
-from training.directory import RunError
+from training.directory import RunError, run_checkpoints
 from training.language_config import LanguageTrainingConfig
 from training.language_training import LanguageDirectory, LanguageRun, fresh_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
 TINY: dict[str, Any] = {"round_games": 32, "blocks": 1, "channels": 16}
+ZEBRAS = """
+[zebras]
+pawn = p
+king = k
+customPiece1 = z:N
+maxFile = 3
+maxRank = 4
+startFen = zk1/p2/2P/1KZ w - - 0 1
+promotionRegionWhite = *4
+promotionRegionBlack = *1
+promotionPieceTypes = z
+castling = false
+doubleStep = false
+"""
+"""A letter that no variant of the program has."""
 
 
 def weights(model: LanguageModel) -> torch.Tensor:
@@ -54,6 +70,8 @@ def test_a_tiny_model_learns_the_rules_of_hexapawn_from_random_games(tmp_path: P
     lines = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
+    assert lines[0]["loss"] is None, "nothing was learned yet"
+    assert lines[-1]["loss"] < 3.0
     assert lines[0]["legal_mass"] < 0.3 < 0.95 < lines[-1]["legal_mass"]
     assert lines[-1]["tokens"] == summary.tokens
     assert lines[-1]["perplexity"] >= lines[-1]["floor"]
@@ -77,6 +95,59 @@ def test_an_interrupted_run_ends_in_the_same_weights(
     saved = load_language(resumed.checkpoint, variant=variant)
     assert torch.equal(weights(saved.model), weights(model))
     assert saved.metadata["training"]["rounds"] == 6
+
+
+def rounds_told(path: Path) -> list[int]:
+    return [json.loads(line)["round"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_a_killed_session_wrote_after_its_last_save_is_forgotten(tmp_path: Path) -> None:
+    variant = get_variant("hexapawn")
+    with pytest.raises(KeyboardInterrupt):
+        # Killed before the first save: nothing is known of its rounds but their checkpoints.
+        train_small(tmp_path, variant, Quiet(interrupt_after=4), **TINY, rounds=6)
+    assert not (tmp_path / "learner.safetensors").exists()
+    assert len(run_checkpoints(tmp_path)) == 4
+    train_small(tmp_path, variant, **TINY, rounds=2)
+    assert [path.stem for path in run_checkpoints(tmp_path)] == ["00000001", "00000002"]
+    assert rounds_told(tmp_path) == [0, 2]
+    # As if it had gone on to round 8 and been killed before the next save.
+    shutil.copy(run_checkpoints(tmp_path)[-1], tmp_path / "checkpoints" / "00000008.safetensors")
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"round": 8}\n')
+    directory = LanguageDirectory(tmp_path, variant, {"rounds": 3})
+    LanguageRun(directory, variant, Quiet(), no_evaluator)
+    directory.close()
+    assert [path.stem for path in run_checkpoints(tmp_path)] == ["00000001", "00000002"]
+    assert rounds_told(tmp_path) == [0, 2]
+
+
+def test_who_stops_after_a_round_goes_on_from_it(tmp_path: Path) -> None:
+    variant = get_variant("hexapawn")
+    settings = TINY | {"rounds": 4}
+    whole, model = train_small(tmp_path / "whole", variant, **settings)
+    directory = LanguageDirectory(tmp_path / "parts", variant, SMALL | settings)
+    answers = iter([False, True])
+    with pytest.raises(KeyboardInterrupt):
+        LanguageRun(directory, variant, Quiet(), no_evaluator).learn(lambda: next(answers))
+    assert load_tensors(directory.state)[1]["round"] == 2
+    directory.close()
+    resumed, twin = train_small(tmp_path / "parts", variant, **settings)
+    assert torch.equal(weights(model), weights(twin))
+    assert (resumed.tokens, resumed.held_out) == (whole.tokens, whole.held_out)
+
+
+def test_minutes_given_anew_end_a_run_that_was_begun_with_rounds(tmp_path: Path) -> None:
+    variant = get_variant("hexapawn")
+    for given, wanted in (
+        ({"rounds": 7}, (15.0, 7)),
+        ({}, (15.0, 7)),
+        ({"minutes": 2.0}, (2.0, 0)),
+        ({"minutes": 3.0, "rounds": 9}, (3.0, 9)),
+    ):
+        directory = LanguageDirectory(tmp_path, variant, SMALL | TINY | given)
+        directory.close()
+        assert (directory.config.minutes, directory.config.rounds) == wanted
 
 
 def test_a_finished_run_is_given_more_and_goes_on(tmp_path: Path) -> None:
@@ -155,6 +226,7 @@ def test_a_run_of_another_configuration_is_refused_by_field(
     [
         ({"channels": 30, "heads": 4}, "heads = 4 does not divide channels 30"),
         ({"batch": 0}, "batch = 0 is not 1 or more"),
+        ({"context": 1}, "context = 1 is not 2 or more"),
         ({"decay": 2.0}, "decay = 2.0 is not from 0 to 1"),
         ({"games": "good"}, "games = 'good' is not one of random, policy"),
         ({"games": "policy"}, "policy games need a network"),
@@ -166,6 +238,14 @@ def test_a_configuration_that_cannot_be_is_refused_and_leaves_nothing(
 ) -> None:
     with pytest.raises(InputError, match=re.escape(complaint)):
         LanguageDirectory(tmp_path / "run", get_variant("hexapawn"), settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_words_that_the_vocabulary_lacks_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.add_text(ZEBRAS, "zebras.ini")
+    with pytest.raises(InputError, match=r"the vocabulary lacks the move '.*z' of zebras"):
+        LanguageDirectory(tmp_path / "run", registry.get("zebras"), {"vocabulary": "all"})
     assert not (tmp_path / "run").exists()
 
 
@@ -266,14 +346,23 @@ def test_missing_tensors_and_half_files_are_named(tmp_path: Path) -> None:
         load_language(path)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_command_resumes_with_the_same_words(tmp_path: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("how", "save_seconds", "written"),
+    [
+        # Killed after a save; ^C before any of its own accord.
+        (signal.SIGKILL, 0.0, "learner.safetensors"),
+        (signal.SIGINT, 3600.0, "checkpoints/00000001.safetensors"),
+    ],
+)
+def test_a_killed_command_resumes_with_the_same_words(
+    tmp_path: Path, how: signal.Signals, save_seconds: float, written: str
+) -> None:
     """Killed while it learns, begun again: one stream of rounds, and a finished run."""
     settings = tmp_path / "settings.toml"
     settings.write_text("channels = 16\nblocks = 1\nround_games = 32\nheld_out_games = 8\n")
     code = (
-        "import sys; from training import language_training as t; t.SAVE_SECONDS = 0.0;"
-        "from scripts.language_train import main; sys.exit(main(sys.argv[1:]))"
+        f"import sys; from training import language_training as t; t.SAVE_SECONDS = {save_seconds};"
+        "from scripts.cli import main; sys.exit(main(['language', 'train', *sys.argv[1:]]))"
     )
     words = [sys.executable, "-c", code, "hexapawn", "--run", str(tmp_path / "run")]
     words += ["--config", str(settings), "--heads", "2", "--json"]
@@ -283,12 +372,13 @@ def test_a_killed_command_resumes_with_the_same_words(tmp_path: Path, how: signa
     ) as process:
         deadline = time.monotonic() + PATIENCE
         state = tmp_path / "run" / "learner.safetensors"
-        while not state.exists():
+        while not (tmp_path / "run" / written).exists():
             assert process.poll() is None, process.stderr
-            assert time.monotonic() < deadline, "it never saved"
+            assert time.monotonic() < deadline, "it never wrote"
             time.sleep(0.05)
         process.send_signal(how)
         process.communicate()
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
     reached = load_tensors(state)[1]["round"]
     assert reached > 0
     finished = subprocess.run(

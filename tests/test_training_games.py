@@ -1,6 +1,8 @@
 """Rows of games: joined, selected, drawn from the window, and kept in files."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +11,17 @@ from engine.network.checkpoint import load_tensors, save_tensors
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from tests.training_cases import random_rows
+from training import games
 from training.config import LearningConfig
-from training.games import GameRows, describe_games, join, load_games, save_games, select
+from training.games import (
+    GameRows,
+    describe_games,
+    join,
+    load_games,
+    newest_shard,
+    save_games,
+    select,
+)
 from training.replay import ReplayWindow, window_size
 
 HEXAPAWN = get_variant("hexapawn")
@@ -113,6 +124,27 @@ def shard(tmp_path: Path) -> Path:
     path = tmp_path / "000003-01.safetensors"
     save_games(path, random_rows(HEXAPAWN, [2, 3, 1]), HEXAPAWN, {"round": 3, "actor": 1})
     return path
+
+
+def test_the_newest_shard_is_found_by_its_own_header(
+    shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shard.parent
+    for number in (4, 5):
+        shutil.copy(shard, folder / f"00000{number}-01.safetensors")
+    read = []
+
+    def describe(path: Path) -> dict[str, Any]:
+        read.append(path)
+        return describe_games(path)
+
+    monkeypatch.setattr(games, "describe_games", describe)
+    assert newest_shard(folder, HEXAPAWN) == folder / "000005-01.safetensors"
+    assert read == [folder / "000005-01.safetensors"]
+    (folder / "000005-01.safetensors").write_bytes(b"half")
+    assert newest_shard(folder, HEXAPAWN) == folder / "000004-01.safetensors"
+    assert newest_shard(folder, get_variant("gardner")) is None
+    assert newest_shard(folder / "nowhere", HEXAPAWN) is None
 
 
 def test_a_shard_comes_back_as_it_was(shard: Path) -> None:

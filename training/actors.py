@@ -37,10 +37,10 @@ from training.games import (
     GameRows,
     join,
     load_games,
+    newest_shard,
     save_games,
     select,
     shard_name,
-    shards_of,
 )
 from training.losses import Draw, FlatParameters, LossTerms, add_gradients
 from training.networks import Network, Settings, build_network
@@ -206,9 +206,9 @@ class Actor:
 
     def _calibration(self) -> npt.NDArray[np.uint8]:
         """Positions of the newest games; of a run that has none, of random ones."""
-        shards = shards_of(self._folder, self._variant)
-        if shards:
-            return load_games(shards[-1], self._variant).positions[-_CALIBRATION:]
+        shard = newest_shard(self._folder, self._variant)
+        if shard is not None:
+            return load_games(shard, self._variant).positions[-_CALIBRATION:]
         config = SelfPlayConfig(simulations=1, noise_fraction=1.0, varied_starts=1.0)
         games = SelfPlay(self._variant, config, np.random.default_rng(0))
         return games.play(UniformEvaluator(), _CALIBRATION).positions

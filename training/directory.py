@@ -46,8 +46,7 @@ class RunDirectory:
         if config_path.exists():
             self.config = _existing_config(path, games, overrides)
         else:
-            if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
-                raise RunError(f"{path}: neither empty nor a training run (no config.toml)")
+            refuse_foreign(path, "a training run")
             self.config = _new_config(games, overrides)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = lock(path)
@@ -64,10 +63,7 @@ class RunDirectory:
             write_whole(config_path, to_toml(self.config))
         for folder in (self.games, self.checkpoints):
             folder.mkdir(exist_ok=True)
-        for leftover in (*self.path.glob("*.tmp"), *self.path.glob("*/*.tmp")):
-            # A worker that outlived its learner for a moment may have been quicker.
-            leftover.unlink(missing_ok=True)
-        drop_broken_line(self.metrics)
+        sweep(self.path)
 
     @property
     def games(self) -> Path:
@@ -127,16 +123,37 @@ def _new_config(games: Games, overrides: dict[str, Any]) -> TrainingConfig:
 
 def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> TrainingConfig:
     config = load_config(path / "config.toml")
-    if config.variant != name_of(games):
-        raise RunError(f"{path}: a run of {config.variant}, not of {name_of(games)}")
     # How long to train and when to stop are asked anew each time; the rest belongs to the run.
     free = ("minutes", "stop_at_raw")
+    return replace(config, changes_of(path, config, name_of(games), overrides, free))
+
+
+def changes_of(
+    path: Path, config: Any, variant: str, overrides: dict[str, Any], free: tuple[str, ...]
+) -> dict[str, Any]:
+    """What of `overrides` is new to a run that exists, its `config` a dataclass: only what is
+    `free` may be. Raises RunError for a run of another variant, and naming another field."""
+    if config.variant != variant:
+        raise RunError(f"{path}: a run of {config.variant}, not of {variant}")
     fixed = {name: value for name, value in overrides.items() if name not in free}
     different = differences(config, fixed)
     if different:
         raise RunError(f"{path}: {different[0]}; choose another --run or leave the option out")
-    changes = {name: overrides[name] for name in free if name in overrides}
-    return replace(config, changes)
+    return {name: overrides[name] for name in free if name in overrides}
+
+
+def refuse_foreign(path: Path, kind: str) -> None:
+    """Raises RunError where a new run, of a kind in words, would mix with other files."""
+    if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
+        raise RunError(f"{path}: neither empty nor {kind} (no config.toml)")
+
+
+def sweep(path: Path) -> None:
+    """Clear up after a run that was killed; raises OSError."""
+    for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
+        # A worker that outlived its learner for a moment may have been quicker.
+        leftover.unlink(missing_ok=True)
+    drop_broken_line(path / "metrics.jsonl")
 
 
 def lock(path: Path) -> int:
@@ -190,12 +207,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def run_checkpoints(path: Path) -> list[Path]:
     """The checkpoints of a run directory, first to last; raises RunError where there are none."""
-    found = sorted(
-        item for item in (path / "checkpoints").glob("*.safetensors") if is_checkpoint(item)
-    )
+    found = checkpoints_in(path)
     if not found:
         raise RunError(f"{path}: no checkpoints there, is it a training run?")
     return found
+
+
+def checkpoints_in(path: Path) -> list[Path]:
+    """The checkpoints of a run directory, first to last; none of one that has just begun."""
+    return sorted(
+        item for item in (path / "checkpoints").glob("*.safetensors") if is_checkpoint(item)
+    )
 
 
 def checkpoint_of(path: Path) -> Path:

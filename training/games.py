@@ -1,6 +1,5 @@
 """Finished games as flat arrays: what self-play hands to the learner, and its file."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,12 +126,20 @@ def describe_games(path: Path) -> dict[str, Any]:
 
 def shards_of(folder: Path, variant: Variant) -> list[Path]:
     """The shards of a variant's games in a folder, oldest first; damaged ones are passed over."""
-    found = []
-    for path in sorted(folder.glob("*.safetensors")):
-        with contextlib.suppress(InputError, KeyError):
-            if describe_games(path)["variant"]["digest"] == variant.digest:
-                found.append(path)
-    return found
+    return [path for path in sorted(folder.glob("*.safetensors")) if _is_of(path, variant)]
+
+
+def newest_shard(folder: Path, variant: Variant) -> Path | None:
+    """The last of `shards_of`, None where there is none; reads no more headers than it must."""
+    newest_first = sorted(folder.glob("*.safetensors"), reverse=True)
+    return next((path for path in newest_first if _is_of(path, variant)), None)
+
+
+def _is_of(path: Path, variant: Variant) -> bool:
+    try:
+        return bool(describe_games(path)["variant"]["digest"] == variant.digest)
+    except (InputError, KeyError):
+        return False
 
 
 def _check_format(path: Path, header: dict[str, Any]) -> None:

@@ -35,7 +35,8 @@ class LanguageTrainingConfig:
     temperature: float = 1.0
     # Words: those of the variant's own pieces, or of all built-in variants.
     vocabulary: Literal["variant", "all"] = "variant"
-    # Tokens that a game may have, its result included; 0 for what 99 of 100 random games need.
+    # Tokens that a game may have, its result included: 2 or more; 0 for what 99 of 100 random games
+    # need.
     context: int = 0
     # Width, blocks, attention heads and hidden width (0: four times the width) of the model.
     channels: int = 128
@@ -72,6 +73,9 @@ class LanguageTrainingConfig:
             if not low <= value <= high:
                 wanted = f"from {low} to {high}" if high < math.inf else f"{low} or more"
                 raise ConfigError(f"configuration: {name} = {value!r} is not {wanted}")
+        if self.context == 1:
+            # After the start and a move something must be left to be named.
+            raise ConfigError("configuration: context = 1 is not 2 or more")
 
     def model(self, vocabulary: int) -> LanguageConfig:
         """The model over so many words; raises InputError, naming the field, for sizes that do not

@@ -8,9 +8,10 @@ A game is a row of tokens (`engine/network/move_tokens.py`):
 What follows place t is to be named from the places 0 … t: the *prefix*. A game that is longer than
 the context is cut off and has no result.
 
-Two facts make held-out games trustworthy, both by a 64-bit Zobrist hash of (place, token): a game
-is held out where its hash says so, whatever the seed, so that no training stream can hold one; and
-of every prefix of a held-out game it is known whether training has seen a game begin like that.
+Two facts make held-out games trustworthy, both by a 64-bit Zobrist hash of (place, token), whose
+keys are those of a vocabulary and a context: a game is held out where its hash says so, whatever
+the run's seed, so that no training stream can hold one; and of every prefix of a held-out game it
+is known whether training has seen a game begin like that.
 """
 
 from collections.abc import Callable
@@ -46,8 +47,13 @@ _GAMES_FORMAT: Final = "pawnscope-language-games-1"
 CHUNK: Final = 512
 """Games made at once while held-out ones are looked for, or by a network."""
 _MOST_CHUNKS: Final = 256
-"""After so many chunks there are no more different games held out: the game is small."""
+_TRIES: Final = 4
+"""After so many chunks, and so many times the games of which those wanted are held out if all are
+different, there are no more: the game is small."""
 _HASH_SEED: Final = 0x4C414E47
+_HELD_OUT_SEED: Final = (_HASH_SEED, 1)
+_CALIBRATION_SEED: Final = (_HASH_SEED, 2)
+"""The same for all runs. Each use has numbers of its own."""
 _CALIBRATION: Final = 2000
 """Random games by which the length of a variant's games is judged."""
 
@@ -191,7 +197,7 @@ def usual_context(variant: Variant, longest: int) -> int:
     """Tokens that hold 99 of 100 random games with their result: a multiple of 8, at most
     `longest`."""
     codes = MoveTokenizer.of(variant).codes(variant)
-    rng = np.random.default_rng(_HASH_SEED)
+    rng = np.random.default_rng(_CALIBRATION_SEED)
     lengths = play_randomly(variant, codes, _CALIBRATION, longest, rng).lengths
     return min(longest, -(-int(np.quantile(lengths, 0.99)) // 8) * 8)
 
@@ -311,17 +317,21 @@ MakeGames = Callable[[np.random.Generator], TokenGames]
 
 def held_out_games(make: MakeGames, hashes: PrefixHashes, wanted: int) -> TokenGames:
     """Different games that no training sees, the same ones whatever its seed: as many as wanted, or
-    fewer of a small game.
+    fewer of a small game. `make` gives about CHUNK at once.
 
     Raises InputError where there is none.
     """
-    rng = np.random.default_rng(_HASH_SEED)
+    rng = np.random.default_rng(_HELD_OUT_SEED)
     found: list[TokenGames] = []
-    for _ in range(_MOST_CHUNKS):
-        found = [_distinct(join_games([*found, _held_out(make(rng), hashes)]), hashes)]
-        if len(found[0]) >= wanted:
+    known: set[int] = set()
+    for _ in range(max(_MOST_CHUNKS, _TRIES * wanted * HELD_OUT_OF // CHUNK)):
+        held = _distinct(_held_out(make(rng), hashes), hashes)
+        numbers = hashes.whole(held).tolist()
+        found.append(held.select(np.array([number not in known for number in numbers], np.bool_)))
+        known.update(numbers)
+        if len(known) >= wanted:
             break
-    return _some(found[0], wanted)
+    return _some(join_games(found), wanted)
 
 
 def distinct_held_out(games: TokenGames, hashes: PrefixHashes, wanted: int) -> TokenGames:

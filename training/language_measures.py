@@ -23,6 +23,8 @@ from engine.rules.variant import Variant
 from training.language_games import TokenGames, play_on
 
 _BATCH: Final = 32
+_OWN_BATCH: Final = 128
+"""Games that a model makes at once: what it remembers of them all must fit in memory."""
 _NORMAL: Final = 1.959964
 """Standard deviations of 95 % confidence."""
 
@@ -292,19 +294,37 @@ class Judge:
         self, model: LanguageModel, games: int, generator: torch.Generator
     ) -> OwnGameFigures:
         """Let the model play by itself from the start, with all that it remembers."""
-        played = _OwnGames(self._variant, self._codes, games, model.config.context)
         training = model.training
         model.eval()
-        prompt = torch.full((games, 1), START)
-        with torch.no_grad():
-            cache = model.new_cache(games)
-            for ply in range(model.config.context):
-                drawn = draw(model(prompt, cache)[:, -1], Sampling(), generator)
-                if not played.take(ply, drawn.numpy().astype(np.int32)):
-                    break
-                prompt = drawn[:, None]
+        parts = [
+            self._own_games(model, min(_OWN_BATCH, games - begin), generator)
+            for begin in range(0, games, _OWN_BATCH)
+        ]
         model.train(training)
-        return played.figures()
+        legal = np.concatenate([part.legal for part in parts])
+        faults = np.concatenate([part.faults for part in parts])
+        ones = np.ones_like(faults)
+        return OwnGameFigures(
+            games=games,
+            legal_moves=Share.of(legal, legal + faults),
+            wholly_legal=Share.of(ones - faults, ones),
+            mean_plies=float(legal.mean()),
+        )
+
+    @torch.no_grad()
+    def _own_games(
+        self, model: LanguageModel, games: int, generator: torch.Generator
+    ) -> "_OwnGames":
+        """So many games at once, played to their ends."""
+        played = _OwnGames(self._variant, self._codes, games, model.config.context)
+        prompt = torch.full((games, 1), START)
+        cache = model.new_cache(games)
+        for ply in range(model.config.context):
+            drawn = draw(model(prompt, cache)[:, -1], Sampling(), generator)
+            if not played.take(ply, drawn.numpy().astype(np.int32)):
+                break
+            prompt = drawn[:, None]
+        return played
 
 
 @kernel
@@ -345,8 +365,9 @@ class _OwnGames:
         self._rows = np.repeat(variant.start_row[None], games, 0)
         self._histories = np.zeros((games, context + 1), np.uint64)
         self._going = np.ones(games, np.bool_)
-        self._legal = np.zeros(games, np.int64)
-        self._faults = np.zeros(games, np.int64)
+        # [G]: legal moves of each game, and 1 where a token was not allowed.
+        self.legal = np.zeros(games, np.int64)
+        self.faults = np.zeros(games, np.int64)
 
     def take(self, ply: int, drawn: npt.NDArray[np.int32]) -> bool:
         """A token int32[G] for each game that goes on; whether any still does."""
@@ -358,19 +379,10 @@ class _OwnGames:
             ply,
             drawn,
             self._going,
-            self._legal,
-            self._faults,
+            self.legal,
+            self.faults,
         )
         return bool(self._going.any())
-
-    def figures(self) -> OwnGameFigures:
-        ones = np.ones_like(self._faults)
-        return OwnGameFigures(
-            games=len(ones),
-            legal_moves=Share.of(self._legal, self._legal + self._faults),
-            wholly_legal=Share.of(ones - self._faults, ones),
-            mean_plies=float(self._legal.mean()),
-        )
 
 
 def _without_zeros(shares: npt.NDArray[np.floating[Any]]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Training a move language model: a directory that goes on where it was left, to the bit.
+"""Training a move language model: a directory that goes on where it was left.
 
     runs/NAME/ config.toml  learner.safetensors  checkpoints/RRRRRRRR.safetensors  metrics.jsonl
                games.safetensors (policy games only)  .lock
@@ -6,7 +6,9 @@
 Training goes in rounds: some hundred games, in batches of games alike in length. The games of a
 round and their order are a function of (seed, round), so that weights, optimiser and the number of
 batches done are all that a killed run needs. The learning rate rises, stays, and falls to zero over
-the last part of the time (Hägele et al. 2024): a run may be given more minutes later.
+the last part of the training (Hägele et al. 2024): a run may be given more later. A run of so many
+`rounds` ends in the same weights to the bit, however often it was killed; one of so many minutes
+does not, whose learning rate goes by the clock.
 """
 
 import dataclasses
@@ -31,7 +33,16 @@ from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenize
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from training.config import differences, to_toml
-from training.directory import RunError, drop_broken_line, lock, write_whole
+from training.directory import (
+    changes_of,
+    checkpoints_in,
+    lock,
+    read_metrics,
+    refuse_foreign,
+    sweep,
+    write_whole,
+)
+from training.index import is_kept
 from training.language_config import LanguageTrainingConfig
 from training.language_games import (
     CHUNK,
@@ -84,19 +95,17 @@ class LanguageDirectory:
         if config_path.exists():
             self.config = _existing_config(path, variant, overrides)
         else:
-            begun = (".lock", "config.toml.tmp")
-            if path.exists() and any(item.name not in begun for item in path.iterdir()):
-                raise RunError(f"{path}: neither empty nor a language run (no config.toml)")
+            refuse_foreign(path, "a language run")
             self.config = LanguageTrainingConfig.resolve(variant, overrides)
+            # A word that the vocabulary lacks is better known now than with a directory half made.
+            tokenizer_of(self.config, variant).codes(variant)
         path.mkdir(parents=True, exist_ok=True)
         self._descriptor = lock(path)
         try:
             # The minutes of this session are those of the run from now on.
             write_whole(config_path, to_toml(self.config))
             (path / "checkpoints").mkdir(exist_ok=True)
-            for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
-                leftover.unlink(missing_ok=True)
-            drop_broken_line(self.metrics)
+            sweep(path)
         except BaseException:
             self.close()
             raise
@@ -120,6 +129,19 @@ class LanguageDirectory:
         """Where the model after so many rounds is kept."""
         return self.path / "checkpoints" / f"{round_number:08d}.safetensors"
 
+    def drop_after(self, round_number: int) -> None:
+        """Forget what a killed session wrote after the state of that round, for its rounds are
+        learned again; of a run without a state (-1) everything. Raises OSError."""
+        for path in checkpoints_in(self.path):
+            if int(path.stem) > round_number:
+                path.unlink()
+        if not self.metrics.exists():
+            return
+        told = read_metrics(self.path)
+        kept = [values for values in told if values["round"] <= round_number]
+        if len(kept) < len(told):
+            write_whole(self.metrics, "".join(json.dumps(values) + "\n" for values in kept))
+
     def close(self) -> None:
         """Give the lock back."""
         os.close(self._descriptor)
@@ -129,13 +151,10 @@ def _existing_config(
     path: Path, variant: Variant, overrides: dict[str, Any]
 ) -> LanguageTrainingConfig:
     config = LanguageTrainingConfig.load(path / "config.toml")
-    if config.variant != variant.name:
-        raise RunError(f"{path}: a run of {config.variant}, not of {variant.name}")
-    fixed = {name: value for name, value in overrides.items() if name not in _FREE}
-    different = differences(config, fixed)
-    if different:
-        raise RunError(f"{path}: {different[0]}; choose another --run or leave the option out")
-    changes = {name: overrides[name] for name in _FREE if name in overrides}
+    changes = changes_of(path, config, variant.name, overrides, _FREE)
+    if "minutes" in changes:
+        # Rounds, where there are any, come before minutes: those that the run was begun with end.
+        changes.setdefault("rounds", 0)
     return LanguageTrainingConfig.resolve(variant, dataclasses.asdict(config) | changes)
 
 
@@ -316,8 +335,10 @@ class LanguageRun:
         self._round, self._trained_games, self._tokens = 0, 0, 0
         # Seconds of learning, and those of them in which games were made.
         self._seconds, self._making = 0.0, 0.0
-        if directory.state.exists():
+        resumed = directory.state.exists()
+        if resumed:
             self._restore()
+        directory.drop_after(self._round if resumed else -1)
 
     def _games(self, load_evaluator: LoadEvaluator) -> tuple[GameSource, TokenGames]:
         """The training set, and the games held out of it."""
@@ -364,11 +385,19 @@ class LanguageRun:
         """The model that learns."""
         return self._learner.model
 
-    def train(self) -> LanguageSummary:
-        """Learn until the time, or the rounds, are over; measures, and keeps the last model."""
+    def learn(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Learn until the time, or the rounds, are over, and save.
+
+        After every round `stop` is asked; where it says so, the state is saved and
+        KeyboardInterrupt raised.
+        """
         if self._fraction() < 1.0:
-            self._learn()
+            self._learn(stop)
             self.save()
+
+    def train(self) -> LanguageSummary:
+        """Learn what is left to learn; measures, and keeps the last model."""
+        self.learn()
         if not self._directory.checkpoint_path(self._round).exists():
             self._keep()
         self._monitor.task("measure", 1)
@@ -403,20 +432,22 @@ class LanguageRun:
         wanted = 60.0 * self._config.minutes
         return 1.0 if self._seconds >= wanted else self._seconds / wanted
 
-    def _learn(self) -> None:
+    def _learn(self, stop: Callable[[], bool]) -> None:
         self._monitor.task("learn", _PARTS)
         saved = measured = self._seconds
         if not self._learner.steps:
-            self._report(0.0)
+            self._report(None)
         shown = 0
-        loss = 0.0
         while self._fraction() < 1.0:
             loss = self._learn_round()
             part = int(self._fraction() * _PARTS)
             self._monitor.advance(part - shown)
             shown = part
-            if _is_kept(self._round):
+            if is_kept(self._round):
                 self._keep()
+            if stop():
+                self.save()
+                raise KeyboardInterrupt
             if self._seconds - saved >= SAVE_SECONDS:
                 self.save()
                 saved = self._seconds
@@ -444,8 +475,8 @@ class LanguageRun:
         self._seconds += time.perf_counter() - begun
         return total / max(1, games.token_count)
 
-    def _report(self, loss: float) -> None:
-        """Measure on a few games, and note it."""
+    def _report(self, loss: float | None) -> None:
+        """Measure on a few games, and note it; before the first round there is no loss."""
         held_out, own = self.measure(_QUICK_GAMES)
         values = {
             "round": self._round,
@@ -530,9 +561,3 @@ class LanguageRun:
 def tokenizer_of(config: LanguageTrainingConfig, variant: Variant) -> MoveTokenizer:
     """The vocabulary that the configuration asks for."""
     return MoveTokenizer.of(variant) if config.vocabulary == "variant" else MoveTokenizer.of_all()
-
-
-def _is_kept(number: int) -> bool:
-    """Whether the model after so many rounds stays: powers of 2, and thrice those."""
-    third = number // 3 if number % 3 == 0 else number
-    return number & (number - 1) == 0 or third & (third - 1) == 0

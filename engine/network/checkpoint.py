@@ -235,21 +235,29 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(directory)
 
 
-def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Metadata]:
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Any safetensors file, for as long as its tensors are taken out; raises OSError, and
+    CheckpointError for a file that is truncated or none."""
     # Python's own open first: its OSError names the file, whatever is wrong with the path.
     with open(path, "rb"):
         pass
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            # Cloned, because safetensors maps the file, which may not outlive the tensors.
-            tensors = (
-                {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-                if with_tensors
-                else {}
-            )
+            yield file
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: truncated or not a safetensors file ({error})") from None
+
+
+def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Metadata]:
+    with opened(path) as file:
+        text = (file.metadata() or {}).get(_KEY)
+        # Cloned, because safetensors maps the file, which may not outlive the tensors.
+        tensors = (
+            {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            if with_tensors
+            else {}
+        )
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one that Pawnscope wrote")
     try:

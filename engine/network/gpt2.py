@@ -23,7 +23,6 @@ published have no "transformer." before their names, and some hold the causal ma
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.checkpoint import CheckpointError, replacing
+from engine.network.checkpoint import CheckpointError, opened, replacing
 from engine.network.config import Activation, LanguageConfig
 from engine.network.language import LanguageModel
 from engine.rules.errors import InputError
@@ -289,23 +288,11 @@ def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
 
 
 def _read(path: Path) -> Iterator[tuple[str, Tensor]]:
-    with _opened(path) as file:
+    with opened(path) as file:
         for name in file.keys():  # noqa: SIM118  # no dictionary, it has no other iteration
             bare = name.removeprefix(_PREFIX)
             if not _MASK.fullmatch(bare):
                 yield bare, file.get_tensor(name)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    # Python's own open first: its OSError names the file, whatever is wrong with the path.
-    with open(path, "rb"):
-        pass
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            yield file
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: truncated or not a safetensors file ({error})") from None
 
 
 def _tie(config: LanguageConfig, tensors: dict[str, Tensor]) -> LanguageConfig:

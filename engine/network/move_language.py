@@ -77,7 +77,7 @@ class MoveReader:
             tokens.append(token_of(self.variant.tables, self._codes, walk.row, move))
             walk.push(move)
         room = self.model.config.context - 1
-        return [START, *tokens[1:][-room:]]
+        return [START, *tokens[max(1, len(tokens) - room) :]]
 
     def _expectation(self, position: Position, words: Tensor) -> Expectation:
         moves, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
