@@ -282,6 +282,18 @@ def break_config(run: Path) -> None:
     path.write_text("\n".join(line for line in lines if not line.startswith("window")))
 
 
+def edit(line: str, other: str) -> Callable[[Path], None]:
+    """A person's own idea of a run's configuration, some rounds late."""
+
+    def change(run: Path) -> None:
+        path = run / "config.toml"
+        text = path.read_text()
+        assert line in text
+        path.write_text(text.replace(line, other))
+
+    return change
+
+
 def truncate(name: str) -> Callable[[Path], None]:
     def cut(run: Path) -> None:
         for path in run.glob(name):
@@ -305,6 +317,9 @@ def nothing(run: Path) -> None:
         (nothing, "hexapawn --seed 9", "seed = 9, the run has 1"),
         (nothing, "hexapawn --actors 3", "self_play.actors = 3, the run has 0"),
         (nothing, "hexapawn --minutes -1", "minutes = -1"),
+        (edit("blocks = 1", "blocks = 2"), "hexapawn", "blocks = 1, not 2 as the run's config"),
+        (edit("heads = 2", "heads = 4"), "hexapawn", "heads = 2, not 4 as the run's config"),
+        (edit("reply_weight = 0.0", "reply_weight = 0.1"), "hexapawn", "reply = False, not True"),
         (break_config, "hexapawn", "config.toml [learning]: the field 'window' is missing"),
         (remove("config.toml"), "hexapawn", "neither empty nor a training run"),
         (remove("learner.safetensors"), "hexapawn", "learner.safetensors: missing"),

@@ -106,7 +106,9 @@ def test_every_game_has_its_share(played: Path) -> None:
     description = read_description(newest)
     assert isinstance(description, UniversalDescription)
     assert description.trained_on == ("hexapawn", "hexapawn4x3")
-    assert description.metadata == {"round": 3, "step": rounds[-1]["step"], "seed": 1}
+    assert description.digests == {variant.name: variant.digest for variant in BOTH}
+    last = {name: rounds[-1][name] for name in ("round", "step", "seconds")}
+    assert description.metadata == last | {"seed": 1}
     state = state_of(played)
     for name, tensor in load_universal(newest).network.state_dict().items():
         assert torch.equal(tensor, state[f"average.{name}"])
