@@ -463,6 +463,8 @@ class TrainingRun:
             **account,
             "losses": {name: round(value, 5) for name, value in asdict(losses).items()},
         }
+        if len(self._games) > 1:
+            values["by_game"] = {game.variant.name: game.counts() for game in self._games}
         if len(self._curves) and self._curves.is_due(self._seconds):
             values["truth"] = self._measure()
         self.directory.add_metrics(values)
