@@ -8,6 +8,7 @@ A run may have several games: each brings an equal share of a round's positions,
 own and lends every batch an equal share of its rows; one network learns them all.
 """
 
+import textwrap
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -241,9 +242,8 @@ class TrainingRun:
             try:
                 self._learner.restore(tensors, header["steps"])
             except (KeyError, RuntimeError) as problem:
-                # States of older versions do not say what their network is made of; torch names the
-                # first tensor that does not fit in its second line.
-                text = " ".join(str(problem).split("\n\t")[:2])
+                # States of older versions do not say what their network is made of.
+                text = textwrap.shorten(str(problem), 160, placeholder=" …")
                 raise RunError(f"{path}: does not fit the run's network ({text})") from None
         elif self.config.gate_games:
             self._acting = self._newest.name
