@@ -52,9 +52,7 @@ COMMANDS: Final = {
     "language": Command(
         module="scripts.language", help="models of a game's moves, and GPT-2: train, go on, count"
     ),
-    "export": Command(
-        module="scripts.export", help="write a network as ONNX or OpenVINO", kernels=False
-    ),
+    "export": Command(module="scripts.export", help="write a network as ONNX or OpenVINO"),
     "study": Command(
         module="scripts.study", help="train networks side by side and compare what they learn"
     ),

@@ -41,10 +41,11 @@ def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
 
 
 def of_game(metrics: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The metrics of a run as one of its games has them: its own truth curve, where it has one."""
+    """The metrics of a run as one of its games has them: its own counts of games and positions, and
+    its own truth curve, where it has one."""
     found = []
     for values in metrics:
-        own = dict(values)
+        own = values | values.get("by_game", {}).get(name, {})
         if "games" in own.get("truth", ()):
             point = own.pop("truth")["games"].get(name)
             own |= {"truth": point} if point else {}
@@ -155,6 +156,8 @@ class Panel(NamedTuple):
     level: tuple[str, float] | None
     """A label, and a height to compare with."""
     unit: str
+    lowest: float | None = None
+    """Where heights begin; None for a little below the lowest that is not 0."""
 
 
 def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
@@ -170,7 +173,7 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
             axes.set_title(panel.title, fontsize=10, loc="left")
             axes.set_xlabel("seconds of training")
             axes.set_xlim(0, None)
-            axes.set_ylim(_lowest(panels), 101)
+            axes.set_ylim(_lowest(panels) if panel.lowest is None else panel.lowest, 101)
         parts[0].set_ylabel(panels[0].unit)
         parts[-1].legend(frameon=False, loc="lower right")
 

@@ -44,7 +44,8 @@ class ProbeOptions(FigureOptions):
     run: Path
     # The game, where the run's networks play several.
     game: str | None = None
-    # Where the page goes, its JSON beside it; report.html in the run's directory if left out.
+    # Where the page goes, its JSON beside it; report.html in the run's directory if left out, or
+    # report-GAME.html where its networks play several.
     out: Path | None = None
     # Positions to probe on, at most.
     positions: int = 12_000
@@ -72,8 +73,9 @@ def main(arguments: list[str]) -> int:
     if options.positions < FEWEST_POSITIONS:
         raise InputError(f"--positions {options.positions}: at least {FEWEST_POSITIONS}")
     paths = _first_and_last(options.run)
-    page = _page_path(options)
+    several = isinstance(read_description(paths[-1]), UniversalDescription)
     variant = variant_of(paths[-1], options.game)
+    page = _page_path(options, f"report-{variant.name}" if several else "report")
     subjects = _subjects(paths, variant)
     keep_freed_memory()
     solution = load_solution(variant) if is_solved_quickly(variant) else None
@@ -110,7 +112,7 @@ def _first_and_last(run: Path) -> list[Path]:
     return paths if len(paths) == 1 else [paths[0], paths[-1]]
 
 
-def _page_path(options: ProbeOptions) -> Path:
+def _page_path(options: ProbeOptions, name: str) -> Path:
     if options.out is not None:
         if options.out.suffix not in (".html", ".htm"):
             raise InputError(f"--out {options.out}: the page's name ends in .html")
@@ -118,8 +120,8 @@ def _page_path(options: ProbeOptions) -> Path:
             raise InputError(f"--out {options.out}: there is no folder {options.out.parent}")
         return options.out
     if options.run.is_dir():
-        return options.run / "report.html"
-    return options.run.with_name(f"{options.run.stem}-report.html")
+        return options.run / f"{name}.html"
+    return options.run.with_name(f"{options.run.stem}-{name}.html")
 
 
 def _subjects(paths: list[Path], variant: Variant) -> list[Subject]:

@@ -125,7 +125,9 @@ def _match(line: Mapping[str, Any]) -> str:
 
 def _losalamos_panels(found: Mapping[str, Any]) -> list[Panel]:
     curves = _in_per_cent(found["curves"])
-    return [Panel(title="", curves=curves, level=None, unit=f"score against {OPPONENT}, %")]
+    unit = f"score against {OPPONENT}, %"
+    # A match can be lost altogether, and the point is to be seen whole.
+    return [Panel(title="", curves=curves, level=None, unit=unit, lowest=-1)]
 
 
 def _tell_several(found: Mapping[str, Any]) -> list[str]:

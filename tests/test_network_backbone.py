@@ -1,6 +1,7 @@
 """The backbone by itself: padded boards, the cache, numbers, compilation, and what it can learn."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.network import backbone
-from engine.network.backbone import Backbone, Boards, board_steps
+from engine.network.backbone import Attention, Backbone, Boards, board_steps
 from engine.network.config import LanguageConfig, TransformerConfig
 from engine.network.language import LanguageModel
 from engine.network.points import Points
@@ -126,6 +127,18 @@ def test_dropout_is_for_training() -> None:
     assert torch.equal(model(x), lively_backbone()(x))
     model.train()
     assert not torch.equal(model(x), model(x))
+
+
+def test_a_pattern_is_whole_in_training_and_dropout_comes_behind_it() -> None:
+    points = Points()
+    config = replace(lively_backbone().config, dropout=0.5)
+    attention = Attention(config, points, 0).train()
+    x = torch.randn(2, 12, 16)
+    with points.read("block.0.attention.pattern") as seen:
+        first = attention(x)
+    pattern = seen["block.0.attention.pattern"]
+    assert torch.allclose(pattern.sum(-1), torch.ones(2, 4, 12))
+    assert not torch.equal(first, attention(x))
 
 
 def language_model(blocks: int, **settings: object) -> LanguageModel:

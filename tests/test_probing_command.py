@@ -13,6 +13,7 @@ from scripts import cli
 from search.evaluator import UniformEvaluator
 from tests.network_cases import lively_network
 from tests.training_cases import self_play_config
+from tests.universal_cases import lively_universal
 from training.games import save_games
 from training.selfplay import SelfPlay
 
@@ -77,6 +78,20 @@ def test_one_checkpoint_json_alone_and_another_place(
     }
     assert json.loads((tmp_path / "page.json").read_text(encoding="utf-8")) == report
     assert "one (one)" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_each_of_several_games_has_its_page(tmp_path: Path) -> None:
+    games = ["hexapawn", "hexapawn4x3"]
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    path = run / "checkpoints" / "00000000.safetensors"
+    save_checkpoint(path, lively_universal("geometric"), metadata={"step": 0}, trained_on=games)
+    for game in games:
+        assert probe(run, "--game", game, "--positions", "60") == 0
+    pages = {path.name: path.read_text(encoding="utf-8") for path in run.glob("report*.html")}
+    assert set(pages) == {f"report-{game}.html" for game in games}
+    for game in games:
+        assert json.loads((run / f"report-{game}.json").read_text())["variant"] == game
 
 
 def add_games(run: Path, shards: int) -> None:

@@ -1,24 +1,38 @@
 """Studies: facts are measured once, trainings are resumed, and the truth is the judge."""
 
+import copy
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 
 import scripts.study
+from engine.network.checkpoint import read_metadata, save_checkpoint
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.curve import Panel, draw_panels
-from scripts.study import main
+from scripts.study import _losalamos_panels, main
+from tests.network_cases import lively_network
 from tests.search_cases import decisions, keeping_moves
-from training import study, study_transfer
+from tests.test_training_run import StopHere, Watch
+from tests.test_training_run import train as train_here
+from training import side_by_side, study, study_transfer
+from training.arena import MatchResult, play_match
 from training.config import merge
+from training.directory import read_metrics
+from training.run import TrainingRun
+from training.side_by_side import cores as os_cores
+from training.side_by_side import run_side_by_side
 from training.study import Results, Training, chance, checkpoints, score, train_side_by_side
 
 
@@ -59,7 +73,69 @@ def test_a_match_knows_who_is_stronger() -> None:
     assert score("alphabeta:8", "random", variant, 40) == line
 
 
-SETTINGS = {
+def test_all_who_are_compared_meet_the_same_openings(monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = get_variant("hexapawn4x4")
+    seen: list[list[int]] = []
+
+    def watched(*players: Any, rng: np.random.Generator, **settings: Any) -> MatchResult:
+        seen.append(copy.deepcopy(rng).integers(1 << 62, size=4).tolist())
+        return play_match(*players, rng=rng, **settings)
+
+    monkeypatch.setattr(study, "play_match", watched)
+    for player in ("random", "alphabeta:1", "alphabeta:2"):
+        score(player, "random", variant, 2)
+    assert seen[0] == seen[1] == seen[2]
+    score("random", "random", get_variant("hexapawn"), 2)
+    assert seen[3] != seen[0]
+
+
+def test_networks_know_their_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the run was killed before it told of the round."""
+    path = tmp_path / "run"
+    train_here(path, Watch(after=1))
+
+    def killed(*_: object) -> None:
+        raise StopHere
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "_report", killed)
+        train_here(path, Watch())
+    told = read_metrics(path)[-1]["seconds"]
+    seconds = [seconds for seconds, _ in checkpoints(path)]
+    assert seconds[:-1] == [0.0, told]
+    assert seconds[-1] == round(read_metadata(path / "learner.safetensors")["seconds"], 2) > told
+
+
+def test_older_networks_are_dated_by_the_metrics(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    network = lively_network("hexapawn", "residual")
+    for step in (0, 24, 48):
+        path = tmp_path / "checkpoints" / f"{step:08d}.safetensors"
+        save_checkpoint(path, network, metadata={"step": step})
+    lines = ({"step": step, "seconds": step / 2} for step in (24, 48))
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert [seconds for seconds, _ in checkpoints(tmp_path)] == [0.0, 12.0, 24.0]
+
+
+def test_a_moment_goes_before_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of self-play that begins; not of one that goes on, nor where a solver teaches."""
+    runs: list[Training] = []
+    monkeypatch.setattr(study, "_run", runs.append)
+    monkeypatch.setattr(study, "write_whole", lambda *_: None)
+    path = tmp_path / "run"
+    training = Training(path=path, games="hexapawn", overrides=merge(study.ALONE, SETTINGS))
+    taught = replace(training, overrides=training.overrides | {"teacher": "solver"})
+    for one in (taught, training):
+        study.train(one)
+    assert [run.path == path for run in runs] == [True, False, True]
+    assert runs[1].overrides["network"] == SETTINGS["network"]
+    assert runs[1].overrides["minutes"] < 0.001
+    path.mkdir()
+    study.train(training)
+    assert len(runs) == 4
+
+
+SETTINGS: dict[str, Any] = {
     "minutes": 0.05,
     "network": {"blocks": 1, "channels": 16, "heads": 2, "hidden": 16},
     "self_play": {"positions": 256},
@@ -82,7 +158,9 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
         found = list(checkpoints(training.path))
         assert found[0][0] == 0.0
         assert [seconds for seconds, _ in found] == sorted(seconds for seconds, _ in found)
-        assert found[-1][0] >= 3.0
+        # The time may end while the last round is written, after its network was dated.
+        assert found[-1][0] > 0.0
+        assert float((training.path / study.OVER).read_text()) == 0.05
     train_side_by_side(trainings, told.append)
     assert len(told) == 2
 
@@ -116,6 +194,43 @@ def test_bad_input(tmp_path: Path) -> None:
         draw_panels([panel], "title", tmp_path / "picture.doc")
 
 
+def test_a_score_of_nothing_is_in_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bottoms: list[float] = []
+    set_ylim = Axes.set_ylim
+
+    def watched(axes: Axes, *bounds: float, **settings: Any) -> tuple[float, float]:
+        # A picture sets others of its own accord.
+        if bounds[1:] == (101,):
+            bottoms.append(bounds[0])
+        return set_ylim(axes, *bounds, **settings)
+
+    monkeypatch.setattr(Axes, "set_ylim", watched)
+    curves = {"carried": [(0.0, 0.6), (60.0, 0.7)], "zero": [(0.0, 0.3), (60.0, 0.0)]}
+    draw_panels(_losalamos_panels({"curves": curves}), "title", tmp_path / "scores.svg")
+    # A network that finds all moves alike keeps nothing, and says nothing of the others.
+    panel = Panel(title="", curves={"a": [(0.0, 0.0), (1.0, 57.0)]}, level=None, unit="%")
+    draw_panels([panel], "title", tmp_path / "shares.svg")
+    assert bottoms == [-1, 50]
+
+
+def stay_or_fail(folder: Path) -> None:
+    """The first who comes stays for long, and the second fails."""
+    try:
+        (folder / "begun").symlink_to(str(os.getpid()))
+    except FileExistsError:
+        raise InputError("planted") from None
+    time.sleep(60)
+
+
+def test_where_one_fails_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "cores", lambda: os_cores()[:1] * 2)
+    with pytest.raises(InputError, match="planted"):
+        list(run_side_by_side(stay_or_fail, [tmp_path, tmp_path]))
+    expect_end(int(os.readlink(tmp_path / "begun")))
+
+
 _FAMILY = """
 import sys, time
 from multiprocessing import current_process
@@ -143,8 +258,13 @@ def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()
+    expect_end(child)
+
+
+def expect_end(child: int) -> None:
+    """Fail where the process lives on."""
     for _ in range(300):
-        # A child without a parent is nobody's zombie here: it is gone, or it runs.
+        # One without a parent is nobody's zombie here: it is gone, or it runs.
         if not _is_running(child):
             return
         time.sleep(0.1)

@@ -1,5 +1,6 @@
 """Runs that begin with another network's weights: of the same game, another, or several."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,15 @@ import pytest
 import torch
 
 from engine.network.carrying import carry
-from engine.network.checkpoint import load_checkpoint, load_universal, save_checkpoint
+from engine.network.checkpoint import (
+    CheckpointError,
+    UniversalDescription,
+    load_checkpoint,
+    load_universal,
+    read_description,
+    save_checkpoint,
+)
+from engine.network.universal import UniversalConfig
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.solver import solve
 from tests.network_cases import lively_network
@@ -15,6 +24,7 @@ from tests.test_training_run import SETTINGS, Watch, contents, refused, state_of
 from tests.universal_cases import lively_universal
 from training.config import Games, load_config
 from training.directory import read_metrics, run_checkpoints
+from training.networks import begun_network
 
 SMALL, WIDE = (get_variant(name) for name in ("hexapawn", "hexapawn4x3"))
 
@@ -109,6 +119,30 @@ def test_a_universal_network_goes_on_as_it_is_or_for_one_game(
     found = judgements(run_checkpoints(one)[0], WIDE)
     for ours, wanted in zip(found, judgements(universal, WIDE), strict=True):
         assert torch.equal(ours, wanted)
+
+
+def test_a_universal_network_remembers_what_it_learned_before(
+    tmp_path: Path, universal: Path
+) -> None:
+    path = tmp_path / "run"
+    games = (WIDE, get_variant("hexapawn3x4"))
+    go(path, universal, games)
+    # The file of its beginning is asked once.
+    go(path, universal, games, after=1)
+    for checkpoint in run_checkpoints(path):
+        description = read_description(checkpoint)
+        assert isinstance(description, UniversalDescription)
+        assert description.trained_on == ("hexapawn", "hexapawn4x3", "hexapawn3x4")
+        assert description.digests == {variant.name: variant.digest for variant in games}
+
+
+def test_another_build_is_named_by_its_field(tmp_path: Path, universal: Path) -> None:
+    games = (SMALL, WIDE)
+    settings = UniversalConfig.from_dict(read_description(universal).config.to_dict())
+    with pytest.raises(CheckpointError, match="blocks = 2, not 7"):
+        begun_network(universal, games, replace(settings, blocks=7))
+    with pytest.raises(CheckpointError, match="channels = 16, not 32"):
+        begun_network(universal, games, replace(settings, channels=32))
 
 
 def test_a_run_that_has_begun_needs_the_checkpoint_no_more(tmp_path: Path, single: Path) -> None:

@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.network.checkpoint import load_checkpoint, load_tensors, read_description
+from engine.network.checkpoint import (
+    load_checkpoint,
+    load_tensors,
+    read_description,
+    save_tensors,
+)
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts import cli
@@ -282,6 +287,31 @@ def break_config(run: Path) -> None:
     path.write_text("\n".join(line for line in lines if not line.startswith("window")))
 
 
+def edit(line: str, other: str) -> Callable[[Path], None]:
+    """A person's own idea of a run's configuration, some rounds late."""
+
+    def change(run: Path) -> None:
+        path = run / "config.toml"
+        text = path.read_text()
+        assert line in text
+        path.write_text(text.replace(line, other))
+
+    return change
+
+
+def forget_build(run: Path) -> None:
+    """The state as versions left it that did not write down what the network is made of."""
+    tensors, header = load_tensors(run / "learner.safetensors")
+    for name in ("network", "learned"):
+        del header[name]
+    save_tensors(run / "learner.safetensors", tensors, header)
+
+
+def older(run: Path) -> None:
+    forget_build(run)
+    edit("blocks = 1", "blocks = 2")(run)
+
+
 def truncate(name: str) -> Callable[[Path], None]:
     def cut(run: Path) -> None:
         for path in run.glob(name):
@@ -305,6 +335,11 @@ def nothing(run: Path) -> None:
         (nothing, "hexapawn --seed 9", "seed = 9, the run has 1"),
         (nothing, "hexapawn --actors 3", "self_play.actors = 3, the run has 0"),
         (nothing, "hexapawn --minutes -1", "minutes = -1"),
+        (edit("blocks = 1", "blocks = 2"), "hexapawn", "blocks = 1, not 2 as the run's config"),
+        (edit("heads = 2", "heads = 4"), "hexapawn", "heads = 2, not 4 as the run's config"),
+        (edit("reply_weight = 0.0", "reply_weight = 0.1"), "hexapawn", "reply = False, not True"),
+        (older, "hexapawn", "does not fit the run's network (Error(s) in loading state_dict"),
+        (older, "hexapawn", 'key(s) in state_dict: "trunk.'),
         (break_config, "hexapawn", "config.toml [learning]: the field 'window' is missing"),
         (remove("config.toml"), "hexapawn", "neither empty nor a training run"),
         (remove("learner.safetensors"), "hexapawn", "learner.safetensors: missing"),
@@ -322,6 +357,12 @@ def test_what_it_cannot_go_on_from_is_named(
     damage(run)
     with unchanged(run):
         assert quoted in refused(capsys, run, *words.split())
+
+
+def test_a_state_of_before_goes_on(run: Path) -> None:
+    forget_build(run)
+    assert train(run, Watch(after=6)) is None
+    assert read_metrics(run)[-1]["round"] == 6
 
 
 def test_a_file_is_not_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from engine.network.checkpoint import (
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from scripts import cli, evaluate
+from scripts.curve import of_game
 from search.solver import solve
 from tests.test_training_run import SETTINGS, Watch, refused, state_of, train
 from tests.training_cases import perfect_rows, self_play_config
@@ -98,6 +99,11 @@ def test_every_game_has_its_share(played: Path) -> None:
     for name in ("positions", "games"):
         assert rounds[-1][name] == sum(shard[name] for shard in shards)
     assert rounds[-1]["window"] == rounds[-1]["positions"]
+    for variant in BOTH:
+        own = [shard for shard in shards if shard["variant"]["name"] == variant.name]
+        as_one = of_game(rounds, variant.name)[-1]
+        for name in ("positions", "games"):
+            assert as_one[name] == sum(shard[name] for shard in own)
     truth = rounds[0]["truth"]
     assert truth.keys() == {"games"}
     assert list(truth["games"]) == ["hexapawn", "hexapawn4x3"]
@@ -106,7 +112,9 @@ def test_every_game_has_its_share(played: Path) -> None:
     description = read_description(newest)
     assert isinstance(description, UniversalDescription)
     assert description.trained_on == ("hexapawn", "hexapawn4x3")
-    assert description.metadata == {"round": 3, "step": rounds[-1]["step"], "seed": 1}
+    assert description.digests == {variant.name: variant.digest for variant in BOTH}
+    last = {name: rounds[-1][name] for name in ("round", "step", "seconds")}
+    assert description.metadata == last | {"seed": 1}
     state = state_of(played)
     for name, tensor in load_universal(newest).network.state_dict().items():
         assert torch.equal(tensor, state[f"average.{name}"])

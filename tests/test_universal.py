@@ -62,6 +62,13 @@ def test_padded_on_one_game_and_specialised_say_the_same(names: list[str], trunk
 
 
 @torch.no_grad()
+def test_a_specialised_network_is_as_precise_as_the_universal_one() -> None:
+    network = lively_universal("geometric").double()
+    variant, rows = boards("gardner")
+    with torch.no_grad():
+        assert distance(network.on(variant)(rows), network.specialise(variant)(rows)) < 1e-12
+
+
 def test_heads_that_only_training_asks_are_specialised_too() -> None:
     network = lively_universal("geometric", reply=True, placement=True, value="scalar")
     variant, rows = boards("diana")

@@ -82,6 +82,22 @@ def test_it_describes_itself(path: Path) -> None:
     assert set(header) == {"format", "universal", "trained_on", "metadata"}
 
 
+def test_other_rules_of_the_same_name_are_another_game(tmp_path: Path) -> None:
+    gardner, petty = get_variant("gardner"), get_variant("petty")
+    path = tmp_path / "changed.safetensors"
+    digests = {"gardner": gardner.digest, "petty": "of other rules"}
+    network = lively_universal("plain")
+    save_checkpoint(path, network, metadata={}, trained_on=list(digests), digests=digests)
+    description = read_description(path)
+    assert description.is_for(gardner)
+    assert not description.is_for(petty)
+    # Whoever names the game gets it all the same: the network plays any.
+    assert variant_of(path, "petty") is petty
+    save_checkpoint(path, network, metadata={}, trained_on=["petty"], digests=digests)
+    with pytest.raises(CheckpointError, match="the rules of petty have changed since"):
+        variant_of(path)
+
+
 def test_which_game(path: Path, tmp_path: Path) -> None:
     assert "a universal network, trained on hexapawn4x4, gardner: say which game" in refusal(
         path, None
@@ -113,6 +129,7 @@ def test_which_game(path: Path, tmp_path: Path) -> None:
         (lambda h, t: h.update(universal=[]), "missing field 'universal'"),
         (lambda h, t: h.pop("trained_on"), "missing field 'trained_on'"),
         (lambda h, t: h.update(trained_on=[3]), "missing field 'trained_on'"),
+        (lambda h, t: h.update(digests=[]), "missing field 'digests'"),
         (lambda h, t: h.pop("metadata"), "missing field 'metadata'"),
         (lambda h, t: h.update(format=2), "checkpoint format 2, this program reads 1"),
         (lambda h, t: t.pop("becoming.bias"), "missing tensor 'becoming.bias'"),

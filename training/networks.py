@@ -1,7 +1,7 @@
 """The network of a run: one game's own, or one for several; fresh, or begun with another's."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from engine.network.checkpoint import (
     load_universal,
     read_description,
 )
-from engine.network.config import BuildConfig, NetworkConfig
+from engine.network.config import BuildConfig, NetworkConfig, difference
 from engine.network.policy_value import GameNetwork, PolicyValueNet
 from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import UnknownVariantError
@@ -39,6 +39,24 @@ def settings_of(variants: Sequence[Variant], config: TrainingConfig) -> Settings
     if len(variants) == 1:
         return config.network_config(variants[0])
     return config.universal_config()
+
+
+def check_settings(path: Path, found: dict[str, Any], wanted: Settings) -> None:
+    """Raises InputError for a file whose network is made of something else than wanted: of `found`,
+    the `to_dict` of its settings."""
+    different = difference(type(wanted).from_dict(found), wanted)
+    if different:
+        raise CheckpointError(f"{path}: {different} as the run's configuration says")
+
+
+def games_learned(path: Path) -> dict[str, str]:
+    """What the universal network of a checkpoint has been trained on: the digests of its games by
+    name, "" where the file does not say. Empty for a network of one game. Raises as
+    `read_description`."""
+    description = read_description(path)
+    if isinstance(description, Description):
+        return {}
+    return {name: description.digests.get(name, "") for name in description.trained_on}
 
 
 def network_on(network: Network, variant: Variant) -> GameNetwork:
@@ -75,9 +93,9 @@ def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -
             network = load_universal(path).network
         return carry(network, variants[0], settings)
     universal = load_universal(path).network
-    heads = {name: getattr(settings, name) for name in _HEADS}
-    if replace(universal.config, **heads) != settings:
-        raise CheckpointError(f"{path}: not the network that the run began with")
+    different = difference(universal.config, settings, but=_HEADS)
+    if different:
+        raise CheckpointError(f"{path}: {different} as the run's network")
     begun = UniversalNet(settings)
     fresh, old = begun.state_dict(), universal.state_dict()
     begun.load_state_dict({name: old.get(name, tensor) for name, tensor in fresh.items()})

@@ -8,6 +8,7 @@ A run may have several games: each brings an equal share of a round's positions,
 own and lends every batch an equal share of its rows; one network learns them all.
 """
 
+import textwrap
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +33,15 @@ from training.gate import gate_score
 from training.index import Index, Shard, account_of, is_kept
 from training.learner import Learner
 from training.losses import Losses
-from training.networks import Network, begun_network, build_network, network_for, settings_of
+from training.networks import (
+    Network,
+    begun_network,
+    build_network,
+    check_settings,
+    games_learned,
+    network_for,
+    settings_of,
+)
 from training.preparation import (
     GATING,
     LEARNING,
@@ -112,6 +121,9 @@ class TrainingRun:
         self._seconds = 0.0
         self._acting: str | None = None
         self._variants = games_of(games)
+        self._settings = settings_of(self._variants, self.config)
+        # Digests by name of all games that the network knows: those too that it began with.
+        self._learned: dict[str, str] = {}
         self._games = [
             RunGame(
                 variant,
@@ -154,11 +166,14 @@ class TrainingRun:
         header = read_metadata(path)
         if header.get("format") != STATE_FORMAT:
             raise RunError(f"{path}: not the state of a learner that this version can read")
+        if "network" in header:
+            check_settings(path, header["network"], self._settings)
         for game in self._games:
             name = game.variant.name
             if header["digests"][name] != game.variant.digest:
                 raise RunError(f"{path}: the rules of {name} have changed since")
             game.take_up(header["games"][name])
+        self._learned = header.get("learned", {})
         self._round, self._seconds = header["round"], header["seconds"]
         self._acting = header["acting"]
         return header
@@ -168,12 +183,14 @@ class TrainingRun:
 
         Raises CheckpointError, RunError, InputError, OSError.
         """
-        settings, initial = settings_of(self._variants, self.config), self.config.initial
+        initial = self.config.initial
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             if initial and header is None:
-                return begun_network(checkpoint_of(Path(initial)), self._variants, settings)
-            return build_network(settings)
+                path = checkpoint_of(Path(initial))
+                self._learned = games_learned(path)
+                return begun_network(path, self._variants, self._settings)
+            return build_network(self._settings)
 
     def _shards(self, game: RunGame) -> list[Shard]:
         """All games that were played of a game, oldest first."""
@@ -225,7 +242,8 @@ class TrainingRun:
             try:
                 self._learner.restore(tensors, header["steps"])
             except (KeyError, RuntimeError) as problem:
-                text = str(problem).splitlines()[0]
+                # States of older versions do not say what their network is made of.
+                text = textwrap.shorten(str(problem), 160, placeholder=" …")
                 raise RunError(f"{path}: does not fit the run's network ({text})") from None
         elif self.config.gate_games:
             self._acting = self._newest.name
@@ -243,12 +261,26 @@ class TrainingRun:
     def _save(self) -> Path:
         """Write the network of this step, then the learner's state; the state is the commitment."""
         path = self._newest
-        about = {"round": self._round, "step": self._learner.steps, "seed": self.config.seed}
-        names = [variant.name for variant in self._variants]
-        save_checkpoint(path, self._learner.average, metadata=about, trained_on=names)
+        about = {
+            "round": self._round,
+            "step": self._learner.steps,
+            "seed": self.config.seed,
+            "seconds": round(self._seconds, 2),
+        }
+        digests = {game.variant.name: game.variant.digest for game in self._games}
+        learned = self._learned | digests
+        save_checkpoint(
+            path,
+            self._learner.average,
+            metadata=about,
+            trained_on=list(learned),
+            digests={name: digest for name, digest in learned.items() if digest},
+        )
         header = {
             "format": STATE_FORMAT,
-            "digests": {game.variant.name: game.variant.digest for game in self._games},
+            "network": self._settings.to_dict(),
+            "digests": digests,
+            "learned": learned,
             "steps": self._learner.steps,
             "round": self._round,
             "seconds": self._seconds,
@@ -431,6 +463,8 @@ class TrainingRun:
             **account,
             "losses": {name: round(value, 5) for name, value in asdict(losses).items()},
         }
+        if len(self._games) > 1:
+            values["by_game"] = {game.variant.name: game.counts() for game in self._games}
         if len(self._curves) and self._curves.is_due(self._seconds):
             values["truth"] = self._measure()
         self.directory.add_metrics(values)

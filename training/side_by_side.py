@@ -1,6 +1,8 @@
 """Tasks in processes of their own, each pinned to one core and with one thread.
 
-What is compared runs at the same time: whatever else the machine does slows all of it alike.
+As many run at a time as there are cores, in the order in which they are given: what runs at the
+same time is slowed alike by whatever else the machine does. Where there are more tasks than cores,
+the later ones have a machine of another hour.
 """
 
 import multiprocessing
@@ -8,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from typing import Any, TypeVar
 
@@ -33,7 +36,7 @@ class Unwatched:
 def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
     """The results as they come, of one task on each core at a time; raises what `function` raises.
 
-    The processes end with this one, however it ends.
+    Where one fails the others end at once; all end with this process, however it ends.
     """
     if not tasks:
         return
@@ -42,12 +45,15 @@ def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) 
     for core in cores():
         free.put(core)
     workers = min(len(cores()), len(tasks))
-    with ProcessPoolExecutor(workers, context, _settle, (free,)) as pool:
+    # Nothing is ever sent: the processes live as long as this end of the pipe is open.
+    lives, life = context.Pipe(duplex=False)
+    with lives, life, ProcessPoolExecutor(workers, context, _settle, (free, lives)) as pool:
         try:
             for done in as_completed([pool.submit(function, task) for task in tasks]):
                 yield done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            life.close()
             raise
 
 
@@ -58,18 +64,17 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def _settle(free: "Queue[int]") -> None:
+def _settle(free: "Queue[int]", lives: Connection) -> None:
     """A core of its own (Linux only) and one thread for a new process."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(lives,), daemon=True).start()
     core = free.get()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
 
 
-def _end_with_parent() -> None:
-    """A parent that is killed cannot tell its children, and the pool's would wait for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _end_with(lives: Connection) -> None:
+    """End when the other end is closed: by a parent that gives up, or by the system where it was
+    killed and could tell nobody; the pool's processes would wait for ever."""
+    lives.poll(None)
     os._exit(1)

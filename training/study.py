@@ -4,29 +4,31 @@ A study is a folder: `runs/` holds its trainings, ordinary run directories, and 
 was measured, a line for each fact, written as it comes. A second call goes on where the first was
 broken off: runs resume, and what stands in the file is not measured again.
 
-Trainings that are compared run at the same time (`side_by_side.py`).
+As many trainings run at the same time as there are cores, in the order in which they are compared
+(`side_by_side.py`); each has its core to itself, and the same minutes by the clock.
 """
 
 import contextlib
 import functools
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from engine.network.checkpoint import load_checkpoint
+from engine.network.checkpoint import load_checkpoint, read_description
 from engine.network.inference import make_evaluator
 from engine.rules.variant import Variant, get_variant
 from search.evaluator import Evaluator
 from search.players import make_player
 from search.solver import load_or_solve
 from training.arena import play_match
-from training.config import games_named
+from training.config import games_named, merge
 from training.directory import RunDirectory, read_metrics, run_checkpoints, write_whole
 from training.run import TrainingRun
 from training.side_by_side import Unwatched, run_side_by_side
@@ -55,6 +57,11 @@ ALONE: Final[dict[str, Any]] = {
     "learning": {"threads": 1, "precision": "bf16"},
 }
 """Settings of a training that has one core to itself and is measured by others."""
+_MOMENT: Final[dict[str, Any]] = {
+    "minutes": 1e-6,
+    "self_play": {"positions": 64, "simulations": 2, "longest_game": 4},
+}
+"""Settings of one short round, whatever the training's own."""
 
 
 class Results:
@@ -104,16 +111,30 @@ def train(training: Training) -> Path:
 
     Raises InputError, OSError.
     """
+    if "teacher" not in training.overrides and not training.path.exists():
+        _warm_up(training)
+    _run(training)
+    write_whole(training.path / OVER, f"{training.overrides['minutes']}\n")
+    return training.path
+
+
+def _warm_up(training: Training) -> None:
+    """A moment of the same in a passing directory: on a new machine the kernels of self-play take
+    minutes to compile, which are not the run's."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = merge(training.overrides, _MOMENT)
+        _run(replace(training, path=Path(folder) / "run", overrides=overrides))
+
+
+def _run(training: Training) -> None:
     games = games_named(training.games)
     directory = RunDirectory(training.path, games, training.overrides)
     run: TrainingRun | None = None
     try:
         run = TrainingRun(directory, games, Unwatched())
         run.train(measured=False)
-        write_whole(training.path / OVER, f"{training.overrides['minutes']}\n")
     finally:
         (run or directory).close()
-    return training.path
 
 
 def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
@@ -132,9 +153,11 @@ def _is_over(training: Training) -> bool:
 
 def checkpoints(run: Path) -> Iterator[tuple[float, Path]]:
     """The networks that a run has kept, first to last, with the seconds of training they took."""
+    # Older networks do not say so themselves.
     seconds = {values["step"]: values["seconds"] for values in read_metrics(run)}
     for path in run_checkpoints(run):
-        yield seconds.get(int(path.stem), 0.0), path
+        metadata = read_description(path).metadata
+        yield metadata.get("seconds", seconds.get(int(path.stem), 0.0)), path
 
 
 @functools.cache
@@ -174,8 +197,11 @@ def _evaluator(checkpoint: Path, variant: Variant) -> Evaluator:
 
 
 def score(one: str, other: str, variant: Variant, games: int) -> Line:
-    """What the first of two players scores, both written as on the command line, with intervals."""
-    seed = zlib.crc32(f"{one} {other}".encode())
+    """What the first of two players scores, both written as on the command line, with intervals.
+
+    Whoever plays so many games of a variant meets the same openings and has the same chances.
+    """
+    seed = [_SEED, zlib.crc32(variant.digest.encode()), games]
     openings, *chances = np.random.default_rng(seed).spawn(3)
 
     def load(text: str | None, game: Variant) -> Evaluator:

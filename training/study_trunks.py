@@ -117,7 +117,7 @@ def compare_trunks(folder: Path, minutes: float, report: Report) -> dict[str, An
 
 
 def _seeded() -> list[tuple[int, str]]:
-    """Seed by seed, so that what is compared trains at the same time."""
+    """Seed by seed, so that what is compared trains at the same time, as far as cores go."""
     return [(seed, name) for seed in range(1, SEEDS + 1) for name in TRUNKS]
 
 

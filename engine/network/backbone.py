@@ -101,10 +101,9 @@ class Attention(nn.Module):
             key, value = cache.extend(self.block, key, value)
         share = self.dropout if self.training else 0.0
         if explicit:
-            pattern = F.dropout(_pattern(query, key, bias, self.causal), share)
-            gathered = (
-                self.pattern_point(pattern) @ value
-            )  # bhqk,bhke->bhqe: weighted sum of values
+            pattern = self.pattern_point(_pattern(query, key, bias, self.causal))
+            # bhqk,bhke->bhqe: weighted sum of values
+            gathered = F.dropout(pattern, share) @ value
         else:
             mask, is_causal = _mask(bias, self.causal, T, key)
             gathered = F.scaled_dot_product_attention(query, key, value, mask, share, is_causal)

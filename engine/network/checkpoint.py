@@ -8,7 +8,8 @@ build the network again and to know what it plays:
 
 A universal network has, in the place of "network" and "variant", what it is and where it learned:
 
-    {"format": 1, "universal": {…UniversalConfig…}, "trained_on": ["gardner", …], "metadata": {…}}
+    {"format": 1, "universal": {…UniversalConfig…}, "trained_on": ["gardner", …],
+     "digests": {"gardner": …, …}, "metadata": {…}}
 
 `save_tensors` and `load_tensors` write and read any other tensors in the same way: a file appears
 whole or not at all.
@@ -72,11 +73,14 @@ class UniversalDescription(NamedTuple):
     config: UniversalConfig
     trained_on: tuple[str, ...]
     """Names of the games that it has learned; it plays others as well as it can."""
+    digests: dict[str, str]
+    """`Variant.digest` of their rules by name, as far as its maker said them."""
     metadata: Metadata
 
     def is_for(self, variant: Variant) -> bool:
-        """Whether it was trained on this game, among others."""
-        return variant.name in self.trained_on
+        """Whether it was trained on this game, among others: not on other rules of that name."""
+        rules = self.digests.get(variant.name, variant.digest)
+        return variant.name in self.trained_on and rules == variant.digest
 
 
 class LoadedCheckpoint(NamedTuple):
@@ -131,15 +135,18 @@ def save_checkpoint(
     *,
     metadata: Mapping[str, object],
     trained_on: Sequence[str] = (),
+    digests: Mapping[str, str] | None = None,
 ) -> None:
     """Write a network with its configuration, its variant's rules and free metadata (JSON).
 
-    Of a universal network no rules but the names of the variants that it was `trained_on`. Raises
-    OSError, and UnknownVariantError where the configuration's variant is not loaded.
+    Of a universal network no rules but the names of the variants that it was `trained_on`, and by
+    name the `digests` of their rules as far as they are known. Raises OSError, and
+    UnknownVariantError where the configuration's variant is not loaded.
     """
     header: Metadata = {"format": FORMAT, "metadata": dict(metadata)}
     if isinstance(network, UniversalNet):
         header |= {"universal": network.config.to_dict(), "trained_on": list(trained_on)}
+        header |= {"digests": dict(digests)} if digests else {}
     else:
         variant = get_variant(network.config.variant)
         rules = {"name": variant.name, "digest": variant.digest, "ini": variant.ini()}
@@ -209,7 +216,10 @@ def variant_of(path: str | Path, name: str | None = None) -> Variant:
         return variant
     if name is None and len(description.trained_on) != 1:
         raise CheckpointError(f"{path}: {_universal(description)}: say which game to play")
-    return get_variant(name or description.trained_on[0])
+    variant = get_variant(name or description.trained_on[0])
+    if name is None and not description.is_for(variant):
+        raise CheckpointError(f"{path}: the rules of {variant.name} have changed since")
+    return variant
 
 
 @contextmanager
@@ -299,7 +309,10 @@ def _all_games(path: Path, header: Metadata) -> UniversalDescription:
     games = header.get("trained_on")
     if not isinstance(games, list) or not all(isinstance(name, str) for name in games):
         raise CheckpointError(f"{path}: missing field 'trained_on'")
-    return UniversalDescription(config, tuple(games), header_field(path, header, "metadata"))
+    # Files of before they were written have none.
+    digests = header_field(path, {"digests": {}} | header, "digests")
+    metadata = header_field(path, header, "metadata")
+    return UniversalDescription(config, tuple(games), digests, metadata)
 
 
 def _universal(description: UniversalDescription) -> str:

@@ -1,9 +1,9 @@
 """What a network is made of. Its configuration travels with every checkpoint."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 from engine.rules.errors import InputError
 from engine.rules.tables import LARGEST_SIDE
@@ -237,6 +237,16 @@ class NetworkConfig(BuildConfig):
             context=self.squares,
             board=(self.width, self.height),
         )
+
+
+def difference(found: Any, wanted: Any, *, but: Collection[str] = ()) -> str | None:
+    """The first field in which two configurations of one kind differ, other than those of `but`, as
+    "blocks = 4, not 6"; None where they agree."""
+    for field in dataclasses.fields(wanted):
+        theirs, ours = getattr(found, field.name), getattr(wanted, field.name)
+        if theirs != ours and field.name not in but:
+            return f"{field.name} = {theirs!r}, not {ours!r}"
+    return None
 
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {

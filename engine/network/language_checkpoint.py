@@ -4,7 +4,6 @@ The header: {"format": 1, "language": {…LanguageConfig…}, "tokenizer": {"dig
 "variant": {"name": …, "digest": …, "ini": …}, "metadata": {…the caller's…}}.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,7 +21,7 @@ from engine.network.checkpoint import (
     read_metadata,
     save_tensors,
 )
-from engine.network.config import LanguageConfig
+from engine.network.config import LanguageConfig, difference
 from engine.network.language import LanguageModel
 from engine.network.move_tokens import MARKS, MoveTokenizer
 from engine.rules.errors import InputError
@@ -100,10 +99,9 @@ def read_language(path: str | Path) -> LanguageDescription:
 
 def check_config(path: Path, found: LanguageConfig, wanted: LanguageConfig) -> None:
     """Raises CheckpointError, naming the first field in which they differ."""
-    for field in dataclasses.fields(LanguageConfig):
-        theirs, ours = getattr(found, field.name), getattr(wanted, field.name)
-        if theirs != ours:
-            raise CheckpointError(f"{path}: {field.name} = {theirs!r}, not {ours!r}")
+    different = difference(found, wanted)
+    if different:
+        raise CheckpointError(f"{path}: {different}")
 
 
 def _describe(path: Path, header: Metadata) -> LanguageDescription:

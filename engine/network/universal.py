@@ -265,8 +265,9 @@ class UniversalNet(nn.Module):
         # The fresh weights are thrown away; nobody else's random numbers depend on them.
         with torch.random.fork_rng(devices=[]):
             network = PolicyValueNet(game.config)
-        network.load_state_dict(weights)
-        return network.to(folded.token).train(self.training)
+        # First the numbers' kind: loading would round them to that of the fresh weights.
+        network.to(folded.token).load_state_dict(weights)
+        return network.train(self.training)
 
     def lessons(self, squares: Tensor) -> Lessons:
         """What the auxiliary heads say of square features [B, S, D]."""
