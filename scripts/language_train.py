@@ -22,7 +22,7 @@ from scripts.players import find_checkpoint, load_evaluator
 from training.config import read_toml
 from training.language_config import LanguageTrainingConfig
 from training.language_measures import Perplexity, Share
-from training.language_training import LanguageDirectory, LanguageRun, LanguageSummary
+from training.language_training import COOL, LanguageDirectory, LanguageRun, LanguageSummary
 
 _SETTINGS = ("minutes", "rounds", "seed", "vocabulary", "context", "channels", "blocks", "heads")
 
@@ -196,7 +196,7 @@ def _show(
     if options.json:
         print(json.dumps(figures(summary)))
         return
-    held, own = summary.held_out, summary.own
+    held = summary.held_out
     print(
         f"{path}: {summary.parameters:,} parameters, {summary.vocabulary} words, read"
         f" {summary.games:,} games of {summary.tokens:,} tokens in {summary.seconds:.1f} s"
@@ -222,9 +222,13 @@ def _show(
         ("result named", held.result_named),
     ):
         print(_line(name, share))
-    print(f"in {own.games:,} games of its own, {own.mean_plies:.1f} plies long:")
-    print(_line("legal moves", own.legal_moves))
-    print(_line("games without a fault", own.wholly_legal))
+    for own, temperature in (summary.own, 1.0), (summary.own_cool, COOL.temperature):
+        print(
+            f"in {own.games:,} games of its own at temperature {temperature:g},"
+            f" {own.mean_plies:.1f} plies long:"
+        )
+        print(_line("legal moves", own.legal_moves))
+        print(_line("games without a fault", own.wholly_legal))
     print(f"last checkpoint {summary.checkpoint}")
 
 

@@ -15,7 +15,8 @@ from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
 from tests.move_language_cases import Knowing, Silent, random_token_games
 from training.language_games import TokenGames
-from training.language_measures import Judge, Perplexity, Share, allowed_tokens
+from training.language_measures import AS_IT_SAYS, Judge, Perplexity, Share, allowed_tokens
+from training.language_training import COOL
 
 
 def judge_of(name: str, games: int, context: int) -> tuple[Variant, MoveTokenizer, Judge]:
@@ -161,6 +162,19 @@ def test_own_games_of_one_who_draws_from_all_words_are_counted_one_by_one() -> N
     assert figures.legal_moves.total == legal + faults
     assert figures.wholly_legal.count == 120 - faults
     assert len(tokenizer) > FIRST_MOVE
+
+
+def test_cooler_games_follow_the_squares_of_the_chances() -> None:
+    """At half the temperature odds of 3 to 1 become 9 to 1."""
+    _, tokenizer, judge = judge_of("hexapawn", 4, 1)
+    logits = torch.full((len(tokenizer),), -torch.inf)
+    logits[tokenizer.token("a1a2")], logits[tokenizer.token("a3a2")] = math.log(3.0), 0.0
+    model = Fixed(len(tokenizer), 1, logits)
+    shares = [
+        judge.own_games(model, 4000, torch.Generator().manual_seed(0), sampling).legal_moves.share
+        for sampling in (AS_IT_SAYS, COOL)
+    ]
+    assert shares == pytest.approx([0.75, 0.9], abs=0.02)
 
 
 def test_many_own_games_are_played_in_parts_and_counted_together(

@@ -25,6 +25,8 @@ from training.language_games import TokenGames, play_on
 _BATCH: Final = 32
 _OWN_BATCH: Final = 128
 """Games that a model makes at once: what it remembers of them all must fit in memory."""
+AS_IT_SAYS: Final = Sampling()
+"""Tokens drawn at temperature 1."""
 _NORMAL: Final = 1.959964
 """Standard deviations of 95 % confidence."""
 
@@ -168,7 +170,7 @@ class HeldOutFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnGameFigures:
-    """Games that the model makes alone, at temperature 1, up to the first token not allowed."""
+    """Games that the model makes alone, up to the first token not allowed."""
 
     games: int
     # Of all moves drawn, with the one that ended the game.
@@ -275,7 +277,7 @@ class Judge:
             allowed_tokens(self._variant, self._codes, games, self._vocabulary)[:, :longest]
         )
         flat = logs.flatten(0, 1)
-        drawn = draw(flat, Sampling(), generator)[:, None]
+        drawn = draw(flat, AS_IT_SAYS, generator)[:, None]
         inside = allowed.flatten(0, 1)
         found = (
             -logs.gather(-1, named[..., None]).squeeze(-1),
@@ -291,13 +293,17 @@ class Judge:
         return tuple(arrays)
 
     def own_games(
-        self, model: LanguageModel, games: int, generator: torch.Generator
+        self,
+        model: LanguageModel,
+        games: int,
+        generator: torch.Generator,
+        sampling: Sampling = AS_IT_SAYS,
     ) -> OwnGameFigures:
         """Let the model play by itself from the start, with all that it remembers."""
         training = model.training
         model.eval()
         parts = [
-            self._own_games(model, min(_OWN_BATCH, games - begin), generator)
+            self._own_games(model, min(_OWN_BATCH, games - begin), generator, sampling)
             for begin in range(0, games, _OWN_BATCH)
         ]
         model.train(training)
@@ -313,14 +319,14 @@ class Judge:
 
     @torch.no_grad()
     def _own_games(
-        self, model: LanguageModel, games: int, generator: torch.Generator
+        self, model: LanguageModel, games: int, generator: torch.Generator, sampling: Sampling
     ) -> "_OwnGames":
         """So many games at once, played to their ends."""
         played = _OwnGames(self._variant, self._codes, games, model.config.context)
         prompt = torch.full((games, 1), START)
         cache = model.new_cache(games)
         for ply in range(model.config.context):
-            drawn = draw(model(prompt, cache)[:, -1], Sampling(), generator)
+            drawn = draw(model(prompt, cache)[:, -1], sampling, generator)
             if not played.take(ply, drawn.numpy().astype(np.int32)):
                 break
             prompt = drawn[:, None]

@@ -30,6 +30,7 @@ from engine.network.inference import fastest_precision
 from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
+from engine.network.sampling import Sampling
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from training.config import differences, to_toml
@@ -61,7 +62,13 @@ from training.language_games import (
     play_randomly,
     save_token_games,
 )
-from training.language_measures import HeldOutFigures, Judge, ModelPredictor, OwnGameFigures
+from training.language_measures import (
+    AS_IT_SAYS,
+    HeldOutFigures,
+    Judge,
+    ModelPredictor,
+    OwnGameFigures,
+)
 
 SAVE_SECONDS: Final = 30.0
 """A kill loses so many seconds of learning, and a round."""
@@ -77,6 +84,7 @@ _MEASURE_SECONDS: Final = 20.0
 _QUICK_GAMES: Final = 64
 """Held-out games of the measurements during training; the last is on all."""
 _OWN_GAMES: Final = 500
+COOL: Final = Sampling(temperature=0.5)
 _BETAS: Final = (0.9, 0.95)
 _CLIP: Final = 1.0
 
@@ -192,7 +200,9 @@ class LanguageSummary:
     games: int
     tokens: int
     held_out: HeldOutFigures
+    # In its own games at temperature 1, and at half of that, where it takes fewer risks.
     own: OwnGameFigures
+    own_cool: OwnGameFigures
 
 
 def fresh_model(config: LanguageTrainingConfig, tokenizer: MoveTokenizer) -> LanguageModel:
@@ -412,6 +422,7 @@ class LanguageRun:
             tokens=self._tokens,
             held_out=held_out,
             own=own,
+            own_cool=self._own_games(_OWN_GAMES, COOL),
         )
         self._monitor.advance(1)
         return summary
@@ -423,7 +434,11 @@ class LanguageRun:
         shared = self._seen.shared()
         held_out = self._judge.held_out(predict, shared, generator, games)
         own_games = _OWN_GAMES if games is None else min(games, _OWN_GAMES)
-        return held_out, self._judge.own_games(self._learner.model, own_games, generator)
+        return held_out, self._own_games(own_games, AS_IT_SAYS)
+
+    def _own_games(self, games: int, sampling: Sampling) -> OwnGameFigures:
+        generator = torch.Generator().manual_seed(self._config.seed)
+        return self._judge.own_games(self._learner.model, games, generator, sampling)
 
     def _fraction(self) -> float:
         """How far the training is, in [0, 1]."""
