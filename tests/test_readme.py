@@ -11,11 +11,15 @@ import pytest
 
 from scripts.checks import ROOT
 
+SHORT = "[self_play]\npositions = 256\nfirst_simulations = 0\nsimulations = 4\n"
+"""Settings of a short round, in a file of their own."""
 SHORTENED = {
     "train hexapawn4x4": ["--minutes", "0.05", "--actors", "0"],
-    "train gardner --minutes 10": ["--minutes", "0.05", "--actors", "0"],
+    "train gardner --minutes 10": ["--minutes", "0.05", "--actors", "0", "--config", "short.toml"],
     "train hexapawn4x4+hexapawn5x4": ["--minutes", "0.05", "--actors", "0"],
-    "train losalamos --from runs/gardner": ["--minutes", "0.05", "--actors", "0"],
+    "train losalamos --from runs/gardner": [
+        *("--minutes", "0.05", "--actors", "0", "--config", "short.toml")
+    ],
     "language train hexapawn4x4": ["--rounds", "2"],
     "evaluate runs/hexapawn4x4": ["--games", "2", "--simulations", "8"],
     "match mcts:64 alphabeta:4 hexapawn4x4 --games 20 --pgn games.pgn": ["--games", "2"],
@@ -51,6 +55,7 @@ def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(600)
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    (tmp_path / "short.toml").write_text(SHORT, encoding="utf-8")
     commands = readme_commands()
     assert len(commands) >= 10
     # The games are trained before they are played or probed, whatever the order of the chapters.

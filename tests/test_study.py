@@ -173,7 +173,7 @@ def test_sizes_never_seen(
     monkeypatch.setattr(study_transfer, "UNSEEN", ("hexapawn3x4",))
     monkeypatch.setattr(scripts.study, "LESSONS", ("hexapawn", "hexapawn4x3"))
     monkeypatch.setattr(scripts.study, "UNSEEN", ("hexapawn3x4",))
-    arguments = ["sizes", "--minutes", "0.1", "--out", str(tmp_path), "--json"]
+    arguments = ["sizes", "--minutes", "0.04", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
     found = said["results"]["hexapawn3x4"]

@@ -156,7 +156,9 @@ def test_a_run_leaves_its_files(played: Path) -> None:
     assert len(list((played / "games").iterdir())) == 5
     newest = run_checkpoints(played)[-1]
     network, about = load_checkpoint(newest, variant=HEXAPAWN)
+    seconds = about.pop("seconds")
     assert about == {"round": 5, "step": rounds[-1]["step"], "seed": 1}
+    assert rounds[-2]["seconds"] <= seconds <= rounds[-1]["seconds"]
     state = state_of(played)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, state[f"average.{name}"])
