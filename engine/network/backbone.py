@@ -38,8 +38,8 @@ EXPLICIT_TOKENS: Final = 64
 """Up to here a CPU is faster with plain matrix products than with PyTorch's fused attention (on 25
 squares with 4 heads the whole network by 1.1 in float32 and 1.4 in bfloat16)."""
 EXPLICIT_LEARNING: Final = 128
-"""The same where gradients are taken, in bfloat16: by 1.5 at 64 tokens of 4 heads of 32 channels. At
-256 tokens of 6 heads of 64 both take the same time, and the fused one keeps a third less memory."""
+"""The same where gradients are taken: by 1.5 in bfloat16 at 64 tokens of 4 heads of 32 channels. At
+256 of 6 heads of 64 both take the same time, and the fused one keeps a third less memory."""
 _STEPS: Final = 2 * LARGEST_SIDE - 1
 """Steps from file to file, or from rank to rank, on the largest board."""
 
