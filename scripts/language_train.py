@@ -17,6 +17,7 @@ from tqdm import tqdm
 from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
+from scripts.bars import Bars
 from scripts.options import FigureOptions, parse_options
 from scripts.players import find_checkpoint, load_evaluator
 from training.config import read_toml
@@ -130,32 +131,12 @@ def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> d
     return given | {"games": "policy", "checkpoint": str(found)}
 
 
-class _Bars:
+class _Bars(Bars):
     """A bar for what is under way, and a line for every measurement, on standard error."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: tqdm[Any] | None = None
-
     def task(self, name: str, total: int) -> None:
-        self.close()
-        learns = name == "learn"
-        self._bar = tqdm(
-            desc=name,
-            total=total,
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}"
-            if learns
-            else None,
-            unit=" games",
-            leave=False,
-            file=sys.stderr,
-            disable=None,
-            dynamic_ncols=True,
-        )
-
-    def advance(self, amount: int) -> None:
-        if self._bar is not None:
-            self._bar.update(amount)
+        learns = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}"
+        self.begin(name, total, " games", learns if name == "learn" else None)
 
     def metrics(self, values: dict[str, Any]) -> None:
         line = (
@@ -165,14 +146,9 @@ class _Bars:
             f"  legal {values['best_legal']:6.1%}, in probability {values['legal_mass']:6.1%}"
             f"  own games {values['own_legal_moves']:6.1%}"
         )
-        if not self._quiet:
+        if not self.quiet:
             tqdm.write(line, file=sys.stderr)
             sys.stderr.flush()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 def figures(summary: LanguageSummary) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tqdm import tqdm
 from tyro import conf
 
 from engine.network.memory import keep_freed_memory
+from scripts.bars import Bars
 from scripts.options import FigureOptions, parse_options
 from training.config import games_named, merge, read_toml
 from training.directory import RunDirectory
@@ -91,29 +91,11 @@ def _overrides(options: TrainOptions) -> dict[str, Any]:
     return merge(values, given | ({"self_play": self_play} if self_play else {}))
 
 
-class _Bars:
+class _Bars(Bars):
     """A bar for the part of the round under way, and a line for every round, on standard error."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: tqdm[Any] | None = None
-
     def task(self, name: str, total: int) -> None:
-        self.close()
-        unit = " positions" if name == "play" else " steps"
-        self._bar = tqdm(
-            desc=name,
-            total=total,
-            unit=unit,
-            leave=False,
-            file=sys.stderr,
-            disable=None,
-            dynamic_ncols=True,
-        )
-
-    def advance(self, amount: int) -> None:
-        if self._bar is not None:
-            self._bar.update(amount)
+        self.begin(name, total, " positions" if name == "play" else " steps")
 
     def metrics(self, values: dict[str, Any]) -> None:
         self.close()
@@ -126,13 +108,8 @@ class _Bars:
         )
         if "truth" in values:
             line += f"  truth {_point(values['truth'])}"
-        if not self._quiet:
+        if not self.quiet:
             print(line, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 def _point(truth: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@
 All that it sees and says is from the side to move (`tokens.py` shows how).
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -77,24 +78,27 @@ def board_places(width: int, height: int) -> Tensor:
     return F.one_hot(counts, LARGEST_SIDE).flatten(1).float()
 
 
-class GameNetwork(nn.Module):
+class GameNetwork(nn.Module, ABC):
     """What a network says of one game, wherever its weights come from."""
 
     config: NetworkConfig
     points: Points
     eyes: SideToMove
 
+    @abstractmethod
     def features(self, positions: Tensor) -> Tensor:
         """Square features [B, S, D] of positions uint8[B, S + 5]."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def outputs(self, squares: Tensor) -> Outputs:
         """What the heads say of square features [B, S, D]."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def lessons(self, squares: Tensor) -> Lessons:
         """What the auxiliary heads say of them."""
-        raise NotImplementedError
+        ...
 
     def forward(self, positions: Tensor) -> Outputs:
         """Judge positions uint8[B, S + 5]."""
