@@ -30,6 +30,7 @@ from training import side_by_side, study, study_transfer
 from training.arena import MatchResult, play_match
 from training.config import merge
 from training.directory import read_metrics
+from training.games import describe_games
 from training.run import TrainingRun
 from training.side_by_side import cores as os_cores
 from training.side_by_side import run_side_by_side
@@ -176,12 +177,25 @@ def test_sizes_never_seen(
     arguments = ["sizes", "--minutes", "0.04", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
+    # Nothing of the unseen size was learned.
+    shards = (tmp_path / "runs" / "together" / "games").glob("*.safetensors")
+    learned = {describe_games(shard)["variant"]["digest"] for shard in shards}
+    assert learned == {get_variant(name).digest for name in ("hexapawn", "hexapawn4x3")}
     found = said["results"]["hexapawn3x4"]
     for curve in found["curves"].values():
         assert curve[-1][1] > found["chance"]
     assert "<svg" in Path(said["picture"]).read_text(encoding="utf-8")
     assert main(arguments[:-1]) == 0
     assert "| hexapawn3x4 |" in capsys.readouterr().out
+
+
+def test_no_size_is_both_learned_and_unseen() -> None:
+    learned, unseen = (
+        {get_variant(name).digest for name in names}
+        for names in (study_transfer.LESSONS, study_transfer.UNSEEN)
+    )
+    assert len(learned) == len(study_transfer.LESSONS)
+    assert not learned & unseen
 
 
 def test_bad_input(tmp_path: Path) -> None:
