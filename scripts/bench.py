@@ -16,6 +16,7 @@ GROUPS = (
     "solve",
     "search",
     "network",
+    "gpu",
     "learner",
     "language",
     "self-play",
@@ -27,10 +28,12 @@ GROUPS = (
 class BenchOptions(FigureOptions):
     """Measure this machine: medians of some runs with their spread.
 
-    One core and one thread, but for self-play and the language model, which take all cores.
+    One core and one thread, but for self-play and the language model, which take all cores, and a
+    GPU where there is one.
     """
 
-    # Only one group: ceiling, perft, solve, search, network, learner, language, self-play or peers.
+    # Only one group: ceiling, perft, solve, search, network, gpu, learner, language, self-play or
+    # peers.
     only: str | None = None
     # Python of the environment where peers are installed (pgx, mctx, OpenSpiel); .venv-peers here
     # where nothing is said.
@@ -57,7 +60,7 @@ def main(arguments: list[str]) -> int:
 
 def _measure(options: BenchOptions) -> Iterator[Row]:
     """The rows of the groups that were asked for, each as it is found."""
-    from scripts.benchmarks import games, language, network, peers, self_play
+    from scripts.benchmarks import games, gpu, language, network, peers, self_play
 
     measures: dict[str, Callable[[], Iterator[Row]]] = {
         "ceiling": network.ceiling,
@@ -65,12 +68,15 @@ def _measure(options: BenchOptions) -> Iterator[Row]:
         "solve": games.solver,
         "search": games.search,
         "network": network.network,
+        "gpu": gpu.gpu,
         "learner": network.learner,
         "language": language.language,
         "self-play": self_play.self_play,
         "peers": lambda: peers.peers(options.peers or peers.DEFAULT_PYTHON),
     }
     for group in GROUPS:
+        if group == "gpu" and options.only is None and not gpu.available():
+            continue
         if options.only in (None, group):
             yield from measures[group]()
 

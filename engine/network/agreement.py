@@ -66,7 +66,7 @@ class Disagreement:
 
 
 def probe_of(variant: Variant, rows: Rows | None = None) -> Probe:
-    """Up to 64 of `rows` that have legal moves, evenly spread, or positions of random games."""
+    """Up to 64 of `rows` that have legal moves, evenly spread, or 64 of random games."""
     tables = variant.tables
     if rows is not None:
         candidates = rows[
@@ -75,23 +75,24 @@ def probe_of(variant: Variant, rows: Rows | None = None) -> Probe:
         _, offsets = generate_batch(tables, candidates)
         rows = candidates[np.diff(offsets) > 0][:PROBE_POSITIONS]
     if rows is None or len(rows) == 0:
-        rows = _random_positions(variant)
+        rows = random_positions(variant, PROBE_POSITIONS)
     return Probe(rows, *generate_batch(tables, rows))
 
 
-def _random_positions(variant: Variant) -> Rows:
+def random_positions(variant: Variant, count: int) -> Rows:
+    """uint8[count, R] positions of random games, none of them over; always the same."""
     rng = np.random.default_rng(_SEED)
     scratch = np.empty(MAX_MOVES, np.uint16)
     rows: list[npt.NDArray[np.uint8]] = []
-    while len(rows) < PROBE_POSITIONS:
+    while len(rows) < count:
         row = variant.start_row.copy()
         for _ in range(_LONGEST_WALK):
-            count = generate(variant.tables, row, scratch)
-            if len(rows) == PROBE_POSITIONS or termination(variant.tables, row, count):
+            moves = generate(variant.tables, row, scratch)
+            if len(rows) == count or termination(variant.tables, row, moves):
                 break
             rows.append(row)
             row = np.empty_like(row)
-            apply(variant.tables, rows[-1], int(scratch[rng.integers(count)]), row)
+            apply(variant.tables, rows[-1], int(scratch[rng.integers(moves)]), row)
     return np.stack(rows)
 
 

@@ -193,8 +193,13 @@ class BackendEvaluator:
             # Of native kernels the first, with the smallest numbers, is the fastest.
             if candidate[0] == "native" and any(b.name == "native" for b in agreeing):
                 continue
-            backend = make(network)
-            objection = self._objection(backend, exact)
+            try:
+                backend = make(network)
+                objection = self._objection(backend, exact)
+            except RuntimeError as error:
+                # As torch says that a GPU is full, or that its driver is too old.
+                self._refuse(candidate, f"it failed ({str(error).strip().partition(chr(10))[0]})")
+                continue
             if objection is None:
                 agreeing.append(backend)
             else:
@@ -236,13 +241,18 @@ def make_evaluator(
     `DEFAULT_PRECISIONS`), "fp32", "bf16" or "int8", which needs `calibration`: some hundreds of
     positions uint8[N, R] such as will be evaluated. At most `max_batch` positions are computed at a
     time. OpenVINO computes with `threads` threads, native kernels with one, torch with those that
-    the process has given it, or where `device` is "cuda", or "auto" and there is a GPU, on that.
+    the process has given it, or where `device` is "auto" and there is a GPU, on that; "cuda" is the
+    GPU and nothing else, "cpu" never it.
 
     Raises UnknownVariantError where the network's variant is not loaded, and BackendError for what
     is unknown, not installed, not to be had together, or refused because it disagrees.
     """
     calibrated = calibration is not None
+    if device == "cuda" and backend == "auto":
+        backend = "torch"
     candidates = _candidates(network.config, backend, precision, calibrated=calibrated)
+    if device == "cuda" and backend != "torch":
+        raise BackendError(f"device 'cuda': the backend '{backend}' computes on the CPU")
     device = _device(device)
     if max_batch < 1:
         raise BackendError(f"max_batch = {max_batch} is not a whole number from 1")
