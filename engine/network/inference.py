@@ -248,11 +248,11 @@ def make_evaluator(
     is unknown, not installed, not to be had together, or refused because it disagrees.
     """
     calibrated = calibration is not None
+    if device == "cuda" and backend in ("openvino", "native"):
+        raise BackendError(f"device 'cuda': the backend '{backend}' computes on the CPU")
     if device == "cuda" and backend == "auto":
         backend = "torch"
     candidates = _candidates(network.config, backend, precision, calibrated=calibrated)
-    if device == "cuda" and backend != "torch":
-        raise BackendError(f"device 'cuda': the backend '{backend}' computes on the CPU")
     device = _device(device)
     if max_batch < 1:
         raise BackendError(f"max_batch = {max_batch} is not a whole number from 1")
