@@ -51,17 +51,17 @@ def exact_arithmetic() -> Iterator[None]:
     Torch rounds the inputs of float32 convolutions to TF32, with 10 bits behind the point, unless
     it is told otherwise.
     """
+    convolutions = torch.backends.cudnn
+    before = convolutions.allow_tf32, convolutions.deterministic, convolutions.benchmark
     matmul = torch.get_float32_matmul_precision()
-    if matmul != "highest":
-        torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ):
-            yield
+        convolutions.allow_tf32, convolutions.deterministic = False, True
+        convolutions.benchmark = False
+        torch.set_float32_matmul_precision("highest")
+        yield
     finally:
-        if matmul != "highest":
-            torch.set_float32_matmul_precision(matmul)
+        convolutions.allow_tf32, convolutions.deterministic, convolutions.benchmark = before
+        torch.set_float32_matmul_precision(matmul)
 
 
 class CudaBackend:

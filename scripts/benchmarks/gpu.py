@@ -18,7 +18,7 @@ import torch
 from engine.network.agreement import random_positions
 from engine.network.backends import Backend, PrecisionName
 from engine.network.config import NetworkConfig
-from engine.network.cuda_backend import CudaBackend
+from engine.network.cuda_backend import CudaBackend, exact_arithmetic
 from engine.network.encoding import Encoder
 from engine.network.inference import BackendEvaluator, make_evaluator
 from engine.network.policy_value import PolicyValueNet
@@ -320,7 +320,8 @@ def _speed_of(
     Encoder(network.eyes).encode(positions, room.squares, room.state)
     graph = _rates(room.run, batch)
     whole = _rates(lambda: _forget(evaluator.evaluate(positions, moves, offsets)), batch)
-    eager = _rates(_eager(backend, room.squares.copy(), room.state.copy()), batch)
+    with exact_arithmetic():
+        eager = _rates(_eager(backend, room.squares.copy(), room.state.copy()), batch)
     against = "the GPU's largest matmul"
     yield row(f"gpu/graph/{label}", "positions/s", graph, (against, peak))
     yield row(
