@@ -1,6 +1,5 @@
 """`pawnscope ablation VARIANT`: what each switch of training is worth, against the truth."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from training.ablation import VARIATIONS, missing_trials, prepare, read_results, run_ablation, table
 
 
@@ -63,5 +62,8 @@ def main(arguments: list[str]) -> int:
         and (line["variant"], line["seconds"]) == (variant.name, options.seconds)
         and line["seed"] <= options.seeds
     ]
-    print(json.dumps({"results": lines}) if options.json else table(lines))
+    if options.json:
+        print_json({"results": lines})
+    else:
+        print(table(lines))
     return 0

@@ -1,6 +1,5 @@
 """`pawnscope bench`: speed figures of this machine, each beside a peer or a ceiling of the run."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
 from scripts.benchmarks.rows import Row
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 
 GROUPS = (
     "ceiling",
@@ -54,7 +53,7 @@ def main(arguments: list[str]) -> int:
         if not options.json:
             _show(found)
     if options.json:
-        print(json.dumps({"rows": [asdict(found) for found in rows]}))
+        print_json({"rows": [asdict(found) for found in rows]})
     return 0
 
 

@@ -1,6 +1,5 @@
 """`pawnscope evaluate RUN [RUN ...]`: checkpoints against the truth and on the ladder."""
 
-import json
 import shutil
 import tempfile
 import tomllib
@@ -19,7 +18,7 @@ from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from scripts.curve import draw_curve, draw_ladder, draw_simulations, of_game
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import load_evaluator, load_solution, player_of
 from search.evaluator import Evaluator, SolverEvaluator
 from search.player import Player
@@ -81,7 +80,7 @@ def main(arguments: list[str]) -> int:
     keep_freed_memory()
     measured = [_Evaluation(run, options).measure() for run in options.runs]
     if options.json:
-        print(json.dumps(measured[0] if len(measured) == 1 else {"runs": measured}))
+        print_json(measured[0] if len(measured) == 1 else {"runs": measured})
         return 0
     _print_textbook([row for one in measured for row in one["textbook"]])
     for one in measured:

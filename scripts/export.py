@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from engine.network.export import ONNX_SUFFIX, OPENVINO_SUFFIX, save_onnx, save_
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from training.directory import checkpoint_of
 
 Array = npt.NDArray[Any]
@@ -129,7 +128,7 @@ def _difference(expected: list[Array], computed: list[Array]) -> float:
 
 def _show(figures: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(figures))
+        print_json(figures)
         return
     print(f"{figures['file']}: {figures['bytes'] / 1e6:.1f} MB")
     for way in ("inputs", "outputs"):

@@ -1,6 +1,5 @@
 """`pawnscope language continue VARIANT --moves "a2a3 …"`: what a model expects of a game."""
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from engine.network.sampling import Sampling, draw, probabilities
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import load_language
 
 _SHOWN: Final = 8
@@ -62,7 +61,7 @@ def main(arguments: list[str]) -> int:
         _show_expectation(position, reader, first)
     added, ending = _continue(position, reader, options.plies, sampling, options.seed)
     if options.json:
-        print(json.dumps(_figures(reader, first, added, ending)))
+        print_json(_figures(reader, first, added, ending))
     else:
         _show_game(position, added, ending, options.plies)
     return 0

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from engine.network import gpt2
 from engine.network.checkpoint import CheckpointError
 from engine.network.sampling import Sampling
 from engine.rules.errors import InputError
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -70,7 +69,7 @@ def main(arguments: list[str]) -> int:
 def _print_sizes(as_json: bool) -> None:
     counts = gpt2.parameter_counts()
     if as_json:
-        print(json.dumps(counts))
+        print_json(counts)
         return
     for name, count in counts.items():
         print(f"{name:6} {count:13,} parameters")
@@ -116,7 +115,7 @@ def _print_figures(options: TextOptions, tokenizer: "Tokenizer", tokens: Iterato
         "seconds": seconds,
         "tokens_per_second": len(drawn) / seconds,
     }
-    print(json.dumps(figures))
+    print_json(figures)
 
 
 def _stream(prompt: str, text: Iterator[str]) -> None:

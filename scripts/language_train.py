@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from scripts.bars import Bars
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
 from training.config import read_toml
 from training.language_config import LanguageTrainingConfig
@@ -170,7 +169,7 @@ def _show(
     options: LanguageTrainOptions, summary: LanguageSummary, path: Path, seconds: float
 ) -> None:
     if options.json:
-        print(json.dumps(figures(summary)))
+        print_json(figures(summary))
         return
     held = summary.held_out
     print(

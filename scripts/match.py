@@ -1,6 +1,5 @@
 """`pawnscope match A B VARIANT`: games between two players, Elo with its interval, SPRT, PGN."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from tyro import conf
 from engine.rules.errors import InputError
 from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
-from scripts.options import EndgameOptions, FigureOptions, parse_options
+from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json
 from scripts.players import PrecisionName, player_of
 from search.language_player import LanguagePlayer
-from search.player import Player
+from search.player import Player, games_repeat
 from training.arena import (
     MatchResult,
     PlayedGame,
@@ -55,7 +54,8 @@ class MatchOptions(FigureOptions, EndgameOptions):
     # How many games to play; 100 if left out, and with --sprt 20,000 at most.
     games: int | None = None
     # Plies of the openings, which are all that there are in random order; 2 if left out, 0 on
-    # boards of less than 16 squares.
+    # boards of less than 16 squares. When they have run out they come again; in a test of two
+    # deterministic players longer ones follow.
     opening_plies: Annotated[int | None, conf.arg(aliases=("--openings",))] = None
     # Stop as soon as it is known whether A is ELO0 (H0) or ELO1 (H1) stronger than B.
     sprt: tuple[float, float] | None = None
@@ -85,8 +85,8 @@ def main(arguments: list[str]) -> int:
     plies = options.opening_plies
     played: list[PlayedGame] = []
     readers: dict[str, list[LanguagePlayer]] = {"a": [], "b": []}
-    tally = PairTally()
-    status = 0
+    tally, repeats = PairTally(games_repeat=False), False
+    exhausted, status = False, 0
     try:
         with _pgn_file(options.pgn) as file, ExitStack() as stack:
 
@@ -100,15 +100,18 @@ def main(arguments: list[str]) -> int:
                 return player
 
             total = options.games or (_MOST_TESTED if test else _GAMES)
+            pair = make(0), make(1)
+            repeats = games_repeat(*pair)
+            tally = PairTally(games_repeat=repeats)
             games = match_games(
-                make(0),
-                make(1),
+                *pair,
                 variant,
                 games=total,
                 opening_plies=default_opening_plies(variant) if plies is None else plies,
                 rng=opening_rng,
                 revive=make,
                 concurrency=options.concurrency,
+                repeat_openings=test is None or not repeats,
             )
             stack.enter_context(closing(games))
             for game in _with_bar(games, total):
@@ -118,19 +121,14 @@ def main(arguments: list[str]) -> int:
                 tally.add(game.number, game.points, game.record.moves)
                 if test and test.verdict(tally.ordered) != Verdict.UNDECIDED:
                     break
+            else:
+                exhausted = len(played) < total
     except KeyboardInterrupt:
         print(f"interrupted after {len(played)} games", file=sys.stderr)
         status = INTERRUPTED
-    against_rules = {
-        side: {
-            "asked": sum(player.asked for player in players),
-            "illegal": sum(player.illegal for player in players),
-        }
-        for side, players in readers.items()
-        if players
-    }
-    figures = _test_figures(test, tally) if test else None
-    _show(options, summarise(played), figures, against_rules)
+    figures = _test_figures(test, tally, exhausted=exhausted) if test else None
+    result = summarise(played, games_repeat=repeats)
+    _show(options, result, figures, _against_rules(readers))
     return status
 
 
@@ -158,7 +156,20 @@ def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
             yield game
 
 
-def _test_figures(test: Sprt, tally: PairTally) -> dict[str, Any]:
+def _against_rules(readers: dict[str, list[LanguagePlayer]]) -> dict[str, dict[str, int]]:
+    """What the language models of each side were asked, and chose before the rules were."""
+    return {
+        side: {
+            "asked": sum(player.asked for player in players),
+            "illegal": sum(player.illegal for player in players),
+        }
+        for side, players in readers.items()
+        if players
+    }
+
+
+def _test_figures(test: Sprt, tally: PairTally, *, exhausted: bool) -> dict[str, Any]:
+    """`exhausted`: the match ended because no opening was left."""
     return {
         "elo0": test.elo0,
         "elo1": test.elo1,
@@ -169,6 +180,7 @@ def _test_figures(test: Sprt, tally: PairTally) -> dict[str, Any]:
         "upper": test.upper,
         "pairs": sum(tally.ordered),
         "verdict": test.verdict(tally.ordered).value,
+        "openings_exhausted": exhausted,
     }
 
 
@@ -213,11 +225,13 @@ def _show(
             "time_losses": result.time_losses,
             "distinct": result.distinct,
             "pairs": result.pairs,
+            "distinct_pairs": result.distinct_pairs,
+            "independent_pairs": result.independent_pairs,
         }
         more: dict[str, Any] = {"sprt": test} if test else {}
         if against_rules:
             more["language"] = against_rules
-        print(json.dumps(figures | more))
+        print_json(figures | more)
         return
     print(
         f"{options.a} against {options.b} at {options.variant}: +{result.wins} ={result.draws}"
@@ -239,11 +253,16 @@ def _show(
             f" ({share:.2%}) its first choice was against the rules; it played its likeliest"
             " legal move"
         )
-    if result.distinct_pairs < sum(result.pairs):
-        print(
-            f"{result.distinct_pairs} of {sum(result.pairs)} pairs of games differ; the others"
-            " count for the score and not for its certainty"
-        )
+    _show_repeats(result)
+
+
+def _show_repeats(result: MatchResult) -> None:
+    pairs = sum(result.pairs)
+    differ = f"{result.distinct_pairs} of {pairs} pairs of games differ"
+    if result.independent_pairs < pairs:
+        print(f"{differ}; the others count for the score and not for its certainty")
+    elif 2 * result.distinct_pairs < pairs:
+        print(f"{differ}; all count, since not both players are known to be deterministic")
 
 
 def _show_test(test: dict[str, Any]) -> None:
@@ -252,8 +271,11 @@ def _show_test(test: dict[str, Any]) -> None:
         Verdict.H1: f"H1, A is {test['elo1']:g} Elo stronger and not {test['elo0']:g}",
         Verdict.UNDECIDED: "undecided",
     }
+    verdict = words[Verdict(test["verdict"])]
+    if test["openings_exhausted"]:
+        verdict += ", openings exhausted"
     print(
-        f"SPRT [{test['elo0']:g}, {test['elo1']:g}]: {words[Verdict(test['verdict'])]}; log ratio"
+        f"SPRT [{test['elo0']:g}, {test['elo1']:g}]: {verdict}; log ratio"
         f" {test['ratio']:.2f} in ({test['lower']:.2f}, {test['upper']:.2f})"
         f" after {test['pairs']} pairs"
     )

@@ -5,10 +5,12 @@ field is its help, and the docstring of the class that of the command.
 """
 
 import difflib
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 from tyro import _errors, conf
@@ -39,6 +41,21 @@ class EndgameOptions(Options):
 
     # A folder of endgame tables, made by solve --men; alphabeta, mcts and gumbel look them up.
     tablebases: Path | None = None
+
+
+def print_json(figures: Mapping[str, Any]) -> None:
+    """Print one JSON object, null in the place of what is not finite: JSON has no such numbers."""
+    print(json.dumps(_finite(figures), allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value
 
 
 class OptionError(InputError):

@@ -1,6 +1,5 @@
 """`pawnscope perft VARIANT DEPTH`: count the positions at a depth, and how fast that goes."""
 
-import json
 import time
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import get_variant
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ def main(arguments: list[str]) -> int:
     speed = nodes / seconds
     if options.json:
         figures = {"nodes": nodes, "seconds": seconds, "nodes_per_second": speed}
-        print(json.dumps(figures | ({"divide": behind_each} if options.divide else {})))
+        print_json(figures | ({"divide": behind_each} if options.divide else {}))
         return 0
     for move, behind in behind_each.items():
         print(f"{move}: {behind}")

@@ -1,6 +1,5 @@
 """`pawnscope solve VARIANT`: solve a game exactly from its start, or its endgames with few men."""
 
-import json
 import re
 import resource
 import sys
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from search.solver import Solution, format_bytes, solve
 from search.tablebase import TableReport, solve_endgames
 
@@ -65,7 +64,7 @@ def main(arguments: list[str]) -> int:
     if options.out is not None:
         solution.save(options.out)
     if options.json:
-        print(json.dumps(figures(solution)))
+        print_json(figures(solution))
         return 0
     describe(solution)
     return 0
@@ -113,7 +112,7 @@ def _solve_endgames(options: SolveOptions, variant: Variant, men: int, limit_byt
             variant, men, folder=options.out, limit_bytes=limit_bytes, progress=progress
         )
     if options.json:
-        print(json.dumps(endgame_figures(reports, tablebases.memory)))
+        print_json(endgame_figures(reports, tablebases.memory))
         return 0
     describe_endgames(variant, men, reports, tablebases.memory)
     return 0

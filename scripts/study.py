@@ -1,6 +1,5 @@
 """`pawnscope study NAME`: several trainings side by side, and what they teach together."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 from engine.rules.errors import InputError
 from scripts.curve import Panel, draw_panels
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import SHIPPED
 from training.study import Report
 from training.study_several import CHESS, SOLVED, several_against_single
@@ -64,7 +63,7 @@ def main(arguments: list[str]) -> int:
     found = study.measure(folder, options.minutes, _report)
     draw_panels(study.panels(found), study.title, picture)
     if options.json:
-        print(json.dumps({"study": options.name, "picture": str(picture), "results": found}))
+        print_json({"study": options.name, "picture": str(picture), "results": found})
     else:
         print("\n".join([*study.tell(found), f"curves in {picture}"]))
     return 0

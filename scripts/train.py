@@ -1,7 +1,6 @@
 """`pawnscope train VARIANT`: self-play training with progress bars and a live truth curve."""
 
 import dataclasses
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from tyro import conf
 
 from engine.network.memory import keep_freed_memory
 from scripts.bars import Bars
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 from training.config import games_named, merge, read_toml
 from training.directory import RunDirectory
 from training.run import Summary, TrainingRun
@@ -130,15 +129,13 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
         if summary.truths:
             games = {name: dataclasses.asdict(shares) for name, shares in summary.truths.items()}
             truth = {"games": games}
-        print(
-            json.dumps(
-                {
-                    "seconds": summary.seconds,
-                    "checkpoint": str(summary.checkpoint),
-                    "reason": summary.reason,
-                    "truth": truth,
-                }
-            )
+        print_json(
+            {
+                "seconds": summary.seconds,
+                "checkpoint": str(summary.checkpoint),
+                "reason": summary.reason,
+                "truth": truth,
+            }
         )
         return
     why = "the network is perfect" if summary.reason == "perfect" else "its time is over"

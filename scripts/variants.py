@@ -1,10 +1,9 @@
 """`pawnscope variants`: the games that every command takes, with board and start position."""
 
-import json
 from dataclasses import dataclass
 
 from engine.rules.variant import get_variant, variant_names
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,17 +16,15 @@ def main(arguments: list[str]) -> int:
     options = parse_options(VariantsOptions, "variants", arguments)
     games = [get_variant(name) for name in variant_names()]
     if options.json:
-        print(
-            json.dumps(
-                {
-                    game.name: {
-                        "width": game.width,
-                        "height": game.height,
-                        "start_fen": game.start_fen,
-                    }
-                    for game in games
+        print_json(
+            {
+                game.name: {
+                    "width": game.width,
+                    "height": game.height,
+                    "start_fen": game.start_fen,
                 }
-            )
+                for game in games
+            }
         )
         return 0
     longest = max(len(game.name) for game in games)

@@ -154,6 +154,10 @@ class UciEngine:
 class ExternalPlayer(Player):
     """A UCI engine that knows the variant by name or reads it from a file (VariantPath)."""
 
+    # Not even with a limit of nodes: nothing in the protocol tells whether an engine draws random
+    # numbers, searches in several threads or keeps its hash table from game to game.
+    deterministic = False
+
     def __init__(self, command: str, variant: Variant, limits: Limits | None = None) -> None:
         """Start the engine; raises OSError or EngineError. 10,000 nodes a move by default."""
         self.name = f"uci:{command}"

@@ -38,6 +38,7 @@ class LanguagePlayer(Player):
     and `illegal` say how often it would have broken the rules."""
 
     name = "language"
+    deterministic = True
 
     def __init__(self, language: MoveLanguage) -> None:
         self._language = language

@@ -29,6 +29,11 @@ class Player(Protocol):
 
     name: str
 
+    deterministic: bool = False
+    """Whether the moves follow from the variant and the game so far alone, when it is asked without
+    limits: no random numbers, no clock, nothing learned from other games. Rounding that depends on
+    the size of a network's batch is left aside. False where this is not known."""
+
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
         """A move for a game that is not over (else InputError); the position is not changed.
 
@@ -39,6 +44,15 @@ class Player(Protocol):
     def close(self) -> None:
         """Let go of what the player holds outside this process."""
         return
+
+
+def games_repeat(a: Player, b: Player) -> bool:
+    """Whether the two play the same game again from the same opening with the same colours.
+
+    Such a game is the same sample and must not be counted twice; where either player draws by
+    chance, or is not known, every game is a sample of its own, whatever its moves.
+    """
+    return a.deterministic and b.deterministic
 
 
 def legal_moves(position: Position) -> list[int]:

@@ -40,6 +40,7 @@ class RandomPlayer(Player):
     """Any legal move, all alike."""
 
     name = "random"
+    deterministic = False
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -55,6 +56,7 @@ class PerfectPlayer(Player):
     """The quickest win or the longest loss, at random among moves that are equally good."""
 
     name = "perfect"
+    deterministic = False
 
     def __init__(self, solution: Solution, rng: np.random.Generator) -> None:
         self._solution = solution
@@ -91,6 +93,8 @@ def _scored_choice(position: Position, found: ScoredLine) -> Choice:
 class MinimaxPlayer(Player):
     """Plain minimax with material, to a fixed depth."""
 
+    deterministic = True
+
     def __init__(self, depth: int) -> None:
         self.name = f"minimax:{depth}"
         self._depth = depth
@@ -107,6 +111,9 @@ class MinimaxPlayer(Player):
 
 class AlphaBetaPlayer(Player):
     """Alpha-beta with material; limits of nodes or time alone let it go deeper than its depth."""
+
+    # Every search begins with an empty transposition table.
+    deterministic = True
 
     def __init__(self, config: AlphaBetaConfig) -> None:
         self.name = f"alphabeta:{config.depth}"
@@ -134,6 +141,8 @@ class AlphaBetaPlayer(Player):
 class UctPlayer(Player):
     """UCT with random rollouts: the move of the most visits."""
 
+    deterministic = False
+
     def __init__(self, config: UctConfig, rng: np.random.Generator) -> None:
         self.name = f"uct:{config.simulations}"
         self._config = config
@@ -155,6 +164,7 @@ class PolicyPlayer(Player):
     """The raw evaluator: the move of the largest logit, no search."""
 
     name = "policy"
+    deterministic = True
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -203,6 +213,9 @@ PLAYER_FORMS: Final = (
     "language[:CHECKPOINT]",
     "uci:COMMAND[:nodes=N|movetime=MS]",
 )
+_DETERMINISTIC: Final = ("minimax", "alphabeta", "mcts", "gumbel", "policy", "language")
+"""Forms whose players `make_player` makes without chance: the searches of networks have no noise
+there."""
 _NUMBER: Final = re.compile(r"[1-9]\d{0,8}")
 
 
@@ -290,6 +303,14 @@ class _Makers:
         return ExternalPlayer(command, self.variant, Limits(movetime=number / 1000))
 
 
+def is_deterministic(name: str) -> bool:
+    """`Player.deterministic` of the player that `make_player` makes of such a name.
+
+    For games that were kept with the names of those who played them. False for a name of no form.
+    """
+    return name.partition(":")[0] in _DETERMINISTIC
+
+
 def make_player(
     spec: str,
     variant: Variant,
@@ -336,5 +357,6 @@ __all__ = [
     "PolicyPlayer",
     "RandomPlayer",
     "UctPlayer",
+    "is_deterministic",
     "make_player",
 ]

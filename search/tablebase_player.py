@@ -85,6 +85,8 @@ class TablebasePlayer(Player):
 
     def __init__(self, player: Player, tablebases: Tablebases) -> None:
         self.name = player.name
+        # A move from the tables is the first of the best.
+        self.deterministic = player.deterministic
         self._player = player
         self._tablebases = tablebases
 

@@ -122,7 +122,11 @@ def _line_of(position: Position) -> _Line:
 
 
 class TreePlayer(Player):
-    """A player with a tree search. Within a game it goes on with the tree of its last move."""
+    """A player with a tree search. Within a game it goes on with the tree of its last move.
+
+    The tree is found by the line of the whole game, so that it is another game's only where that
+    one had come to the same line; without noise the player counts as deterministic.
+    """
 
     def __init__(self) -> None:
         """Nothing is known of any game yet."""
@@ -177,6 +181,7 @@ class MctsPlayer(TreePlayer):
         """The configuration's `leaves` hold for a single game."""
         super().__init__()
         self.name = f"mcts:{config.simulations}"
+        self.deterministic = config.noise_fraction == 0.0
         self._evaluator = evaluator
         self._config = config
         self._rng = rng
@@ -199,6 +204,7 @@ class GumbelPlayer(TreePlayer):
         """The configuration's `leaves` hold for a single game; its noise is played with, too."""
         super().__init__()
         self.name = f"gumbel:{config.simulations}"
+        self.deterministic = config.gumbel_scale == 0.0
         self._evaluator = evaluator
         self._config = config
         self._rng = rng

@@ -5,6 +5,7 @@ many of them in one batch (`BatchPlayer`) gets them all at once, and an external
 several times, each process playing one game at a time.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant
 from search.external import EngineError, EngineTimeoutError, ExternalPlayer
-from search.player import Choice, Player
+from search.player import Choice, Player, games_repeat
 from training.elo import EloDifference, elo_difference
 from training.openings import Opening, default_opening_plies, random_openings
 from training.pentanomial import PairCounts, PairTally
@@ -98,8 +99,10 @@ class MatchResult:
     losses: int
     # Complete pairs in which A got 0, ½, 1, 1½ and 2 points.
     pairs: PairCounts
-    # Pairs of which none repeats another, move by move.
+    # Pairs neither of whose games repeats one of an earlier pair, move by move.
     distinct_pairs: int
+    # Pairs that are samples of their own: the distinct ones of deterministic players, else all.
+    independent_pairs: int
     # Games of which none repeats another, move by move.
     distinct: int
     # Games of either player that an illegal move or a crash ended.
@@ -120,7 +123,9 @@ class MatchResult:
     @property
     def elo(self) -> EloDifference:
         """How much stronger A is, from pairs where there are some."""
-        return elo_difference(self.wins, self.draws, self.losses, self.pairs, self.distinct_pairs)
+        return elo_difference(
+            self.wins, self.draws, self.losses, self.pairs, self.independent_pairs
+        )
 
 
 class _Game:
@@ -307,11 +312,14 @@ def match_games(
     revive: Revive | None = None,
     concurrency: int = 1,
     done: Container[int] = (),
+    repeat_openings: bool = True,
 ) -> Generator[PlayedGame, None, None]:
     """Play a match, handing out each game as it ends.
 
     Each opening of `opening_plies` plies is played twice: A has White in games 0, 2, 4, … and Black
-    in the others; the games numbered in `done` are left out. Where an external engine plays, up to
+    in the others; the games numbered in `done` are left out. When the openings have run out they
+    come again, or without `repeat_openings` longer ones follow, and the match ends early where none
+    are left (`openings.random_openings`). Where an external engine plays, up to
     `concurrency` games are in progress, each with a process of its own that `revive` makes; without
     `revive` there is one. An engine that moves against the rules, dies or keeps silent loses the
     game, and `revive` replaces the dead one. Raises InputError where there are no such openings,
@@ -320,18 +328,19 @@ def match_games(
     sides = _Side(0, a, revive), _Side(1, b, revive)
     places = _places(sides, (a, b), concurrency if revive else 1)
     todo = (number for number in range(games) if number not in done)
-    opening_of = _Openings(random_openings(variant, opening_plies, rng))
+    opening_of = _Openings(random_openings(variant, opening_plies, rng, repeat=repeat_openings))
     running: dict[int, _Game] = {}
     pool = _pool(sides, places)
     try:
         while True:
             for place in range(places):
                 number = next(todo, None) if place not in running else None
-                if number is None:
+                opening = None if number is None else opening_of(number // 2)
+                if number is None or opening is None:
                     continue
                 for side in sides:
                     side.take_place(place)
-                start = variant, opening_of(number // 2)
+                start = variant, opening
                 running[place] = _Game(number, place, (a.name, b.name), start, longest_game)
             if not running:
                 return
@@ -355,15 +364,18 @@ class _Openings:
         self._source = source
         self._drawn: list[Opening] = []
 
-    def __call__(self, pair: int) -> Opening:
-        while len(self._drawn) <= pair:
-            self._drawn.append(next(self._source))
-        return self._drawn[pair]
+    def __call__(self, pair: int) -> Opening | None:
+        """None where there are not so many."""
+        self._drawn += itertools.islice(self._source, max(0, pair + 1 - len(self._drawn)))
+        return self._drawn[pair] if pair < len(self._drawn) else None
 
 
-def summarise(games: Sequence[PlayedGame]) -> MatchResult:
-    """The score of games in any order; a pair counts as one where both of its games are there."""
-    tally = PairTally()
+def summarise(games: Sequence[PlayedGame], *, games_repeat: bool) -> MatchResult:
+    """The score of games in any order; a pair counts as one where both of its games are there.
+
+    `games_repeat` is that of the two players (`search.player.games_repeat`).
+    """
+    tally = PairTally(games_repeat=games_repeat)
     for game in games:
         tally.add(game.number, game.points, game.record.moves)
     return MatchResult(
@@ -372,6 +384,7 @@ def summarise(games: Sequence[PlayedGame]) -> MatchResult:
         losses=sum(game.points == 0.0 for game in games),
         pairs=tally.counts,
         distinct_pairs=tally.distinct,
+        independent_pairs=tally.independent,
         distinct=len({tuple(game.record.moves) for game in games}),
         illegal=sum(game.ending == Ending.ILLEGAL for game in games),
         time_losses=sum(game.ending == Ending.TIME for game in games),
@@ -400,7 +413,7 @@ def play_match(
     ):
         finished(game)
         played.append(game)
-    return summarise(played)
+    return summarise(played, games_repeat=games_repeat(a, b))
 
 
 def play_game(

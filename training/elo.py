@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from scipy.special import betaincinv
+from scipy.special import betaincinv, expit
 
 from training.pentanomial import PAIR_SCORES
 
@@ -38,8 +38,11 @@ def elo_of_score(score: float) -> float:
 
 
 def expected_score(elo: float) -> float:
-    """The share of the points that so much more Elo wins; the inverse of `elo_of_score`."""
-    return 1.0 / (1.0 + math.exp(-elo * math.log(10.0) / 400.0))
+    """The share of the points that so much more Elo wins; the inverse of `elo_of_score`.
+
+    Near 1 its distance to 1 is lost; that is the other side's, `expected_score(-elo)`.
+    """
+    return float(expit(elo * math.log(10.0) / 400.0))
 
 
 def mean_score(
@@ -47,7 +50,7 @@ def mean_score(
     draws: int,
     losses: int,
     pairs: Sequence[int] | None = None,
-    distinct: int | None = None,
+    independent: int | None = None,
 ) -> MeanScore:
     """The mean score and its variance, from at least one game; arguments as `elo_difference`.
 
@@ -62,8 +65,9 @@ def mean_score(
         paired = 2 * sum(pairs)
         if paired > games:
             raise ValueError(f"{sum(pairs)} pairs in {games} games")
-        if distinct is not None:
-            seen = [(count * distinct / sum(pairs), value) for count, value in seen]
+        if independent is not None:
+            _check_independent(independent, pairs)
+            seen = [(count * independent / sum(pairs), value) for count, value in seen]
     units = sum(count for count, _ in seen)
     imagined = [*seen, (_HALF, 0.0), (_HALF, 1.0)]
     mean = sum(count * value for count, value in imagined) / (units + 1)
@@ -71,37 +75,44 @@ def mean_score(
     return MeanScore(mean, variance / (units * games / paired))
 
 
+def _check_independent(independent: int, pairs: Sequence[int]) -> None:
+    if not 1 <= independent <= sum(pairs):
+        raise ValueError(f"{independent} independent ones of {sum(pairs)} pairs")
+
+
 def elo_difference(
     wins: int,
     draws: int,
     losses: int,
     pairs: Sequence[int] | None = None,
-    distinct: int | None = None,
+    independent: int | None = None,
 ) -> EloDifference:
     """The Elo difference of A over B with its 95 % interval, from A's results.
 
     `pairs` int[5] counts the pairs of games, played from one opening with colours swapped, in which
     A took 0, ½, 1, 1½ and 2 points (see `pentanomial.py`). Games outside a pair count for the score
-    only. Without `pairs` every game is a unit. Where only `distinct` of the pairs differ, the
-    others count for the score and not for its certainty.
+    only. Without `pairs` every game is a unit. Where only so many of the pairs are `independent`
+    (`pentanomial.PairTally`), the others count for the score and not for its certainty. Raises
+    ValueError for counts that contradict each other.
 
     The interval is Jeffreys' (Brown, Cai and DasGupta 2001, "Interval estimation for a binomial
     proportion", section 4.1.2) with the effective number of games in place of their number:
     as many win-or-loss games as would give the same variance of the mean score (the design effect
     of Kish; for proportions Korn and Graubard 1998), which `mean_score` tells. It stays finite
     where all games are won or lost; there the difference itself, which would be infinite, is that
-    of half a point given up in one game more.
+    of half a point given up in one game more, beside games that do not repeat each other.
     """
     games = wins + draws + losses
     if games == 0:
         return _difference(_HALF, 1.0, _HALF)
-    mean, variance = mean_score(wins, draws, losses, pairs, distinct)
+    mean, variance = mean_score(wins, draws, losses, pairs, independent)
     effective = mean * (1.0 - mean) / variance
     points = wins + 0.5 * draws
-    return _difference(points / games, effective, shown_score(points, games))
+    new = 1.0 if not pairs or independent is None else independent / max(1, sum(pairs))
+    return _difference(points / games, effective, shown_score(points * new, games * new))
 
 
-def shown_score(points: float, games: int) -> float:
+def shown_score(points: float, games: float) -> float:
     """The score, strictly between 0 and 1: half a point of one game more where it is neither."""
     return points / games if 0.0 < points < games else (points + _HALF) / (games + 1)
 
@@ -112,4 +123,6 @@ def _difference(score: float, games: float, shown: float) -> EloDifference:
     # The upper bound through the other side's score: near 1 its distance to 1 would be lost.
     low = float(betaincinv(points, given_up, tail))
     below = float(betaincinv(given_up, points, tail))
-    return EloDifference(elo_of_score(shown), elo_of_score(low), -elo_of_score(below))
+    elo = elo_of_score(shown)
+    # A score that rests on few of its games can lie outside the interval of those few.
+    return EloDifference(elo, min(elo, elo_of_score(low)), max(elo, -elo_of_score(below)))

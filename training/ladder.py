@@ -22,6 +22,7 @@ from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant
 from search.player import Player
+from search.players import is_deterministic
 from training.arena import PlayedGame, default_opening_plies, match_games
 from training.directory import RunError
 from training.pentanomial import PairTally
@@ -177,7 +178,8 @@ def in_order(one: str, other: str) -> tuple[str, str]:
 
 
 def _score(a: str, b: str, games: Sequence[LadderGame]) -> Pairing:
-    tally = PairTally()
+    # Kept games have only the names of who played them.
+    tally = PairTally(games_repeat=is_deterministic(a) and is_deterministic(b))
     for game in games:
         # The tally compares moves, whatever they are written in.
         tally.add(game.number, game.points, [zlib.crc32(game.moves.encode())])
@@ -189,6 +191,7 @@ def _score(a: str, b: str, games: Sequence[LadderGame]) -> Pairing:
         losses=sum(game.points == 0.0 for game in games),
         pairs=tally.counts,
         distinct_pairs=tally.distinct,
+        independent_pairs=tally.independent,
     )
 
 

@@ -26,57 +26,103 @@ def default_opening_plies(variant: Variant) -> int:
     return _OPENING_PLIES if variant.squares >= _SMALLEST_BOARD else 0
 
 
-def random_openings(variant: Variant, plies: int, rng: np.random.Generator) -> Iterator[Opening]:
+def random_openings(
+    variant: Variant, plies: int, rng: np.random.Generator, *, repeat: bool = True
+) -> Iterator[Opening]:
     """Sequences of legal moves from the start, none of which ends the game, without end.
 
     They lead to different positions, each of them once in random order, until no new one is left;
     then they begin anew in another order. Where there are more than 10,000 they are drawn by
     playing at random. Raises InputError where every sequence of so many plies ends the game.
+
+    Without `repeat` no position comes twice: when those after so many plies have run out, those
+    after one ply more follow, and so on until no game is open any more. Of more than 10,000 at a
+    depth so many are drawn, each with the same chance, however many ways lead to it.
     """
-    every = _all_openings(variant, plies)
-    if every is None:
-        yield from _sampled_openings(variant, plies, rng)
+    level = _positions_after(variant, plies)
+    if level is None:
+        yield from _sampled_openings(variant, plies, rng, repeat=repeat)
         return
+    every = _open(level)
     if not every:
         raise _closed(variant, plies)
-    while True:
+    while every:
         for index in rng.permutation(len(every)):
             yield every[index]
+        if not repeat:
+            level = _one_ply_on(level, rng)
+            every = _open(level)
 
 
 def _closed(variant: Variant, plies: int) -> InputError:
     return InputError(f"no opening of {plies} plies leaves a game of {variant.name} open")
 
 
-def _all_openings(variant: Variant, plies: int) -> list[Opening] | None:
-    """An opening to every open position after so many plies; None where there are too many."""
+def _positions_after(variant: Variant, plies: int) -> list[Position] | None:
+    """Every position after so many plies, once; None where there are too many."""
     level = [Position(variant)]
     for _ in range(plies):
         after: dict[bytes, Position] = {}
         for position in level:
-            for move in position.legal_moves:
-                child = position.copy()
-                child.push(move)
+            for child in _children(position):
                 after.setdefault(child.row.tobytes(), child)
             if len(after) > _MOST_LISTED:
                 return None
         level = list(after.values())
+    return level
+
+
+def _children(position: Position) -> Iterator[Position]:
+    for move in position.legal_moves:
+        child = position.copy()
+        child.push(move)
+        yield child
+
+
+def _open(level: list[Position]) -> list[Opening]:
+    """How to get to those of the positions in which the game goes on."""
     return [tuple(position.move_stack) for position in level if position.legal_moves]
 
 
-def _sampled_openings(variant: Variant, plies: int, rng: np.random.Generator) -> Iterator[Opening]:
+def _one_ply_on(level: list[Position], rng: np.random.Generator) -> list[Position]:
+    """The positions one ply behind these, each once; of too many a random part."""
+    ways: dict[bytes, tuple[int, int]] = {}
+    for place, position in enumerate(level):
+        for child in _children(position):
+            ways.setdefault(child.row.tobytes(), (place, child.move_stack[-1]))
+    found = list(ways.values())
+    if len(found) > _MOST_LISTED:
+        chosen = rng.choice(len(found), size=_MOST_LISTED, replace=False)
+        found = [found[index] for index in chosen]
+    after = []
+    for place, move in found:
+        child = level[place].copy()
+        child.push(move)
+        after.append(child)
+    return after
+
+
+def _sampled_openings(
+    variant: Variant, plies: int, rng: np.random.Generator, *, repeat: bool
+) -> Iterator[Opening]:
     seen: set[bytes] = set()
+    shortest = plies
     while True:
         tried = (_random_position(variant, plies, rng) for _ in range(_TRIES))
         open_ones = (position for position in tried if position is not None)
         found = next(open_ones, None)
         if found is None:
+            if plies > shortest:
+                return
             raise _closed(variant, plies)
         either = itertools.chain([found], open_ones)
         fresh = (position for position in either if position.row.tobytes() not in seen)
         chosen = next(fresh, None)
         if chosen is None:
             seen.clear()
+            if not repeat:
+                plies += 1
+                continue
             chosen = found
         seen.add(chosen.row.tobytes())
         yield tuple(chosen.move_stack)

@@ -1,8 +1,8 @@
 """Pairs of games: one opening, colours swapped, five possible scores (0, ½, 1, 1½ and 2 points).
 
 The two games of a pair depend on each other through their opening, so that pairs and not games are
-the independent units of a match (the pentanomial model of Fishtest). Two players without chance who
-meet again in an opening play the same pair again: it says nothing new, and is told apart here.
+the independent units of a match (the pentanomial model of Fishtest). Two deterministic players who
+meet again in an opening play the same games again. They say nothing new, and are told apart here.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,35 @@ PairCounts = tuple[int, int, int, int, int]
 PAIR_SCORES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Share of the points that a pair of games can give."""
 
-_Half = tuple[float, tuple[int, ...]]
+_Moves = tuple[int, ...]
+
+
+class _NewGames:
+    """Which pairs are new, taken one after the other."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[set[_Moves], set[_Moves]] = set(), set()
+
+    def take(self, first: _Moves, second: _Moves) -> bool:
+        """Whether both games of the pair, A's with either colour, are played for the first time.
+
+        A longer opening may lead into a game that was played before, with one of the two colours.
+        """
+        is_new = first not in self._seen[0] and second not in self._seen[1]
+        self._seen[0].add(first)
+        self._seen[1].add(second)
+        return is_new
 
 
 class PairTally:
     """Counts the pairs of a match while its games come in, in any order."""
 
-    def __init__(self) -> None:
-        self._halves: dict[int, _Half] = {}
+    def __init__(self, *, games_repeat: bool) -> None:
+        """`games_repeat` is that of the two players (`search.player.games_repeat`)."""
+        self._games_repeat = games_repeat
+        self._halves: dict[int, tuple[float, _Moves]] = {}
         self._counts, self._ordered = [0] * 5, [0] * 5
-        self._seen: set[tuple[tuple[int, ...], ...]] = set()
-        self._met: set[tuple[tuple[int, ...], ...]] = set()
+        self._met = _NewGames()
         self._next = 0
 
     def add(self, number: int, points: float, moves: Sequence[int]) -> None:
@@ -31,18 +49,17 @@ class PairTally:
         self._halves[number] = points, tuple(moves)
         if number ^ 1 not in self._halves:
             return
-        place, played = self._pair(number // 2)
-        self._counts[place] += 1
-        self._seen.add(played)
+        self._counts[self._place(number // 2)] += 1
         while 2 * self._next in self._halves and 2 * self._next + 1 in self._halves:
-            place, played = self._pair(self._next)
-            self._ordered[place] += played not in self._met
-            self._met.add(played)
+            is_new = self._met.take(*self._games(self._next))
+            self._ordered[self._place(self._next)] += is_new or not self._games_repeat
             self._next += 1
 
-    def _pair(self, pair: int) -> tuple[int, tuple[tuple[int, ...], ...]]:
-        first, second = self._halves[2 * pair], self._halves[2 * pair + 1]
-        return round(2 * (first[0] + second[0])), (first[1], second[1])
+    def _place(self, pair: int) -> int:
+        return round(2 * (self._halves[2 * pair][0] + self._halves[2 * pair + 1][0]))
+
+    def _games(self, pair: int) -> tuple[_Moves, _Moves]:
+        return self._halves[2 * pair][1], self._halves[2 * pair + 1][1]
 
     @property
     def counts(self) -> PairCounts:
@@ -52,12 +69,19 @@ class PairTally:
 
     @property
     def distinct(self) -> int:
-        """Complete pairs of which none repeats another, move by move."""
-        return len(self._seen)
+        """Complete pairs neither of whose games repeats one of an earlier pair, move by move."""
+        new = _NewGames()
+        pairs = [n // 2 for n in sorted(self._halves) if n % 2 == 0 and n + 1 in self._halves]
+        return sum(new.take(*self._games(pair)) for pair in pairs)
+
+    @property
+    def independent(self) -> int:
+        """Complete pairs that are samples of their own: the distinct ones where games repeat."""
+        return self.distinct if self._games_repeat else sum(self._counts)
 
     @property
     def ordered(self) -> PairCounts:
-        """The distinct pairs up to the first that is not complete.
+        """The independent pairs up to the first that is not complete.
 
         Of games played side by side the short ones end first. Whoever stops a match by its score
         must not look at them before the long ones.

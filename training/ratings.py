@@ -40,9 +40,11 @@ class Pairing:
     wins: int
     draws: int
     losses: int
-    # Complete pairs of games and how many of them differ, as in `arena.MatchResult`.
+    # Complete pairs of games, how many of them differ and how many are samples of their own, as in
+    # `arena.MatchResult`.
     pairs: PairCounts
     distinct_pairs: int
+    independent_pairs: int
 
     @property
     def games(self) -> int:
@@ -110,9 +112,9 @@ def _joined(pairings: Sequence[Pairing], zero: str) -> list[str]:
 
 
 def _weight(pairing: Pairing) -> float:
-    """Games, of which repetitions do not count."""
+    """Games, of which those that repeat others do not count."""
     pairs = sum(pairing.pairs)
-    return pairing.games * (pairing.distinct_pairs / pairs if pairs else 1.0)
+    return pairing.games * (pairing.independent_pairs / pairs if pairs else 1.0)
 
 
 def _expected(design: Matrix, strengths: Matrix) -> Matrix:
@@ -152,7 +154,7 @@ def _standard_errors(
     effects = np.empty(len(played))
     for row, pairing in enumerate(played):
         mean, variance = mean_score(
-            pairing.wins, pairing.draws, pairing.losses, pairing.pairs, pairing.distinct_pairs
+            pairing.wins, pairing.draws, pairing.losses, pairing.pairs, pairing.independent_pairs
         )
         effects[row] = variance * weights[row] / (mean * (1.0 - mean))
     inverse = np.linalg.inv(_information(design, weights, expected))

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
+from scipy.stats import hypergeom
 
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
@@ -26,8 +27,9 @@ COUNTS: Final = (1, 4, 16, 64, 256)
 _AT_ONCE: Final = 256
 """Positions in one batch of searches: enough to fill the network, little enough memory."""
 _JUDGED_AT_ONCE: Final = 1 << 14
-_QUANTILE: Final = 1.959964
 _TAIL: Final = 0.025
+_LARGEST_REGRET: Final = 2
+"""A lost game in the place of a won one."""
 
 Rows = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
@@ -77,9 +79,9 @@ def search_positions(
 class SearchPoint:
     """How a search with so many simulations did on decision positions.
 
-    Bounds are those of 95 % intervals for all decision positions of the game; where all of them
-    were searched they are the figure itself. Regrets are in values, of which a win and a loss lie 2
-    apart.
+    Bounds are those of intervals of at least 95 % for all decision positions of the game; where all
+    of them were searched they are the figure itself. Regrets are in values, of which a win and a
+    loss lie 2 apart.
     """
 
     search: str
@@ -115,10 +117,10 @@ class Decisions:
         """What a search of SEARCHES keeps and gives away."""
         truth, size = self._truth, len(self)
         found = search_positions(truth.variant, truth.positions, evaluator, search, simulations)
-        regrets = self._regrets[found.places].astype(np.float64)
-        kept, mean = int((regrets == 0).sum()), float(regrets.mean())
+        regrets = self._regrets[found.places]
+        kept = int((regrets == 0).sum())
         low, high = _share_interval(kept, size, self._total)
-        error = _QUANTILE * float(regrets.std()) * _unseen(size, self._total) / size**0.5
+        regret_low, regret_high = regret_interval(regrets, self._total)
         expected = np.add.reduceat(found.policy * self._regrets, truth.offsets[:-1])
         return SearchPoint(
             search=search,
@@ -127,9 +129,9 @@ class Decisions:
             share=kept / size,
             share_low=low,
             share_high=high,
-            regret=mean,
-            regret_low=max(0.0, mean - error),
-            regret_high=mean + error,
+            regret=float(regrets.mean()),
+            regret_low=regret_low,
+            regret_high=regret_high,
             policy_regret=float(expected.mean()),
         )
 
@@ -153,13 +155,52 @@ def _share_interval(kept: int, sample: int, total: int) -> tuple[float, float]:
     return share - factor * (share - low), share + factor * (high - share)
 
 
+def regret_interval(regrets: npt.NDArray[np.integer], total: int) -> tuple[float, float]:
+    """Bounds of the mean regret over `total` positions, of which a random part has regrets [B].
+
+    The mean of whole numbers is the sum over r = 1, 2 of the share that is at least r. Each share
+    has an exact interval (Clopper and Pearson 1934; without replacement Wright 1991, "Exact
+    confidence bounds when sampling from small finite universes"), which holds nothing back where no
+    sampled move erred; by Bonferroni's inequality the sums of the bounds hold together.
+    """
+    low = high = 0.0
+    for least in range(1, _LARGEST_REGRET + 1):
+        count = int((regrets >= least).sum())
+        fewest, most = _exact_bounds(count, len(regrets), total, _TAIL / _LARGEST_REGRET)
+        low, high = low + fewest / total, high + most / total
+    return low, high
+
+
+def _exact_bounds(count: int, sample: int, total: int, tail: float) -> tuple[int, int]:
+    """The fewest and the most of `total` that can be of a kind when `count` of a sample are.
+
+    Fewer would show so many in the sample, more so few, with a chance below `tail` each.
+    """
+
+    def first(low: int, high: int, holds: Callable[[int], bool]) -> int:
+        """The smallest number from low to high for which it holds; `high` where none smaller."""
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if holds(middle) else (middle + 1, high)
+        return low
+
+    smallest, largest = count, total - (sample - count)
+    fewest = first(
+        smallest, largest, lambda kind: hypergeom.sf(count - 1, total, kind, sample) >= tail
+    )
+    beyond = first(
+        smallest, largest + 1, lambda kind: hypergeom.cdf(count, total, kind, sample) < tail
+    )
+    return fewest, beyond - 1
+
+
 def value_sign_accuracy(
     solution: Solution, evaluator: Evaluator, most: int, rng: np.random.Generator
-) -> tuple[float, int]:
+) -> tuple[float | None, int]:
     """How often the predicted value has the sign of the exact one, and over how many positions.
 
     Over all unfinished positions, or `most` of them drawn at random, that are won for one side;
-    drawn ones are left out, and a prediction of exactly 0 is wrong.
+    drawn ones are left out, and a prediction of exactly 0 is wrong. None where all are drawn.
     """
     rows = solution.unfinished_positions()
     if len(rows) > most:
@@ -175,4 +216,4 @@ def value_sign_accuracy(
         wdl = evaluator.evaluate(part, moves, offsets).wdl
         right += int((np.sign(wdl[:, 0] - wdl[:, 2]) == values).sum())
         decided += len(part)
-    return right / max(1, decided), decided
+    return right / decided if decided else None, decided

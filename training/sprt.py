@@ -28,6 +28,8 @@ from training.pentanomial import PAIR_SCORES
 _UNSEEN: Final = 1e-3
 """Pairs that stand for a score that was never seen, as in Fishtest: no outcome is impossible."""
 _HALVINGS: Final = 80
+_SMALLEST_SCORE: Final = 1e-300
+"""What is left of the expected score where the difference is beyond all numbers."""
 
 
 class Verdict(StrEnum):
@@ -53,8 +55,11 @@ class Sprt:
     beta: float = 0.05
 
     def __post_init__(self) -> None:
-        if not self.elo0 < self.elo1 or not math.isfinite(self.elo1 - self.elo0):
-            raise InputError(f"--sprt {self.elo0:g} {self.elo1:g}: the first must be the smaller")
+        shown = f"--sprt {self.elo0:g} {self.elo1:g}"
+        if not (math.isfinite(self.elo0) and math.isfinite(self.elo1)):
+            raise InputError(f"{shown}: Elo differences are finite numbers")
+        if not self.elo0 < self.elo1:
+            raise InputError(f"{shown}: the first must be the smaller")
         for name, chance in (("alpha", self.alpha), ("beta", self.beta)):
             if not 0.0 < chance < 0.5:
                 raise InputError(f"--{name} {chance:g}: a chance of error lies between 0 and 0.5")
@@ -62,24 +67,19 @@ class Sprt:
     @property
     def lower(self) -> float:
         """The log-likelihood ratio at which H0 is accepted."""
-        return math.log(self.beta / (1.0 - self.alpha))
+        return math.log(self.beta) - math.log1p(-self.alpha)
 
     @property
     def upper(self) -> float:
         """The log-likelihood ratio at which H1 is accepted."""
-        return math.log((1.0 - self.beta) / self.alpha)
+        return math.log1p(-self.beta) - math.log(self.alpha)
 
     def ratio(self, pairs: Sequence[int]) -> float:
         """The log-likelihood ratio of H1 to H0 after int[5] pairs of 0, ½, 1, 1½ and 2 points."""
         if not sum(pairs):
             return 0.0
         counts = [count or _UNSEEN for count in pairs]
-        score0, score1 = expected_score(self.elo0), expected_score(self.elo1)
-        tilt0, tilt1 = _tilt(counts, score0), _tilt(counts, score1)
-        return sum(
-            count * (math.log1p(tilt0 * (value - score0)) - math.log1p(tilt1 * (value - score1)))
-            for count, value in zip(counts, PAIR_SCORES, strict=True)
-        )
+        return _log_likelihood(counts, self.elo1) - _log_likelihood(counts, self.elo0)
 
     def verdict(self, pairs: Sequence[int]) -> Verdict:
         """What the pairs say."""
@@ -89,13 +89,22 @@ class Sprt:
         return Verdict.H0 if ratio <= self.lower else Verdict.UNDECIDED
 
 
-def _tilt(counts: Sequence[float], mean: float) -> float:
+def _log_likelihood(counts: Sequence[float], elo: float) -> float:
+    """Of the best fit whose mean is the score that so much Elo expects, without Σ n log q."""
+    # Near 1 the distance to 1 would be lost: it is the score of the other side.
+    own, other = (max(_SMALLEST_SCORE, expected_score(each)) for each in (elo, -elo))
+    offsets = [value - own if own < other else other - (1.0 - value) for value in PAIR_SCORES]
+    tilt = _tilt(counts, offsets)
+    return -sum(n * math.log1p(tilt * d) for n, d in zip(counts, offsets, strict=True))
+
+
+def _tilt(counts: Sequence[float], offsets: Sequence[float]) -> float:
     """The x of the module's formula, by halving: the sum falls with x from plus to minus infinity.
 
-    All probabilities are positive between -1 / (1 - s) and 1 / s, the scores being 0 to 1.
+    `offsets` are the a_i - s in ascending order. All probabilities are positive between
+    -1 / (1 - s) and 1 / s, the scores being 0 to 1.
     """
-    low, high = -1.0 / (1.0 - mean), 1.0 / mean
-    offsets = [value - mean for value in PAIR_SCORES]
+    low, high = -1.0 / offsets[-1], -1.0 / offsets[0]
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
         if middle in (low, high):

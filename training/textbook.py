@@ -47,8 +47,9 @@ class TextbookRow:
     win_searched: float | None
     # Share of the decision positions in which the raw network keeps the value.
     decisions: float
-    # Share of unfinished positions in which the predicted value has the exact one's sign.
-    value_sign: float
+    # Share of unfinished positions in which the predicted value has the exact one's sign; None
+    # where all are drawn.
+    value_sign: float | None
     # Positions that these two shares were taken over: samples where they are not all.
     decision_positions: int
     value_positions: int
