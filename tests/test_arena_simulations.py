@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 
 from engine.rules.variant import get_variant
 from search.evaluator import SolverEvaluator, UniformEvaluator
@@ -17,6 +18,7 @@ from training.simulations import (
     SEARCHES,
     Decisions,
     _share_interval,
+    regret_interval,
     search_positions,
 )
 from training.truth import Truth
@@ -107,6 +109,30 @@ def test_a_sample_has_an_interval_and_the_whole_has_none() -> None:
             held[name] += low <= getattr(whole, name) <= high
     # 95 % of 40 less two standard errors.
     assert min(held.values()) >= 35
+
+
+def test_no_error_in_a_sample_is_no_proof_of_perfection() -> None:
+    # Clopper and Pearson: with a share p of errors none of 10 is one with chance (1 - p)^10.
+    low, high = regret_interval(np.zeros(10, np.int64), 10**9)
+    assert low == 0.0
+    assert (1 - high / 2) ** 10 == pytest.approx(0.0125, rel=1e-6)
+    # Nor is a sample of losses in the place of wins.
+    low, high = regret_interval(np.full(10, 2), 10**9)
+    assert ((low / 2) ** 10, high) == (pytest.approx(0.0125, rel=1e-6), 2.0)
+    assert regret_interval(np.array([0, 2, 1, 0]), 4) == (0.75, 0.75)
+
+
+@pytest.mark.parametrize(("total", "sample"), [(12, 5), (30, 10), (30, 28)])
+def test_the_interval_of_the_regret_holds_what_it_promises(total: int, sample: int) -> None:
+    """Over every number of errors, the chance that a sample's interval holds the mean is counted,
+    with the errors that are hardest to bound: all of a whole point, or of two."""
+    found = [hypergeom(total, errors, sample) for errors in range(total + 1)]
+    for size in (1, 2):
+        samples = [size * (np.arange(sample) < seen) for seen in range(sample + 1)]
+        intervals = [regret_interval(regrets, total) for regrets in samples]
+        for errors, chances in enumerate(found):
+            held = [low <= size * errors / total <= high for low, high in intervals]
+            assert chances.pmf(np.flatnonzero(held)).sum() >= 0.95
 
 
 def test_jeffreys_interval_of_a_share() -> None:

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.network.config import LanguageConfig
@@ -212,6 +214,28 @@ def test_cases_that_come_together_are_less_certain() -> None:
     perfect = Share.of(np.full(10, 10), np.full(10, 10))
     assert perfect.high == pytest.approx(1.0)
     assert 0.6 < perfect.low < 0.9, "ten games without a fault are no proof"
+
+
+def test_one_game_alone_is_no_more_than_one_case() -> None:
+    """Its hundred positions say nothing of other games."""
+    one = Share.of(np.array([50, 0]), np.array([100, 0]))
+    case = Share.of(np.array([0.5]), np.array([1]))
+    assert (one.low, one.high) == (case.low, case.high)
+    assert one.low < 0.1
+    assert one.high > 0.9
+    which = np.array([[True, True], [False, False]])
+    surprise = np.log(np.array([[2.0, 8.0], [4.0, 4.0]]))
+    figures = Perplexity.of(surprise, surprise, which)
+    assert figures.perplexity == pytest.approx(4.0)
+    assert (figures.low, figures.high) == (1.0, math.inf)
+    assert figures.to_dict()["high"] is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=8))
+def test_the_interval_holds_the_share(games: list[tuple[int, int]]) -> None:
+    found = Share.of(np.array([min(g) for g in games]), np.array([max(g) for g in games]))
+    assert 0.0 <= found.low <= found.share <= found.high <= 1.0
+    assert found.low < found.high
 
 
 def test_perplexity_by_hand() -> None:

@@ -157,10 +157,42 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 0.84 <= hits / 200 <= 0.95
 
 
-def test_a_seed_s_luck_is_part_of_the_interval() -> None:
+def constant(*scores: float) -> Array:
+    """[seeds, 1 + 2000]: scores that are the same in every resample."""
+    return np.repeat(np.array(scores)[:, None], 2001, axis=1)
+
+
+def test_the_interval_is_that_of_the_estimated_gain() -> None:
+    """Raw input scores .5, two untrained networks .3 and .7: the mean of the better of raw input
+    and one network would be .6, the better of raw input and their mean is .5."""
     bootstrap = Bootstrap(np.arange(20), 2000, np.random.default_rng(0))
-    scores = np.repeat([[0.5], [0.6], [0.7]], 2001, axis=1)
-    drawn = bootstrap.one_of_seeds(scores)
-    assert drawn[0] == pytest.approx(0.6)
-    assert sorted(set(drawn[1:])) == [0.5, 0.6, 0.7]
-    assert interval(drawn[1:], 0.9) == (0.5, 0.7)
+    gains = bootstrap.gains(constant(0.8)[0], constant(0.5)[0], constant(0.3, 0.7))
+    assert gains[0] == pytest.approx(0.3)
+    assert gains[1:].mean() == pytest.approx(0.3, abs=0.02)
+    low, high = bootstrap.interval(gains, "scalar", np.zeros(20), 0.95)
+    assert (low + high) / 2 == pytest.approx(0.3)
+
+
+def test_a_seed_s_luck_is_part_of_the_interval() -> None:
+    """One more network deviates from the mean of three with twice the variance of one of them."""
+    bootstrap = Bootstrap(np.arange(20), 2000, np.random.default_rng(0))
+    gains = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(0.5, 0.6, 0.7))
+    assert gains[0] == pytest.approx(0.3)
+    step = 0.1 * 2**0.5
+    assert np.unique(gains[1:].round(9)) == pytest.approx([0.3 - step, 0.3, 0.3 + step])
+    one = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(0.6))
+    assert one == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("kind", ["binary", "scalar"])
+def test_resamples_that_are_all_alike_are_not_certain(kind: Kind) -> None:
+    """Nothing was seen to differ in 12 games, 5 of them with the rarer class."""
+    games = np.repeat(np.arange(12), 3)
+    labels = np.where(games < 5, 1.0, 0.0)
+    bootstrap = Bootstrap(games, 2000, np.random.default_rng(0))
+    gains = bootstrap.gains(constant(1.0)[0], constant(0.5)[0], constant(0.5, 0.5))
+    low, high = bootstrap.interval(gains, kind, labels, 0.95)
+    count, tail = (5, 0.0125) if kind == "binary" else (12, 0.025)
+    # With that share of others, none of so many would be seen with a chance of `tail`.
+    assert (1 - (high - 0.5)) ** count == pytest.approx(tail)
+    assert (1 - (0.5 - low)) ** count == pytest.approx(tail)

@@ -78,7 +78,8 @@ class Share:
         """Of so many counted among so many cases in each cluster, float[G] and int[G].
 
         Wilson's interval (Wilson 1927) with as many cases as would be as certain if they were
-        independent (Kish 1965, the design effect).
+        independent (Kish 1965, the design effect). Clusters that are all alike are a case each: one
+        alone tells nothing of how others differ, and a share of 0 or 1 nothing of the rest.
         """
         count, total = float(counts.sum()), int(totals.sum())
         if not total:
@@ -86,11 +87,15 @@ class Share:
         share = min(1.0, count / total)
         clustered = float(((counts - share * totals) ** 2).sum()) / total**2
         alone = share * (1.0 - share) / total
-        effective = total / max(1.0, clustered / alone) if alone else float(len(counts))
+        clusters = int((totals > 0).sum())
+        tells_spread = alone > 0.0 and clusters > 1
+        effective = total / max(1.0, clustered / alone) if tells_spread else float(clusters)
         z2 = _NORMAL**2 / effective
         middle = (share + z2 / 2) / (1 + z2)
         half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
-        return cls(count=count, total=total, low=max(0.0, middle - half), high=middle + half)
+        # Rounding must not put the share itself outside.
+        low, high = min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
+        return cls(count=count, total=total, low=low, high=high)
 
     def to_dict(self) -> dict[str, float]:
         """As JSON can hold it."""
@@ -108,7 +113,8 @@ class Perplexity:
 
     tokens: int
     perplexity: float
-    # The ends of the interval of 95 % confidence, games taken as independent.
+    # The ends of the interval of 95 % confidence, games taken as independent; from 1 to infinity
+    # where there is one game alone.
     low: float
     high: float
     floor: float
@@ -128,11 +134,14 @@ class Perplexity:
             return cls(tokens=0, perplexity=1.0, low=1.0, high=math.inf, floor=1.0)
         mean = float(sums.sum()) / total
         spread = math.sqrt(float(((sums - mean * counts) ** 2).sum())) / total
+        if (counts > 0).sum() == 1:
+            # One game tells nothing of how games differ, and surprise has no bound.
+            spread = math.inf
         lowest = float(np.where(which, floor, 0.0).sum(dtype=np.float64)) / total
         return cls(
             tokens=total,
             perplexity=math.exp(mean),
-            low=math.exp(mean - _NORMAL * spread),
+            low=max(1.0, math.exp(mean - _NORMAL * spread)),
             high=math.exp(mean + _NORMAL * spread),
             floor=math.exp(lowest),
         )

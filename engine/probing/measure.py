@@ -24,7 +24,7 @@ from engine.probing.report import (
     Measurement,
     Report,
 )
-from engine.probing.scores import METRICS, Bootstrap, Resampled, interval, macro_auc, score
+from engine.probing.scores import METRICS, Bootstrap, Resampled, macro_auc, score
 from engine.probing.splits import Indices, Sample, clusters, count_distinct, split
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
@@ -372,8 +372,9 @@ class Prober:
         raw_scores = self._raw_input[question.concept.name]
         untrained = np.stack(self._untrained[question.concept.name, layer])
         # The better control is chosen anew in each resample: the choice is uncertain as well.
-        gains = scores - np.maximum(raw_scores, self._bootstrap.one_of_seeds(untrained))
-        low, high = interval(gains[1:], self.config.confidence)
+        gains = self._bootstrap.gains(scores, raw_scores, untrained)
+        held_out, confidence = question.labels[test], self.config.confidence
+        low, high = self._bootstrap.interval(gains, kind, held_out, confidence)
         auc = None
         if kind != "scalar":
             auc = macro_auc(probe, probe.outputs(features[test]), question.labels[test])

@@ -6,10 +6,13 @@ class are both 1 / classes. Macro AUC beside it: for each class against the rest
 row of the class ranks above one of the rest, averaged.
 
 Intervals are percentiles of a bootstrap over clusters: games where they are known, since positions
-of one game are alike, else canonical positions. Where a control has seeds, each resample draws one
-of them: the luck of an initialisation belongs to every single network, a trained one too.
+of one game are alike, else canonical positions. A gain is the score minus the better of raw input
+and the mean of untrained networks, in every resample as in the estimate. Around it lies the luck of
+an initialisation, which belongs to every single network, a trained one too: in each resample the
+deviation of one untrained network from their mean, drawn by lot.
 """
 
+import math
 from typing import Final
 
 import numpy as np
@@ -29,6 +32,9 @@ METRICS: Final = {
 }
 
 
+_ALIKE: Final = 1e-9
+
+
 class Bootstrap:
     """B resamples of the test rows, the same for every probe that is scored with them."""
 
@@ -37,6 +43,7 @@ class Bootstrap:
     ) -> None:
         """`clusters` [N] number what is drawn as a whole among the test rows."""
         members = np.unique(clusters, return_inverse=True)[1].ravel()
+        self._members = members
         count = int(members.max()) + 1
         drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
         self.weights: npt.NDArray[np.float32] = drawn[:, members].astype(np.float32)
@@ -50,12 +57,47 @@ class Bootstrap:
             return _weighted_r_squared(weights, labels, predictions)
         return _weighted_balanced_accuracy(weights, labels, predictions)
 
-    def one_of_seeds(self, scores: Array) -> Resampled:
-        """Of scores [seeds, 1 + B]: the mean over the seeds, then one seed's for each resample."""
-        seeds, resamples = scores.shape[0], scores.shape[1] - 1
+    def gains(self, scores: Resampled, raw: Resampled, untrained: Array) -> Resampled:
+        """Of scores [1 + B] over the better of `raw` [1 + B] and the mean of `untrained`.
+
+        `untrained` [seeds, 1 + B]. The resamples hold the luck of one more initialisation as well.
+        """
+        gains: Resampled = scores - np.maximum(raw, untrained.mean(axis=0))
+        gains[1:] += self._luck(untrained[:, 1:])
+        return gains
+
+    def _luck(self, untrained: Array) -> Array:
+        """[B] deviations from the mean that one more network may have, of scores [seeds, B].
+
+        Of n seeds the deviation of one from their mean has (n - 1) / n of the variance of one
+        network, and a further one deviates from that mean with (n + 1) / n of it.
+        """
+        seeds, resamples = untrained.shape
         drawn = self._rng.integers(seeds, size=(1, resamples))
-        each = np.take_along_axis(scores[:, 1:], drawn, axis=0)[0]
-        return np.concatenate([[scores[:, 0].mean()], each])
+        if seeds == 1:
+            return np.zeros(resamples)
+        deviations = untrained - untrained.mean(axis=0)
+        each: Array = np.take_along_axis(deviations, drawn, axis=0)[0]
+        return each * math.sqrt((seeds + 1) / (seeds - 1))
+
+    def interval(
+        self, gains: Resampled, kind: Kind, labels: Labels, confidence: float
+    ) -> tuple[float, float]:
+        """Bounds of gains [1 + B] on labels [N], which hold the estimate.
+
+        Where all resamples are alike, as where every row is found by all, they say nothing of rows
+        that were not drawn for the test. So many as the exact interval of a share (Clopper and
+        Pearson 1934) allows, in the smallest class, may have it otherwise, each by a whole point.
+        """
+        low, high = interval(gains[1:], confidence)
+        if np.ptp(gains[1:]) < _ALIKE:
+            parts = [self._members]
+            if kind != "scalar":
+                parts = [self._members[labels == label] for label in np.unique(labels)]
+            fewest = min(len(np.unique(part)) for part in parts)
+            unseen = 1.0 - ((1.0 - confidence) / 2.0 / len(parts)) ** (1.0 / fewest)
+            low, high = low - unseen, high + unseen
+        return min(low, float(gains[0])), max(high, float(gains[0]))
 
 
 def score(kind: Kind, labels: Labels, predictions: Labels) -> float:
