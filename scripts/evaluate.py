@@ -264,6 +264,7 @@ class _Evaluation:
             rows = [self._row(asdict(rating)) for rating in ladder_ratings(pool, plan)]
             pairings = [asdict(pairing) for pairing in pool.pairings()]
         self._print_ladder(rows)
+        self._print_repeats(pairings)
         draw_ladder(rows, f"{self._variant.name}: Elo above {options.zero}", picture)
         return rows, pairings
 
@@ -285,6 +286,16 @@ class _Evaluation:
             self._say(
                 f"    {row['name']:<26} {hours:>6}  {row['elo']:+7.0f}"
                 f"  ({row['low']:+6.0f} to {row['high']:+6.0f})  {row['games']:>5}"
+            )
+
+    def _print_repeats(self, pairings: Sequence[dict[str, Any]]) -> None:
+        repeating = [each for each in pairings if each["independent_pairs"] < sum(each["pairs"])]
+        if repeating:
+            differ = sum(each["independent_pairs"] for each in repeating)
+            pairs = sum(sum(each["pairs"]) for each in repeating)
+            self._say(
+                f"  {differ} of {pairs} pairs of games differ where two deterministic players ran"
+                " out of openings; the others count for the ratings and not for their certainty"
             )
 
 

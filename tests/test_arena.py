@@ -234,7 +234,10 @@ def games_of(points: Sequence[float]) -> list[PlayedGame]:
 
 def test_the_score_counts_games_and_pairs() -> None:
     games = games_of([1, 1, 1, 0.5, 0.5, 0.5, 0, 1, 0.5, 0, 0, 0, 1])
-    result = summarise(games[::-1])
+    result = summarise(games[::-1], games_repeat=True)
+    assert (result.distinct_pairs, result.independent_pairs) == (1, 1)
+    result = summarise(games[::-1], games_repeat=False)
+    assert (result.distinct_pairs, result.independent_pairs) == (1, 6)
     assert (result.wins, result.draws, result.losses) == (5, 4, 4)
     assert result.pairs == (1, 1, 2, 1, 1)
     assert result.games == 13
@@ -281,6 +284,43 @@ def test_the_interval_is_finite_symmetric_and_holds_the_estimate(
     assert elo_difference(wins + 1, draws, losses).elo > found.elo
 
 
+@given(
+    st.lists(st.integers(0, 10**6), min_size=5, max_size=5),
+    st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 1)),
+    st.floats(0, 1),
+)
+def test_the_interval_of_pairs_is_finite_symmetric_and_holds_the_estimate(
+    pairs: list[int], outside: tuple[int, int, int], share: float
+) -> None:
+    """Any pairs, of which any number repeat others, and games outside them."""
+    wins, draws, losses = outside
+    wins += 2 * pairs[4] + pairs[3]
+    draws += pairs[1] + 2 * pairs[2] + pairs[3]
+    losses += 2 * pairs[0] + pairs[1]
+    independent = max(1, round(share * sum(pairs)))
+    found = elo_difference(wins, draws, losses, pairs, independent)
+    assert found.low <= found.elo <= found.high
+    assert found.low < found.high
+    json.dumps(found, allow_nan=False)
+    turned = elo_difference(losses, draws, wins, pairs[::-1], independent)
+    assert turned.elo == pytest.approx(-found.elo, abs=1e-6, rel=1e-6)
+    assert turned.low == pytest.approx(-found.high, abs=1e-6, rel=1e-6)
+
+
+def test_repeated_wins_do_not_raise_the_estimate() -> None:
+    """A pair that was won once is not won more surely for being played again."""
+    once, often = (elo_difference(2 * n, 0, 0, (0, 0, 0, 0, n), 1) for n in (1, 10_000))
+    assert often == pytest.approx(once)
+    with pytest.raises(ValueError, match="3 independent ones of 2 pairs"):
+        elo_difference(4, 0, 0, (0, 0, 0, 0, 2), 3)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_expected_scores_of_any_difference(elo: float) -> None:
+    assert 0.0 <= expected_score(elo) <= 1.0
+    assert expected_score(elo) + expected_score(-elo) == pytest.approx(1.0)
+
+
 def test_pairs_tell_the_players_from_the_openings() -> None:
     # In every opening one side wins, whoever plays it: the players are equal for sure.
     by_games = elo_difference(50, 0, 50)
@@ -322,6 +362,7 @@ def _holds(results: np.ndarray[tuple[int, int], np.dtype[np.float64]], planted: 
         losses=counts[2],
         pairs=pairs,  # type: ignore[arg-type]
         distinct_pairs=len(totals),
+        independent_pairs=len(totals),
         distinct=2 * len(totals),
         illegal=0,
         time_losses=0,

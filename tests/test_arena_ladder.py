@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
@@ -40,6 +42,7 @@ def pairing(a: str, b: str, pairs: PairCounts, distinct: int | None = None) -> P
         losses=2 * pairs[0] + pairs[1],
         pairs=pairs,
         distinct_pairs=sum(pairs) if distinct is None else distinct,
+        independent_pairs=sum(pairs) if distinct is None else distinct,
     )
 
 
@@ -93,6 +96,71 @@ def test_repeated_pairs_widen_a_rating() -> None:
     same = fit_ratings([pairing("b", "a", (4, 11, 30, 25, 10), distinct=20)], "a")["b"]
     assert same.elo == pytest.approx(once.elo)
     assert (same.high - same.low) / (once.high - once.low) == pytest.approx(2, rel=0.1)
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.integers(0, 10**5)] * 5, st.floats(0, 1)).filter(lambda p: sum(p[:5]) > 0),
+        min_size=3,
+        max_size=3,
+    ),
+)
+def test_ratings_are_finite_and_turn_with_the_sides(
+    played: list[tuple[int, int, int, int, int, float]],
+) -> None:
+    """Any results of three players who all meet, of which any number repeat others."""
+    names, found = [("b", "a"), ("c", "b"), ("c", "a")], []
+    for turned in (False, True):
+        games = []
+        for (one, other), (*counts, share) in zip(names, played, strict=True):
+            distinct = max(1, round(share * sum(counts)))
+            pairs: PairCounts = tuple(counts[::-1] if turned else counts)  # type: ignore[assignment]
+            games.append(pairing(*((other, one) if turned else (one, other)), pairs, distinct))
+        found.append(fit_ratings(games, "a"))
+    for name in "abc":
+        here, there = (ratings[name] for ratings in found)
+        assert np.isfinite([here.low, here.elo, here.high]).all()
+        assert here.low <= here.elo <= here.high
+        assert (there.low, there.elo, there.high) == pytest.approx(
+            (here.low, here.elo, here.high), rel=1e-4, abs=1e-3
+        )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "independent"),
+    [
+        ("alphabeta:1", "minimax:2", 1),
+        ("gumbel:64@00000012", "policy", 1),
+        ("alphabeta:1", "uct:1000", 5),
+        ("random", "perfect", 5),
+        ("mcts:4@12", "uci:x:nodes=1", 5),
+    ],
+)
+def test_games_count_once_between_those_who_have_no_chance(
+    pool: Pool, one: str, other: str, independent: int
+) -> None:
+    """The same moves in five pairs of kept games."""
+    for number in range(10):
+        colour = "black" if number % 2 else "white"
+        a, b = in_order(one, other)
+        pool.add(
+            LadderGame(
+                a=a,
+                b=b,
+                number=number,
+                colour=colour,
+                points=float(colour == "white"),
+                ending="normal",
+                reason="",
+                moves=f"{colour} moves",
+            )
+        )
+    (found,) = pool.pairings()
+    assert found.pairs == (0, 0, 5, 0, 0)
+    assert (found.distinct_pairs, found.independent_pairs) == (1, independent)
+    width = fit_ratings([found], found.a)[found.b]
+    alone = fit_ratings([pairing(found.b, found.a, (0, 0, 5, 0, 0), independent)], found.a)
+    assert width.high - width.low == pytest.approx(alone[found.b].high - alone[found.b].low)
 
 
 def test_the_intervals_hold_planted_strengths() -> None:

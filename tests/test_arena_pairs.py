@@ -1,16 +1,21 @@
 """Pairs of games: openings that cover all there are, repeats told apart, the sequential test."""
 
 import math
+from collections import Counter
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy.optimize import minimize
+from scipy.stats import chisquare
 
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
+from training import openings
 from training.elo import elo_difference, elo_of_score, expected_score
 from training.openings import random_openings
 from training.pentanomial import PAIR_SCORES, PairTally
@@ -44,7 +49,7 @@ def test_openings_too_many_to_list_are_drawn() -> None:
 def test_pairs_are_counted_in_any_order() -> None:
     points = [1, 1, 1, 0.5, 0.5, 0.5, 0, 1, 0.5, 0, 0, 0, 1]
     for order in (range(13), range(12, -1, -1), np.random.default_rng(0).permutation(13)):
-        tally = PairTally()
+        tally = PairTally(games_repeat=True)
         for number in order:
             tally.add(int(number), points[number], [int(number)])
         assert tally.counts == tally.ordered == (1, 1, 2, 1, 1)
@@ -52,7 +57,7 @@ def test_pairs_are_counted_in_any_order() -> None:
 
 
 def test_quick_games_do_not_count_before_slow_ones() -> None:
-    tally = PairTally()
+    tally = PairTally(games_repeat=True)
     for number in (0, 1, 4, 5, 6, 7):
         tally.add(number, 1.0, [number])
     assert tally.counts == (0, 0, 0, 0, 3)
@@ -62,15 +67,96 @@ def test_quick_games_do_not_count_before_slow_ones() -> None:
     assert tally.ordered == tally.counts == (0, 1, 0, 0, 3)
 
 
-def test_a_pair_that_was_played_before_says_nothing_new() -> None:
-    tally = PairTally()
-    games = [([1, 2], [1, 3]), ([4], [5]), ([1, 2], [1, 3]), ([1, 2], [1, 4])]
-    for pair, (first, second) in enumerate(games):
-        tally.add(2 * pair, 1.0, first)
-        tally.add(2 * pair + 1, 1.0, second)
-    assert tally.counts == (0, 0, 0, 0, 4)
-    assert tally.ordered == (0, 0, 0, 0, 3)
+@pytest.mark.parametrize("games_repeat", [True, False])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_game_that_was_played_before_is_new_where_chance_played(
+    games_repeat: bool, backwards: bool
+) -> None:
+    """The third pair repeats the first, and so does a game of the fourth; the fifth has the moves
+    of the second with the colours changed."""
+    games = [([1, 2], [1, 3]), ([4], [5]), ([1, 2], [1, 3]), ([1, 2], [1, 4]), ([5], [4])]
+    tally = PairTally(games_repeat=games_repeat)
+    numbers = range(10)
+    for number in reversed(numbers) if backwards else numbers:
+        tally.add(number, 1.0, games[number // 2][number % 2])
+    independent = 3 if games_repeat else 5
+    assert tally.counts == (0, 0, 0, 0, 5)
+    assert tally.ordered == (0, 0, 0, 0, independent)
+    assert tally.independent == independent
     assert tally.distinct == 3
+
+
+def depths(openings: list[tuple[int, ...]]) -> dict[int, int]:
+    return dict(Counter(map(len, openings)))
+
+
+def open_positions(name: str, plies: int) -> int:
+    """How many unfinished positions there are after so many plies, counted from all sequences."""
+    level: dict[tuple[int, ...], Position] = {(): Position(get_variant(name))}
+    for _ in range(plies):
+        after = {}
+        for position in level.values():
+            for move in position.legal_moves:
+                child = position.copy()
+                child.push(move)
+                after[tuple(child.move_stack)] = child
+        level = after
+    return len({each.row.tobytes() for each in level.values() if each.legal_moves})
+
+
+def test_openings_that_do_not_repeat_grow_longer_until_none_are_left() -> None:
+    variant = get_variant("hexapawn")
+    found = list(random_openings(variant, 0, np.random.default_rng(1), repeat=False))
+    assert depths(found) == {plies: open_positions("hexapawn", plies) for plies in range(7)}
+    rows = set()
+    for opening in found:
+        position = Position(variant)
+        for move in opening:
+            position.push(move)
+        assert position.legal_moves
+        rows.add(position.row.tobytes())
+    assert len(rows) == len(found)
+    assert [len(opening) for opening in found] == sorted(map(len, found))
+
+
+def test_longer_openings_follow_those_of_the_same_seed() -> None:
+    gardner, seed = get_variant("gardner"), 3
+    repeating = islice(random_openings(gardner, 2, np.random.default_rng(seed)), 53)
+    openings = random_openings(gardner, 2, np.random.default_rng(seed), repeat=False)
+    assert list(islice(openings, 53)) == list(repeating)
+    longer = list(islice(openings, 458))
+    assert depths(longer) == {3: open_positions("gardner", 3)} == {3: 458}
+
+
+def test_a_long_opening_is_no_likelier_for_the_ways_that_lead_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After three plies of Hexapawn 4x4 there are 42 positions at the end of 66 sequences; of those
+    that two sequences lead to no more are drawn."""
+    monkeypatch.setattr(openings, "_MOST_LISTED", 20)
+    variant, drawn = get_variant("hexapawn4x4"), Counter[bytes]()
+    for seed in range(300):
+        source = random_openings(variant, 2, np.random.default_rng(seed), repeat=False)
+        for opening in islice(source, 16, 36):
+            assert len(opening) == 3
+            position = Position(variant)
+            for move in opening:
+                position.push(move)
+            drawn[position.row.tobytes()] += 1
+    assert len(drawn) == 42
+    assert chisquare(list(drawn.values())).pvalue > 0.01
+
+
+def test_a_sample_of_openings_without_repeats_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the first depth of a large game, which is not listed."""
+    monkeypatch.setattr(openings, "_MOST_LISTED", 5)
+    variant = get_variant("hexapawn")
+    found = list(random_openings(variant, 3, np.random.default_rng(0), repeat=False))
+    assert len(set(found)) == len(found)
+    counted = depths(found)
+    # The three positions after six plies are rare, and a sample may miss one.
+    assert 1 <= counted.pop(6) <= 3
+    assert counted == {plies: open_positions("hexapawn", plies) for plies in range(3, 6)}
 
 
 def test_repeated_pairs_widen_the_interval() -> None:
@@ -163,10 +249,42 @@ def test_wald_s_bounds() -> None:
     assert uneven.lower == pytest.approx(math.log(0.2 / 0.99))
 
 
+elos = st.floats(-1e308, 1e308) | st.floats(-2000, 2000) | st.sampled_from([1e4, -1e4, 0.0])
+
+
+@given(st.lists(st.integers(0, 20_000), min_size=5, max_size=5), elos, elos, st.floats(1e-9, 0.4))
+def test_the_test_mirrors_where_the_players_change_places(
+    pairs: list[int], one: float, other: float, alpha: float
+) -> None:
+    """SPRT(A, B, e0, e1) and SPRT(B, A, -e1, -e0), for any differences and results."""
+    elo0, elo1 = sorted((one, other))
+    assume(elo0 < elo1)
+    test = Sprt(elo0=elo0, elo1=elo1, alpha=alpha)
+    turned = Sprt(elo0=-elo1, elo1=-elo0, beta=alpha)
+    ratio = test.ratio(pairs)
+    assert math.isfinite(ratio)
+    assert turned.ratio(pairs[::-1]) == pytest.approx(-ratio, rel=1e-6, abs=1e-6)
+    assert turned.upper == pytest.approx(-test.lower)
+
+
+def test_differences_that_round_to_certainty() -> None:
+    """10,000 Elo expect a score whose distance to 1 is below the rounding of 1."""
+    drawn = (0, 0, 1, 0, 0)
+    assert Sprt(elo0=0, elo1=10_000).verdict(drawn) == Verdict.H0
+    assert Sprt(elo0=-10_000, elo1=0).verdict(drawn) == Verdict.H1
+    assert Sprt(elo0=-1e308, elo1=1e308).ratio(drawn) == pytest.approx(0, abs=1e-6)
+    # The likelihood falls by 10 for each 400 Elo: all games are won and lost beyond doubt.
+    ratios = [Sprt(elo0=0, elo1=elo).ratio(drawn) for elo in (8000.0, 8400.0)]
+    assert ratios[0] - ratios[1] == pytest.approx(math.log(10), rel=1e-2)
+    assert Sprt(elo0=0, elo1=10, alpha=1e-320, beta=1e-320).upper < math.inf
+
+
 @pytest.mark.parametrize(
     ("numbers", "quoted"),
     [
         ({"elo0": 5, "elo1": 5}, "--sprt 5 5"),
+        ({"elo0": 5, "elo1": -5}, "--sprt 5 -5"),
+        ({"elo0": math.nan, "elo1": 5}, "--sprt nan 5"),
         ({"elo0": 0, "elo1": math.inf}, "--sprt 0 inf"),
         ({"elo0": 0, "elo1": 5, "alpha": 0.0}, "--alpha 0"),
         ({"elo0": 0, "elo1": 5, "beta": 0.5}, "--beta 0.5"),

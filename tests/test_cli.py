@@ -3,6 +3,7 @@
 import errno
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from engine.rules.errors import InputError
 from scripts import cli
+from scripts.options import print_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,6 +107,16 @@ def test_an_error_is_one_line_and_with_debug_a_traceback(
     for words in (["--debug", "planted"], ["planted", "--debug"]):
         with pytest.raises(type(error)):
             cli.main(words)
+
+
+def test_figures_are_json_whatever_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": math.nan, "b": [1.5, -math.inf, (2, {"c": math.inf})], "d": None, "e": True})
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert found == {"a": None, "b": [1.5, None, [2, {"c": None}]], "d": None, "e": True}
 
 
 def test_a_command_gets_its_words_and_gives_its_status(planted: types.ModuleType) -> None:

@@ -70,6 +70,16 @@ def place_of(path: Path) -> str | None:
     return next((place for place in ARROWS if path.as_posix().startswith(place)), None)
 
 
+def printed_json(tree: ast.AST) -> list[str]:
+    """Where a source prints JSON by itself, which may then hold NaN."""
+    return [
+        f"line {node.lineno}: print(json.dumps(...))"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+        if "json.dumps(" in ast.unparse(node) and "allow_nan=False" not in ast.unparse(node)
+    ]
+
+
 def printing(tree: ast.AST) -> list[str]:
     """What in a source writes to the person's terminal by itself."""
     found = []
@@ -118,6 +128,16 @@ def test_nothing_below_scripts_prints(path: Path) -> None:
 @pytest.mark.parametrize("source", ["print(1)", "import sys\nsys.stderr.write('')", "import tqdm"])
 def test_planted_printing_is_found(source: str) -> None:
     assert printing(ast.parse(source))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
+def test_commands_print_json_by_the_function_that_knows_no_nan(path: Path) -> None:
+    assert not printed_json(ast.parse(path.read_text()))
+
+
+def test_planted_json_is_found() -> None:
+    assert printed_json(ast.parse("import json\nprint(json.dumps({'a': 1}) if 1 else 2)"))
+    assert not printed_json(ast.parse("import json\nprint(json.dumps({}, allow_nan=False))"))
 
 
 def test_rules_and_search_load_without_torch() -> None:

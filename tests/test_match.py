@@ -50,7 +50,7 @@ def test_the_figures_of_a_match(play: Play) -> None:
     figures, games = play("random", "alphabeta:2", "hexapawn4x4", "--games", "7")
     assert list(figures) == [
         *("games", "wins", "draws", "losses", "elo", "elo_low", "elo_high"),
-        *("illegal", "time_losses", "distinct", "pairs"),
+        *("illegal", "time_losses", "distinct", "pairs", "distinct_pairs", "independent_pairs"),
     ]
     assert figures["games"] == len(games) == 7
     assert figures["wins"] + figures["draws"] + figures["losses"] == 7
@@ -91,8 +91,59 @@ def test_pairs_that_repeat_are_told(play: Play, capsys: pytest.CaptureFixture[st
     figures, games = play(*words)
     # Four openings, two players without chance.
     assert figures["distinct"] == len({tuple(game.moves) for game in games}) <= 8
+    assert (figures["distinct_pairs"], figures["independent_pairs"]) == (4, 4)
     assert match.main([*words]) == 0
-    assert "4 of 10 pairs of games differ" in capsys.readouterr().out
+    assert "4 of 10 pairs of games differ; the others count" in capsys.readouterr().out
+    words = ("perfect", "perfect", "hexapawn", "--games", "40")
+    figures, _ = play(*words)
+    assert figures["distinct_pairs"] < 10
+    assert figures["independent_pairs"] == 20
+    assert match.main([*words]) == 0
+    assert "of 20 pairs of games differ; all count" in capsys.readouterr().out
+
+
+def test_a_test_counts_every_pair_where_a_player_draws_by_chance(play: Play) -> None:
+    """An even score over all pairs, of which those that repeat are the likely ones."""
+    words = ("uct:5", "minimax:1", "hexapawn", "--sprt", "-150", "0", "--seed", "3")
+    figures, _ = play(*words)
+    found: dict[str, float | str] = figures["sprt"]  # type: ignore[assignment]
+    assert found["verdict"] == "H1"
+    assert found["pairs"] == figures["games"] // 2 == figures["independent_pairs"]
+    assert figures["elo_low"] > -150
+
+
+def test_a_test_without_chance_ends_with_the_openings(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two players who are alike on the smallest board, where few openings leave a game open."""
+    words = ("alphabeta:3", "alphabeta:2", "hexapawn", "--sprt", "-5", "5")
+    figures, games = play(*words)
+    found: dict[str, float | str] = figures["sprt"]  # type: ignore[assignment]
+    assert (found["verdict"], found["openings_exhausted"]) == ("undecided", True)
+    # 1 + 3 + 10 + 20 + 24 + 16 + 3 open positions after 0 to 6 plies (test_arena_pairs.py).
+    assert len(games) == 2 * 77
+    assert found["pairs"] == figures["independent_pairs"] < 77
+    assert match.main([*words]) == 0
+    assert "SPRT [-5, 5]: undecided, openings exhausted; log ratio" in capsys.readouterr().out
+
+
+def test_a_test_without_chance_goes_on_with_longer_openings(play: Play) -> None:
+    """16 openings of two plies leave the difference open."""
+    figures, games = play("alphabeta:2", "minimax:2", "hexapawn4x4", "--sprt", "0", "60")
+    found: dict[str, bool | str] = figures["sprt"]  # type: ignore[assignment]
+    assert found["verdict"] != "undecided"
+    assert not found["openings_exhausted"]
+    assert 16 < found["pairs"] == figures["independent_pairs"]  # type: ignore[operator]
+    assert len(games) > 2 * 16
+
+
+@pytest.mark.parametrize(("elo0", "elo1", "verdict"), [(0, 10_000, "H0"), (-10_000, 0, "H1")])
+def test_a_difference_beyond_rounding_is_no_bug(
+    elo0: int, elo1: int, verdict: str, play: Play
+) -> None:
+    words = ("minimax:1", "minimax:1", "hexapawn", "--sprt", str(elo0), str(elo1))
+    found: dict[str, str] = play(*words)[0]["sprt"]  # type: ignore[assignment]
+    assert found["verdict"] == verdict
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import shlex
 import sys
 import threading
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,9 +16,24 @@ from engine.rules.variant import Variant, get_variant
 from search import external
 from search.evaluator import Evaluator, UniformEvaluator
 from search.external import EngineError, ExternalPlayer
-from search.players import PLAYER_FORMS, Limits, Player, make_player
+from search.gumbel import GumbelConfig
+from search.player import games_repeat
+from search.players import (
+    PLAYER_FORMS,
+    GumbelPlayer,
+    LanguagePlayer,
+    Limits,
+    MctsPlayer,
+    Player,
+    RandomPlayer,
+    is_deterministic,
+    make_player,
+)
+from search.puct import PuctConfig
 from search.solution import Solution
 from search.solver import solve
+from search.tablebase import Tablebases
+from search.tablebase_player import with_tablebases
 from tests.search_cases import TrueOrFalse, decisions, exact_value, keeping_moves, reachable
 
 SPECS = [
@@ -53,6 +69,59 @@ def player_of(spec: str, variant: Variant) -> Player:
         load_evaluator=no_network,
         load_solution=solved,
     )
+
+
+def game_of(player: Player, start: str) -> list[int]:
+    """The player against itself."""
+    position = Position(get_variant("hexapawn5x5"))
+    position.push_uci(start)
+    while position.outcome() is None:
+        position.push(player.choose(position).move)
+    return position.move_stack
+
+
+CHANCE = ("random", "perfect", "uct:50")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_who_is_deterministic_says_so(spec: str) -> None:
+    player = player_of(spec, get_variant("hexapawn"))
+    assert player.deterministic == is_deterministic(spec) == (spec not in CHANCE)
+
+
+@pytest.mark.parametrize("spec", ["random", "minimax:2", "alphabeta:3", "uct:8", "mcts:30"])
+def test_what_is_deterministic_plays_the_same_whatever_it_played_before(spec: str) -> None:
+    """Two players, of whom one has other random numbers and has just played another game."""
+    variant = get_variant("hexapawn5x5")
+    fresh = player_of(spec, variant)
+    used = make_player(
+        spec, variant, rng=np.random.default_rng(2), load_evaluator=no_network, load_solution=solved
+    )
+    game_of(used, "b1b2")
+    same = game_of(used, "a1a2") == game_of(fresh, "a1a2")
+    assert same == fresh.deterministic
+
+
+def test_noise_and_what_is_not_known_are_not_deterministic() -> None:
+    rng, uniform = np.random.default_rng(0), UniformEvaluator()
+    assert not MctsPlayer(uniform, PuctConfig(noise_fraction=0.25), rng).deterministic
+    assert not GumbelPlayer(uniform, GumbelConfig(), rng).deterministic
+    assert not ExternalPlayer.deterministic
+    assert LanguagePlayer.deterministic
+    assert is_deterministic("language:runs/one")
+    # As a ladder names a run's checkpoints.
+    assert is_deterministic("gumbel:64@00000012")
+    assert not is_deterministic("uci:engine:nodes=100")
+    assert not is_deterministic("nobody")
+    # Wrapping looks nothing up.
+    tables = cast(Tablebases, None)
+    for spec in ("alphabeta:2", "mcts:8", "uct:8"):
+        player = player_of(spec, get_variant("gardner"))
+        assert with_tablebases(player, tables).deterministic == player.deterministic
+    sure, chance = player_of("minimax:1", get_variant("hexapawn")), RandomPlayer(rng)
+    assert games_repeat(sure, sure)
+    assert not games_repeat(sure, chance)
+    assert not games_repeat(chance, sure)
 
 
 @pytest.mark.parametrize("spec", SPECS)
