@@ -264,7 +264,8 @@ class _Evaluation:
             rows = [self._row(asdict(rating)) for rating in ladder_ratings(pool, plan)]
             pairings = [asdict(pairing) for pairing in pool.pairings()]
         self._print_ladder(rows)
-        self._print_repeats(pairings)
+        if repeats := _repeats(pairings):
+            self._say(repeats)
         draw_ladder(rows, f"{self._variant.name}: Elo above {options.zero}", picture)
         return rows, pairings
 
@@ -288,15 +289,18 @@ class _Evaluation:
                 f"  ({row['low']:+6.0f} to {row['high']:+6.0f})  {row['games']:>5}"
             )
 
-    def _print_repeats(self, pairings: Sequence[dict[str, Any]]) -> None:
-        repeating = [each for each in pairings if each["independent_pairs"] < sum(each["pairs"])]
-        if repeating:
-            differ = sum(each["independent_pairs"] for each in repeating)
-            pairs = sum(sum(each["pairs"]) for each in repeating)
-            self._say(
-                f"  {differ} of {pairs} pairs of games differ where two deterministic players ran"
-                " out of openings; the others count for the ratings and not for their certainty"
-            )
+
+def _repeats(pairings: Sequence[dict[str, Any]]) -> str | None:
+    """What to say of pairs of games that repeat others; None where there are none."""
+    repeating = [each for each in pairings if each["independent_pairs"] < sum(each["pairs"])]
+    if not repeating:
+        return None
+    differ = sum(each["independent_pairs"] for each in repeating)
+    pairs = sum(sum(each["pairs"]) for each in repeating)
+    return (
+        f"  {differ} of {pairs} pairs of games differ where two deterministic players ran out of"
+        " openings; the others count for the ratings and not for their certainty"
+    )
 
 
 def _is_solvable(variant: Variant) -> bool:

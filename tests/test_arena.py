@@ -311,6 +311,7 @@ def test_repeated_wins_do_not_raise_the_estimate() -> None:
     """A pair that was won once is not won more surely for being played again."""
     once, often = (elo_difference(2 * n, 0, 0, (0, 0, 0, 0, n), 1) for n in (1, 10_000))
     assert often == pytest.approx(once)
+    assert elo_difference(1, 0, 0, (0, 0, 0, 0, 0), 0) == elo_difference(1, 0, 0)
     with pytest.raises(ValueError, match="3 independent ones of 2 pairs"):
         elo_difference(4, 0, 0, (0, 0, 0, 0, 2), 3)
 

@@ -96,6 +96,10 @@ def test_repeated_pairs_widen_a_rating() -> None:
     same = fit_ratings([pairing("b", "a", (4, 11, 30, 25, 10), distinct=20)], "a")["b"]
     assert same.elo == pytest.approx(once.elo)
     assert (same.high - same.low) / (once.high - once.low) == pytest.approx(2, rel=0.1)
+    often, alone = (
+        fit_ratings([pairing("b", "a", (0, 0, 0, 0, n), distinct=1)], "a")["b"] for n in (50, 1)
+    )
+    assert (often.low, often.elo, often.high) == pytest.approx((alone.low, alone.elo, alone.high))
 
 
 @given(

@@ -315,3 +315,25 @@ def test_the_test_errs_as_seldom_as_it_says(
     assert Verdict.UNDECIDED not in verdicts
     # Two standard errors above five per cent.
     assert verdicts.count(wrong) / len(verdicts) <= 0.082
+
+
+@pytest.mark.parametrize(("advantage", "wrong"), [(0.0, Verdict.H1), (100.0, Verdict.H0)])
+def test_players_of_chance_who_repeat_themselves_are_judged_by_all_their_pairs(
+    advantage: float, wrong: Verdict
+) -> None:
+    """200 matches on a board so small that each game is one of a few: likely scores come in few
+    games, unlikely ones in many, so that the games that differ are not as the games are."""
+    rng, test = np.random.default_rng(4), Sprt(elo0=0, elo1=100)
+    shares = pair_shares(advantage, 0.0, 0.0)
+    verdicts = []
+    for _ in range(200):
+        tally = PairTally(games_repeat=False)
+        for pair, outcome in enumerate(rng.choice(5, size=400, p=shares)):
+            game = [int(outcome), int(rng.integers(1 + 50 * (outcome == 4)))]
+            for half in (0, 1):
+                tally.add(2 * pair + half, PAIR_SCORES[outcome], [half, *game])
+            if pair % 4 == 0 and test.verdict(tally.ordered) != Verdict.UNDECIDED:
+                break
+        verdicts.append(test.verdict(tally.ordered))
+    assert Verdict.UNDECIDED not in verdicts
+    assert verdicts.count(wrong) / len(verdicts) <= 0.082

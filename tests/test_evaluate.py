@@ -220,6 +220,15 @@ def test_bad_words_are_refused(tmp_path: Path, words: str, quoted: str) -> None:
     assert quoted in str(caught.value)
 
 
+def test_a_ladder_says_how_many_pairs_differ() -> None:
+    new = {"pairs": (1, 0, 3, 0, 1), "independent_pairs": 5}
+    repeated = {"pairs": (0, 0, 4, 0, 6), "independent_pairs": 3}
+    assert evaluate._repeats([new]) is None
+    said = evaluate._repeats([new, repeated, repeated])
+    assert said is not None
+    assert "6 of 20 pairs of games differ" in said
+
+
 def test_zero_is_a_player_of_the_ladder(tmp_path: Path) -> None:
     run = plant(tmp_path / "run", "gardner", [1])
     with pytest.raises(InputError, match="--zero perfect: gardner is too large"):

@@ -94,11 +94,11 @@ def test_pairs_that_repeat_are_told(play: Play, capsys: pytest.CaptureFixture[st
     assert (figures["distinct_pairs"], figures["independent_pairs"]) == (4, 4)
     assert match.main([*words]) == 0
     assert "4 of 10 pairs of games differ; the others count" in capsys.readouterr().out
-    words = ("perfect", "perfect", "hexapawn", "--games", "40")
-    figures, _ = play(*words)
+    by_chance = ("perfect", "perfect", "hexapawn", "--games", "40")
+    figures, _ = play(*by_chance)
     assert figures["distinct_pairs"] < 10
     assert figures["independent_pairs"] == 20
-    assert match.main([*words]) == 0
+    assert match.main([*by_chance]) == 0
     assert "of 20 pairs of games differ; all count" in capsys.readouterr().out
 
 

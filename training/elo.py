@@ -108,7 +108,7 @@ def elo_difference(
     mean, variance = mean_score(wins, draws, losses, pairs, independent)
     effective = mean * (1.0 - mean) / variance
     points = wins + 0.5 * draws
-    new = 1.0 if not pairs or independent is None else independent / max(1, sum(pairs))
+    new = independent / sum(pairs) if pairs and sum(pairs) and independent is not None else 1.0
     return _difference(points / games, effective, shown_score(points * new, games * new))
 
 

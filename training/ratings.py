@@ -67,7 +67,7 @@ def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
     """The ratings of `zero` (0 by definition) and of all whom a chain of games joins to it.
 
     A pairing in which one side took every point counts as if it had given up half a point in one
-    game more, so that every rating is finite.
+    game more, beside games that do not repeat each other, so that every rating is finite.
     """
     played = [pairing for pairing in pairings if pairing.games]
     names = _joined(played, zero)
@@ -75,7 +75,10 @@ def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
     index = {name: place for place, name in enumerate(names)}
     weights = np.array([_weight(pairing) for pairing in played])
     scores = np.array(
-        [shown_score(pairing.wins + 0.5 * pairing.draws, pairing.games) for pairing in played]
+        [
+            shown_score(weight * (pairing.wins + 0.5 * pairing.draws) / pairing.games, weight)
+            for weight, pairing in zip(weights.tolist(), played, strict=True)
+        ]
     )
     # [P, N - 1]: 1 for A and -1 for B; the player at zero, who comes first, has no column.
     design = np.zeros((len(played), len(names)))
