@@ -121,7 +121,9 @@ class _Evaluation:
         self._metrics = of_game(read_metrics(run), self._variant.name)
         self._config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
         self._solution = _solution(self._variant) if self._wants_truth else None
-        self._truth = Truth.of(self._variant, self._solution) if self._solution else None
+        truth = Truth.of(self._variant, self._solution) if self._solution else None
+        # Where no position asks for a decision there are no shares.
+        self._truth = truth if truth is not None and len(truth) else None
 
     @property
     def _wants_truth(self) -> bool:

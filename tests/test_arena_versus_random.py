@@ -96,7 +96,9 @@ def test_signs_of_values() -> None:
     positions = unfinished("hexapawn")
 
     def accuracy(evaluator: Evaluator, most: int = 1000) -> tuple[float, int]:
-        return value_sign_accuracy(solution, evaluator, most, np.random.default_rng(0))
+        share, count = value_sign_accuracy(solution, evaluator, most, np.random.default_rng(0))
+        assert share is not None
+        return share, count
 
     assert accuracy(SolverEvaluator(solution)) == (1.0, len(positions))
     # A value of 0 has no sign, and nothing is drawn here.
@@ -109,3 +111,11 @@ def test_signs_of_values() -> None:
     assert 0.2 < found < 0.8
     assert accuracy(SolverEvaluator(solution), 20) == (1.0, 20)
     assert accuracy(WhiteIsWinning(), 20)[0] == pytest.approx(found, abs=0.35)
+
+
+def test_a_game_that_is_drawn_everywhere_has_no_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    solution = hexapawn()[1]
+    drawn = np.zeros(len(unfinished("hexapawn")), np.int8)
+    monkeypatch.setattr(solution, "lookup_batch", lambda rows: (drawn, drawn))
+    found = value_sign_accuracy(solution, UniformEvaluator(), 1000, np.random.default_rng(0))
+    assert found == (None, 0)

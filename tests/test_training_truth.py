@@ -9,6 +9,8 @@ from search.evaluator import Evaluation, Evaluator, SolverEvaluator, UniformEval
 from search.puct import PuctConfig, Roots, puct_search
 from search.solver import Solution, solve
 from tests.training_cases import hexapawn
+from training.config import TrainingConfig
+from training.preparation import make_curve
 from training.truth import Truth
 
 
@@ -55,6 +57,14 @@ def test_the_truth_is_right_everywhere(larger: tuple[Truth, Solution]) -> None:
     assert larger[0].raw(evaluator) == 1.0
     # More than are searched at once.
     assert larger[0].sample(600, np.random.default_rng(0)).search(evaluator, 16) == 1.0
+
+
+def test_a_game_without_a_decision_has_no_curve() -> None:
+    """On one file the only moves are those that both sides are left with."""
+    for name, has_one in (("hexapawn1x3", False), ("hexapawn2x3", True)):
+        variant = get_variant(name)
+        curve = make_curve(variant, solve(variant), TrainingConfig(variant=name), 1)
+        assert (curve is not None) == has_one
 
 
 def test_the_indifferent_and_the_contrary_earn_nothing(larger: tuple[Truth, Solution]) -> None:

@@ -123,10 +123,15 @@ def find_oracle(
 def make_curve(
     variant: Variant, solution: Solution | None, config: TrainingConfig, games: int
 ) -> TruthCurve | None:
-    """The truth curve of one of so many games, which share the samples' sizes."""
+    """The truth curve of one of so many games, which share the samples' sizes.
+
+    None where the game is not solved, or where no position asks for a decision.
+    """
     if solution is None:
         return None
     truth = Truth.of(variant, solution)
+    if not len(truth):
+        return None
     generator = generator_of(config.seed, SAMPLING)
     raw, search = (-(-size // games) for size in (config.raw_sample, config.search_sample))
     curve = TruthCurve(
