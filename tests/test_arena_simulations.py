@@ -131,6 +131,8 @@ def test_the_interval_of_the_regret_holds_what_it_promises(total: int, sample: i
     for size in (1, 2):
         samples = [size * (np.arange(sample) < seen) for seen in range(sample + 1)]
         intervals = [regret_interval(regrets, total) for regrets in samples]
+        for regrets, (low, high) in zip(samples, intervals, strict=True):
+            assert 0.0 <= low <= regrets.mean() <= high <= 2.0
         for errors, chances in enumerate(found):
             held = [low <= size * errors / total <= high for low, high in intervals]
             assert chances.pmf(np.flatnonzero(held)).sum() >= 0.95

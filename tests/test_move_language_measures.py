@@ -238,6 +238,13 @@ def test_the_interval_holds_the_share(games: list[tuple[int, int]]) -> None:
     assert found.low < found.high
 
 
+def test_a_surprise_beyond_all_numbers_is_null() -> None:
+    surprise = np.array([[800.0, 900.0], [2.0, 3.0]])
+    found = Perplexity.of(surprise, surprise / 1000, np.ones((2, 2), np.bool_)).to_dict()
+    assert found["perplexity"] == pytest.approx(math.exp(426.25))
+    assert found["high"] is None
+
+
 def test_perplexity_by_hand() -> None:
     surprise = np.log(np.array([[2.0, 8.0], [4.0, 4.0]]))
     which = np.array([[True, True], [True, False]])

@@ -151,8 +151,11 @@ def test_training_plants_what_the_probe_then_finds() -> None:
         definition="How many of my men stand nose to nose with an enemy.",
         function=lambda rows, variant: faced(rows, variant).sum(axis=1),
     )
+    # Of three untrained networks the spread would be known too badly.
+    config = ProbeConfig(random_networks=5, resamples=300)
     first, last = (
-        planted_report((count,), network=each, rows=rows) for each in (untrained, network)
+        planted_report((count,), network=each, rows=rows, config=config)
+        for each in (untrained, network)
     )
     for layer, gain in (("block.0.residual", 0.2), ("final", 0.4)):
         learned = last.cell("faced men", layer, "planted").measurement

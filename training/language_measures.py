@@ -29,6 +29,8 @@ AS_IT_SAYS: Final = Sampling()
 """Tokens drawn at temperature 1."""
 _NORMAL: Final = 1.959964
 """Standard deviations of 95 % confidence."""
+_LARGEST_EXPONENT: Final = 709.0
+"""Of float64."""
 
 
 class Predictor(Protocol):
@@ -103,6 +105,11 @@ class Share:
         return {"share": self.share} | fields
 
 
+def _exponential(value: float) -> float:
+    """Infinite where it is beyond all numbers."""
+    return math.exp(value) if value < _LARGEST_EXPONENT else math.inf
+
+
 @dataclass(frozen=True, kw_only=True)
 class Perplexity:
     """The exponential of the mean surprise over tokens, beside that of whoever played the games.
@@ -140,10 +147,10 @@ class Perplexity:
         lowest = float(np.where(which, floor, 0.0).sum(dtype=np.float64)) / total
         return cls(
             tokens=total,
-            perplexity=math.exp(mean),
-            low=max(1.0, math.exp(mean - _NORMAL * spread)),
-            high=math.exp(mean + _NORMAL * spread),
-            floor=math.exp(lowest),
+            perplexity=_exponential(mean),
+            low=max(1.0, _exponential(mean - _NORMAL * spread)),
+            high=_exponential(mean + _NORMAL * spread),
+            floor=_exponential(lowest),
         )
 
     def to_dict(self) -> dict[str, float | None]:

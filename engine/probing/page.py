@@ -302,8 +302,8 @@ squares. <i>Untrained</i> networks are {len(report.random_seeds)} fresh ones of 
 split leaks. The <i>control task</i> (Hewitt and Liang 2019) has labels that a hash of the board
 decides; there is nothing to learn, so its score on training rows is what the probe memorises.</p>
 <p><b>Intervals</b> come from {report.resamples:,} bootstrap resamples of the {drawn}, each
-against the same controls as the gain itself and with the luck of one untrained network, drawn by
-lot. Seed {report.seed}.</p></section>"""
+against the same controls as the gain itself, with the luck that one more untrained network would
+have. Seed {report.seed}.</p></section>"""
 
 
 def _colour(measurement: Measurement) -> str:

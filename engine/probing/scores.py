@@ -8,8 +8,8 @@ row of the class ranks above one of the rest, averaged.
 Intervals are percentiles of a bootstrap over clusters: games where they are known, since positions
 of one game are alike, else canonical positions. A gain is the score minus the better of raw input
 and the mean of untrained networks, in every resample as in the estimate. Around it lies the luck of
-an initialisation, which belongs to every single network, a trained one too: in each resample the
-deviation of one untrained network from their mean, drawn by lot.
+an initialisation, which belongs to every single network, a trained one too: in each resample a
+deviation such as one more untrained network would have.
 """
 
 import math
@@ -69,16 +69,15 @@ class Bootstrap:
     def _luck(self, untrained: Array) -> Array:
         """[B] deviations from the mean that one more network may have, of scores [seeds, B].
 
-        Of n seeds the deviation of one from their mean has (n - 1) / n of the variance of one
-        network, and a further one deviates from that mean with (n + 1) / n of it.
+        Student's: of n normal scores with spread s a further one deviates from their mean by
+        s sqrt(1 + 1 / n) times a t of n - 1 degrees of freedom. One network alone tells no spread.
         """
         seeds, resamples = untrained.shape
-        drawn = self._rng.integers(seeds, size=(1, resamples))
         if seeds == 1:
             return np.zeros(resamples)
-        deviations = untrained - untrained.mean(axis=0)
-        each: Array = np.take_along_axis(deviations, drawn, axis=0)[0]
-        return each * math.sqrt((seeds + 1) / (seeds - 1))
+        drawn = self._rng.standard_t(seeds - 1, size=resamples)
+        luck: Array = untrained.std(axis=0, ddof=1) * math.sqrt(1.0 + 1.0 / seeds) * drawn
+        return luck
 
     def interval(
         self, gains: Resampled, kind: Kind, labels: Labels, confidence: float
