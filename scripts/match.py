@@ -257,12 +257,17 @@ def _show(
 
 
 def _show_repeats(result: MatchResult) -> None:
-    pairs = sum(result.pairs)
-    differ = f"{result.distinct_pairs} of {pairs} pairs of games differ"
-    if result.independent_pairs < pairs:
-        print(f"{differ}; the others count for the score and not for its certainty")
+    pairs, independent = sum(result.pairs), result.independent_pairs
+    if independent < pairs:
+        print(
+            f"{independent} of {pairs} pairs of games differ; the others count for the score and"
+            " not for its certainty"
+        )
     elif 2 * result.distinct_pairs < pairs:
-        print(f"{differ}; all count, since not both players are known to be deterministic")
+        print(
+            f"{result.distinct_pairs} of {pairs} pairs of games differ; all count, since not both"
+            " players are known to be deterministic"
+        )
 
 
 def _show_test(test: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def test_a_game_that_was_played_before_is_new_where_chance_played(
     assert tally.counts == (0, 0, 0, 0, 5)
     assert tally.ordered == (0, 0, 0, 0, independent)
     assert tally.independent == independent
-    assert tally.distinct == 3
+    assert tally.distinct == 4
 
 
 def depths(openings: list[tuple[int, ...]]) -> dict[int, int]:

@@ -99,9 +99,9 @@ class MatchResult:
     losses: int
     # Complete pairs in which A got 0, ½, 1, 1½ and 2 points.
     pairs: PairCounts
-    # Pairs neither of whose games repeats one of an earlier pair, move by move.
+    # Pairs of which none repeats another, move by move.
     distinct_pairs: int
-    # Pairs that are samples of their own: the distinct ones of deterministic players, else all.
+    # Pairs that are samples of their own: of deterministic players those of new games, else all.
     independent_pairs: int
     # Games of which none repeats another, move by move.
     distinct: int

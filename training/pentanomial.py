@@ -69,15 +69,22 @@ class PairTally:
 
     @property
     def distinct(self) -> int:
-        """Complete pairs neither of whose games repeats one of an earlier pair, move by move."""
-        new = _NewGames()
-        pairs = [n // 2 for n in sorted(self._halves) if n % 2 == 0 and n + 1 in self._halves]
-        return sum(new.take(*self._games(pair)) for pair in pairs)
+        """Complete pairs of which none repeats another, move by move."""
+        return len({self._games(pair) for pair in self._complete()})
 
     @property
     def independent(self) -> int:
-        """Complete pairs that are samples of their own: the distinct ones where games repeat."""
-        return self.distinct if self._games_repeat else sum(self._counts)
+        """Complete pairs that are samples of their own.
+
+        Where games repeat, those neither of whose games was played in an earlier pair.
+        """
+        if not self._games_repeat:
+            return sum(self._counts)
+        new = _NewGames()
+        return sum(new.take(*self._games(pair)) for pair in self._complete())
+
+    def _complete(self) -> list[int]:
+        return [n // 2 for n in sorted(self._halves) if n % 2 == 0 and n + 1 in self._halves]
 
     @property
     def ordered(self) -> PairCounts:
