@@ -38,6 +38,8 @@ def plan(pytest_arguments: Sequence[str], cores: int) -> list[Check]:
     # Workers share the cores; torch would give each of them all.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // workers)))}
     return [
+        # Before the tests' processes begin, which would compile the same side by side.
+        Check(name="pawnscope compile", arguments=("scripts.cli", "compile"), good=(0, 1)),
         Check(name="ruff check", arguments=("ruff", "check")),
         Check(name="ruff format --check", arguments=("ruff", "format", "--check")),
         Check(name="mypy --strict", arguments=("mypy", "--strict")),

@@ -31,6 +31,8 @@ class Command:
     help: str
     # Whether it runs compiled kernels, and so may have to compile them first.
     kernels: bool = True
+    # Whether it does so before it begins; else as each kernel is first called.
+    compiles_first: bool = True
 
 
 COMMANDS: Final = {
@@ -56,11 +58,21 @@ COMMANDS: Final = {
     "study": Command(
         module="scripts.study", help="train networks side by side and compare what they learn"
     ),
-    "uci": Command(module="scripts.uci", help="serve as an engine for a chess program"),
+    "uci": Command(
+        module="scripts.uci",
+        help="serve as an engine for a chess program",
+        # The protocol wants its first answer within seconds.
+        compiles_first=False,
+    ),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"
     ),
     "bench": Command(module="scripts.bench", help="speed figures of this machine"),
+    "compile": Command(
+        module="scripts.compile",
+        help="compile the kernels; set-up does it by itself",
+        kernels=False,
+    ),
     "variants": Command(module="scripts.variants", help="list the games", kernels=False),
 }
 
@@ -102,6 +114,10 @@ def _dispatch(words: list[str]) -> int:
     command = COMMANDS[name]
     if command.kernels and not {"-h", "--help"} & set(arguments):
         _announce_compilation()
+        if command.compiles_first:
+            from scripts.compile import ensure_compiled
+
+            ensure_compiled()
     # Waiting OpenMP threads spin by default, and on a busy machine work takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     main = importlib.import_module(command.module).main

@@ -33,7 +33,8 @@ def hand_over(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
     try:
         check_python(sys.version_info[:2])
         environment = Environment(ROOT)
-        environment.prepare(extras)
+        if environment.prepare(extras):
+            environment.compile_kernels()
     except KeyboardInterrupt:
         say("set-up interrupted; the next start begins it anew")
         sys.exit(130)
@@ -92,13 +93,13 @@ class Environment:
             and self.python.exists()
         )
 
-    def prepare(self, extras: "Sequence[str]") -> None:
+    def prepare(self, extras: "Sequence[str]") -> bool:
         """Make and fill the environment where it is not ready; one process at a time does so.
 
-        Raises SetupError or OSError.
+        Whether this call installed anything. Raises SetupError or OSError.
         """
         if self.is_ready(extras):
-            return
+            return False
         import fcntl
 
         with open(self._root / ".venv.lock", "w") as lock:
@@ -107,8 +108,23 @@ class Environment:
             except BlockingIOError:
                 say("another set-up is at work in .venv; waiting for it")
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if not self.is_ready(extras):
-                self._install(extras, lock.fileno())
+            if self.is_ready(extras):
+                return False
+            self._install(extras, lock.fileno())
+            return True
+
+    def compile_kernels(self) -> None:
+        """Compile all kernels with a progress bar, so that no command waits for it later.
+
+        Where that fails, commands compile what they need and say what is wrong.
+        """
+        import subprocess
+
+        subprocess.run(
+            [str(self.python), "-P", "-m", "scripts.cli", "compile"],
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
 
     def _install(self, extras: "Sequence[str]", lock: int) -> None:
         import time

@@ -6,15 +6,16 @@ score is that of plain minimax, which a test holds.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import ONGOING, Int, generate, is_check, terminal_value, termination
 from engine.rules.position import Position
+from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, CLOCK_RULE, EMPTY, REPETITION, SQUARES, Tables
 from search.limits import StopFlag
 from search.line import (
@@ -92,17 +93,17 @@ class AlphaBetaConfig:
 class Memory(NamedTuple):
     """What a search remembers besides its line."""
 
-    table: npt.NDArray[np.void]
+    table: Annotated[npt.NDArray[np.void], ENTRY]
     """[2 ** table_bits] ENTRY."""
-    killers: npt.NDArray[np.uint16]
+    killers: Array2D[np.uint16]
     """[P + 1, 2] quiet moves that refuted something at this ply, the latest first."""
-    history: npt.NDArray[np.int32]
+    history: Array2D[np.int32]
     """[32, 64] how often a quiet move of (piece code, target) refuted something, by depth."""
-    orders: npt.NDArray[np.int32]
+    orders: Array2D[np.int32]
     """[P + 1, MAX_MOVES] the urgency of each move at each ply."""
 
 
-@kernel
+@internal_kernel
 def _entry_key(tables: Tables, line: Line, ply: int) -> np.uint64:
     """A repeated position is another one: it is nearer to a draw."""
     repetition = line.rows[ply, tables[SQUARES] + REPETITION]
@@ -163,14 +164,14 @@ def _store(
     entry["bound"] = bound
 
 
-@kernel
+@internal_kernel
 def _is_quiet(row: npt.NDArray[np.uint8], move: Int) -> bool:
     """Neither a capture nor a promotion; castling is quiet, and so is en passant."""
     target = row[move >> 6 & 63]
     return move >> 12 == 0 and (target == EMPTY or target >> 4 == row[move & 63] >> 4)
 
 
-@kernel
+@internal_kernel
 def _order_moves(line: Line, memory: Memory, ply: int, count: int, first: Int) -> None:
     """Stored move, captures (most valuable victim, least valuable attacker), killers, history."""
     row = line.rows[ply]
@@ -191,7 +192,7 @@ def _order_moves(line: Line, memory: Memory, ply: int, count: int, first: Int) -
         memory.orders[ply, place] = order
 
 
-@kernel
+@internal_kernel
 def _next_move(line: Line, memory: Memory, ply: int, place: int, count: int) -> Int:
     """Swap the most urgent of the moves left to `place` and return it."""
     moves, orders = line.moves[ply], memory.orders[ply]
@@ -205,7 +206,7 @@ def _next_move(line: Line, memory: Memory, ply: int, place: int, count: int) -> 
     return np.int64(move)
 
 
-@kernel
+@internal_kernel
 def _remember_refutation(line: Line, memory: Memory, ply: int, depth: int, move: Int) -> None:
     row = line.rows[ply]
     if not _is_quiet(row, move):
@@ -220,7 +221,7 @@ def _remember_refutation(line: Line, memory: Memory, ply: int, depth: int, move:
         memory.history[code, target] = _HISTORY_CEILING
 
 
-@kernel
+@internal_kernel
 def _known_score(tables: Tables, row: npt.NDArray[np.uint8], count: int, ply: int) -> Int:
     """The score of a finished game or of a covered endgame, else NO_SCORE."""
     reason = termination(tables, row, count)
@@ -237,7 +238,7 @@ def _known_score(tables: Tables, row: npt.NDArray[np.uint8], count: int, ply: in
     return np.int64(0)
 
 
-@kernel
+@internal_kernel
 def _quiesce(tables: Tables, line: Line, memory: Memory, ply: int, alpha: Int, beta: Int) -> Int:
     """Follow captures and promotions, and every answer to a check, until the position is quiet.
 

@@ -13,15 +13,16 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel, shared_kernel
 from engine.rules.kernels import Int
+from engine.rules.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.result import SearchResult, principal_variation
 from search.reuse import NO_MOVE, continued, keep_lines
 from search.roots import Roots
-from search.selection import MARK, Rule, choose_edge
+from search.selection import MARK, Marks, RootMarks, Rule, choose_edge
 from search.tree import (
     EDGES_USED,
     NO_EDGE,
@@ -61,7 +62,7 @@ class Leaves(NamedTuple):
     """[L] the game of each leaf, ascending."""
     nodes: npt.NDArray[np.int32]
     """[L] its node, ascending within a game."""
-    positions: npt.NDArray[np.uint8]
+    positions: Array2D[np.uint8]
     """[L, R] its row."""
     moves: npt.NDArray[np.uint16]
     """[L * MAX_MOVES] the legal moves of all leaves, one leaf behind the other."""
@@ -79,7 +80,7 @@ def _make_leaves(count: int, row_size: int) -> Leaves:
     )
 
 
-@kernel
+@internal_kernel
 def _add_leaf(tree: Tree, leaves: Leaves, index: Int, game: int, move_count: int) -> None:
     """Note the newest node, whose moves stand in place."""
     node = tree.totals[NODES_USED] - 1
@@ -92,7 +93,7 @@ def _add_leaf(tree: Tree, leaves: Leaves, index: Int, game: int, move_count: int
 
 @kernel
 def _plant(
-    tables: Tables, trees: Trees, positions: npt.NDArray[np.uint8], leaves: Leaves
+    tables: Tables, trees: Trees, positions: Array2D[np.uint8], leaves: Leaves
 ) -> tuple[Int, int]:
     """Make the root of every empty tree; return the leaves and the largest pool that they need."""
     pending, needed = np.int64(0), 0
@@ -109,10 +110,8 @@ def _plant(
     return pending, needed
 
 
-@kernel
-def _descend(
-    tree: Tree, rule: Rule, marks: npt.NDArray[np.void], budget: Int
-) -> tuple[Int, int, bool]:
+@internal_kernel
+def _descend(tree: Tree, rule: Rule, marks: RootMarks, budget: Int) -> tuple[Int, int, bool]:
     """Walk down to a node and its untried edge, or to a proven node (then the edge is NO_EDGE).
 
     The last is whether the way is free: it is not where it ends at a node that is being judged.
@@ -129,14 +128,14 @@ def _descend(
     return index, NO_EDGE, True
 
 
-@kernel
+@shared_kernel
 def _simulate(
     tables: Tables,
     tree: Tree,
     history: npt.NDArray[np.uint64],
     history_length: int,
     rule: Rule,
-    marks: npt.NDArray[np.void],
+    marks: RootMarks,
     budget: Int,
     moves: npt.NDArray[np.uint16],
 ) -> int:
@@ -154,7 +153,7 @@ def _simulate(
     return _SETTLED
 
 
-@kernel
+@internal_kernel
 def _mark_pending(tree: Tree, index: Int, change: Int) -> None:
     """Count a simulation that waits at a node in, or out, on the whole way from the root."""
     while tree.nodes[index]["parent"] != NO_PARENT:
@@ -163,13 +162,13 @@ def _mark_pending(tree: Tree, index: Int, change: Int) -> None:
         index = np.int64(tree.nodes[index]["parent"])
 
 
-@kernel
+@shared_kernel
 def _settle(
     tree: Tree,
     judged: Leaves,
     place: Int,
     logits: npt.NDArray[np.float32],
-    wdl: npt.NDArray[np.float32],
+    wdl: Array2D[np.float32],
     rule: Rule,
 ) -> None:
     """Expand and back up one judged leaf."""
@@ -190,12 +189,12 @@ def _advance(
     trees: Trees,
     roots: Roots,
     rule: Rule,
-    marks: npt.NDArray[np.void],
+    marks: Marks,
     limits: npt.NDArray[np.int32],
     judged: Leaves,
     judged_count: Int,
     logits: npt.NDArray[np.float32],
-    wdl: npt.NDArray[np.float32],
+    wdl: Array2D[np.float32],
     ahead: Leaves,
 ) -> tuple[Int, int]:
     """Expand and back up the judged leaves, then walk every game to its next leaves.

@@ -14,7 +14,7 @@ of the ring; an entry whose logits were overwritten counts as free. Both age in 
 (first in, first out): searches of a game in progress ask again about what they asked just before.
 """
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from engine.rules.compilation import inlined, kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import Int, hash_row
+from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows
@@ -52,9 +53,9 @@ _NOBODY: Final = -1
 class Store(NamedTuple):
     """What is remembered: S slots (a multiple of _BUCKET, or 0) and P logits."""
 
-    slots: npt.NDArray[np.void]
+    slots: Annotated[npt.NDArray[np.void], SLOT]
     """[S] SLOT."""
-    rows: npt.NDArray[np.uint8]
+    rows: Array2D[np.uint8]
     """[S, R] positions."""
     logits: npt.NDArray[np.float32]
     """[P]."""
@@ -73,7 +74,7 @@ class _Scratch(NamedTuple):
     """[B]."""
     seen: npt.NDArray[np.int64]
     """[T] open-addressing table of the batch's misses, T a power of two, at least 2 B."""
-    positions: npt.NDArray[np.uint8]
+    positions: Array2D[np.uint8]
     """[B, R] the misses."""
     moves: npt.NDArray[np.uint16]
     """[M] their moves."""
@@ -175,11 +176,11 @@ def _sort_out(
     tables: Tables,
     store: Store,
     scratch: _Scratch,
-    positions: npt.NDArray[np.uint8],
+    positions: Array2D[np.uint8],
     moves: npt.NDArray[np.uint16],
     offsets: npt.NDArray[np.int64],
     logits: npt.NDArray[np.float32],
-    wdl: npt.NDArray[np.float32],
+    wdl: Array2D[np.float32],
 ) -> tuple[Int, Int]:
     """Answer what is remembered and gather the rest once each; return the hits and the misses."""
     hits, misses = np.int64(0), np.int64(0)
@@ -227,10 +228,10 @@ def _fill(
     scratch: _Scratch,
     misses: Int,
     judged_logits: npt.NDArray[np.float32],
-    judged_wdl: npt.NDArray[np.float32],
+    judged_wdl: Array2D[np.float32],
     offsets: npt.NDArray[np.int64],
     logits: npt.NDArray[np.float32],
-    wdl: npt.NDArray[np.float32],
+    wdl: Array2D[np.float32],
 ) -> None:
     """Hand the judgements of the misses to all who asked, and remember them."""
     for index in range(offsets.shape[0] - 1):

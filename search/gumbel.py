@@ -12,14 +12,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
+from engine.rules.signatures import Array2D
 from engine.rules.variant import Variant
 from search.batch import MOST_LEAVES, BatchSearch, Roots
 from search.evaluator import Evaluator
 from search.randomness import random_unit, seed_states
 from search.result import SearchResult, best_edge, collect, root_width
-from search.selection import GUMBEL, MARK, Rule, survey, value_scale
+from search.selection import GUMBEL, MARK, Marks, RootMarks, Rule, survey, value_scale
 from search.tree import (
     CONSIDERED,
     NO_EDGE,
@@ -72,9 +73,7 @@ class GumbelConfig:
 
 
 @kernel
-def _draw_gumbels(
-    trees: Trees, states: npt.NDArray[np.uint64], scale: float, marks: npt.NDArray[np.void]
-) -> None:
+def _draw_gumbels(trees: Trees, states: Array2D[np.uint64], scale: float, marks: Marks) -> None:
     """Write Gumbel noise plus log prior of every root move into `marks` MARK[B, A]."""
     for game in range(states.shape[0]):
         for place in range(trees.nodes[game, ROOT]["edge_count"]):
@@ -85,7 +84,7 @@ def _draw_gumbels(
 
 @kernel
 def _begin_rounds(
-    trees: Trees, limits: npt.NDArray[np.int32], considered: int, marks: npt.NDArray[np.void]
+    trees: Trees, limits: npt.NDArray[np.int32], considered: int, marks: Marks
 ) -> None:
     """Begin a round of halvings in every game that has simulations to run."""
     for game in range(limits.shape[0]):
@@ -101,8 +100,8 @@ def _begin_rounds(
         tree.totals[CONSIDERED] = min(considered, playable)
 
 
-@kernel
-def _survivor(tree: Tree, rule: Rule, marks: npt.NDArray[np.void]) -> int:
+@internal_kernel
+def _survivor(tree: Tree, rule: Rule, marks: RootMarks) -> int:
     """The root edge that the halvings left, NO_EDGE where the game is over.
 
     The highest g + logit + sigma(Q) among the most visited of this round; at a proven root, what
@@ -128,7 +127,7 @@ def _survivor(tree: Tree, rule: Rule, marks: npt.NDArray[np.void]) -> int:
 
 
 @kernel
-def _survivors(trees: Trees, rule: Rule, marks: npt.NDArray[np.void]) -> npt.NDArray[np.int32]:
+def _survivors(trees: Trees, rule: Rule, marks: Marks) -> npt.NDArray[np.int32]:
     """`_survivor` of every game: int32[B]."""
     choices = np.empty(trees.totals.shape[0], np.int32)
     for game in range(choices.shape[0]):
@@ -137,7 +136,7 @@ def _survivors(trees: Trees, rule: Rule, marks: npt.NDArray[np.void]) -> npt.NDA
 
 
 @kernel
-def _improve(trees: Trees, rule: Rule, weights: npt.NDArray[np.float32]) -> None:
+def _improve(trees: Trees, rule: Rule, weights: Array2D[np.float32]) -> None:
     """Fill `weights` [B, A] with prior * exp(sigma(completed Q)), up to a factor of each game.
 
     Danihelka et al. 2022, section 4: normalised, this is softmax(logits + sigma(completed Q)).

@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.kernels import Int, apply, hash_row, repetitions
 from engine.rules.position import Position
+from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from search.material import WIN_SCORE, piece_values
 
@@ -24,15 +25,15 @@ _NO_LIMIT: Final = 2**62
 class Line(NamedTuple):
     """P + 1 plies from the root at ply 0, after H earlier positions of the game."""
 
-    rows: npt.NDArray[np.uint8]
+    rows: Array2D[np.uint8]
     """[P + 1, R] positions."""
-    moves: npt.NDArray[np.uint16]
+    moves: Array2D[np.uint16]
     """[P + 1, MAX_MOVES] the legal moves at each ply."""
     hashes: npt.NDArray[np.uint64]
     """[H + P + 1] Zobrist hashes: the game before the root, then the line."""
     before: int
     """H."""
-    variations: npt.NDArray[np.uint16]
+    variations: Array2D[np.uint16]
     """[P + 2, P + 2] the best line from each ply on."""
     lengths: npt.NDArray[np.int32]
     """[P + 2] its length."""
@@ -91,7 +92,7 @@ def scored_line(line: Line, score: int, depth: int) -> ScoredLine:
     return ScoredLine(score=score, moves=moves, depth=depth, nodes=int(line.counters[NODES]))
 
 
-@kernel
+@internal_kernel
 def enter(line: Line, ply: int) -> bool:
     """Count a node and begin its variation; false where a limit ends the search."""
     line.lengths[ply] = 0
@@ -117,7 +118,7 @@ def play(tables: Tables, line: Line, ply: int, move: Int) -> None:
         row[tables[SQUARES] + REPETITION] = min(count, _MOST_REPETITIONS)
 
 
-@kernel
+@internal_kernel
 def keep_variation(line: Line, ply: int, move: Int) -> None:
     """Put the move before the best line of the next ply."""
     length = line.lengths[ply + 1]
@@ -127,7 +128,7 @@ def keep_variation(line: Line, ply: int, move: Int) -> None:
     line.lengths[ply] = length + 1
 
 
-@kernel
+@internal_kernel
 def final_score(value: int, ply: int) -> int:
     """The score of a finished game of value -1, 0 or 1: a quick win is the better one."""
     return value * (WIN_SCORE - ply)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.kernels import apply, generate_batch
+from engine.rules.signatures import Array2D
 from engine.rules.tables import BLACK_BIT, CLOCK, EMPTY, SQUARES, WIDTH, Tables
 from engine.rules.variant import Variant
 from search.position_table import KeyLayout, Keys, key_layout, pack, unpack
@@ -62,7 +63,7 @@ def _level(tables: Tables, row: npt.NDArray[np.uint8]) -> int:
 
 
 @kernel
-def _unpack_all(layout: KeyLayout, keys: Keys, rows: npt.NDArray[np.uint8]) -> None:
+def _unpack_all(layout: KeyLayout, keys: Array2D[np.uint32], rows: Array2D[np.uint8]) -> None:
     for index in range(keys.shape[0]):
         unpack(layout, keys[index], rows[index])
 
@@ -71,10 +72,10 @@ def _unpack_all(layout: KeyLayout, keys: Keys, rows: npt.NDArray[np.uint8]) -> N
 def _pack_children(
     tables: Tables,
     layout: KeyLayout,
-    rows: npt.NDArray[np.uint8],
+    rows: Array2D[np.uint8],
     moves: npt.NDArray[np.uint16],
     offsets: npt.NDArray[np.int64],
-    keys: Keys,
+    keys: Array2D[np.uint32],
     levels: Levels,
 ) -> None:
     """Keys [M, K] and levels [M] of the positions after the moves of `rows`."""

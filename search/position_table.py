@@ -23,7 +23,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
+from engine.rules.signatures import Array2D
 from engine.rules.tables import (
     BLACK_BIT,
     CASTLING,
@@ -36,7 +37,7 @@ from engine.rules.tables import (
 )
 
 Keys = npt.NDArray[np.uint32]
-Slots = npt.NDArray[np.uint32]
+Slots = Array2D[np.uint32]
 Row = npt.NDArray[np.uint8]
 
 MAX_LOAD: Final = 0.9
@@ -93,18 +94,18 @@ def key_layout(squares: int, piece_types: tuple[int, ...]) -> KeyLayout:
     return KeyLayout(squares, bits, 2 * words, cells, codes)
 
 
-@kernel
+@internal_kernel
 def _word(key: Keys, word: int) -> np.uint64:
     return np.uint64(key[2 * word]) << _HALF | np.uint64(key[2 * word + 1])
 
 
-@kernel
+@internal_kernel
 def _set_word(key: Keys, word: int, packed: np.uint64) -> None:
     key[2 * word] = packed >> _HALF
     key[2 * word + 1] = packed & np.uint64(0xFFFFFFFF)
 
 
-@kernel
+@internal_kernel
 def _fold(key: Keys) -> np.uint64:
     """63 bits that depend on all words but the first."""
     folded = np.uint64(0)
@@ -218,7 +219,7 @@ def insert(slots: Slots, slot: int, key: Keys, score: int) -> bool:
     return True
 
 
-@kernel
+@internal_kernel
 def _move_slot(slots: Slots, source: int, target: int) -> None:
     if source != target:
         for half in range(slots.shape[1]):
@@ -252,7 +253,7 @@ def spread(slots: Slots, used: int, capacity: int) -> bool:
 
 
 @kernel
-def _gather(slots: Slots, keys: Keys, scores: npt.NDArray[np.int16]) -> None:
+def _gather(slots: Slots, keys: Array2D[np.uint32], scores: npt.NDArray[np.int16]) -> None:
     count = 0
     for slot in range(slots.shape[0]):
         if slots[slot, 0] != EMPTY_SLOT:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
+from engine.rules.signatures import Array2D
 from engine.rules.variant import Variant
 from search.batch import MOST_LEAVES, BatchSearch, Roots
 from search.evaluator import Evaluator
@@ -79,7 +80,7 @@ def _temper(trees: Trees, temperature: float) -> None:
 
 
 @kernel
-def _mix_noise(trees: Trees, states: npt.NDArray[np.uint64], fraction: float, total: float) -> None:
+def _mix_noise(trees: Trees, states: Array2D[np.uint64], fraction: float, total: float) -> None:
     """Mix Dirichlet(total / moves) noise into the priors of every root."""
     for game in range(states.shape[0]):
         count = trees.nodes[game, ROOT]["edge_count"]
@@ -95,7 +96,7 @@ def _mix_noise(trees: Trees, states: npt.NDArray[np.uint64], fraction: float, to
 
 
 @kernel
-def _prune_forced(trees: Trees, rule: Rule, weights: npt.NDArray[np.float32]) -> None:
+def _prune_forced(trees: Trees, rule: Rule, weights: Array2D[np.float32]) -> None:
     """Fill `weights` [B, A] with visits less what only the forcing brought (Wu 2019, section 3.2).
 
     Each move but the best loses up to its forced playouts, as long as its Q + U stays below that of

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel
 from engine.rules.kernels import Int
 
 States = npt.NDArray[np.uint64]
@@ -25,7 +25,7 @@ def seed_states(rng: np.random.Generator, count: int) -> States:
     return np.maximum(seeds, np.uint64(1))
 
 
-@kernel
+@internal_kernel
 def next_random(state: States) -> np.uint64:
     """64 random bits, never all zero; `state` is uint64[1]."""
     bits: np.uint64 = state[0]
@@ -36,26 +36,26 @@ def next_random(state: States) -> np.uint64:
     return bits
 
 
-@kernel
+@internal_kernel
 def random_below(state: States, count: Int) -> Int:
     """A whole number in 0 .. count - 1, for count below 2^31 (Lemire's multiplication)."""
     return np.int64((next_random(state) >> np.uint64(33)) * np.uint64(count) >> np.uint64(31))
 
 
-@kernel
+@internal_kernel
 def random_unit(state: States) -> float:
     """A number in (0, 1)."""
     return (np.int64(next_random(state) >> np.uint64(12)) + 0.5) * _UNIT
 
 
-@kernel
+@internal_kernel
 def random_normal(state: States) -> float:
     """A standard normal number (Box and Muller 1958)."""
     radius = math.sqrt(-2.0 * math.log(random_unit(state)))
     return radius * math.cos(2.0 * math.pi * random_unit(state))
 
 
-@kernel
+@internal_kernel
 def random_gamma(state: States, shape: float) -> float:
     """A gamma-distributed number of scale 1 (Marsaglia and Tsang 2000, section 6 for shape < 1)."""
     scale = 1.0

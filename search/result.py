@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.kernels import Int
 from search.tree import (
     INHERITED,
@@ -140,7 +140,7 @@ def collect(
     )
 
 
-@kernel
+@internal_kernel
 def best_edge(tree: Tree, index: Int) -> int:
     """The edge that a player would choose at a node, NO_EDGE where there are none.
 

@@ -16,9 +16,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import Int, apply, generate, hash_row, repetitions
+from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from search.roots import Roots
 from search.tree import (
@@ -46,7 +47,7 @@ Lines = npt.NDArray[np.int64]
 """[B, K] the moves that each game went on by, NO_MOVE behind the last."""
 
 
-@kernel
+@internal_kernel
 def _find_child(tree: Tree, index: Int, move: Int) -> int:
     """The node after a move, UNVISITED where there is none."""
     node = tree.nodes[index]
@@ -57,7 +58,7 @@ def _find_child(tree: Tree, index: Int, move: Int) -> int:
     return UNVISITED
 
 
-@kernel
+@internal_kernel
 def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: npt.NDArray[np.uint8]) -> Int:
     """The node at the end of a line, if its position is `row` and it was judged, else UNVISITED."""
     index = np.int64(ROOT)
@@ -77,7 +78,7 @@ def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: npt.NDArray[n
     return index
 
 
-@kernel
+@internal_kernel
 def _move_node(tree: Tree, old: Int, new: Int, edge_start: Int) -> None:
     """Copy a node, its row and its edges to places further in front."""
     start, count = np.int64(tree.nodes[old]["edge_start"]), np.int64(tree.nodes[old]["edge_count"])
@@ -91,7 +92,7 @@ def _move_node(tree: Tree, old: Int, new: Int, edge_start: Int) -> None:
     tree.nodes[new]["edge_start"] = edge_start if count > 0 else 0
 
 
-@kernel
+@internal_kernel
 def _keep_subtree(tree: Tree, top: Int) -> None:
     """Make the node `top` the root; all that is not below it is dropped."""
     used = np.int64(tree.totals[NODES_USED])
@@ -121,9 +122,7 @@ def _keep_subtree(tree: Tree, top: Int) -> None:
 
 
 @kernel
-def keep_lines(
-    trees: Trees, lines: npt.NDArray[np.int64], positions: npt.NDArray[np.uint8]
-) -> None:
+def keep_lines(trees: Trees, lines: Array2D[np.int64], positions: Array2D[np.uint8]) -> None:
     """Make the end of each game's line the root of its tree; `positions` [B, R] stand there.
 
     A tree is emptied where the line is empty, leads out of the tree, or ends in another position.

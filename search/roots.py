@@ -7,14 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.position import Position
+from engine.rules.signatures import Array2D
 
 
 class Roots(NamedTuple):
     """B positions to search, each with the game that led to it."""
 
-    positions: npt.NDArray[np.uint8]
+    positions: Array2D[np.uint8]
     """[B, R] rows."""
-    histories: npt.NDArray[np.uint64]
+    histories: Array2D[np.uint64]
     """[B, H] Zobrist hashes of the earlier positions, oldest first; the root's own is not there."""
     history_lengths: npt.NDArray[np.int64]
     """[B] how many of the H count."""

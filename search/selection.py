@@ -7,12 +7,12 @@ unknown value for Gumbel, whose rule spreads visits by their number.
 """
 
 import math
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import inlined, kernel
+from engine.rules.compilation import inlined, internal_kernel, kernel
 from engine.rules.kernels import Int
 from search.tree import CONSIDERED, NO_EDGE, ROOT, ROUND_START, SIMULATIONS, Tree
 
@@ -27,6 +27,10 @@ _FAR: Final = 1 << 40
 
 MARK: Final = np.dtype([("score", np.float32), ("before", np.int32)], align=True)
 """What Gumbel notes of a root's move: Gumbel noise plus logit, and its visits before the round."""
+RootMarks = Annotated[npt.NDArray[np.void], MARK]
+"""[A] the marks of one root's moves."""
+Marks = Annotated[npt.NDArray[np.void], MARK, 2]
+"""[B, A] those of all games."""
 
 
 class Rule(NamedTuple):
@@ -47,7 +51,7 @@ class Rule(NamedTuple):
     c_scale: float = 0.0
 
 
-@kernel
+@internal_kernel
 def puct_scale(rule: Rule, visits: Int) -> float:
     """c(s) sqrt(N(s)), the factor of P(s, a) / (1 + N(s, a)) in PUCT's U."""
     # log((1 + N + c) / c), written so that c may be infinite.
@@ -55,7 +59,7 @@ def puct_scale(rule: Rule, visits: Int) -> float:
     return (rule.c_puct + growth) * math.sqrt(visits)
 
 
-@kernel
+@internal_kernel
 def _choose_puct(tree: Tree, index: Int, rule: Rule) -> int:
     """The edge of the highest Q + U; proven losses are passed over, ties go to the first edge.
 
@@ -93,13 +97,13 @@ def _choose_puct(tree: Tree, index: Int, rule: Rule) -> int:
     return best
 
 
-@kernel
+@internal_kernel
 def forced_visits(rule: Rule, prior: float, total: Int) -> float:
     """sqrt(k P(c) sum of N), the least visits of a tried root move (Wu 2019, section 3.2)."""
     return math.sqrt(rule.forced_playouts * prior * total)
 
 
-@kernel
+@internal_kernel
 def _choose_forced(tree: Tree, rule: Rule) -> int:
     """The first root edge that was tried less than its forced playouts, NO_EDGE for none."""
     node = tree.nodes[ROOT]
@@ -168,7 +172,7 @@ def survey(tree: Tree, index: Int) -> Survey:
     return Survey(mixed, top, untried, most, passes)
 
 
-@kernel
+@internal_kernel
 def value_scale(rule: Rule, most: Int) -> float:
     """What a value in [-1, 1] is multiplied by: sigma(q) = (c_visit + max N) c_scale (q + 1) / 2.
 
@@ -180,7 +184,7 @@ def value_scale(rule: Rule, most: Int) -> float:
     return 0.5 * rule.c_scale * (rule.c_visit + most)
 
 
-@kernel
+@internal_kernel
 def _choose_gumbel(tree: Tree, index: Int, rule: Rule) -> int:
     """The edge of the highest pi'(a) - N(a) / (1 + sum N) (Danihelka et al. 2022, equation 14).
 
@@ -239,8 +243,8 @@ def considered_visits(considered: Int, budget: Int, step: Int) -> Int:
         considered = max(2, considered // 2)
 
 
-@kernel
-def _choose_at_gumbel_root(tree: Tree, rule: Rule, marks: npt.NDArray[np.void], budget: Int) -> int:
+@internal_kernel
+def _choose_at_gumbel_root(tree: Tree, rule: Rule, marks: RootMarks, budget: Int) -> int:
     """Sequential halving: of the moves whose turn it is, the highest g + logit + sigma(Q).
 
     The moves whose turn it is have been visited as often as the schedule says. Where proofs took
@@ -271,9 +275,7 @@ def _choose_at_gumbel_root(tree: Tree, rule: Rule, marks: npt.NDArray[np.void], 
 
 
 @inlined
-def choose_edge(
-    tree: Tree, index: Int, rule: Rule, marks: npt.NDArray[np.void], budget: Int
-) -> int:
+def choose_edge(tree: Tree, index: Int, rule: Rule, marks: RootMarks, budget: Int) -> int:
     """The edge that a simulation follows at an expanded node that is not proven.
 
     `marks` MARK[A] and `budget`, the simulations of this round, matter at a Gumbel root only.

@@ -12,9 +12,10 @@ import safetensors
 import safetensors.numpy
 
 from engine.rules import fen
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, generate_batch, terminal_value, termination
+from engine.rules.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, SIDE, SQUARES, STATE_SIZE, WHITE, Tables
 from engine.rules.variant import Variant
 from search.position_table import (
@@ -31,7 +32,7 @@ from search.position_table import (
 from search.scores import LONGEST, score_before, split_scores
 
 Scores = npt.NDArray[np.int16]
-Rows = npt.NDArray[np.uint8]
+Rows = Array2D[np.uint8]
 Row = npt.NDArray[np.uint8]
 Moves = npt.NDArray[np.uint16]
 Offsets = npt.NDArray[np.int64]
@@ -93,7 +94,7 @@ def _score_moves(
     return -1
 
 
-@kernel
+@internal_kernel
 def _sign(score: int) -> int:
     """-1, 0 or 1: the value of a score (the kernels' side of `split_scores`)."""
     return 1 if score > LONGEST else -1 if score < -LONGEST else 0

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, terminal_value, termination
+from engine.rules.signatures import Array2D
 from engine.rules.tables import (
     BLACK_BIT,
     BOARD,
@@ -88,9 +89,9 @@ Progress = Callable[[int, int], None]
 class _Stack(NamedTuple):
     """The line of positions that is being searched (D plies at most, K halves of words a key)."""
 
-    rows: npt.NDArray[np.uint8]
+    rows: Array2D[np.uint8]
     """[D, R]"""
-    keys: Keys
+    keys: Array2D[np.uint32]
     """[D, K]"""
     next_move: npt.NDArray[np.int64]
     """[D] index in `moves` of the next move to try."""
@@ -100,7 +101,7 @@ class _Stack(NamedTuple):
     """[D] score of the best move so far."""
     moves: npt.NDArray[np.uint16]
     """[M] the moves of all positions of the line that are still to be searched, in order."""
-    move_keys: Keys
+    move_keys: Array2D[np.uint32]
     """[M, K] the positions after them."""
     probes: Keys
     """[M] scratch: what stands at the home of each key."""
@@ -141,7 +142,7 @@ def _open(
     row: Row,
     after: Row,
     moves: Moves,
-    keys: Keys,
+    keys: Array2D[np.uint32],
     probes: Keys,
 ) -> tuple[int, int]:
     """Keep in `moves` and `keys` the moves whose score is not known yet.

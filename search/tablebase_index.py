@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import inlined, kernel, lowest_bit
+from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit, shared_kernel
 from engine.rules.kernels import Int, Row, Rows, apply
 from engine.rules.tables import (
     BLACK_BIT,
@@ -313,7 +313,7 @@ def aside(tables: Tables, record: Int, row: Row, occupied: int, turned: Int) -> 
         occupied &= occupied - 1
 
 
-@kernel
+@internal_kernel
 def entry_of(
     tables: Tables,
     record: Int,
@@ -400,7 +400,7 @@ def place_men(tables: Tables, record: Int, entry: Int, row: Row) -> bool:
     return rest < sides or _pass_over(tables, row, rest // sides - 1)
 
 
-@kernel
+@internal_kernel
 def _pass_over(tables: Tables, row: Row, state: Int) -> bool:
     """Set the en-passant square; false where the rules would not set it after any double step."""
     squares = tables[SQUARES]
@@ -423,7 +423,7 @@ def _pass_over(tables: Tables, row: Row, state: Int) -> bool:
     return passed
 
 
-@kernel
+@shared_kernel
 def look_up(tables: Tables, row: Row) -> int:
     """The score of a position whatever its clock and repetitions; NO_SCORE where none is known."""
     base, squares = tables[ENDGAMES], tables[SQUARES]
@@ -456,7 +456,7 @@ def look_up(tables: Tables, row: Row) -> int:
     return score
 
 
-@kernel
+@internal_kernel
 def _look_up_in_time(tables: Tables, row: Row) -> int:
     score = look_up(tables, row)
     rule = tables[CLOCK_RULE]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.betza import MOVE_ONLY, Movement
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.kernels import (
     Int,
     Moves,
@@ -94,7 +94,7 @@ def backward_steps(variant: Variant) -> Tables:
     return np.concatenate([head, np.array(steps, dtype=np.int64)])
 
 
-@kernel
+@internal_kernel
 def _stays(tables: Tables, row: Row, move: Int) -> bool:
     """Whether the move leaves the material as it is."""
     source, target = move & 63, move >> 6 & 63
@@ -107,7 +107,7 @@ def _stays(tables: Tables, row: Row, move: Int) -> bool:
     return straight
 
 
-@kernel
+@internal_kernel
 def _bitmap(tables: Tables, row: Row) -> int:
     occupied = 0
     for square in range(tables[SQUARES]):
@@ -115,7 +115,7 @@ def _bitmap(tables: Tables, row: Row) -> int:
     return occupied
 
 
-@kernel
+@internal_kernel
 def _entry(tables: Tables, record: Int, row: Row, occupied: int, side: Int, passed: Int) -> Int:
     """The entry of a position of this material; `entry_of` in its normal form."""
     turned = side if tables[record + SIDES] == 1 else np.int64(0)
@@ -123,7 +123,7 @@ def _entry(tables: Tables, record: Int, row: Row, occupied: int, side: Int, pass
     return entry_of(tables, record, row, occupied, side, passed, turned, mirrored)
 
 
-@kernel
+@internal_kernel
 def _entry_after(
     tables: Tables, record: Int, row: Row, occupied: int, move: Int, after: Row
 ) -> Int:
@@ -282,7 +282,7 @@ def _mark(work: Work, entry: Int, mark: int, size: int) -> None:
             work.marks[state] |= mark
 
 
-@kernel
+@internal_kernel
 def _take_back(
     tables: Tables, backward: Tables, record: Int, work: Work, row: Row, mark: int
 ) -> None:

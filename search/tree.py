@@ -19,12 +19,12 @@ kernel once more for every type that it meets.
 """
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel, shared_kernel
 from engine.rules.kernels import (
     ONGOING,
     Int,
@@ -35,6 +35,7 @@ from engine.rules.kernels import (
     terminal_value,
     termination,
 )
+from engine.rules.signatures import Array2D, Array3D
 from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
 from search.scores import LONGEST, NO_SCORE, WIN
 from search.tablebase_index import probe
@@ -108,11 +109,11 @@ _TOTALS: Final = 6
 class Tree(NamedTuple):
     """The tree of one game: views into `Trees`."""
 
-    rows: npt.NDArray[np.uint8]
+    rows: Array2D[np.uint8]
     """[N, R] positions; REPETITION counts the path from the root and the game before it."""
-    nodes: npt.NDArray[np.void]
+    nodes: Annotated[npt.NDArray[np.void], NODE]
     """[N] NODE."""
-    edges: npt.NDArray[np.void]
+    edges: Annotated[npt.NDArray[np.void], EDGE]
     """[E] EDGE."""
     totals: npt.NDArray[np.int32]
     """[6] NODES_USED, EDGES_USED, SIMULATIONS, INHERITED, ROUND_START, CONSIDERED."""
@@ -121,13 +122,13 @@ class Tree(NamedTuple):
 class Trees(NamedTuple):
     """B trees with room for N nodes and E edges each; made by `allocate`, grown by `reserve`."""
 
-    rows: npt.NDArray[np.uint8]
+    rows: Array3D[np.uint8]
     """[B, N, R] positions."""
-    nodes: npt.NDArray[np.void]
+    nodes: Annotated[npt.NDArray[np.void], NODE, 2]
     """[B, N] NODE."""
-    edges: npt.NDArray[np.void]
+    edges: Annotated[npt.NDArray[np.void], EDGE, 2]
     """[B, E] EDGE."""
-    totals: npt.NDArray[np.int32]
+    totals: Array2D[np.int32]
     """[B, 6] what each tree counts, as in `Tree`."""
 
 
@@ -166,7 +167,7 @@ def tree_of(trees: Trees, game: Int) -> Tree:
     return Tree(trees.rows[game], trees.nodes[game], trees.edges[game], trees.totals[game])
 
 
-@kernel
+@internal_kernel
 def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int) -> bool:
     """Take up the position that stands in the next free row; whether the game goes on there.
 
@@ -201,7 +202,7 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
     return False
 
 
-@kernel
+@shared_kernel
 def add_root(
     tables: Tables, tree: Tree, position: npt.NDArray[np.uint8], moves: npt.NDArray[np.uint16]
 ) -> int:
@@ -215,7 +216,7 @@ def add_root(
     return move_count if add_node(tables, tree, above, edge, move_count) else 0
 
 
-@kernel
+@internal_kernel
 def count_repetitions(
     tree: Tree,
     parent: Int,
@@ -235,7 +236,7 @@ def count_repetitions(
     return count + repetitions(history, history_length, clock - passed, position_hash)
 
 
-@kernel
+@shared_kernel
 def add_child(
     tables: Tables,
     tree: Tree,
@@ -264,7 +265,7 @@ def add_child(
     return move_count if add_node(tables, tree, parent, edge, move_count) else 0
 
 
-@kernel
+@shared_kernel
 def expand(
     tree: Tree, index: Int, moves: npt.NDArray[np.uint16], logits: npt.NDArray[np.float32]
 ) -> None:
@@ -293,7 +294,7 @@ def expand(
         tree.edges[place]["prior"] /= total
 
 
-@kernel
+@internal_kernel
 def prove(tree: Tree, index: int) -> bool:
     """Whether a node's edges decide its value; writes the value and the distance.
 
@@ -325,7 +326,7 @@ def prove(tree: Tree, index: int) -> bool:
     return True
 
 
-@kernel
+@shared_kernel
 def backup(
     tree: Tree, index: Int, win: float, draw: float, loss: float, proofs: bool | np.bool_
 ) -> None:
@@ -362,7 +363,7 @@ def backup(
         index = parent
 
 
-@kernel
+@shared_kernel
 def backup_proven(tree: Tree, index: Int, proofs: bool | np.bool_) -> None:
     """Add a visit to a node whose value is proven."""
     value = tree.nodes[index]["proven"]

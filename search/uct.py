@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import ONGOING, Int, apply, generate, terminal_value, termination
 from engine.rules.position import Position
+from engine.rules.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from search.limits import StopFlag
@@ -59,7 +60,7 @@ class UctConfig:
             raise InputError(f"not a UCT search: {self}")
 
 
-@kernel
+@internal_kernel
 def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[np.uint64]) -> int:
     """UCB1: any untried edge first, then the highest mean plus 2 C_p sqrt(ln N(s) / N(s, a)).
 
@@ -88,13 +89,13 @@ def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[
     return best
 
 
-@kernel
+@internal_kernel
 def _rollout(
     tables: Tables,
     position: npt.NDArray[np.uint8],
     longest: int,
     state: npt.NDArray[np.uint64],
-    rows: npt.NDArray[np.uint8],
+    rows: Array2D[np.uint8],
     moves: npt.NDArray[np.uint16],
 ) -> int:
     """Play random moves to the end; the value for the side to move at first. `rows` is [2, R]."""
@@ -112,7 +113,7 @@ def _rollout(
     return 0
 
 
-@kernel
+@internal_kernel
 def _simulate(
     tables: Tables,
     tree: Tree,
@@ -122,7 +123,7 @@ def _simulate(
     longest_rollout: int,
     state: npt.NDArray[np.uint64],
     moves: npt.NDArray[np.uint16],
-    rows: npt.NDArray[np.uint8],
+    rows: Array2D[np.uint8],
 ) -> None:
     """One simulation: descend, add a node, roll out from it, back up."""
     tree.totals[SIMULATIONS] += 1

@@ -36,6 +36,7 @@ from engine.network.move_tokens import (
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, generate_batch, hash_row, repetitions, termination
+from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
@@ -144,11 +145,11 @@ def _play_randomly(
     tables: Tables,
     codes: Codes,
     start: npt.NDArray[np.uint8],
-    choices: npt.NDArray[np.float64],
-    tokens: npt.NDArray[np.int32],
+    choices: Array2D[np.float64],
+    tokens: Array2D[np.int32],
     lengths: npt.NDArray[np.int64],
-    moves: npt.NDArray[np.uint16],
-    surprisal: npt.NDArray[np.float32],
+    moves: Array2D[np.uint16],
+    surprisal: Array2D[np.float32],
 ) -> None:
     """Fill games [G]; move t of each is the share `choices[g, t]` of the way through the legal."""
     context = choices.shape[1]
@@ -267,8 +268,8 @@ def _write_tokens(
     tables: Tables,
     codes: Codes,
     start: npt.NDArray[np.uint8],
-    moves: npt.NDArray[np.uint16],
-    tokens: npt.NDArray[np.int32],
+    moves: Array2D[np.uint16],
+    tokens: Array2D[np.int32],
     lengths: npt.NDArray[np.int64],
 ) -> None:
     """Fill the tokens [G, T + 1] of games by their moves [G, T], which go on to their end."""
@@ -356,8 +357,8 @@ def _some(games: TokenGames, wanted: int) -> TokenGames:
 
 @kernel
 def _mark(
-    tokens: npt.NDArray[np.int32],
-    keys: npt.NDArray[np.uint64],
+    tokens: Array2D[np.int32],
+    keys: Array2D[np.uint64],
     known: npt.NDArray[np.uint64],
     seen: npt.NDArray[np.uint8],
 ) -> None:

@@ -18,6 +18,7 @@ from engine.network.language import LanguageModel
 from engine.network.move_tokens import FIRST_MOVE, START, Codes, next_tokens
 from engine.network.sampling import Sampling, draw
 from engine.rules.compilation import kernel
+from engine.rules.signatures import Array2D, Array3D
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from training.language_games import TokenGames, play_on
@@ -202,9 +203,9 @@ def _mark_allowed(
     tables: Tables,
     codes: Codes,
     start: npt.NDArray[np.uint8],
-    moves: npt.NDArray[np.uint16],
+    moves: Array2D[np.uint16],
     plies: npt.NDArray[np.int64],
-    allowed: npt.NDArray[np.bool_],
+    allowed: Array3D[np.bool_],
 ) -> None:
     """Set `allowed` [G, T, V]: of the token after place t, where the prefix is a game so far."""
     row, after = np.empty_like(start), np.empty_like(start)
@@ -353,8 +354,8 @@ class Judge:
 def _take(
     tables: Tables,
     codes: Codes,
-    rows: npt.NDArray[np.uint8],
-    histories: npt.NDArray[np.uint64],
+    rows: Array2D[np.uint8],
+    histories: Array2D[np.uint64],
     ply: int,
     drawn: npt.NDArray[np.int32],
     going: npt.NDArray[np.bool_],

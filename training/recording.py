@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation import kernel
+from engine.rules.signatures import Array2D, Array3D
 from search.result import SearchResult
 from training.games import NO_REPLY, UNKNOWN_END, GameRows
 
@@ -27,23 +28,23 @@ class Notes(NamedTuple):
     """[G] rows noted."""
     plies: npt.NDArray[np.int64]
     """[G] moves played, noted or not."""
-    positions: npt.NDArray[np.uint8]
+    positions: Array3D[np.uint8]
     """[G, L, R]."""
-    starts: npt.NDArray[np.int64]
+    starts: Array2D[np.int64]
     """[G, L + 1] where the moves of each row begin in the game's pool."""
-    wdl: npt.NDArray[np.float32]
+    wdl: Array3D[np.float32]
     """[G, L, 3] the search's."""
-    proven: npt.NDArray[np.int8]
+    proven: Array2D[np.int8]
     """[G, L]."""
-    surprise: npt.NDArray[np.float32]
+    surprise: Array2D[np.float32]
     """[G, L]."""
-    replies: npt.NDArray[np.uint16]
+    replies: Array2D[np.uint16]
     """[G, L]."""
-    times: npt.NDArray[np.int64]
+    times: Array2D[np.int64]
     """[G, L] the ply of each row."""
-    moves: npt.NDArray[np.uint16]
+    moves: Array2D[np.uint16]
     """[G, E] pools of legal moves."""
-    policy: npt.NDArray[np.float32]
+    policy: Array2D[np.float32]
     """[G, E] and their shares."""
 
 
@@ -54,7 +55,7 @@ class Searched(NamedTuple):
     moves: npt.NDArray[np.uint16]
     policy: npt.NDArray[np.float32]
     priors: npt.NDArray[np.float32]
-    wdl: npt.NDArray[np.float32]
+    wdl: Array2D[np.float32]
     proven: npt.NDArray[np.int8]
 
 
@@ -68,7 +69,7 @@ def _note_replies(notes: Notes, moves: npt.NDArray[np.uint16]) -> None:
 
 
 @kernel
-def _note_rows(notes: Notes, positions: npt.NDArray[np.uint8], found: Searched) -> None:
+def _note_rows(notes: Notes, positions: Array2D[np.uint8], found: Searched) -> None:
     """Add a row to every game; the pools must be large enough."""
     for game in range(positions.shape[0]):
         row = notes.counts[game]

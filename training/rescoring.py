@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.kernels import apply, generate, terminal_value, termination
+from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from search.solver import Solution
@@ -45,10 +46,10 @@ class SolvedGame:
 @kernel
 def _follow(
     tables: Tables,
-    positions: npt.NDArray[np.uint8],
+    positions: Array2D[np.uint8],
     offsets: npt.NDArray[np.int64],
     moves: npt.NDArray[np.uint16],
-    after: npt.NDArray[np.uint8],
+    after: Array2D[np.uint8],
     values: Values,
 ) -> None:
     """The position [M, R] after each move, and its value if the game is over there."""

@@ -21,6 +21,7 @@ from engine.rules.kernels import (
     terminal_value,
     termination,
 )
+from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, ENDGAMES, MAX_MOVES, REPETITION, SIDE, SQUARES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
@@ -42,8 +43,8 @@ _RESIGN_TURNS: Final = 2
 @kernel
 def _play_moves(
     tables: Tables,
-    positions: npt.NDArray[np.uint8],
-    histories: npt.NDArray[np.uint64],
+    positions: Array2D[np.uint8],
+    histories: Array2D[np.uint64],
     lengths: npt.NDArray[np.int64],
     moves: npt.NDArray[np.uint16],
     results: npt.NDArray[np.int8],
@@ -68,7 +69,7 @@ def _play_moves(
 
 @kernel
 def _look_up_results(
-    tables: Tables, positions: npt.NDArray[np.uint8], results: npt.NDArray[np.int8]
+    tables: Tables, positions: Array2D[np.uint8], results: npt.NDArray[np.int8]
 ) -> None:
     """Write the result of every game that goes on and whose position the endgame tables know."""
     for game in range(positions.shape[0]):

@@ -16,13 +16,14 @@ import numpy.typing as npt
 from engine.probing.splits import Sample, split
 from engine.rules.compilation import kernel
 from engine.rules.kernels import apply, generate_batch
+from engine.rules.signatures import Array2D
 from engine.rules.tables import Tables
 from engine.rules.variant import Variant
 from search.solver import Solution
 from training.actors import Order, Progress
 from training.games import NO_REPLY, GameRows, save_games, shard_name
 
-Positions = npt.NDArray[np.uint8]
+Positions = Array2D[np.uint8]
 
 
 def divide(

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate_batch, terminal_value, termination
+from engine.rules.signatures import Array2D
 from engine.rules.tables import BLACK, SIDE, SQUARES, WHITE, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from training.simulations import search_positions
 
-Rows = npt.NDArray[np.uint8]
+Rows = Array2D[np.uint8]
 Moves = npt.NDArray[np.uint16]
 Offsets = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ import torch
 from engine.network.tokens import STATE_FEATURES, SideToMove
 from engine.rules.compilation import kernel
 from engine.rules.moves import PROMOTION_SHIFT
+from engine.rules.signatures import Array2D, Array3D, Strided3D
 from engine.rules.tables import (
     BLACK_BIT,
     CASTLING,
@@ -21,7 +22,7 @@ from engine.rules.tables import (
     STATE_SIZE,
 )
 
-Rows = npt.NDArray[np.uint8]
+Rows = Array2D[np.uint8]
 Moves = npt.NDArray[np.uint16]
 Offsets = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -31,12 +32,12 @@ Squares = npt.NDArray[np.int32]
 @kernel
 def _encode(
     positions: Rows,
-    places: npt.NDArray[np.int64],
-    codes: Squares,
-    rights: Floats,
-    counts: Floats,
-    squares: Squares,
-    state: Floats,
+    places: Array2D[np.int64],
+    codes: Array2D[np.int32],
+    rights: Array3D[np.float32],
+    counts: Array2D[np.float32],
+    squares: Array2D[np.int32],
+    state: Array2D[np.float32],
 ) -> None:
     size = places.shape[1]
     for i in range(positions.shape[0]):
@@ -62,10 +63,10 @@ def _gather_logits(
     positions: Rows,
     moves: Moves,
     offsets: Offsets,
-    pairs: npt.NDArray[np.int64],
+    pairs: Array2D[np.int64],
     promotions: npt.NDArray[np.int64],
-    policy: Floats,
-    bonus: Floats,
+    policy: Strided3D[np.float32],
+    bonus: Strided3D[np.float32],
     logits: Floats,
 ) -> bool:
     """Write the logits of the moves; False where one promotes to what the network lacks."""
@@ -90,7 +91,7 @@ def _gather_logits(
 
 
 @kernel
-def _softmax(logits: Floats, probabilities: Floats) -> None:
+def _softmax(logits: Array2D[np.float32], probabilities: Array2D[np.float32]) -> None:
     """Softmax of each row of `logits` [B', 3], for the rows of `probabilities` [B, 3], B <= B'."""
     for i in range(probabilities.shape[0]):
         highest = max(logits[i, 0], logits[i, 1], logits[i, 2])

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
 from engine.rules.fen import square_name
 from engine.rules.kernels import generate, terminal_value, termination
@@ -151,7 +151,7 @@ def token_of(
     return int(codes[packed])
 
 
-@kernel
+@internal_kernel
 def result_token(tables: Tables, row: npt.NDArray[np.uint8], reason: int) -> int:
     """The token of a game that ended in the row's position for that reason."""
     value = terminal_value(tables, reason, row)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from engine.network.native_attention import transpose
 from engine.network.native_code import LANES
 from engine.network.native_kernels import FP32, ONE_TAP, PUT, Fixed, convolve, normalise
-from engine.rules.compilation import kernel
+from engine.rules.compilation import generic_kernel
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -68,7 +68,7 @@ class HeadRooms(NamedTuple):
     """[E rounded up to 16, S rounded up to 16]."""
 
 
-@kernel
+@generic_kernel
 def embed(
     tokens: Squares, state: Floats, embedding: Embedding, floor: np.float32, wide: Floats
 ) -> None:
@@ -86,7 +86,7 @@ def embed(
             wide[s, c] = max(value, floor)
 
 
-@kernel
+@generic_kernel
 def judge(
     files: Fixed,
     parts: Fixed,

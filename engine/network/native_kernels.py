@@ -19,13 +19,12 @@ Numba has no vectors, so this is written in LLVM's language. Memory is told by a
 fixed when a kernel is compiled is told by the length of a tuple, which is part of its type.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any, Final
 
-import llvmlite.binding
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from engine.network.native_code import (
@@ -51,6 +50,7 @@ from engine.network.native_code import (
     store,
     word,
 )
+from engine.rules.compilation import JIT_ENABLED
 
 Fixed = tuple[int, ...]
 
@@ -77,14 +77,19 @@ _MOST_BLOCKS: Final = 4
 
 
 def available_numbers() -> tuple[Fixed, ...]:
-    """Those of INT8, BF16 and FP32 for which this processor has instructions."""
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+    """Those of INT8, BF16 and FP32 for which numba compiles instructions here.
+
+    What the processor has does not matter where NUMBA_CPU_NAME or NUMBA_ENABLE_AVX ask for less:
+    LLVM ends the process at an instruction that its target lacks.
+    """
+    if not JIT_ENABLED:
         return ()
-    features = llvmlite.binding.get_host_cpu_features()
-    needs = {INT8: "avx512vnni", BF16: "avx512bf16", FP32: "avx512f"}
-    if not all(features.get(name, False) for name in ("avx512f", "avx512bw", "avx512vl")):
+    needs = {INT8: "+avx512vnni", BF16: "+avx512bf16", FP32: "+avx512f"}
+    _, _, target = cpu_target.target_context.codegen().magic_tuple()
+    features = set(target.split(","))
+    if not {"+avx512f", "+avx512bw", "+avx512vl"} <= features:
         return ()
-    return tuple(number for number, name in needs.items() if features.get(name, False))
+    return tuple(number for number, name in needs.items() if name in features)
 
 
 def blocks_for(files: int, outputs: int) -> Fixed:

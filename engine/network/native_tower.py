@@ -32,7 +32,7 @@ from engine.network.native_kernels import (
     narrow_down,
     normalise,
 )
-from engine.rules.compilation import kernel
+from engine.rules.compilation import generic_kernel
 
 
 class TowerShape(NamedTuple):
@@ -99,7 +99,7 @@ class TowerRooms(NamedTuple):
     """[S, D], what a block adds, before squeeze-and-excitation."""
 
 
-@kernel
+@generic_kernel
 def _excite(tower: Tower, layer: int, branch: Floats, wide: Floats) -> None:
     """Add the branch [S, D] to the stream, each channel scaled and shifted by what all squares
     hold; without LayerNorms a ReLU follows."""
@@ -127,7 +127,7 @@ def _excite(tower: Tower, layer: int, branch: Floats, wide: Floats) -> None:
             wide[s, c] = max(sum_, lowest)
 
 
-@kernel
+@generic_kernel
 def _block(
     shape: TowerShape, tower: Tower, epsilon: float, rooms: TowerRooms, layer: int, board: int
 ) -> None:
@@ -165,7 +165,7 @@ def _block(
             narrow_down(number, wide, narrow, squares * channels, unit, np.float32(0))
 
 
-@kernel
+@generic_kernel
 def run_tower(
     shape: TowerShape,
     tokens: Squares,

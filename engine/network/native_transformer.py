@@ -35,7 +35,7 @@ from engine.network.native_kernels import (
     narrow_down,
     normalise,
 )
-from engine.rules.compilation import kernel
+from engine.rules.compilation import generic_kernel
 
 
 class TransformerShape(NamedTuple):
@@ -109,7 +109,7 @@ class TransformerRooms(NamedTuple):
     """[S, D]."""
 
 
-@kernel
+@generic_kernel
 def _attend(shape: TransformerShape, heads: Heads, rooms: TransformerRooms, bias: Floats) -> None:
     """Write what each head gathers [S, D]; `bias` [H, S, S rounded up]."""
     channels, padded = rooms.keys.shape
@@ -137,7 +137,7 @@ def _attend(shape: TransformerShape, heads: Heads, rooms: TransformerRooms, bias
         )  # fmt: skip
 
 
-@kernel
+@generic_kernel
 def _block(
     shape: TransformerShape,
     layers: Transformer,
@@ -201,7 +201,7 @@ def _block(
     )  # fmt: skip
 
 
-@kernel
+@generic_kernel
 def run_transformer(
     shape: TransformerShape,
     tokens: Squares,

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import inlined, kernel, lowest_bit
+from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit, shared_kernel
+from engine.rules.signatures import Array2D
 from engine.rules.tables import (
     BISHOP,
     BOARD,
@@ -58,7 +59,7 @@ from engine.rules.tables import (
 )
 
 Row = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.uint8]
+Rows = Array2D[np.uint8]
 Moves = npt.NDArray[np.uint16]
 Int = int | np.int64
 """A whole number inside a kernel; bytes of a row are widened to int64 before arithmetic."""
@@ -76,7 +77,7 @@ _EVERYWHERE: Final = -1
 """The bitmap with all bits set."""
 
 
-@kernel
+@internal_kernel
 def find_king(tables: Tables, row: Row, side: Int) -> int:
     """The square of the side's king; NO_SQUARE where it has none."""
     king = KING | side << 4
@@ -86,7 +87,7 @@ def find_king(tables: Tables, row: Row, side: Int) -> int:
     return NO_SQUARE
 
 
-@kernel
+@internal_kernel
 def is_attacked(tables: Tables, row: Row, square: Int, by: Int, lifted: Int) -> bool:
     """Whether side `by` could capture on `square`, with the piece on `lifted` taken off."""
     index = tables[THREAT_START + square]
@@ -148,7 +149,7 @@ def _king_lines(tables: Tables, row: Row, king: Int, side: Int) -> tuple[int, in
     return evasions, pinned, checkers
 
 
-@kernel
+@internal_kernel
 def _emit(tables: Tables, out: Moves, count: int, code: Int, source: Int, target: Int) -> int:
     """Write a move, once for each promotion where a pawn must promote."""
     move = source | target << 6
@@ -191,7 +192,7 @@ def _piece_moves(
     return count
 
 
-@kernel
+@internal_kernel
 def _king_moves(tables: Tables, row: Row, king: Int, side: Int, out: Moves, count: int) -> int:
     start = (KING | side << 4) * BOARD + king
     index = tables[STEP_START + start]
@@ -209,7 +210,7 @@ def _king_moves(tables: Tables, row: Row, king: Int, side: Int, out: Moves, coun
     return count
 
 
-@kernel
+@internal_kernel
 def _leaves_king_safe(tables: Tables, row: Row, move: Int) -> bool:
     """Play the move and look: for the rare moves that the pin masks do not cover."""
     after = np.empty(row.shape[0], np.uint8)
@@ -219,7 +220,7 @@ def _leaves_king_safe(tables: Tables, row: Row, move: Int) -> bool:
     return king == NO_SQUARE or not is_attacked(tables, after, king, 1 - side, NO_SQUARE)
 
 
-@kernel
+@internal_kernel
 def _en_passant_moves(tables: Tables, row: Row, out: Moves, count: int) -> int:
     target = row[tables[SQUARES] + EN_PASSANT]
     if target == NO_SQUARE:
@@ -240,7 +241,7 @@ def _en_passant_moves(tables: Tables, row: Row, out: Moves, count: int) -> int:
     return count
 
 
-@kernel
+@internal_kernel
 def _castling_is_clear(tables: Tables, row: Row, right: Int, side: Int) -> bool:
     """All squares between king, rook and their targets empty, none on the king's way attacked."""
     king, rook = tables[CASTLING_SQUARES + 4 * right], tables[CASTLING_SQUARES + 4 * right + 1]
@@ -261,7 +262,7 @@ def _castling_is_clear(tables: Tables, row: Row, right: Int, side: Int) -> bool:
     return True
 
 
-@kernel
+@internal_kernel
 def _castling_moves(tables: Tables, row: Row, out: Moves, count: int) -> int:
     side = np.int64(row[tables[SQUARES] + SIDE])
     rights = row[tables[SQUARES] + CASTLING]
@@ -278,7 +279,7 @@ def _castling_moves(tables: Tables, row: Row, out: Moves, count: int) -> int:
     return count
 
 
-@kernel
+@internal_kernel
 def _flag_reached(tables: Tables, row: Row, side: Int) -> bool:
     region = tables[FLAG_REGION + side]
     if not region:
@@ -291,7 +292,7 @@ def _flag_reached(tables: Tables, row: Row, side: Int) -> bool:
     return False
 
 
-@kernel
+@internal_kernel
 def _is_extinct(tables: Tables, row: Row, side: Int) -> bool:
     for index in range(tables[EXTINCTION_SETS]):
         types = tables[EXTINCTION_TYPES + index]
@@ -331,7 +332,7 @@ def _own_pieces(row: Row, squares: int, side: Int) -> tuple[int, int]:
     return own, royal
 
 
-@kernel
+@shared_kernel
 def generate(tables: Tables, row: Row, out: Moves) -> int:
     """Write the legal moves into `out` (uint16[MAX_MOVES]) and return their number.
 
@@ -365,7 +366,7 @@ def generate(tables: Tables, row: Row, out: Moves) -> int:
     return count
 
 
-@kernel
+@internal_kernel
 def _castle(tables: Tables, row: Row, out: Row, king: Int, rook: Int) -> None:
     for right in range(CASTLING_RIGHTS):
         if (
@@ -378,7 +379,7 @@ def _castle(tables: Tables, row: Row, out: Row, king: Int, rook: Int) -> None:
             out[tables[CASTLING_SQUARES + 4 * right + 3]] = row[rook]
 
 
-@kernel
+@internal_kernel
 def _move_pieces(tables: Tables, row: Row, move: Int, out: Row) -> None:
     """Copy the row and move the pieces; the five state bytes are left as they were."""
     for index in range(row.shape[0]):
@@ -400,7 +401,7 @@ def _move_pieces(tables: Tables, row: Row, move: Int, out: Row) -> None:
         out[target + (width if code >> 4 else -width)] = EMPTY
 
 
-@kernel
+@shared_kernel
 def apply(tables: Tables, row: Row, move: Int, out: Row) -> None:
     """Write the position after a legal move into `out`; its REPETITION is 0 (history unknown)."""
     move = np.int64(move)
@@ -457,7 +458,7 @@ def repetitions(
     return count
 
 
-@kernel
+@internal_kernel
 def _cannot_win(tables: Tables, row: Row, side: Int) -> bool:
     """Fairy-Stockfish's rule for one side (apiutil.h, has_insufficient_material)."""
     if tables[EXTINCTION_SETS]:
@@ -493,7 +494,7 @@ def _cannot_win(tables: Tables, row: Row, side: Int) -> bool:
     return not (own_minor and not (alone and stalemate_draws))
 
 
-@kernel
+@shared_kernel
 def termination(tables: Tables, row: Row, move_count: int) -> int:
     """Why the game is over, ONGOING if it is not; `move_count` is what `generate` returned.
 
@@ -531,8 +532,8 @@ def terminal_value(tables: Tables, reason: int, row: Row) -> Any:
     return 0
 
 
-@kernel
-def _perft(tables: Tables, rows: Rows, moves: npt.NDArray[np.uint16], depth: int) -> int:
+@internal_kernel
+def _perft(tables: Tables, rows: Rows, moves: Array2D[np.uint16], depth: int) -> int:
     """Count below rows[depth]; rows and moves hold one line of scratch a ply."""
     row, line = rows[depth], moves[depth]
     count = generate(tables, row, line)
@@ -556,7 +557,7 @@ def perft(tables: Tables, row: Row, depth: int) -> int:
     return _perft(tables, rows, moves, depth)
 
 
-@kernel
+@shared_kernel
 def generate_batch(tables: Tables, rows: Rows) -> tuple[Moves, npt.NDArray[np.int64]]:
     """Legal moves of many rows [B, R]: `moves[offsets[i]:offsets[i + 1]]` belong to row i."""
     batch = rows.shape[0]

@@ -1,0 +1,219 @@
+"""Kernels: one declared signature, files that may be damaged or missing, nothing compiled twice."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from numba import types
+
+from engine.rules.compilation import JIT_ENABLED, Kernel, internal_kernel, kernel, kernels
+from engine.rules.kernel_cache import kernel_modules
+from engine.rules.signatures import Array2D, Strided3D, declared_types
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = np.dtype([("score", np.float32), ("before", np.int32)], align=True)
+
+
+class Pair(NamedTuple):
+    """A structure as kernels take them."""
+
+    matrix: Array2D[np.float32]
+    count: int
+
+
+def _sample(
+    row: npt.NDArray[np.uint8],
+    matrix: Array2D[np.int64],
+    part: Strided3D[np.float32],
+    marks: Annotated[npt.NDArray[np.void], RECORD, 2],
+    pair: Pair,
+    number: int | np.uint16,
+    share: float,
+    flag: bool | np.bool_,
+    key: np.uint64,
+) -> int:
+    return 0
+
+
+def test_signatures_follow_from_annotations() -> None:
+    row, matrix, part, marks, pair, number, share, flag, key = declared_types(_sample)
+    assert row == types.Array(types.uint8, 1, "C")
+    assert matrix == types.Array(types.int64, 2, "C")
+    assert part == types.Array(types.float32, 3, "A")
+    assert (marks.ndim, marks.dtype.size) == (2, RECORD.itemsize)
+    assert pair == types.NamedTuple([types.Array(types.float32, 2, "C"), types.int64], Pair)
+    assert (number, share, flag, key) == (
+        types.int64,
+        types.float64,
+        types.boolean,
+        types.uint64,
+    )
+
+
+@pytest.mark.parametrize(
+    "hint", [Any, npt.NDArray[Any], npt.NDArray[np.void], str, tuple[int, ...]]
+)
+def test_a_parameter_without_a_machine_type_is_named(hint: Any) -> None:
+    def function(tables: Any) -> None: ...
+
+    function.__annotations__["tables"] = hint
+    with pytest.raises(TypeError, match=r"function\(tables\)"):
+        declared_types(function)
+
+
+def _all_kernels() -> tuple[Kernel, ...]:
+    for path in kernel_modules():
+        importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    return tuple(one for one in kernels() if not one.full_name.startswith("tests."))
+
+
+def test_every_kernel_has_one_signature_and_a_name_of_its_own() -> None:
+    found = _all_kernels()
+    assert len({one.full_name for one in found}) == len(found) > 150
+    for one in found:
+        assert len(one.declared) == one.py_func.__code__.co_argcount
+
+
+def test_every_module_with_kernels_is_known() -> None:
+    """The cache's key and `pawnscope compile` find them by words in the source; here by syntax."""
+    known = set(kernel_modules())
+    for room in ("engine", "search", "training"):
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    names = {ast.unparse(decorator) for decorator in node.decorator_list}
+                    if any(name.endswith("kernel") or name == "inlined" for name in names):
+                        assert path in known
+
+
+if JIT_ENABLED:
+
+    @internal_kernel
+    def _doubled(number: int) -> int:
+        return 2 * number
+
+    @kernel
+    def _summed(values: npt.NDArray[np.int64], factor: int) -> int:
+        total = 0
+        for value in values:
+            total += _doubled(value) * factor
+        return total
+
+    def test_numbers_are_converted_and_arrays_are_not() -> None:
+        values = np.arange(4, dtype=np.int64)
+        assert _summed(values, 3) == 36
+        assert _summed(values, np.int32(3)) == 36
+        assert len(_summed.signatures) == 1
+        for wrong in (values.astype(np.int32), values[::2], values[None]):
+            with pytest.raises(TypeError):
+                _summed(wrong, 3)
+
+    def test_the_first_call_names_what_misfits() -> None:
+        @kernel
+        def fresh(row: npt.NDArray[np.uint8]) -> int:
+            return len(row)
+
+        with pytest.raises(TypeError, match=r"fresh\(row\) is .*int16"):
+            fresh(np.zeros(3, np.int16))
+        assert fresh(np.zeros(3, np.uint8)) == 3
+
+    def test_an_internal_kernel_has_no_entrance_for_python() -> None:
+        assert _summed(np.ones(1, np.int64), 1) == 2
+        for _ in range(2):
+            with pytest.raises(TypeError):
+                _doubled(1)
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from numba.core import event
+from engine.rules.compilation import KERNEL_CACHE, kernel, shared_kernel
+
+class Count(event.Listener):
+    names = []
+    def on_start(self, event):
+        self.names.append(event.data["dispatcher"].py_func.__name__)
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Count())
+
+@shared_kernel
+def squared(number: int) -> int:
+    return number * number
+
+@kernel
+def shifted(number: int) -> int:
+    return squared(number) + 1
+
+print(shifted(3), *sorted(Count.names), KERNEL_CACHE.problem)
+"""
+
+
+def _run_program(cache: Path, **variables: str) -> list[str]:
+    program = cache.parent / "program.py"
+    program.write_text(PROGRAM)
+    run = subprocess.run(
+        [sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(cache), **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return run.stdout.split(maxsplit=3)
+
+
+def test_kept_code_and_its_shared_callee_are_found_again_whatever_is_damaged(
+    tmp_path: Path,
+) -> None:
+    cache = tmp_path / "cache"
+    assert _run_program(cache) == ["10", "shifted", "squared"]
+    assert _run_program(cache) == ["10"]
+    squared = next(cache.rglob("*squared*"))
+    shifted = next(cache.rglob("*shifted*"))
+    whole = shifted.read_bytes()
+    # A callee that is gone is made again before its caller's code, which names it, is loaded.
+    squared.unlink()
+    assert _run_program(cache) == ["10", "squared"]
+    for damaged in (b"", whole[:40], whole[:-1], whole[:200] + b"\0" + whole[201:], b"x" * 99):
+        shifted.write_bytes(damaged)
+        assert _run_program(cache) == ["10", "shifted"]
+    assert shifted.read_bytes()[32:40] == whole[32:40]
+    # Nothing half-written is left beside the files.
+    assert {path.name for path in cache.rglob("*") if path.is_file()} == {
+        squared.name,
+        shifted.name,
+    }
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
+    cache = tmp_path / "file"
+    cache.write_text("not a folder")
+    result, *rest = _run_program(cache)
+    assert result == "10"
+    assert rest[:2] == ["shifted", "squared"]
+    assert str(cache) in rest[2]
+
+
+@pytest.mark.parametrize("variables", [{"NUMBA_CPU_NAME": "generic"}, {"NUMBA_ENABLE_AVX": "0"}])
+def test_native_kernels_go_by_numba_s_target(variables: dict[str, str]) -> None:
+    """LLVM ends the process where a kernel holds an instruction that its target lacks."""
+    program = "from engine.network.native_kernels import available_numbers as n; print(n())"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert run.stdout.strip() == "()"
