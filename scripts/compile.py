@@ -5,7 +5,6 @@ ready the one goes first behind which most code waits.
 """
 
 import importlib
-import json
 import multiprocessing
 import os
 import sys
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from engine.rules.compilation import JIT_ENABLED, KERNEL_CACHE, GenericKernel, Kernel, kernels
 from engine.rules.kernel_cache import kernel_modules
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, print_json
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
 """Games whose networks, as the presets build them, are compiled as well where the processor has
@@ -59,7 +58,7 @@ def main(arguments: list[str]) -> int:
     seconds = time.monotonic() - start
     problem = KERNEL_CACHE.problem
     if options.json:
-        print(json.dumps({"compiled": compiled, "seconds": seconds, "problem": problem or None}))
+        print_json({"compiled": compiled, "seconds": seconds, "problem": problem or None})
     elif not problem:
         done = f"{compiled} compiled in {seconds:.1f} s" if compiled else "all were compiled before"
         print(f"kernels: {done}; they are kept in {KERNEL_CACHE.folder}")
