@@ -1,10 +1,15 @@
-"""What a search asks of the outside: a judgement of positions. A network is one of these."""
+"""What a search asks of the outside: a judgement of positions. A network is one of these.
+
+Nothing but `judge` calls an evaluator: what is not finite is refused there, once a batch, before
+any kernel or average sees it.
+"""
 
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.finite import require_finite
 from search.solution import Solution
 
 Rows = npt.NDArray[np.uint8]
@@ -53,6 +58,25 @@ class Evaluator(Protocol):
         i, at least one each. The arrays are only lent: they are overwritten after the call.
         """
         ...
+
+
+def judge(evaluator: Evaluator, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
+    """The judgement of a batch, as contiguous float32; see `Evaluator.evaluate` for the arguments.
+
+    Raises NotFiniteError for logits or WDL with NaN or an infinity, ValueError for arrays of other
+    shapes (kernels would read beyond them), and what the evaluator raises.
+    """
+    judgement = evaluator.evaluate(positions, moves, offsets)
+    logits = np.ascontiguousarray(judgement.logits, dtype=np.float32)
+    wdl = np.ascontiguousarray(judgement.wdl, dtype=np.float32)
+    if logits.shape != moves.shape or wdl.shape != (positions.shape[0], 3):
+        raise ValueError(
+            f"an evaluator of {positions.shape[0]} positions with {moves.shape[0]} moves answers"
+            f" logits {list(logits.shape)} and WDL {list(wdl.shape)}"
+        )
+    for name, values in (("policy", logits), ("WDL", wdl)):
+        require_finite(values, f"a judgement of {positions.shape[0]} positions: the {name}")
+    return Evaluation(logits, wdl)
 
 
 class UniformEvaluator:

@@ -328,7 +328,7 @@ def test_the_whole_space_projected_out_leaves_nothing() -> None:
     ("directions", "problem"),
     [
         (torch.ones(2, 16), r"embed: the 2 directions depend on each other"),
-        (torch.zeros(16), r"embed: the 1 directions depend on each other"),
+        (torch.zeros(16), r"embed: a direction is zero"),
         (torch.randn(17, 16), r"embed: the 17 directions depend on each other"),
         (torch.full((16,), torch.nan), r"embed: a direction is not finite"),
         (torch.tensor(1.0), r"embed: directions of shape \[\], not \[D\] or \[N, D\]"),

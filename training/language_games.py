@@ -38,7 +38,7 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, generate_batch, hash_row, repetitions, termination
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, judge
 from training.selfplay import GAME_GOES_ON, play_moves
 
 HELD_OUT_OF: Final = 16
@@ -245,7 +245,7 @@ def play_by_policy(
     running = np.arange(games)
     for ply in range(context):
         moves, offsets = generate_batch(variant.tables, positions)
-        logits = evaluator.evaluate(positions, moves, offsets).logits
+        logits = judge(evaluator, positions, moves, offsets).logits
         choices = np.empty(len(running), np.int64)
         surprisal = np.empty(len(running), np.float32)
         draws = rng.random(len(running))

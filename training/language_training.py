@@ -26,11 +26,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.network.checkpoint import CheckpointError, load_tensors, save_tensors
+from engine.network.finite import (
+    require_distributions,
+    require_finite_gradient,
+    require_finite_tensors,
+)
 from engine.network.inference import fastest_precision
 from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
 from engine.network.sampling import Sampling
+from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from training.config import differences, to_toml
@@ -259,7 +265,8 @@ class LanguageLearner:
 
     def learn(self, games: TokenGames, fraction: float) -> float:
         """A step on a batch, `fraction` of the way through the training; the loss before it, in
-        nats a token."""
+        nats a token. Raises NotFiniteError for a loss or a gradient that is not finite, and then
+        the weights are those before it."""
         longest = int(games.lengths.max())
         tokens = torch.from_numpy(games.tokens[:, : longest + 1]).long()
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
@@ -267,9 +274,10 @@ class LanguageLearner:
         loss = F.cross_entropy(
             logits.float().flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=NO_TOKEN
         )
+        require_finite(float(loss.detach()), "the loss")
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
+        self._clip()
         share = self._share(fraction)
         for optimiser, rate in self._optimisers:
             for group in optimiser.param_groups:
@@ -277,6 +285,22 @@ class LanguageLearner:
             optimiser.step()
         self.steps += 1
         return float(loss.detach())
+
+    def _clip(self) -> None:
+        """Bound the gradient's length; raises NotFiniteError, naming the parameter."""
+        named = self.model.named_parameters()
+        gradients = {name: value.grad for name, value in named if value.grad is not None}
+        norm = torch.nn.utils.get_total_norm(list(gradients.values()))
+        require_finite_gradient(gradients, norm)
+        torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), _CLIP, norm)
+
+    @torch.no_grad()
+    def require_sound(self) -> None:
+        """Raises NotFiniteError, naming it, for a tensor of the state that is not finite, and for a
+        model that expects nothing after the start: finite weights may be too large."""
+        require_finite_tensors(self.state(), "the learner's")
+        logits = self.model(torch.full((1, 1), START))
+        require_distributions(logits, "the model at the start of a game")
 
     def _share(self, fraction: float) -> float:
         """Of the highest learning rates."""
@@ -454,7 +478,7 @@ class LanguageRun:
             self._report(None)
         shown = 0
         while self._fraction() < 1.0:
-            loss = self._learn_round()
+            loss = self._learn_soundly()
             part = int(self._fraction() * _PARTS)
             self._monitor.advance(part - shown)
             shown = part
@@ -470,6 +494,22 @@ class LanguageRun:
                 self._report(loss)
                 measured = self._seconds
         self._report(loss)
+
+    def _learn_soundly(self) -> float:
+        """`_learn_round`, after which the model may be kept. Raises NotFiniteError, naming the
+        round; what was saved before it stays."""
+        number = self._round + 1
+        try:
+            loss = self._learn_round()
+            self._learner.require_sound()
+        except NotFiniteError as fault:
+            config = self._config
+            raise NotFiniteError(
+                f"{self._directory.path}: round {number}: {fault}; what was saved before stays"
+                f" (are learning_rate = {config.learning_rate:g} and matrix_rate ="
+                f" {config.matrix_rate:g} too high?)"
+            ) from None
+        return loss
 
     def _learn_round(self) -> float:
         """The games of one round, in batches; the mean loss in nats a token."""

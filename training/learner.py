@@ -1,4 +1,8 @@
-"""Learning: batches from the replay window, one optimiser step at a time."""
+"""Learning: batches from the replay window, one optimiser step at a time.
+
+No step is taken along a loss or a gradient that is not finite, and `require_sound` stands before
+all saving: the last state on disk is one to go on from.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -9,10 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from engine.network.finite import require_finite_gradient, require_finite_tensors
+from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from training.config import LearningConfig
 from training.losses import Draw, FlatParameters, Gradients, LocalGradients, Losses, LossTerms
-from training.networks import Network
+from training.networks import Network, network_on
 from training.replay import ReplayWindow, share_out
 
 
@@ -60,12 +66,19 @@ class Learner:
         """Take so many steps; the means of their losses.
 
         A batch is drawn from the windows of all games, in the order of `variants`, the same share
-        from each.
+        from each. Raises NotFiniteError, naming the loss or the parameter and the step, before a
+        step that would follow what is not finite; the weights are then those before it.
         """
         sums: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
         for _ in range(steps):
-            sums += self._gradients.compute(self._draw(windows, rng))
-            self._step()
+            terms = self._gradients.compute(self._draw(windows, rng))
+            try:
+                for name, term in zip(LossTerms._fields, terms.tolist(), strict=True):
+                    require_finite(term, f"the loss '{name}'")
+                self._step()
+            except NotFiniteError as fault:
+                raise NotFiniteError(f"step {self.steps + 1}: {fault}") from None
+            sums += terms
             progress(1)
         means = (sums / max(1, steps)).tolist()
         return Losses(
@@ -93,12 +106,25 @@ class Learner:
         config = self._config
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (self.steps + 1) / (config.warm_up + 1))
-        torch.nn.utils.clip_grad_norm_([self._parameter], 1.0)
+        norm = torch.nn.utils.get_total_norm([self._flat.gradient])
+        require_finite_gradient(_gradients_by_name(self.network), norm)
+        torch.nn.utils.clip_grads_with_norm_([self._parameter], 1.0, norm)
         self._optimiser.step()
         self.steps += 1
         # Early on the mean's memory is no longer than the history.
         memory = min(config.average_steps, (self.steps + 9) / 10)
         self._average.weights.lerp_(self._flat.weights, 1.0 / max(1.0, memory))
+
+    @torch.no_grad()
+    def require_sound(self) -> None:
+        """Raises NotFiniteError, naming it, for a tensor of the state that is not finite, and for a
+        network without a finite judgement of a start position: finite weights may be too large."""
+        require_finite_tensors(self.state(), "the learner's")
+        for owner, network in (("network", self.network), ("running mean", self.average)):
+            for variant in self._variants:
+                outputs = network_on(network, variant)(torch.from_numpy(variant.start_row[None]))
+                about = f"what the {owner} says of {variant.name}'s start,"
+                require_finite_tensors(outputs._asdict(), about)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that goes on after a restart, as named tensors."""
@@ -121,3 +147,9 @@ class Learner:
         state = {0: entries} if entries else {}
         self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": state})
         self.steps = steps
+
+
+def _gradients_by_name(network: nn.Module) -> dict[str, Tensor]:
+    """The gradients that there are."""
+    named = network.named_parameters()
+    return {name: parameter.grad for name, parameter in named if parameter.grad is not None}

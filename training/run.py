@@ -10,6 +10,8 @@ own and lends every batch an equal share of its rows; one network learns them al
 
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,6 +26,7 @@ from engine.network.checkpoint import (
     save_tensors,
 )
 from engine.network.inference import NetworkEvaluator
+from engine.rules.finite import NotFiniteError
 from search.solver import Solution
 from training.actors import Actors, Company, Order, WorkerPool, company_of_actors
 from training.config import Games, games_of
@@ -259,7 +262,12 @@ class TrainingRun:
             game.fill(self.directory.games, finished, self.directory.log)
 
     def _save(self) -> Path:
-        """Write the network of this step, then the learner's state; the state is the commitment."""
+        """Write the network of this step, then the learner's state; the state is the commitment.
+
+        Raises NotFiniteError, and then what stood there stays, and OSError.
+        """
+        with self._refusing(f"round {self._round} is not saved"):
+            self._learner.require_sound()
         path = self._newest
         about = {
             "round": self._round,
@@ -315,7 +323,8 @@ class TrainingRun:
         return self._learner.average
 
     def train(self, *, measured: bool = True) -> Summary:
-        """Go on until the network is perfect or the time is over; raises OSError.
+        """Go on until the network is perfect or the time is over; raises OSError, and
+        NotFiniteError where learning ends in NaN or infinities: the last sound state stays.
 
         Without `measured` there are no shares of the truth in the summary. KeyboardInterrupt may
         break in anywhere: the files are whole at any moment.
@@ -329,11 +338,12 @@ class TrainingRun:
             if reason:
                 return self._finish(reason, measured)
             before = self._seconds
-            shards = self._play_round()
-            played = self._count_time()
-            losses = self._learn_round()
-            learned = self._count_time()
-            gate = self._pass_gate()
+            with self._refusing(f"round {self._round + 1}"):
+                shards = self._play_round()
+                played = self._count_time()
+                losses = self._learn_round()
+                learned = self._count_time()
+                gate = self._pass_gate()
             self._round += 1
             self._count_time()
             self._save()
@@ -385,7 +395,8 @@ class TrainingRun:
         steps = max(1, round(total * self.config.warm_start_passes / self._learning.batch))
         self._monitor.task("learn", steps)
         generator = generator_of(self.config.seed, WARMING)
-        self._learner.learn(windows, steps, generator, self._monitor.advance)
+        with self._refusing("the warm start"):
+            self._learner.learn(windows, steps, generator, self._monitor.advance)
 
     def _count_time(self) -> float:
         """Add the wall time since the last call, measuring and writing included; returns it."""
@@ -428,6 +439,19 @@ class TrainingRun:
         generator = generator_of(self.config.seed, LEARNING, self._round)
         windows = [game.window for game in self._games]
         return self._learner.learn(windows, steps, generator, self._monitor.advance)
+
+    @contextmanager
+    def _refusing(self, doing: str) -> Iterator[None]:
+        """Say of numbers that are not finite where in the run they came up, and what is left."""
+        try:
+            yield
+        except NotFiniteError as fault:
+            path = self.directory.learner_state
+            saved = f"round {read_metadata(path)['round']}" if path.exists() else "nothing"
+            raise NotFiniteError(
+                f"{self.directory.path}: {doing}: {fault}; the last state saved is {saved} (is"
+                f" learning_rate = {self._learning.learning_rate:g} too high?)"
+            ) from None
 
     def _pass_gate(self) -> dict[str, Any]:
         """Whether the new network plays from now on; without a gate it always does."""

@@ -17,7 +17,7 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate_batch, terminal_value, termination
 from engine.rules.tables import BLACK, SIDE, SQUARES, WHITE, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, judge
 from training.simulations import search_positions
 
 Rows = npt.NDArray[np.uint8]
@@ -124,7 +124,7 @@ def raw_chooser(evaluator: Evaluator) -> Choose:
     """The evaluator's most likely move; the first where several are."""
 
     def choose(rows: Rows, moves: Moves, offsets: Offsets) -> Places:
-        logits = evaluator.evaluate(rows, moves, offsets).logits
+        logits = judge(evaluator, rows, moves, offsets).logits
         return _first_best(np.asarray(logits, np.float64), offsets)
 
     return choose
@@ -143,5 +143,7 @@ def _first_best(scores: Weights, offsets: Offsets) -> Places:
     """The place [B] of each position's highest score among all [M]."""
     highest = np.maximum.reduceat(scores, offsets[:-1])
     best = np.flatnonzero(scores == np.repeat(highest, np.diff(offsets)))
-    places: Places = best[np.searchsorted(best, offsets[:-1])]
+    found = np.append(best, len(scores))[np.searchsorted(best, offsets[:-1])]
+    # A position without a best one (NaN equals nothing) keeps to its own moves.
+    places: Places = np.minimum(found, offsets[1:] - 1)
     return places

@@ -268,8 +268,17 @@ _RANGES: Final = {
 }
 
 
+def quoted(value: object) -> str:
+    """A value as a message repeats it: a file's may be of any length."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 1]}…"
+
+
+_LONGEST_QUOTE: Final = 80
+
+
 def _error(name: str, value: object, problem: str) -> InputError:
-    return InputError(f"network configuration: {name} = {value!r} {problem}")
+    return InputError(f"network configuration: {name} = {quoted(value)} {problem}")
 
 
 def _check_names(
@@ -279,7 +288,7 @@ def _check_names(
     for name in values:
         if name not in known:
             raise InputError(
-                f"{kind} configuration: unknown field '{name}' (fields: {', '.join(known)})"
+                f"{kind} configuration: unknown field {quoted(name)} (fields: {', '.join(known)})"
             )
     for name in needed:
         if name not in values:
