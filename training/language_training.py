@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.network.checkpoint import CheckpointError, load_tensors, save_tensors
+from engine.network.checkpoint import CheckpointError, header_field, load_tensors, save_tensors
+from engine.network.config import quoted
 from engine.network.finite import (
     require_distributions,
     require_finite_gradient,
@@ -412,7 +413,8 @@ class LanguageRun:
             self._monitor.task("play", config.corpus)
             games = play_corpus(make, config.corpus, config.seed, self._monitor.advance)
             save_token_games(path, games, self._variant, self.tokenizer.digest)
-        return load_token_games(path, self._variant, self.tokenizer.digest)
+        vocabulary = len(self.tokenizer)
+        return load_token_games(path, self._variant, self.tokenizer.digest, vocabulary=vocabulary)
 
     @property
     def model(self) -> LanguageModel:
@@ -597,20 +599,33 @@ class LanguageRun:
         }
         for name, value in wanted.items():
             if header.get(name) != value:
-                raise CheckpointError(f"{path}: {name} = {header.get(name)!r}, not {value!r}")
-        fixed = {name: v for name, v in header["config"].items() if name not in _FREE}
+                raise CheckpointError(f"{path}: {name} = {quoted(header.get(name))}, not {value!r}")
+        config = header_field(path, header, "config")
+        unknown = [name for name in config if not hasattr(self._config, name)]
+        if unknown:
+            raise CheckpointError(f"{path}: unknown field {quoted(unknown[0])} in its config")
+        fixed = {name: value for name, value in config.items() if name not in _FREE}
         different = differences(self._config, fixed)
         if different:
             raise CheckpointError(f"{path}: {different[0]}")
         try:
+            _check_counts(header)
             self._learner.restore(tensors, header["steps"])
             self._seen.seen[:] = tensors["seen"].numpy()
             self._round, self._tokens = header["round"], header["tokens"]
             self._trained_games = header["games"]
             self._seconds, self._making = header["seconds"], header["making"]
-        except (KeyError, RuntimeError, ValueError) as problem:
+        except (KeyError, RuntimeError, ValueError, TypeError) as problem:
             text = " ".join(str(problem).split())
             raise CheckpointError(f"{path}: does not fit its configuration ({text})") from None
+
+
+def _check_counts(header: dict[str, Any]) -> None:
+    """Raises ValueError or KeyError for a state whose counters are none."""
+    for name in ("round", "steps", "games", "tokens", "seconds", "making"):
+        kinds = (int, float) if name in ("seconds", "making") else (int,)
+        if type(header[name]) not in kinds or not 0 <= header[name] < 1 << 53:
+            raise ValueError(f"{name} = {quoted(header[name])} is no count")
 
 
 def tokenizer_of(config: LanguageTrainingConfig, variant: Variant) -> MoveTokenizer:

@@ -11,7 +11,7 @@ own and lends every batch an equal share of its rows; one network learns them al
 import textwrap
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -99,6 +99,23 @@ class Summary:
     reason: str
 
 
+def _is_state(header: dict[str, Any], names: list[str]) -> bool:
+    """Whether a header of the learner's state says what a run of these games needs; raises
+    KeyError, TypeError or AttributeError where it says nothing of it."""
+    acting = header["acting"]
+    counts = [header["round"], header["steps"]]
+    counts += [header["games"][name][kind] for name in names for kind in ("positions", "games")]
+    texts = [header["digests"][name] for name in names] + list(header.get("learned", {}).values())
+    return (
+        (acting is None or (is_checkpoint(Path(acting)) and Path(acting).name == acting))
+        and isinstance(header.get("network", {}), dict)
+        and all(isinstance(text, str) for text in texts)
+        and all(type(count) is int and 0 <= count < 1 << 53 for count in counts)
+        and type(header["seconds"]) in (int, float)
+        and header["seconds"] >= 0
+    )
+
+
 class TrainingRun:
     """One session of a run. Use `train`, then `close`."""
 
@@ -169,6 +186,12 @@ class TrainingRun:
         header = read_metadata(path)
         if header.get("format") != STATE_FORMAT:
             raise RunError(f"{path}: not the state of a learner that this version can read")
+        names = [game.variant.name for game in self._games]
+        sound = False
+        with suppress(KeyError, TypeError, AttributeError):
+            sound = _is_state(header, names)
+        if not sound:
+            raise RunError(f"{path}: its header is not that of a run of {', '.join(names)}")
         if "network" in header:
             check_settings(path, header["network"], self._settings)
         for game in self._games:
@@ -244,7 +267,7 @@ class TrainingRun:
             tensors, _ = load_tensors(path)
             try:
                 self._learner.restore(tensors, header["steps"])
-            except (KeyError, RuntimeError) as problem:
+            except (KeyError, RuntimeError, ValueError, TypeError) as problem:
                 # States of older versions do not say what their network is made of.
                 text = textwrap.shorten(str(problem), 160, placeholder=" …")
                 raise RunError(f"{path}: does not fit the run's network ({text})") from None

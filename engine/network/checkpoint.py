@@ -329,12 +329,18 @@ def _one_game(path: Path, header: Metadata) -> Description:
             f"{path}: a network for '{config.variant}' with the rules of"
             f" '{description.variant_name}'"
         )
-    # Of rules that are not loaded whoever loads the network for a game says which board they have.
-    with suppress(InputError):
-        known = get_variant(config.variant)
-        if description.is_for(known):
-            _check_board(path, config, known)
+    known = _known_variant(config.variant)
+    # Of rules that are not loaded, whoever loads the network for a game knows the board.
+    if known is not None and description.is_for(known):
+        _check_board(path, config, known)
     return description
+
+
+def _known_variant(name: str) -> Variant | None:
+    """None for rules that are not loaded."""
+    with suppress(InputError):
+        return get_variant(name)
+    return None
 
 
 def _check_board(path: Path, config: NetworkConfig, variant: Variant) -> None:
@@ -422,8 +428,10 @@ def _check_size(
     """
     D, E, V = config.channels, config.policy_channels, config.value_channels
     shapes = {table: shape, "policy.query.weight": (E, D), "value.hidden.weight": (V, V)}
-    # The last first: with a depth that is wrong, the end is missing.
-    for block in reversed(range(config.blocks)):
+    last = f"trunk.blocks.{config.blocks - 1}."
+    if config.blocks and not any(name.startswith(last) for name in tensors):
+        raise CheckpointError(f"{path}: missing tensor '{last}…'")
+    for block in range(config.blocks):
         name = f"trunk.blocks.{block}"
         if config.trunk == "residual":
             shapes[f"{name}.first.weight"] = (D, D, 3, 3)
