@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from engine.network import backbone
 from engine.network.backbone import Backbone, Block
+from engine.network.points import Points
 from engine.network.policy_value import PolicyValueNet
 from engine.network.residual import ResidualBlock, ResidualTower
 from engine.rules.errors import InputError
@@ -312,6 +313,18 @@ def test_one_direction_is_the_textbooks_formula() -> None:
     share = before["final"] @ direction / direction.square().sum()
     expected = before["final"] - share[..., None] * direction
     assert torch.allclose(after["final"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("long", "short"), [(1e6, 1.0), (1e30, 1e-30), (1.0, 1e-38)])
+def test_directions_of_any_length_span_the_same(long: float, short: float) -> None:
+    points, lengths = Points(), torch.tensor([[long], [short]])
+    here, axes, there = points.declare("here"), torch.eye(8)[:2], torch.randn(3, 8)
+    with points.project_out({"here": axes * lengths}):
+        left = here(there)
+    torch.testing.assert_close(left, torch.cat([torch.zeros(3, 2), there[:, 2:]], dim=1))
+    alike = points.project_out({"here": axes[:1] * lengths})
+    with pytest.raises(ValueError, match="here: the 2 directions depend on each other"), alike:
+        pass
 
 
 def test_the_whole_space_projected_out_leaves_nothing() -> None:
