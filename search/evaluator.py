@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.compilation import kernel
 from engine.rules.finite import require_finite
 from search.solution import Solution
 
@@ -25,6 +26,10 @@ _VALUE_LOGIT: Final = 12.0
 """Logit of an immediate win; a draw has 0 and an immediate loss the opposite."""
 _HASTE_LOGIT: Final = 10.0
 """Most that a long way takes from it: the slowest win still stands above every draw."""
+
+_MAGNITUDE: Final = np.int32(0x7FFFFFFF)
+_INFINITE: Final = np.int32(0x7F800000)
+"""Bits of a float32: all but the sign, and those of infinity."""
 
 
 class Evaluation(NamedTuple):
@@ -74,9 +79,22 @@ def judge(evaluator: Evaluator, positions: Rows, moves: Moves, offsets: Offsets)
             f"an evaluator of {positions.shape[0]} positions with {moves.shape[0]} moves answers"
             f" logits {list(logits.shape)} and WDL {list(wdl.shape)}"
         )
-    for name, values in (("policy", logits), ("WDL", wdl)):
-        require_finite(values, f"a judgement of {positions.shape[0]} positions: the {name}")
+    if not _are_finite(logits, wdl):
+        for name, values in (("policy", logits), ("WDL", wdl)):
+            require_finite(values, f"a judgement of {positions.shape[0]} positions: the {name}")
     return Evaluation(logits, wdl)
+
+
+@kernel
+def _are_finite(logits: npt.NDArray[np.float32], wdl: npt.NDArray[np.float32]) -> bool:
+    """Whether all of logits [M] and WDL [B, 3] are: as whole numbers, which the compiler compares
+    by the dozen. NaN and infinities are those whose exponent bits are all set."""
+    largest = np.int32(0)
+    for bits in logits.view(np.int32):
+        largest = max(largest, bits & _MAGNITUDE)
+    for bits in wdl.view(np.int32).ravel():
+        largest = max(largest, bits & _MAGNITUDE)
+    return bool(largest < _INFINITE)
 
 
 class UniformEvaluator:
