@@ -6,7 +6,7 @@ all saving: the last state on disk is one to go on from.
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from training.config import LearningConfig
 from training.losses import Draw, FlatParameters, Gradients, LocalGradients, Losses, LossTerms
 from training.networks import Network, network_on
 from training.replay import ReplayWindow, share_out
+
+_ORDINARY: Final = 100.0
+"""No weight of a network that learns comes near; products of smaller ones do not overflow."""
 
 
 class Learner:
@@ -120,7 +123,13 @@ class Learner:
         """Raises NotFiniteError, naming it, for a tensor of the state that is not finite, and for a
         network without a finite judgement of a start position: finite weights may be too large."""
         require_finite_tensors(self.state(), "the learner's")
-        for owner, network in (("network", self.network), ("running mean", self.average)):
+        for owner, network, weights in (
+            ("network", self.network, self._flat.weights),
+            ("running mean", self.average, self._average.weights),
+        ):
+            # Asked only where it is in doubt: a forward pass costs more than a look at all weights.
+            if np.abs(weights.numpy()).max() <= _ORDINARY:
+                continue
             for variant in self._variants:
                 outputs = network_on(network, variant)(torch.from_numpy(variant.start_row[None]))
                 about = f"what the {owner} says of {variant.name}'s start,"
