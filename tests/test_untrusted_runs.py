@@ -3,24 +3,32 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import torch
 
+from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.tables import PAWN
 from engine.rules.variant import get_variant
 from search.position_table import PositionTable, key_layout
 from search.solution import Solution
 from search.tablebase_file import read_table, write_table
-from tests.training_cases import hexapawn
+from tests.network_cases import small_config
+from tests.training_cases import hexapawn, played_rows
 from tests.untrusted_cases import GARDNER, games_file, network_file, read, write
+from training.config import LearningConfig
 from training.directory import RunDirectory
 from training.index import Index
+from training.learner import Learner
+from training.replay import ReplayWindow
 from training.run import TrainingRun
+
+LEARNING: Final = LearningConfig(batch=8)
 
 
 @pytest.fixture
@@ -128,6 +136,36 @@ def test_a_learner_s_header_that_cannot_be_is_refused(
     finally:
         state.write_bytes(sound)
     resume(begun)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("optimiser.exp_avg", torch.zeros(3)),
+        ("optimiser.exp_avg_sq", None),
+        ("optimiser.step", torch.zeros(2)),
+        ("optimiser.unheard", torch.zeros(1)),
+        ("network.value.wdl.bias", torch.zeros(2)),
+        ("average.value.wdl.bias", None),
+    ],
+)
+def test_a_learner_s_tensors_that_do_not_fit_are_refused(
+    name: str, tensor: torch.Tensor | None
+) -> None:
+    """Each may come with a header that is sound: `TrainingRun` turns these into one line."""
+    variant = get_variant("hexapawn")
+    learner = Learner([variant], PolicyValueNet(small_config("hexapawn", "residual")), LEARNING)
+    window = ReplayWindow(LEARNING)
+    window.add(played_rows(variant, 20), 100)
+    learner.learn([window], 1, np.random.default_rng(0))
+    tensors = learner.state()
+    learner.restore(dict(tensors), 1)
+    if tensor is None:
+        del tensors[name]
+    else:
+        tensors[name] = tensor
+    with pytest.raises((KeyError, RuntimeError, ValueError)):
+        learner.restore(tensors, 1)
 
 
 def resign(path: Path, change: Callable[[dict[str, Any]], None], order: tuple[str, str]) -> None:

@@ -76,6 +76,7 @@ from training.language_measures import (
     ModelPredictor,
     OwnGameFigures,
 )
+from training.learner import check_optimiser
 
 SAVE_SECONDS: Final = 30.0
 """A kill loses so many seconds of learning, and a round."""
@@ -320,7 +321,8 @@ class LanguageLearner:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """The inverse of `state`; raises RuntimeError or KeyError for another model's tensors."""
+        """The inverse of `state`; raises RuntimeError, ValueError or KeyError for another model's
+        tensors."""
         prefix = "model."
         self.model.load_state_dict(
             {
@@ -335,6 +337,7 @@ class LanguageLearner:
                 if name.startswith(f"optimiser.{number}."):
                     _, _, index, entry = name.split(".", 3)
                     state.setdefault(int(index), {})[entry] = value
+            check_optimiser(optimiser, state)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
         self.steps = steps
 
@@ -611,7 +614,10 @@ class LanguageRun:
         try:
             _check_counts(header)
             self._learner.restore(tensors, header["steps"])
-            self._seen.seen[:] = tensors["seen"].numpy()
+            seen = tensors["seen"].numpy()
+            if seen.shape != self._seen.seen.shape:
+                raise ValueError(f"seen {list(seen.shape)}, not {list(self._seen.seen.shape)}")
+            self._seen.seen[:] = seen
             self._round, self._tokens = header["round"], header["tokens"]
             self._trained_games = header["games"]
             self._seconds, self._making = header["seconds"], header["making"]

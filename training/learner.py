@@ -144,18 +144,37 @@ class Learner:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """The inverse of `state`; raises RuntimeError or KeyError for another network's tensors."""
+        """The inverse of `state`; raises RuntimeError, ValueError or KeyError for another network's
+        tensors."""
 
         def part(prefix: str) -> dict[str, Any]:
             start = prefix + "."
             return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
 
-        self.network.load_state_dict(part("network"))
-        self.average.load_state_dict(part("average"))
         entries = part("optimiser")
         state = {0: entries} if entries else {}
+        check_optimiser(self._optimiser, state)
+        self.network.load_state_dict(part("network"))
+        self.average.load_state_dict(part("average"))
         self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": state})
         self.steps = steps
+
+
+_KEPT: Final = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_buffer"}}
+"""What optimisers keep of a parameter; a step is one number."""
+
+
+def check_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> None:
+    """Raises ValueError for a state, of each parameter by its number, that an AdamW or a Muon of
+    other parameters has left, or none at all: torch takes it and fails at the next step."""
+    parameters = [value for group in optimiser.param_groups for value in group["params"]]
+    for index, entries in state.items():
+        if index not in range(len(parameters)) or set(entries) != _KEPT[type(optimiser).__name__]:
+            raise ValueError(f"optimiser of parameter {index}: {', '.join(sorted(entries))}")
+        for name, entry in entries.items():
+            wanted = torch.Size() if name == "step" else parameters[index].shape
+            if entry.shape != wanted or not entry.is_floating_point():
+                raise ValueError(f"optimiser's {name} of parameter {index}: {list(entry.shape)}")
 
 
 def _gradients_by_name(network: nn.Module) -> dict[str, Tensor]:
