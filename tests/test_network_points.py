@@ -318,7 +318,7 @@ def test_one_direction_is_the_textbooks_formula() -> None:
 @pytest.mark.parametrize(("long", "short"), [(1e6, 1.0), (1e30, 1e-30), (1.0, 1e-38)])
 def test_directions_of_any_length_span_the_same(long: float, short: float) -> None:
     points, lengths = Points(), torch.tensor([[long], [short]])
-    here, axes, there = points.declare("here"), torch.eye(8)[:2], torch.randn(3, 8)
+    here, axes, there = points.declare("here"), torch.eye(16)[:2], torch.randn(3, 16)
     with points.project_out({"here": axes * lengths}):
         left = here(there)
     torch.testing.assert_close(left, torch.cat([torch.zeros(3, 2), there[:, 2:]], dim=1))

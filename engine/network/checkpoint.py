@@ -20,6 +20,7 @@ All that stands in a file may have been written by anyone: what is taken from it
 import json
 import math
 import os
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,9 @@ _KEY: Final = "pawnscope"
 _TOKEN: Final = "embedding.token.weight"
 _KIND: Final = "embedding.kind.weight"
 """Where ordinary and universal networks keep a vector for each token, for each kind of token."""
+
+_DIGEST: Final = 64
+"""Characters of a digest that messages repeat; ours have fewer."""
 
 Metadata = dict[str, Any]
 
@@ -185,7 +189,8 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
     if variant is not None and not description.is_for(variant):
         raise CheckpointError(
             f"{path}: a network for '{description.variant_name}' (rules "
-            f"{description.variant_digest}), not for '{variant.name}' (rules {variant.digest})"
+            f"{description.variant_digest[:_DIGEST]}), not for '{variant.name}' (rules"
+            f" {variant.digest})"
         )
     config = description.config
     if variant is not None:
@@ -329,7 +334,7 @@ def _one_game(path: Path, header: Metadata) -> Description:
     if config.variant != description.variant_name:
         raise CheckpointError(
             f"{path}: a network for '{config.variant}' with the rules of"
-            f" '{description.variant_name}'"
+            f" {quoted(description.variant_name)}"
         )
     known = _known_variant(config.variant)
     # Of rules that are not loaded, whoever loads the network for a game knows the board.
@@ -367,7 +372,7 @@ def _all_games(path: Path, header: Metadata) -> UniversalDescription:
 
 
 def _universal(description: UniversalDescription) -> str:
-    games = ", ".join(description.trained_on) or "no game"
+    games = textwrap.shorten(", ".join(description.trained_on) or "no game", 400, placeholder=" …")
     return f"a universal network, trained on {games}"
 
 

@@ -275,6 +275,7 @@ def quoted(value: object) -> str:
 
 
 _LONGEST_QUOTE: Final = 80
+_LONGEST_NAME: Final = 200
 
 
 def _error(name: str, value: object, problem: str) -> InputError:
@@ -311,8 +312,8 @@ def _check_language_field(name: str, value: object) -> None:
 
 def _check_field(name: str, value: object) -> None:
     if name == "variant":
-        if not isinstance(value, str) or not value:
-            raise _error(name, value, "is not a name")
+        if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
+            raise _error(name, value, f"is not a name of up to {_LONGEST_NAME} characters")
     elif name == "promotion_types":
         if not isinstance(value, tuple) or not all(_within(item, 1, 15) for item in value):
             raise _error(name, value, "is not a list of piece types 1 to 15")

@@ -79,7 +79,8 @@ def load_language(
     found = _describe(Path(path), header)
     if variant is not None and variant.digest != found.variant_digest:
         raise CheckpointError(
-            f"{path}: a language model of '{found.variant_name}' (rules {found.variant_digest}),"
+            f"{path}: a language model of {quoted(found.variant_name)}"
+            f" (rules {quoted(found.variant_digest)}),"
             f" not of '{variant.name}' (rules {variant.digest})"
         )
     if config is not None:
@@ -135,7 +136,7 @@ def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:
     try:
         tokenizer = MoveTokenizer(words.split()[len(MARKS) :])
     except InputError as error:
-        raise CheckpointError(f"{path}: tokenizer.words: {error}") from None
+        raise CheckpointError(f"{path}: tokenizer.words: {str(error)[:200]}") from None
     if tokenizer.digest != values.get("digest"):
         raise CheckpointError(
             f"{path}: tokenizer.digest = {quoted(values.get('digest'))}, the words have"
