@@ -13,6 +13,7 @@ import torch
 from engine.network.agreement import probe_of
 from engine.network.checkpoint import load_checkpoint, variant_of
 from engine.network.export import ONNX_SUFFIX, OPENVINO_SUFFIX, save_onnx, save_openvino
+from engine.network.finite import require_finite_tensors
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
@@ -52,11 +53,13 @@ def main(arguments: list[str]) -> int:
     if options.file.suffix not in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         raise InputError(f"{options.file}: a file is named FILE.onnx or FILE.xml")
     network, variant = _load(options)
-    save = save_onnx if options.file.suffix == ONNX_SUFFIX else save_openvino
-    save(network, options.file)
     positions = probe_of(variant).positions
     with torch.inference_mode():
-        expected = [output.numpy() for output in network.eval()(torch.from_numpy(positions))]
+        said = network.eval()(torch.from_numpy(positions))
+    require_finite_tensors(said._asdict(), f"{options.checkpoint}: its output")
+    expected = [output.numpy() for output in said]
+    save = save_onnx if options.file.suffix == ONNX_SUFFIX else save_openvino
+    save(network, options.file)
     inputs, outputs = _ports(network)
     figures: dict[str, Any] = {
         "file": str(options.file),

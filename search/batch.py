@@ -18,7 +18,7 @@ from engine.rules.kernels import Int
 from engine.rules.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, judge
 from search.result import SearchResult, principal_variation
 from search.reuse import NO_MOVE, continued, keep_lines
 from search.roots import Roots
@@ -297,17 +297,16 @@ class BatchSearch(ABC):
         self._prepare_roots()
 
     def _step(self, limits: npt.NDArray[np.int32]) -> None:
-        """Have the waiting leaves judged and walk on to the next ones."""
+        """Have the waiting leaves judged and walk on to the next ones; raises as `judge`."""
         waiting, count = self._waiting, self._count
         logits, wdl = np.empty(0, dtype=np.float32), np.empty((0, 3), dtype=np.float32)
         if count:
-            evaluation = self.evaluator.evaluate(
+            logits, wdl = judge(
+                self.evaluator,
                 waiting.positions[:count],
                 waiting.moves[: waiting.offsets[count]],
                 waiting.offsets[: count + 1],
             )
-            logits = np.ascontiguousarray(evaluation.logits, dtype=np.float32)
-            wdl = np.ascontiguousarray(evaluation.wdl, dtype=np.float32)
         self._count, needed = _advance(
             self._variant.tables,
             self.trees,

@@ -25,7 +25,7 @@ from engine.rules.kernels import Int, hash_row
 from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows
+from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows, judge
 
 SLOT: Final = np.dtype(
     [
@@ -315,7 +315,7 @@ class CachedEvaluator:
         self._store.slots["start"] = _FREE
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
-        """Judge; see `Evaluator`. Raises what the other evaluator raises."""
+        """Judge; see `Evaluator`. Raises as `judge`; what is refused is not remembered."""
         count = len(positions)
         if count > len(self._scratch.sources) or len(moves) > len(self._scratch.moves):
             self._scratch = _make_scratch(2 * count, 2 * len(moves), self._row_size)
@@ -326,14 +326,13 @@ class CachedEvaluator:
             self._tables, store, scratch, positions, moves, offsets, logits, wdl
         )
         if misses:
-            judged = self._evaluator.evaluate(
+            judged = judge(
+                self._evaluator,
                 scratch.positions[:misses],
                 scratch.moves[: scratch.offsets[misses]],
                 scratch.offsets[: misses + 1],
             )
-            judged_logits = np.ascontiguousarray(judged.logits, dtype=np.float32)
-            judged_wdl = np.ascontiguousarray(judged.wdl, dtype=np.float32)
-            _fill(store, scratch, misses, judged_logits, judged_wdl, offsets, logits, wdl)
+            _fill(store, scratch, misses, judged.logits, judged.wdl, offsets, logits, wdl)
         self.hits += int(hits)
         self.misses += int(misses)
         self.duplicates += count - int(hits) - int(misses)

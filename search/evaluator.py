@@ -1,10 +1,17 @@
-"""What a search asks of the outside: a judgement of positions. A network is one of these."""
+"""What a search asks of the outside: a judgement of positions. A network is one of these.
+
+Nothing but `judge` calls an evaluator: what is not finite is refused there, once a batch, before
+any kernel or average sees it.
+"""
 
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.compilation import kernel
+from engine.rules.finite import require_finite
+from engine.rules.signatures import Array2D
 from search.solution import Solution
 
 Rows = npt.NDArray[np.uint8]
@@ -20,6 +27,10 @@ _VALUE_LOGIT: Final = 12.0
 """Logit of an immediate win; a draw has 0 and an immediate loss the opposite."""
 _HASTE_LOGIT: Final = 10.0
 """Most that a long way takes from it: the slowest win still stands above every draw."""
+
+_MAGNITUDE: Final = np.int32(0x7FFFFFFF)
+_INFINITE: Final = np.int32(0x7F800000)
+"""Bits of a float32: all but the sign, and those of infinity."""
 
 
 class Evaluation(NamedTuple):
@@ -53,6 +64,43 @@ class Evaluator(Protocol):
         i, at least one each. The arrays are only lent: they are overwritten after the call.
         """
         ...
+
+
+def judge(evaluator: Evaluator, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
+    """The judgement of a batch, as contiguous float32; see `Evaluator.evaluate` for the arguments.
+
+    Raises NotFiniteError for logits or WDL with NaN or an infinity, ValueError for arrays of other
+    shapes (kernels would read beyond them), and what the evaluator raises.
+    """
+    judgement = evaluator.evaluate(positions, moves, offsets)
+    logits, wdl = _own(judgement.logits), _own(judgement.wdl)
+    if logits.shape != moves.shape or wdl.shape != (positions.shape[0], 3):
+        raise ValueError(
+            f"an evaluator of {positions.shape[0]} positions with {moves.shape[0]} moves answers"
+            f" logits {list(logits.shape)} and WDL {list(wdl.shape)}"
+        )
+    if not _are_finite(logits, wdl):
+        for name, values in (("policy", logits), ("WDL", wdl)):
+            require_finite(values, f"a judgement of {positions.shape[0]} positions: the {name}")
+    return Evaluation(logits, wdl)
+
+
+def _own(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The values as kernels take arrays: contiguous float32, writable."""
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    return array if array.flags.writeable else array.copy()
+
+
+@kernel
+def _are_finite(logits: npt.NDArray[np.float32], wdl: Array2D[np.float32]) -> bool:
+    """Whether all of logits [M] and WDL [B, 3] are: as whole numbers, which the compiler compares
+    by the dozen. NaN and infinities are those whose exponent bits are all set."""
+    largest = np.int32(0)
+    for bits in logits.view(np.int32):
+        largest = max(largest, bits & _MAGNITUDE)
+    for bits in wdl.view(np.int32).ravel():
+        largest = max(largest, bits & _MAGNITUDE)
+    return bool(largest < _INFINITE)
 
 
 class UniformEvaluator:

@@ -13,7 +13,7 @@ from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from search.alphabeta import MOST_DEPTH, AlphaBetaConfig, alphabeta
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, judge
 from search.external import ExternalPlayer
 from search.gumbel import GumbelConfig
 from search.language_player import LanguagePlayer, MoveLanguage
@@ -178,7 +178,7 @@ class PolicyPlayer(Player):
         """As `choose`, for positions of one variant from games that are not over, all at once."""
         rows = np.stack([position.row for position in positions])
         moves, offsets = generate_batch(positions[0].variant.tables, rows)
-        evaluation = self._evaluator.evaluate(rows, moves, offsets)
+        evaluation = judge(self._evaluator, rows, moves, offsets)
         choices = []
         for game, (start, stop) in enumerate(itertools.pairwise(offsets.tolist())):
             move = int(moves[start + np.argmax(evaluation.logits[start:stop])])

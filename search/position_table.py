@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation import internal_kernel, kernel
+from engine.rules.errors import InputError
 from engine.rules.signatures import Array2D
 from engine.rules.tables import (
     BLACK_BIT,
@@ -52,6 +53,9 @@ EMPTY_SLOT: Final = np.uint32(0)
 """The first half of every key has its upper bit set."""
 SCORE_BIAS: Final = 1 << 15
 """Added to a score in its slot, which has no sign."""
+_MOST_GROWN: Final = 4
+"""A table that is read and would grow beyond so many times its size is not one of ours."""
+_CHUNK: Final = 1 << 20
 EMPTY_CELL: Final = 0
 EN_PASSANT_CELL: Final = 1
 FIRST_PIECE_CELL: Final = 2
@@ -279,6 +283,17 @@ def largest_table(layout: KeyLayout, positions: int) -> int:
     return int(slots) * 4 * (layout.halves + 1)
 
 
+def _fits(keys: Keys, capacity: int) -> bool:
+    """Whether keys [N, K] in rising order of the first half find their places, as in `spread`."""
+    longest = 0
+    for begin in range(0, len(keys), _CHUNK):
+        firsts = keys[begin : begin + _CHUNK, 0].astype(np.uint64) & _MASK_31
+        homes = (firsts * np.uint64(capacity) >> _HOME_BITS).astype(np.int64)
+        pushed = homes - np.arange(begin, begin + len(homes))
+        longest = max(longest, int(pushed.max()))
+    return longest + len(keys) < capacity + OVERFLOW
+
+
 class PositionTable:
     """A growing table of positions and their scores."""
 
@@ -292,13 +307,19 @@ class PositionTable:
     def from_sorted(
         cls, layout: KeyLayout, keys: Keys, scores: npt.NDArray[np.int16]
     ) -> "PositionTable":
-        """The table of keys uint32[N, K] in rising order of the first half, with scores [N]."""
+        """The table of keys uint32[N, K] in rising order of the first half, with scores [N].
+
+        Raises InputError for keys that are not spread as those of positions are: the table would
+        grow without end.
+        """
         count = keys.shape[0]
         table = cls(layout, max(MIN_CAPACITY, int(count / MAX_LOAD) + 1))
         table.slots[:count, :-1] = keys
         table.slots[:count, -1] = scores.astype(np.int64) + SCORE_BIAS
         table.count = count
         if not spread(table.slots, count, table.capacity):
+            if not _fits(keys, _MOST_GROWN * table.capacity):
+                raise InputError(f"{count} keys that are not spread as those of positions are")
             table.grow()
         return table
 

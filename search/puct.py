@@ -54,13 +54,16 @@ class PuctConfig:
             raise InputError(f"simulations must be at least 0, not {self.simulations}")
         if not 0.0 <= self.noise_fraction <= 1.0:
             raise InputError(f"noise_fraction must be between 0 and 1, not {self.noise_fraction}")
-        if not self.forced_playouts >= 0.0:
+        if not 0.0 <= self.forced_playouts < math.inf:
             raise InputError(f"forced_playouts must be at least 0, not {self.forced_playouts}")
         if not 1 <= self.leaves <= MOST_LEAVES:
             raise InputError(f"leaves must be from 1 to {MOST_LEAVES}, not {self.leaves}")
         for name in ("c_puct", "c_base", "noise_total", "root_temperature"):
             if not getattr(self, name) > 0.0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("c_puct", "noise_total", "fpu_reduction", "root_fpu_reduction"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(f"{name} must be finite, not {getattr(self, name)}")
 
 
 @kernel
@@ -116,11 +119,11 @@ def _prune_forced(trees: Trees, rule: Rule, weights: Array2D[np.float32]) -> Non
             weights[game, place] = visits
             if place == best or visits == 0.0:
                 continue
-            least = visits - math.floor(forced_visits(rule, edge["prior"], total))
+            least = visits - np.floor(forced_visits(rule, edge["prior"], total))
             gap = bound - edge["value"]
             if gap <= 0.0:
                 continue
-            fair = math.ceil(scale * edge["prior"] / gap - 1.0)
+            fair = np.ceil(scale * edge["prior"] / gap - 1.0)
             kept = min(visits, max(0.0, max(least, np.float64(fair))))
             weights[game, place] = kept if kept > 1.0 else 0.0
 

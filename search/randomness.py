@@ -69,5 +69,8 @@ def random_gamma(state: States, shape: float) -> float:
         cube = (1.0 + c * normal) ** 3
         if cube > 0.0:
             bound = 0.5 * normal * normal + d - d * cube + d * math.log(cube)
-            if math.log(random_unit(state)) < bound:
+            # A shape that is no number has no bound; it must not be waited for.
+            if math.log(random_unit(state)) < bound or math.isnan(bound):
                 return scale * d * cube
+        elif math.isnan(cube):
+            return cube

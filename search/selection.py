@@ -1,7 +1,8 @@
 """Which move a simulation follows: the two selection rules, one of PUCT and one of Gumbel MCTS.
 
-Everything is seen from the node's side to move. README.md has the formulae. A simulation whose
-evaluation is awaited (`pending`) counts as a visit that lost for PUCT (virtual loss: Chaslot,
+Everything is seen from the node's side to move. README.md has the formulae. A rule returns an edge
+of the node whatever its numbers are: the first where no comparison succeeds (NaN). A simulation
+whose evaluation is awaited (`pending`) counts as a visit that lost for PUCT (virtual loss: Chaslot,
 Winands and van den Herik 2008, "Parallel Monte-Carlo Tree Search", section 3.3) and as a visit of
 unknown value for Gumbel, whose rule spreads visits by their number.
 """
@@ -94,7 +95,7 @@ def _choose_puct(tree: Tree, index: Int, rule: Rule) -> int:
         first_play = max(-1.0, node["win"] - node["loss"] - reduction * math.sqrt(tried_prior))
         if first_play + scale * untried_prior > best_score:
             best = untried
-    return best
+    return best if best != NO_EDGE else start
 
 
 @internal_kernel
@@ -216,7 +217,7 @@ def _choose_gumbel(tree: Tree, index: Int, rule: Rule) -> int:
         score = edge["prior"] * weight * inverse - passes * share
         if score > best_score:
             best, best_score = place, score
-    return best
+    return best if best != NO_EDGE else start
 
 
 @kernel
@@ -271,12 +272,12 @@ def _choose_at_gumbel_root(tree: Tree, rule: Rule, marks: RootMarks, budget: Int
         score = np.float64(marks[place]["score"]) + scale * value
         if gap < best_gap or score > best_score:
             best, best_gap, best_score = place, gap, score
-    return best
+    return best if best != NO_EDGE else tree.nodes[ROOT]["edge_start"]
 
 
 @inlined
 def choose_edge(tree: Tree, index: Int, rule: Rule, marks: RootMarks, budget: Int) -> int:
-    """The edge that a simulation follows at an expanded node that is not proven.
+    """The edge that a simulation follows at an expanded node that is not proven: one of its own.
 
     `marks` MARK[A] and `budget`, the simulations of this round, matter at a Gumbel root only.
     """

@@ -20,6 +20,7 @@ from engine.rules.tables import MAX_MOVES, SIDE, SQUARES, STATE_SIZE, WHITE, Tab
 from engine.rules.variant import Variant
 from search.position_table import (
     EMPTY_SLOT,
+    KeyLayout,
     Keys,
     PositionTable,
     StoredPositions,
@@ -329,7 +330,11 @@ class Solution:
         """
         keys, scores = _read(path, variant)
         layout = key_layout(variant.squares, variant.piece_types)
-        return cls(variant, PositionTable.from_sorted(layout, keys, scores))
+        _check_keys(path, layout, keys, scores)
+        try:
+            return cls(variant, PositionTable.from_sorted(layout, keys, scores))
+        except InputError as problem:
+            raise InputError(f"{path}: {problem}") from None
 
 
 def _checksum(keys: Keys, scores: Scores) -> str:
@@ -357,3 +362,19 @@ def _read(path: Path, variant: Variant) -> tuple[Keys, Scores]:
     if metadata.get("checksum") != _checksum(keys, scores):
         raise InputError(f"{path}: damaged, its checksum does not fit")
     return keys, scores
+
+
+def _check_keys(path: Path, layout: KeyLayout, keys: Keys, scores: Scores) -> None:
+    """Raises InputError for what is no table of positions: a checksum says that a file is whole,
+    not who wrote it."""
+    sound = (
+        keys.dtype == np.uint32
+        and keys.ndim == 2
+        and keys.shape[1] == layout.halves
+        and scores.dtype == np.int16
+        and scores.shape == keys.shape[:1]
+        and bool((keys[1:, 0] >= keys[:-1, 0]).all())
+        and bool((keys[:1, 0] >= np.uint32(1 << 31)).all())
+    )
+    if not sound:
+        raise InputError(f"{path}: damaged, its keys are none of this game")

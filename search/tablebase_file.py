@@ -19,6 +19,7 @@ import safetensors.numpy
 
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from search.scores import NO_SCORE, WIN
 
 Codes = npt.NDArray[np.uint8]
 Legend = npt.NDArray[np.int16]
@@ -105,7 +106,17 @@ def read_table(path: Path, variant: Variant, name: str, entries: int) -> tuple[C
     codes = _unpacked(packed.tobytes(), entries)
     if codes is None or metadata.get("checksum") != _checksum(codes, legend):
         raise InputError(f"{path}: damaged, its checksum does not fit")
+    _check_legend(path, codes, legend)
     return codes, legend
+
+
+def _check_legend(path: Path, codes: Codes, legend: Legend) -> None:
+    """Raises InputError for scores that are none, and for codes without one: a checksum says that a
+    file is whole, not who wrote it."""
+    wide = legend.astype(np.int64) if legend.dtype == np.int16 else np.full(1, WIN + 1)
+    known = (np.abs(wide) <= WIN) | (wide == NO_SCORE)
+    if legend.ndim != 1 or not known.all() or int(codes.max(initial=0)) > len(legend):
+        raise InputError(f"{path}: damaged, its scores are none")
 
 
 def _unpacked(packed: bytes, entries: int) -> Codes | None:

@@ -56,7 +56,8 @@ class UctConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing; raises InputError."""
-        if self.simulations < 1 or self.longest_rollout < 0 or not self.exploration >= 0.0:
+        explores = 0.0 <= self.exploration < math.inf
+        if self.simulations < 1 or self.longest_rollout < 0 or not explores:
             raise InputError(f"not a UCT search: {self}")
 
 
@@ -86,7 +87,7 @@ def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[
         score = edge["value"] + width / math.sqrt(edge["visits"])
         if score > best_score:
             best, best_score = place, score
-    return best
+    return best if best != NO_EDGE else start
 
 
 @internal_kernel

@@ -206,7 +206,7 @@ class Eager:
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
         """See search.evaluator.Evaluator."""
-        logits = np.full(len(moves), -np.inf, np.float32)
+        logits = np.full(len(moves), -1e4, np.float32)
         logits[offsets[:-1]] = np.log(0.9)
         second = offsets[:-1] + 1
         logits[second[second < offsets[1:]]] = np.log(0.1)

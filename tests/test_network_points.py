@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from engine.network import backbone
 from engine.network.backbone import Backbone, Block
+from engine.network.points import Points
 from engine.network.policy_value import PolicyValueNet
 from engine.network.residual import ResidualBlock, ResidualTower
 from engine.rules.errors import InputError
@@ -314,6 +315,18 @@ def test_one_direction_is_the_textbooks_formula() -> None:
     assert torch.allclose(after["final"], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("long", "short"), [(1e6, 1.0), (1e30, 1e-30), (1.0, 1e-38)])
+def test_directions_of_any_length_span_the_same(long: float, short: float) -> None:
+    points, lengths = Points(), torch.tensor([[long], [short]])
+    here, axes, there = points.declare("here"), torch.eye(16)[:2], torch.randn(3, 16)
+    with points.project_out({"here": axes * lengths}):
+        left = here(there)
+    torch.testing.assert_close(left, torch.cat([torch.zeros(3, 2), there[:, 2:]], dim=1))
+    alike = points.project_out({"here": axes[:1] * lengths})
+    with pytest.raises(ValueError, match="here: the 2 directions depend on each other"), alike:
+        pass
+
+
 def test_the_whole_space_projected_out_leaves_nothing() -> None:
     network = lively_network("gardner", "geometric")
     with (
@@ -328,7 +341,7 @@ def test_the_whole_space_projected_out_leaves_nothing() -> None:
     ("directions", "problem"),
     [
         (torch.ones(2, 16), r"embed: the 2 directions depend on each other"),
-        (torch.zeros(16), r"embed: the 1 directions depend on each other"),
+        (torch.zeros(16), r"embed: a direction is zero"),
         (torch.randn(17, 16), r"embed: the 17 directions depend on each other"),
         (torch.full((16,), torch.nan), r"embed: a direction is not finite"),
         (torch.tensor(1.0), r"embed: directions of shape \[\], not \[D\] or \[N, D\]"),

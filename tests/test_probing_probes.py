@@ -122,6 +122,10 @@ def test_guessing_is_chance() -> None:
     labels = np.array([0.0] * 90 + [1.0] * 10)
     assert score("binary", labels, np.zeros(100)) == 0.5
     assert score("scalar", labels, np.full(100, labels.mean())) == pytest.approx(0, abs=1e-6)
+    # In whatever unit the labels are told.
+    guesses = labels + 0.25 * np.arange(100) / 100
+    for unit in (2.0**-60, 2.0**90):
+        assert score("scalar", unit * labels, unit * guesses) == score("scalar", labels, guesses)
 
 
 def test_resamples_draw_clusters_whole() -> None:

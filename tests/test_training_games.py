@@ -10,7 +10,7 @@ import pytest
 from engine.network.checkpoint import load_tensors, save_tensors
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from tests.training_cases import random_rows
+from tests.training_cases import played_rows, random_rows
 from training import games
 from training.config import LearningConfig
 from training.games import (
@@ -122,7 +122,7 @@ def test_an_empty_window_has_nothing_to_draw() -> None:
 @pytest.fixture
 def shard(tmp_path: Path) -> Path:
     path = tmp_path / "000003-01.safetensors"
-    save_games(path, random_rows(HEXAPAWN, [2, 3, 1]), HEXAPAWN, {"round": 3, "actor": 1})
+    save_games(path, played_rows(HEXAPAWN, 6), HEXAPAWN, {"round": 3, "actor": 1})
     return path
 
 
@@ -148,12 +148,12 @@ def test_the_newest_shard_is_found_by_its_own_header(
 
 
 def test_a_shard_comes_back_as_it_was(shard: Path) -> None:
-    rows, loaded = random_rows(HEXAPAWN, [2, 3, 1]), load_games(shard, HEXAPAWN)
+    rows, loaded = played_rows(HEXAPAWN, 6), load_games(shard, HEXAPAWN)
     for name in GameRows.__dataclass_fields__:
         assert getattr(loaded, name).dtype == getattr(rows, name).dtype
         assert np.array_equal(getattr(loaded, name), getattr(rows, name))
     header = describe_games(shard)
-    assert (header["positions"], header["games"]) == (3, 2)
+    assert (header["positions"], header["games"]) == (6, rows.game_count)
     assert header["source"] == {"round": 3, "actor": 1}
 
 

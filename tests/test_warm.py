@@ -85,4 +85,4 @@ def test_no_command_compiles(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(f"compiled: {tour(Path(sys.argv[1]))}")
+    sys.stdout.write(f"compiled: {tour(Path(sys.argv[1]))}\n")

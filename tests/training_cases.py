@@ -8,10 +8,12 @@ import numpy.typing as npt
 
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Registry, Variant, get_variant
+from search.evaluator import UniformEvaluator
 from search.solver import Solution, solve
 from search.tree import UNPROVEN
 from training.config import SelfPlayConfig
-from training.games import NO_REPLY, GameRows
+from training.games import NO_REPLY, GameRows, select
+from training.selfplay import SelfPlay
 
 SMALL_NETWORK: dict[str, Any] = {
     "blocks": 1,
@@ -98,6 +100,13 @@ def perfect_rows(variant: Variant, solution: Solution) -> GameRows:
         endings=positions[:, : variant.squares],
         games=np.zeros(len(positions), np.int32),
     )
+
+
+def played_rows(variant: Variant, count: int) -> GameRows:
+    """The first `count` rows of games that know nothing: such as a file may hold."""
+    games = SelfPlay(variant, self_play_config(), np.random.default_rng(3))
+    rows = games.play(UniformEvaluator(), count)
+    return select(rows, np.arange(count))
 
 
 def hexapawn() -> tuple[Variant, Solution]:

@@ -250,6 +250,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "held_out": (0, 0.9),
 }
 """Where a number may lie, the ends included; from 0 on where nothing is said."""
+_ENDLESS: Final = ("minutes", "measure_seconds")
+"""Of which infinity means something: training that does not end, and no measurements."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -293,7 +295,7 @@ def _convert(kind: Any, name: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{where}: {name} = {value!r} is not of type {kind.__name__}")
     if kind in (int, float):
         low, high = _RANGES.get(name, (0, math.inf))
-        if not low <= value <= high:
+        if not low <= value <= high or (math.isinf(value) and name not in _ENDLESS):
             wanted = f"{low} or more" if high == math.inf else f"from {low} to {high}"
             raise ConfigError(f"{where}: {name} = {value!r} is not {wanted}")
     return value

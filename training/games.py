@@ -7,10 +7,25 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from engine.network.checkpoint import load_tensors, read_metadata, save_tensors
+from engine.network.config import quoted
 from engine.rules.errors import InputError
+from engine.rules.kernels import generate_batch
+from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
+from engine.rules.tables import (
+    BLACK_BIT,
+    CASTLING,
+    CASTLING_RIGHTS,
+    EMPTY,
+    EN_PASSANT,
+    NO_SQUARE,
+    SIDE,
+)
 from engine.rules.variant import Variant
+from search.tree import UNPROVEN
 
 SHARD_FORMAT: Final = "pawnscope-games-2"
 _OLDER_FORMATS: Final = ("pawnscope-games-1",)
@@ -19,6 +34,21 @@ NO_REPLY: Final = 0
 """In the place of a move: the game ended first. No move goes from a1 to a1."""
 UNKNOWN_END: Final = 0
 """In the place of plies left: how the game would have ended is not known."""
+_KINDS: Final = {
+    "positions": torch.uint8,
+    "offsets": torch.int64,
+    "moves": torch.uint16,
+    "policy": torch.float32,
+    "search_wdl": torch.float32,
+    "proven": torch.int8,
+    "outcomes": torch.int8,
+    "moves_left": torch.int16,
+    "replies": torch.uint16,
+    "surprise": torch.float32,
+    "endings": torch.uint8,
+    "games": torch.int32,
+}
+"""Of the arrays in a file."""
 
 
 class ShardError(InputError):
@@ -118,7 +148,8 @@ def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, A
 
 
 def describe_games(path: Path) -> dict[str, Any]:
-    """The header of a shard: positions, games and source; raises ShardError or OSError."""
+    """The header of a shard: positions, games and source; raises ShardError, CheckpointError or
+    OSError."""
     header = read_metadata(path)
     _check_format(path, header)
     return header
@@ -150,6 +181,16 @@ def _check_format(path: Path, header: dict[str, Any]) -> None:
         )
     if header.get("format") != SHARD_FORMAT:
         raise ShardError(f"{path}: not a file of self-play games")
+    variant, source = header.get("variant"), header.get("source")
+    if not isinstance(variant, dict) or not isinstance(source, dict):
+        raise ShardError(f"{path}: missing field 'variant' or 'source'")
+    for name in ("name", "digest"):
+        if not isinstance(variant.get(name), str):
+            raise ShardError(f"{path}: missing field 'variant.{name}'")
+    for name in ("positions", "games"):
+        count = header.get(name)
+        if type(count) is not int or not 0 <= count < 1 << 53:
+            raise ShardError(f"{path}: {name} = {quoted(count)} is no count")
 
 
 def load_games(path: Path, variant: Variant) -> GameRows:
@@ -158,9 +199,69 @@ def load_games(path: Path, variant: Variant) -> GameRows:
     _check_format(path, header)
     if header["variant"]["digest"] != variant.digest:
         raise ShardError(
-            f"{path}: games of '{header['variant']['name']}' by other rules than {variant.name}'s"
+            f"{path}: games of {quoted(header['variant']['name'])} by other rules than"
+            f" {variant.name}'s"
         )
     for name in GameRows.__dataclass_fields__:
         if name not in tensors:
             raise ShardError(f"{path}: the array '{name}' is missing")
-    return GameRows(**{name: tensors[name].numpy() for name in GameRows.__dataclass_fields__})
+    found = {name: tensors[name] for name in GameRows.__dataclass_fields__}
+    _check_kinds(path, found, variant)
+    rows = GameRows(**{name: tensor.numpy() for name, tensor in found.items()})
+    _check_values(path, rows, variant)
+    return rows
+
+
+def _check_kinds(path: Path, tensors: dict[str, Tensor], variant: Variant) -> None:
+    """Raises ShardError for an array of another kind of numbers, or of other sizes."""
+    count, moves = len(tensors["games"]), tensors["moves"].numel()
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(SINGLE, (count,))
+    shapes |= dict.fromkeys(RAGGED, (moves,))
+    shapes |= {"offsets": (count + 1,), "positions": (count, variant.row_size)}
+    shapes |= {"search_wdl": (count, 3), "endings": (count, variant.squares)}
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.dtype != _KINDS[name] or tensor.shape != shape:
+            kind = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+            wanted = f"{str(_KINDS[name]).removeprefix('torch.')}{list(shape)}"
+            raise ShardError(f"{path}: the array '{name}' is {kind}, not {wanted}")
+
+
+def _check_values(path: Path, rows: GameRows, variant: Variant) -> None:
+    """Raises ShardError for rows that are no positions of the game, for moves that are not their
+    legal ones, and for numbers without a meaning: kernels and networks trust them all."""
+    squares = variant.squares
+    men = [kind | colour for kind in variant.piece_types for colour in (0, BLACK_BIT)]
+    known = np.isin(np.arange(256), [EMPTY, *men])
+    state = rows.positions[:, squares:]
+    en_passant = state[:, EN_PASSANT]
+    replies = np.stack([rows.replies & SQUARE_MASK, rows.replies >> SQUARE_BITS & SQUARE_MASK])
+    counts = np.diff(rows.offsets)
+    sound = {
+        "offsets": rows.offsets[0] == 0
+        and (counts > 0).all()
+        and rows.offsets[-1] == len(rows.moves),
+        "positions": known[rows.positions[:, :squares]].all()
+        and (state[:, SIDE] <= 1).all()
+        and (state[:, CASTLING] < 1 << CASTLING_RIGHTS).all()
+        and ((en_passant < squares) | (en_passant == NO_SQUARE)).all(),
+        "endings": known[rows.endings].all(),
+        "replies": (replies < squares).all(),
+        "policy": (rows.policy >= 0).all(),
+        "search_wdl": (rows.search_wdl >= 0).all(),
+        "surprise": (rows.surprise >= 0).all(),
+        "proven": np.isin(rows.proven, (UNPROVEN, -1, 0, 1)).all(),
+        "outcomes": (np.abs(rows.outcomes.astype(np.int64)) <= 1).all(),
+        "moves_left": (rows.moves_left >= 0).all(),
+        "games": (rows.games >= 0).all() and (rows.games < len(rows)).all(),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            raise ShardError(f"{path}: the array '{name}' holds what cannot be in {variant.name}")
+    legal, offsets = generate_batch(variant.tables, rows.positions)
+    owner = np.repeat(np.arange(len(rows), dtype=np.int64) << 16, counts)
+    # In any order: that of the generator is no part of the format.
+    if not np.array_equal(offsets, rows.offsets) or not np.array_equal(
+        np.sort(owner | legal), np.sort(owner | rows.moves)
+    ):
+        raise ShardError(f"{path}: the array 'moves' does not hold the positions' legal moves")

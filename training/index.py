@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from engine.network.checkpoint import read_description
 from engine.rules.errors import InputError
-from training.games import describe_games
+from training.games import ShardError, describe_games
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS shards (
@@ -42,6 +42,30 @@ def is_kept(round_number: int) -> bool:
         return True
     power = 1 << (round_number.bit_length() - 1)
     return round_number in (power, power + power // 2)
+
+
+_TOLD: Final = (
+    "seconds",
+    "plies",
+    "simulations",
+    "evaluations",
+    "evaluator_seconds",
+    "resigned",
+    "checked",
+    "wrong",
+)
+"""Numbers that an actor that searches tells of a shard."""
+
+
+def _is_source(source: dict[str, Any]) -> bool:
+    """Whether a shard's header says where it is from; an account of how it was made is whole."""
+    places: list[Any] = [source.get("round"), source.get("actor")]
+    told: list[Any] = [source.get(name) for name in _TOLD] if "simulations" in source else []
+    return (
+        all(type(place) is int and 0 <= place < 1 << 53 for place in places)
+        and all(type(number) in (int, float) and 0 <= number < 1 << 53 for number in told)
+        and (not told or isinstance(source.get("evaluator"), str))
+    )
 
 
 def account_of(shards: list[Shard]) -> dict[str, Any]:
@@ -115,6 +139,8 @@ class Index:
         """Take in a whole file of games; raises ShardError, CheckpointError or OSError."""
         header = describe_games(self._games / name)
         source = header["source"]
+        if not _is_source(source):
+            raise ShardError(f"{self._games / name}: the field 'source' is incomplete")
         shard = Shard(
             name,
             source["round"],

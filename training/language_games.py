@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.network.checkpoint import load_tensors, save_tensors
+from engine.network.config import LARGEST_VOCABULARY, quoted
 from engine.network.move_tokens import (
     FIRST_MOVE,
     NO_TOKEN,
@@ -36,10 +37,11 @@ from engine.network.move_tokens import (
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, generate_batch, hash_row, repetitions, termination
+from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
 from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, judge
 from training.selfplay import GAME_GOES_ON, play_moves
 
 HELD_OUT_OF: Final = 16
@@ -246,7 +248,7 @@ def play_by_policy(
     running = np.arange(games)
     for ply in range(context):
         moves, offsets = generate_batch(variant.tables, positions)
-        logits = evaluator.evaluate(positions, moves, offsets).logits
+        logits = judge(evaluator, positions, moves, offsets).logits
         choices = np.empty(len(running), np.int64)
         surprisal = np.empty(len(running), np.float32)
         draws = rng.random(len(running))
@@ -463,14 +465,50 @@ def save_token_games(path: Path, games: TokenGames, variant: Variant, tokenizer:
     )
 
 
-def load_token_games(path: Path, variant: Variant, tokenizer: str) -> TokenGames:
-    """The games of `save_token_games`; raises InputError for others, and OSError."""
+def load_token_games(
+    path: Path, variant: Variant, tokenizer: str, *, vocabulary: int = LARGEST_VOCABULARY
+) -> TokenGames:
+    """The games of `save_token_games` over so many words; raises InputError for others, OSError.
+
+    Whether the moves are legal is not looked at: the rules' kernels stay on the board in any case.
+    """
     tensors, header = load_tensors(path)
     wanted = {"format": _GAMES_FORMAT, "variant": variant.digest, "tokenizer": tokenizer}
     for name, value in wanted.items():
         if header.get(name) != value:
-            raise InputError(f"{path}: {name} is {header.get(name)!r}, not {value!r}")
-    return TokenGames(**{name: tensors[name].numpy() for name in TokenGames.__dataclass_fields__})
+            raise InputError(f"{path}: {name} is {quoted(header.get(name))}, not {value!r}")
+    for name in TokenGames.__dataclass_fields__:
+        if name not in tensors:
+            raise InputError(f"{path}: the array '{name}' is missing")
+    games = TokenGames(**{name: tensors[name].numpy() for name in TokenGames.__dataclass_fields__})
+    _check_games(path, games, variant, vocabulary)
+    return games
+
+
+def _check_games(path: Path, games: TokenGames, variant: Variant, vocabulary: int) -> None:
+    """Raises InputError for arrays of other kinds or sizes than `TokenGames` says, and for tokens,
+    lengths and squares that are none: kernels trust them."""
+    whole = games.moves.ndim == 2
+    size, context = games.moves.shape if whole else (0, 0)
+    kinds = {
+        "tokens": (np.int32, (size, context + 1)),
+        "lengths": (np.int64, (size,)),
+        "moves": (np.uint16, (size, context)),
+        "surprisal": (np.float32, (size, context)),
+    }
+    for name, (kind, shape) in kinds.items():
+        array = getattr(games, name)
+        if not whole or array.dtype != kind or array.shape != shape:
+            raise InputError(f"{path}: the array '{name}' is {array.dtype}{list(array.shape)}")
+    squares = np.stack([games.moves & SQUARE_MASK, games.moves >> SQUARE_BITS & SQUARE_MASK])
+    sound = {
+        "tokens": ((games.tokens >= NO_TOKEN) & (games.tokens < vocabulary)).all(),
+        "moves": (squares < variant.squares).all(),
+        "lengths": ((games.lengths >= 1) & (games.lengths <= context)).all(),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            raise InputError(f"{path}: the array '{name}' holds what cannot be in {variant.name}")
 
 
 def play_corpus(

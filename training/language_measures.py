@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.network.finite import require_distributions
 from engine.network.language import LanguageModel
 from engine.network.move_tokens import FIRST_MOVE, START, Codes, next_tokens
 from engine.network.sampling import Sampling, draw
@@ -50,13 +51,15 @@ class ModelPredictor:
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
-        """See Predictor."""
+        """See Predictor. Raises NotFiniteError where the model's logits are none."""
         training = self._model.training
         self._model.eval()
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             logits: Tensor = self._model(tokens)
         self._model.train(training)
-        return logits.float()
+        logits = logits.float()
+        require_distributions(logits, "the language model")
+        return logits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,12 +25,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.network.checkpoint import CheckpointError, load_tensors, save_tensors
+from engine.network.checkpoint import CheckpointError, header_field, load_tensors, save_tensors
+from engine.network.config import quoted
+from engine.network.finite import (
+    require_distributions,
+    require_finite_gradient,
+    require_finite_tensors,
+)
 from engine.network.inference import fastest_precision
 from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
 from engine.network.sampling import Sampling
+from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from training.config import differences, to_toml
@@ -69,6 +76,7 @@ from training.language_measures import (
     ModelPredictor,
     OwnGameFigures,
 )
+from training.learner import check_optimiser
 
 SAVE_SECONDS: Final = 30.0
 """A kill loses so many seconds of learning, and a round."""
@@ -259,7 +267,8 @@ class LanguageLearner:
 
     def learn(self, games: TokenGames, fraction: float) -> float:
         """A step on a batch, `fraction` of the way through the training; the loss before it, in
-        nats a token."""
+        nats a token. Raises NotFiniteError for a loss or a gradient that is not finite, and then
+        the weights are those before it."""
         longest = int(games.lengths.max())
         tokens = torch.from_numpy(games.tokens[:, : longest + 1]).long()
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
@@ -267,9 +276,10 @@ class LanguageLearner:
         loss = F.cross_entropy(
             logits.float().flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=NO_TOKEN
         )
+        require_finite(float(loss.detach()), "the loss")
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
+        self._clip()
         share = self._share(fraction)
         for optimiser, rate in self._optimisers:
             for group in optimiser.param_groups:
@@ -277,6 +287,22 @@ class LanguageLearner:
             optimiser.step()
         self.steps += 1
         return float(loss.detach())
+
+    def _clip(self) -> None:
+        """Bound the gradient's length; raises NotFiniteError, naming the parameter."""
+        named = self.model.named_parameters()
+        gradients = {name: value.grad for name, value in named if value.grad is not None}
+        norm = torch.nn.utils.get_total_norm(list(gradients.values()))
+        require_finite_gradient(gradients, norm)
+        torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), _CLIP, norm)
+
+    @torch.no_grad()
+    def require_sound(self) -> None:
+        """Raises NotFiniteError, naming it, for a tensor of the state that is not finite, and for a
+        model that expects nothing after the start: finite weights may be too large."""
+        require_finite_tensors(self.state(), "the learner's")
+        logits = self.model(torch.full((1, 1), START))
+        require_distributions(logits, "the model at the start of a game")
 
     def _share(self, fraction: float) -> float:
         """Of the highest learning rates."""
@@ -295,7 +321,8 @@ class LanguageLearner:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """The inverse of `state`; raises RuntimeError or KeyError for another model's tensors."""
+        """The inverse of `state`; raises RuntimeError, ValueError or KeyError for another model's
+        tensors."""
         prefix = "model."
         self.model.load_state_dict(
             {
@@ -310,6 +337,7 @@ class LanguageLearner:
                 if name.startswith(f"optimiser.{number}."):
                     _, _, index, entry = name.split(".", 3)
                     state.setdefault(int(index), {})[entry] = value
+            check_optimiser(optimiser, state)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
         self.steps = steps
 
@@ -388,7 +416,8 @@ class LanguageRun:
             self._monitor.task("play", config.corpus)
             games = play_corpus(make, config.corpus, config.seed, self._monitor.advance)
             save_token_games(path, games, self._variant, self.tokenizer.digest)
-        return load_token_games(path, self._variant, self.tokenizer.digest)
+        vocabulary = len(self.tokenizer)
+        return load_token_games(path, self._variant, self.tokenizer.digest, vocabulary=vocabulary)
 
     @property
     def model(self) -> LanguageModel:
@@ -454,7 +483,7 @@ class LanguageRun:
             self._report(None)
         shown = 0
         while self._fraction() < 1.0:
-            loss = self._learn_round()
+            loss = self._learn_soundly()
             part = int(self._fraction() * _PARTS)
             self._monitor.advance(part - shown)
             shown = part
@@ -470,6 +499,22 @@ class LanguageRun:
                 self._report(loss)
                 measured = self._seconds
         self._report(loss)
+
+    def _learn_soundly(self) -> float:
+        """`_learn_round`, after which the model may be kept. Raises NotFiniteError, naming the
+        round; what was saved before it stays."""
+        number = self._round + 1
+        try:
+            loss = self._learn_round()
+            self._learner.require_sound()
+        except NotFiniteError as fault:
+            config = self._config
+            raise NotFiniteError(
+                f"{self._directory.path}: round {number}: {fault}; what was saved before stays"
+                f" (are learning_rate = {config.learning_rate:g} and matrix_rate ="
+                f" {config.matrix_rate:g} too high?)"
+            ) from None
+        return loss
 
     def _learn_round(self) -> float:
         """The games of one round, in batches; the mean loss in nats a token."""
@@ -557,20 +602,36 @@ class LanguageRun:
         }
         for name, value in wanted.items():
             if header.get(name) != value:
-                raise CheckpointError(f"{path}: {name} = {header.get(name)!r}, not {value!r}")
-        fixed = {name: v for name, v in header["config"].items() if name not in _FREE}
+                raise CheckpointError(f"{path}: {name} = {quoted(header.get(name))}, not {value!r}")
+        config = header_field(path, header, "config")
+        unknown = [name for name in config if not hasattr(self._config, name)]
+        if unknown:
+            raise CheckpointError(f"{path}: unknown field {quoted(unknown[0])} in its config")
+        fixed = {name: value for name, value in config.items() if name not in _FREE}
         different = differences(self._config, fixed)
         if different:
             raise CheckpointError(f"{path}: {different[0]}")
         try:
+            _check_counts(header)
             self._learner.restore(tensors, header["steps"])
-            self._seen.seen[:] = tensors["seen"].numpy()
+            seen = tensors["seen"].numpy()
+            if seen.shape != self._seen.seen.shape:
+                raise ValueError(f"seen {list(seen.shape)}, not {list(self._seen.seen.shape)}")
+            self._seen.seen[:] = seen
             self._round, self._tokens = header["round"], header["tokens"]
             self._trained_games = header["games"]
             self._seconds, self._making = header["seconds"], header["making"]
-        except (KeyError, RuntimeError, ValueError) as problem:
+        except (KeyError, RuntimeError, ValueError, TypeError) as problem:
             text = " ".join(str(problem).split())
             raise CheckpointError(f"{path}: does not fit its configuration ({text})") from None
+
+
+def _check_counts(header: dict[str, Any]) -> None:
+    """Raises ValueError or KeyError for a state whose counters are none."""
+    for name in ("round", "steps", "games", "tokens", "seconds", "making"):
+        kinds = (int, float) if name in ("seconds", "making") else (int,)
+        if type(header[name]) not in kinds or not 0 <= header[name] < 1 << 53:
+            raise ValueError(f"{name} = {quoted(header[name])} is no count")
 
 
 def tokenizer_of(config: LanguageTrainingConfig, variant: Variant) -> MoveTokenizer:

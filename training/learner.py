@@ -1,19 +1,28 @@
-"""Learning: batches from the replay window, one optimiser step at a time."""
+"""Learning: batches from the replay window, one optimiser step at a time.
+
+No step is taken along a loss or a gradient that is not finite, and `require_sound` stands before
+all saving: the last state on disk is one to go on from.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from engine.network.finite import require_finite_gradient, require_finite_tensors
+from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from training.config import LearningConfig
 from training.losses import Draw, FlatParameters, Gradients, LocalGradients, Losses, LossTerms
-from training.networks import Network
+from training.networks import Network, network_on
 from training.replay import ReplayWindow, share_out
+
+_ORDINARY: Final = 100.0
+"""No weight of a network that learns comes near; products of smaller ones do not overflow."""
 
 
 class Learner:
@@ -60,12 +69,19 @@ class Learner:
         """Take so many steps; the means of their losses.
 
         A batch is drawn from the windows of all games, in the order of `variants`, the same share
-        from each.
+        from each. Raises NotFiniteError, naming the loss or the parameter and the step, before a
+        step that would follow what is not finite; the weights are then those before it.
         """
         sums: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
         for _ in range(steps):
-            sums += self._gradients.compute(self._draw(windows, rng))
-            self._step()
+            terms = self._gradients.compute(self._draw(windows, rng))
+            try:
+                for name, term in zip(LossTerms._fields, terms.tolist(), strict=True):
+                    require_finite(term, f"the loss '{name}'")
+                self._step()
+            except NotFiniteError as fault:
+                raise NotFiniteError(f"step {self.steps + 1}: {fault}") from None
+            sums += terms
             progress(1)
         means = (sums / max(1, steps)).tolist()
         return Losses(
@@ -93,12 +109,31 @@ class Learner:
         config = self._config
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (self.steps + 1) / (config.warm_up + 1))
-        torch.nn.utils.clip_grad_norm_([self._parameter], 1.0)
+        norm = torch.nn.utils.get_total_norm([self._flat.gradient])
+        require_finite_gradient(_gradients_by_name(self.network), norm)
+        torch.nn.utils.clip_grads_with_norm_([self._parameter], 1.0, norm)
         self._optimiser.step()
         self.steps += 1
         # Early on the mean's memory is no longer than the history.
         memory = min(config.average_steps, (self.steps + 9) / 10)
         self._average.weights.lerp_(self._flat.weights, 1.0 / max(1.0, memory))
+
+    @torch.no_grad()
+    def require_sound(self) -> None:
+        """Raises NotFiniteError, naming it, for a tensor of the state that is not finite, and for a
+        network without a finite judgement of a start position: finite weights may be too large."""
+        require_finite_tensors(self.state(), "the learner's")
+        for owner, network, weights in (
+            ("network", self.network, self._flat.weights),
+            ("running mean", self.average, self._average.weights),
+        ):
+            # Asked only where it is in doubt: a forward pass costs more than a look at all weights.
+            if np.abs(weights.numpy()).max() <= _ORDINARY:
+                continue
+            for variant in self._variants:
+                outputs = network_on(network, variant)(torch.from_numpy(variant.start_row[None]))
+                about = f"what the {owner} says of {variant.name}'s start,"
+                require_finite_tensors(outputs._asdict(), about)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that goes on after a restart, as named tensors."""
@@ -109,15 +144,40 @@ class Learner:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """The inverse of `state`; raises RuntimeError or KeyError for another network's tensors."""
+        """The inverse of `state`; raises RuntimeError, ValueError or KeyError for another network's
+        tensors."""
 
         def part(prefix: str) -> dict[str, Any]:
             start = prefix + "."
             return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
 
-        self.network.load_state_dict(part("network"))
-        self.average.load_state_dict(part("average"))
         entries = part("optimiser")
         state = {0: entries} if entries else {}
+        check_optimiser(self._optimiser, state)
+        self.network.load_state_dict(part("network"))
+        self.average.load_state_dict(part("average"))
         self._optimiser.load_state_dict(self._optimiser.state_dict() | {"state": state})
         self.steps = steps
+
+
+_KEPT: Final = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_buffer"}}
+"""What optimisers keep of a parameter; a step is one number."""
+
+
+def check_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> None:
+    """Raises ValueError for a state, of each parameter by its number, that an AdamW or a Muon of
+    other parameters has left, or none at all: torch takes it and fails at the next step."""
+    parameters = [value for group in optimiser.param_groups for value in group["params"]]
+    for index, entries in state.items():
+        if index not in range(len(parameters)) or set(entries) != _KEPT[type(optimiser).__name__]:
+            raise ValueError(f"optimiser of parameter {index}: {', '.join(sorted(entries))}")
+        for name, entry in entries.items():
+            wanted = torch.Size() if name == "step" else parameters[index].shape
+            if entry.shape != wanted or not entry.is_floating_point():
+                raise ValueError(f"optimiser's {name} of parameter {index}: {list(entry.shape)}")
+
+
+def _gradients_by_name(network: nn.Module) -> dict[str, Tensor]:
+    """The gradients that there are."""
+    named = network.named_parameters()
+    return {name: parameter.grad for name, parameter in named if parameter.grad is not None}

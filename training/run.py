@@ -10,6 +10,8 @@ own and lends every batch an equal share of its rows; one network learns them al
 
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,6 +26,7 @@ from engine.network.checkpoint import (
     save_tensors,
 )
 from engine.network.inference import NetworkEvaluator
+from engine.rules.finite import NotFiniteError
 from search.solver import Solution
 from training.actors import Actors, Company, Order, WorkerPool, company_of_actors
 from training.config import Games, games_of
@@ -96,6 +99,23 @@ class Summary:
     reason: str
 
 
+def _is_state(header: dict[str, Any], names: list[str]) -> bool:
+    """Whether a header of the learner's state says what a run of these games needs; raises
+    KeyError, TypeError or AttributeError where it says nothing of it."""
+    acting = header["acting"]
+    counts = [header["round"], header["steps"]]
+    counts += [header["games"][name][kind] for name in names for kind in ("positions", "games")]
+    texts = [header["digests"][name] for name in names] + list(header.get("learned", {}).values())
+    return (
+        (acting is None or (is_checkpoint(Path(acting)) and Path(acting).name == acting))
+        and isinstance(header.get("network", {}), dict)
+        and all(isinstance(text, str) for text in texts)
+        and all(type(count) is int and 0 <= count < 1 << 53 for count in counts)
+        and type(header["seconds"]) in (int, float)
+        and header["seconds"] >= 0
+    )
+
+
 class TrainingRun:
     """One session of a run. Use `train`, then `close`."""
 
@@ -166,6 +186,12 @@ class TrainingRun:
         header = read_metadata(path)
         if header.get("format") != STATE_FORMAT:
             raise RunError(f"{path}: not the state of a learner that this version can read")
+        names = [game.variant.name for game in self._games]
+        sound = False
+        with suppress(KeyError, TypeError, AttributeError):
+            sound = _is_state(header, names)
+        if not sound:
+            raise RunError(f"{path}: its header is not that of a run of {', '.join(names)}")
         if "network" in header:
             check_settings(path, header["network"], self._settings)
         for game in self._games:
@@ -241,7 +267,7 @@ class TrainingRun:
             tensors, _ = load_tensors(path)
             try:
                 self._learner.restore(tensors, header["steps"])
-            except (KeyError, RuntimeError) as problem:
+            except (KeyError, RuntimeError, ValueError, TypeError) as problem:
                 # States of older versions do not say what their network is made of.
                 text = textwrap.shorten(str(problem), 160, placeholder=" …")
                 raise RunError(f"{path}: does not fit the run's network ({text})") from None
@@ -259,7 +285,12 @@ class TrainingRun:
             game.fill(self.directory.games, finished, self.directory.log)
 
     def _save(self) -> Path:
-        """Write the network of this step, then the learner's state; the state is the commitment."""
+        """Write the network of this step, then the learner's state; the state is the commitment.
+
+        Raises NotFiniteError, and then what stood there stays, and OSError.
+        """
+        with self._refusing(f"round {self._round} is not saved"):
+            self._learner.require_sound()
         path = self._newest
         about = {
             "round": self._round,
@@ -315,7 +346,8 @@ class TrainingRun:
         return self._learner.average
 
     def train(self, *, measured: bool = True) -> Summary:
-        """Go on until the network is perfect or the time is over; raises OSError.
+        """Go on until the network is perfect or the time is over; raises OSError, and
+        NotFiniteError where learning ends in NaN or infinities: the last sound state stays.
 
         Without `measured` there are no shares of the truth in the summary. KeyboardInterrupt may
         break in anywhere: the files are whole at any moment.
@@ -329,11 +361,12 @@ class TrainingRun:
             if reason:
                 return self._finish(reason, measured)
             before = self._seconds
-            shards = self._play_round()
-            played = self._count_time()
-            losses = self._learn_round()
-            learned = self._count_time()
-            gate = self._pass_gate()
+            with self._refusing(f"round {self._round + 1}"):
+                shards = self._play_round()
+                played = self._count_time()
+                losses = self._learn_round()
+                learned = self._count_time()
+                gate = self._pass_gate()
             self._round += 1
             self._count_time()
             self._save()
@@ -385,7 +418,8 @@ class TrainingRun:
         steps = max(1, round(total * self.config.warm_start_passes / self._learning.batch))
         self._monitor.task("learn", steps)
         generator = generator_of(self.config.seed, WARMING)
-        self._learner.learn(windows, steps, generator, self._monitor.advance)
+        with self._refusing("the warm start"):
+            self._learner.learn(windows, steps, generator, self._monitor.advance)
 
     def _count_time(self) -> float:
         """Add the wall time since the last call, measuring and writing included; returns it."""
@@ -428,6 +462,19 @@ class TrainingRun:
         generator = generator_of(self.config.seed, LEARNING, self._round)
         windows = [game.window for game in self._games]
         return self._learner.learn(windows, steps, generator, self._monitor.advance)
+
+    @contextmanager
+    def _refusing(self, doing: str) -> Iterator[None]:
+        """Say of numbers that are not finite where in the run they came up, and what is left."""
+        try:
+            yield
+        except NotFiniteError as fault:
+            path = self.directory.learner_state
+            saved = f"round {read_metadata(path)['round']}" if path.exists() else "nothing"
+            raise NotFiniteError(
+                f"{self.directory.path}: {doing}: {fault}; the last state saved is {saved} (is"
+                f" learning_rate = {self._learning.learning_rate:g} too high?)"
+            ) from None
 
     def _pass_gate(self) -> dict[str, Any]:
         """Whether the new network plays from now on; without a gate it always does."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, judge
 from search.puct import PuctConfig, Roots, puct_search
 from search.solver import Solution, estimate_positions, solve
 
@@ -105,9 +105,8 @@ class Truth:
         return float(kept.mean())
 
     def raw(self, evaluator: Evaluator) -> float:
-        """The share kept by the evaluator's most likely move, without search."""
-        evaluation = evaluator.evaluate(self.positions, self.moves, self.offsets)
-        return self.share_kept(evaluation.logits)
+        """The share kept by the evaluator's most likely move, without search; raises as `judge`."""
+        return self.share_kept(judge(evaluator, self.positions, self.moves, self.offsets).logits)
 
     def search(self, evaluator: Evaluator, simulations: int) -> float:
         """The share kept by PUCT with so many simulations, without noise."""

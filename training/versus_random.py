@@ -18,7 +18,7 @@ from engine.rules.kernels import apply, generate_batch, terminal_value, terminat
 from engine.rules.signatures import Array2D
 from engine.rules.tables import BLACK, SIDE, SQUARES, WHITE, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, judge
 from training.simulations import search_positions
 
 Rows = Array2D[np.uint8]
@@ -125,7 +125,7 @@ def raw_chooser(evaluator: Evaluator) -> Choose:
     """The evaluator's most likely move; the first where several are."""
 
     def choose(rows: Rows, moves: Moves, offsets: Offsets) -> Places:
-        logits = evaluator.evaluate(rows, moves, offsets).logits
+        logits = judge(evaluator, rows, moves, offsets).logits
         return _first_best(np.asarray(logits, np.float64), offsets)
 
     return choose
@@ -144,5 +144,7 @@ def _first_best(scores: Weights, offsets: Offsets) -> Places:
     """The place [B] of each position's highest score among all [M]."""
     highest = np.maximum.reduceat(scores, offsets[:-1])
     best = np.flatnonzero(scores == np.repeat(highest, np.diff(offsets)))
-    places: Places = best[np.searchsorted(best, offsets[:-1])]
+    found = np.append(best, len(scores))[np.searchsorted(best, offsets[:-1])]
+    # A position without a best one (NaN equals nothing) keeps to its own moves.
+    places: Places = np.minimum(found, offsets[1:] - 1)
     return places

@@ -12,13 +12,17 @@ A universal network has, in the place of "network" and "variant", what it is and
      "digests": {"gardner": …, …}, "metadata": {…}}
 
 `save_tensors` and `load_tensors` write and read any other tensors in the same way: a file appears
-whole or not at all.
+whole or not at all. NaN and infinities are refused when it is written and when it is read.
+
+All that stands in a file may have been written by anyone: what is taken from it is checked first.
 """
 
 import json
+import math
 import os
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,12 +33,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.config import NetworkConfig
+from engine.network.config import BuildConfig, NetworkConfig, quoted
+from engine.network.finite import require_finite_tensors, tensor_fault
 from engine.network.game_features import KINDS
 from engine.network.policy_value import PolicyValueNet
+from engine.network.stored_json import parse_json
 from engine.network.tokens import TOKENS
 from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import InputError
+from engine.rules.finite import NotFiniteError
 from engine.rules.variant import Variant, get_variant
 
 FORMAT: Final = 1
@@ -43,6 +50,9 @@ _KEY: Final = "pawnscope"
 _TOKEN: Final = "embedding.token.weight"
 _KIND: Final = "embedding.kind.weight"
 """Where ordinary and universal networks keep a vector for each token, for each kind of token."""
+
+_DIGEST: Final = 64
+"""Characters of a digest that messages repeat; ours have fewer."""
 
 Metadata = dict[str, Any]
 
@@ -105,13 +115,19 @@ def save_tensors(
     """Write tensors and JSON metadata to a safetensors file, whole or not at all.
 
     The file is written beside its place under a temporary name, synced and renamed; on failure (a
-    full disk) the temporary file goes and what stood at `path` stays. Raises OSError.
+    full disk) the temporary file goes and what stood at `path` stays. Raises OSError, and
+    NotFiniteError, naming the tensor, for NaN or an infinity in one or in the metadata.
     """
     ready = {
         name: (torch.from_numpy(tensor) if isinstance(tensor, np.ndarray) else tensor).contiguous()
         for name, tensor in tensors.items()
     }
-    data = safetensors.torch.save(ready, {_KEY: json.dumps(metadata)})
+    require_finite_tensors(ready, f"{path}: not written: tensor")
+    try:
+        text = json.dumps(metadata, allow_nan=False)
+    except ValueError:
+        raise NotFiniteError(f"{path}: not written: a number in its header is not finite") from None
+    data = safetensors.torch.save(ready, {_KEY: text})
     with replacing(Path(path)) as temporary:
         temporary.write_bytes(data)
 
@@ -119,7 +135,8 @@ def save_tensors(
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Metadata]:
     """The tensors and metadata of `save_tensors`.
 
-    Raises OSError, and CheckpointError for a file that is truncated, damaged or not ours.
+    Raises OSError, and CheckpointError for a file that is truncated, damaged or not ours, and for a
+    tensor, by its name, that holds NaN or an infinity.
     """
     return _read(Path(path), with_tensors=True)
 
@@ -172,10 +189,13 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
     if variant is not None and not description.is_for(variant):
         raise CheckpointError(
             f"{path}: a network for '{description.variant_name}' (rules "
-            f"{description.variant_digest}), not for '{variant.name}' (rules {variant.digest})"
+            f"{description.variant_digest[:_DIGEST]}), not for '{variant.name}' (rules"
+            f" {variant.digest})"
         )
     config = description.config
-    _check_size(Path(path), tensors, _TOKEN, (TOKENS, config.channels), config.blocks)
+    if variant is not None:
+        _check_board(Path(path), config, variant)
+    _check_size(Path(path), tensors, _TOKEN, (TOKENS, config.channels), config)
     network = PolicyValueNet(config)
     check_tensors(Path(path), tensors, network.state_dict())
     network.load_state_dict(tensors)
@@ -255,6 +275,8 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
+    except CheckpointError:
+        raise
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: truncated or not a safetensors file ({error})") from None
 
@@ -262,30 +284,36 @@ def opened(path: Path) -> Iterator[Any]:
 def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Metadata]:
     with opened(path) as file:
         text = (file.metadata() or {}).get(_KEY)
+        if text is None:
+            raise CheckpointError(f"{path}: a safetensors file, but not one that Pawnscope wrote")
+        try:
+            metadata = parse_json(text)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: damaged metadata ({error})") from None
+        if not isinstance(metadata, dict):
+            raise CheckpointError(f"{path}: damaged metadata (not an object)")
         # Cloned, because safetensors maps the file, which may not outlive the tensors.
         tensors = (
             {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             if with_tensors
             else {}
         )
-    if text is None:
-        raise CheckpointError(f"{path}: a safetensors file, but not one that Pawnscope wrote")
-    try:
-        metadata = json.loads(text)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: damaged metadata ({error})") from None
-    if not isinstance(metadata, dict):
-        raise CheckpointError(f"{path}: damaged metadata (not an object)")
+    refuse_faults(path, tensors)
     return tensors, metadata
+
+
+def refuse_faults(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError, naming the tensor, for NaN or an infinity in one."""
+    for name, tensor in tensors.items():
+        fault = tensor_fault(tensor)
+        if fault is not None:
+            raise CheckpointError(f"{path}: tensor '{name}' is {fault}")
 
 
 def _describe(path: Path, header: Metadata) -> Description | UniversalDescription:
     if "network" not in header and "universal" not in header:
         raise CheckpointError(f"{path}: holds no network (no field 'network')")
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: checkpoint format {header.get('format')!r}, this program reads {FORMAT}"
-        )
+    check_format(path, header)
     try:
         return _all_games(path, header) if "universal" in header else _one_game(path, header)
     except CheckpointError:
@@ -300,8 +328,35 @@ def _one_game(path: Path, header: Metadata) -> Description:
         if not isinstance(variant.get(name), str):
             raise CheckpointError(f"{path}: missing field 'variant.{name}'")
     config = NetworkConfig.from_dict(network)
-    metadata = header_field(path, header, "metadata")
-    return Description(config, variant["name"], variant["digest"], variant["ini"], metadata)
+    description = Description(
+        config, variant["name"], variant["digest"], variant["ini"], checked_metadata(path, header)
+    )
+    if config.variant != description.variant_name:
+        raise CheckpointError(
+            f"{path}: a network for '{config.variant}' with the rules of"
+            f" {quoted(description.variant_name)}"
+        )
+    known = _known_variant(config.variant)
+    # Of rules that are not loaded, whoever loads the network for a game knows the board.
+    if known is not None and description.is_for(known):
+        _check_board(path, config, known)
+    return description
+
+
+def _known_variant(name: str) -> Variant | None:
+    """None for rules that are not loaded."""
+    with suppress(InputError):
+        return get_variant(name)
+    return None
+
+
+def _check_board(path: Path, config: NetworkConfig, variant: Variant) -> None:
+    """Raises CheckpointError for a network of another board or other promotions than the rules'."""
+    wanted = NetworkConfig.for_variant(variant)
+    for name in ("width", "height", "promotion_types", "clock_rule"):
+        found, true = getattr(config, name), getattr(wanted, name)
+        if found != true:
+            raise CheckpointError(f"{path}: {name} = {found!r}, {variant.name} has {true!r}")
 
 
 def _all_games(path: Path, header: Metadata) -> UniversalDescription:
@@ -311,19 +366,20 @@ def _all_games(path: Path, header: Metadata) -> UniversalDescription:
         raise CheckpointError(f"{path}: missing field 'trained_on'")
     # Files of before they were written have none.
     digests = header_field(path, {"digests": {}} | header, "digests")
-    metadata = header_field(path, header, "metadata")
-    return UniversalDescription(config, tuple(games), digests, metadata)
+    if not all(isinstance(digest, str) for digest in digests.values()):
+        raise CheckpointError(f"{path}: digests does not name a digest each")
+    return UniversalDescription(config, tuple(games), digests, checked_metadata(path, header))
 
 
 def _universal(description: UniversalDescription) -> str:
-    games = ", ".join(description.trained_on) or "no game"
+    games = textwrap.shorten(", ".join(description.trained_on) or "no game", 400, placeholder=" …")
     return f"a universal network, trained on {games}"
 
 
 def _universal_network(
     path: Path, tensors: dict[str, Tensor], config: UniversalConfig
 ) -> UniversalNet:
-    _check_size(path, tensors, _KIND, (KINDS, config.channels), config.blocks)
+    _check_size(path, tensors, _KIND, (KINDS, config.channels), config)
     network = UniversalNet(config)
     check_tensors(path, tensors, network.state_dict())
     network.load_state_dict(tensors)
@@ -338,18 +394,64 @@ def header_field(path: Path, header: Metadata, name: str) -> Metadata:
     return value
 
 
+def check_format(path: Path, header: Metadata) -> None:
+    """Raises CheckpointError for a header of another format than this program's."""
+    found = header.get("format")
+    if type(found) is not int or found != FORMAT:
+        raise CheckpointError(
+            f"{path}: checkpoint format {quoted(found)}, this program reads {FORMAT}"
+        )
+
+
+_COUNTS: Final = ("round", "step")
+_AMOUNTS: Final = ("seconds",)
+"""What the program itself reads of a checkpoint's metadata; the rest is the caller's."""
+
+
+def checked_metadata(path: Path, header: Metadata) -> Metadata:
+    """The field "metadata"; raises CheckpointError where it is none, and for a count in it that is
+    none."""
+    metadata = header_field(path, header, "metadata")
+    for name in (*_COUNTS, *_AMOUNTS):
+        kinds = (int,) if name in _COUNTS else (int, float)
+        value = metadata.get(name, 0)
+        # The bound is what a float holds exactly, and what SQLite does.
+        if type(value) not in kinds or not 0 <= value < 1 << 53 or not math.isfinite(value):
+            raise CheckpointError(f"{path}: metadata.{name} = {quoted(value)} is no count")
+    return metadata
+
+
 def _check_size(
-    path: Path, tensors: dict[str, Tensor], table: str, shape: tuple[int, int], blocks: int
+    path: Path,
+    tensors: dict[str, Tensor],
+    table: str,
+    shape: tuple[int, ...],
+    config: BuildConfig,
 ) -> None:
-    """Depth and width, before memory is asked for as a damaged configuration says.
+    """Every size of a configuration by a tensor that has it, before memory is asked for as a
+    damaged one says.
 
     On torch's device "meta" the whole comparison would cost no memory, but a second of imports.
     """
-    found = {table: tensors[table]} if table in tensors else {}
-    check_tensors(path, found, {table: torch.empty(shape)})
-    last = f"trunk.blocks.{blocks - 1}."
-    if blocks and not any(name.startswith(last) for name in tensors):
+    D, E, V = config.channels, config.policy_channels, config.value_channels
+    shapes = {table: shape, "policy.query.weight": (E, D), "value.hidden.weight": (V, V)}
+    last = f"trunk.blocks.{config.blocks - 1}."
+    if config.blocks and not any(name.startswith(last) for name in tensors):
         raise CheckpointError(f"{path}: missing tensor '{last}…'")
+    for block in range(config.blocks):
+        name = f"trunk.blocks.{block}"
+        if config.trunk == "residual":
+            shapes[f"{name}.first.weight"] = (D, D, 3, 3)
+            if config.excitation:
+                shapes[f"{name}.excitation.down.weight"] = (config.squeeze, D)
+        else:
+            shapes[f"{name}.attention.out.weight"] = (D, D)
+            if config.hidden:
+                shapes[f"{name}.mlp.down.weight"] = (D, config.hidden)
+    for name, wanted in shapes.items():
+        if name not in tensors:
+            raise CheckpointError(f"{path}: missing tensor '{name}'")
+        check_tensors(path, {name: tensors[name]}, {name: torch.empty(1).expand(wanted)})
 
 
 def check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

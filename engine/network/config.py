@@ -268,8 +268,18 @@ _RANGES: Final = {
 }
 
 
+def quoted(value: object) -> str:
+    """A value as a message repeats it: a file's may be of any length."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 1]}…"
+
+
+_LONGEST_QUOTE: Final = 80
+_LONGEST_NAME: Final = 200
+
+
 def _error(name: str, value: object, problem: str) -> InputError:
-    return InputError(f"network configuration: {name} = {value!r} {problem}")
+    return InputError(f"network configuration: {name} = {quoted(value)} {problem}")
 
 
 def _check_names(
@@ -279,7 +289,7 @@ def _check_names(
     for name in values:
         if name not in known:
             raise InputError(
-                f"{kind} configuration: unknown field '{name}' (fields: {', '.join(known)})"
+                f"{kind} configuration: unknown field {quoted(name)} (fields: {', '.join(known)})"
             )
     for name in needed:
         if name not in values:
@@ -302,8 +312,8 @@ def _check_language_field(name: str, value: object) -> None:
 
 def _check_field(name: str, value: object) -> None:
     if name == "variant":
-        if not isinstance(value, str) or not value:
-            raise _error(name, value, "is not a name")
+        if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
+            raise _error(name, value, f"is not a name of up to {_LONGEST_NAME} characters")
     elif name == "promotion_types":
         if not isinstance(value, tuple) or not all(_within(item, 1, 15) for item in value):
             raise _error(name, value, "is not a list of piece types 1 to 15")

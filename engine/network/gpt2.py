@@ -31,9 +31,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.checkpoint import CheckpointError, opened, replacing
+from engine.network.checkpoint import CheckpointError, opened, refuse_faults, replacing
 from engine.network.config import Activation, LanguageConfig
 from engine.network.language import LanguageModel
+from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError
 
 GPT2_SIZES: Final = {
@@ -102,7 +103,7 @@ def load_gpt2(folder: str | Path) -> LanguageModel:
     `tie_word_embeddings` says, as it does in `transformers`. Where the three dropouts differ, which
     only training would notice, that of the residual stream serves for all. Raises OSError, and
     CheckpointError, one line, naming the file and the field or tensor that is missing, damaged,
-    unknown, of another shape or beyond what our backbone does.
+    unknown, of another shape, not finite, or beyond what our backbone does.
     """
     folder = Path(folder)
     config = _language_config(folder / _CONFIG, _settings(folder))
@@ -111,8 +112,11 @@ def load_gpt2(folder: str | Path) -> LanguageModel:
     model = LanguageModel.without_memory(config)
     names, shapes = _names(config), model.state_dict()
     _check(source, tensors, {theirs: shapes[ours].shape for theirs, ours in names.items()})
-    # Taken out one by one: what has been turned need not be kept as it was.
-    ready = {ours: _plain(_turned(name, tensors.pop(name))) for name, ours in names.items()}
+    ready: dict[str, Tensor] = {}
+    for name, ours in names.items():
+        # Taken out one by one: what has been turned need not be kept as it was.
+        ready[ours] = _plain(_turned(name, tensors.pop(name)))
+        refuse_faults(source, {name: ready[ours]})
     model.load_state_dict(ready, assign=True)
     return model.eval()
 
@@ -167,8 +171,8 @@ def _settings(folder: Path) -> Settings:
 
 def _object(path: Path) -> Settings:
     try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        values = parse_json(path.read_bytes())
+    except ValueError as error:
         raise CheckpointError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: not a JSON object")

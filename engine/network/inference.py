@@ -23,6 +23,7 @@ from engine.network.encoding import Encoder
 from engine.network.memory import keep_freed_memory
 from engine.network.policy_value import Outputs, PolicyValueNet
 from engine.rules.errors import InputError
+from engine.rules.finite import require_finite
 from engine.rules.variant import get_variant
 
 Precision = Literal["float32", "bfloat16"]
@@ -138,7 +139,8 @@ class BackendEvaluator:
         makers: Mapping[Candidate, Maker],
         probe: Probe,
     ) -> None:
-        """Raises BackendError where every candidate is refused."""
+        """Raises BackendError where every candidate is refused, and NotFiniteError for a network
+        whose judgement in float32 is none."""
         self._makers, self._probe = dict(makers), probe
         self._config = network.config
         self._encoder = Encoder(network.eyes)
@@ -173,7 +175,7 @@ class BackendEvaluator:
         """Go on with the weights of another network of the same configuration.
 
         Raises InputError for another configuration, and BackendError where the backend no longer
-        agrees and no other candidate does; the old weights are then gone.
+        agrees and no other candidate does, or NotFiniteError; the old weights are then gone.
         """
         if network.config != self._config:
             raise InputError(
@@ -213,8 +215,12 @@ class BackendEvaluator:
         self._notes.append(f"refused {' '.join(candidate)}: {objection}")
 
     def _exact(self, network: PolicyValueNet) -> NetworkEvaluation:
+        """What every backend is compared with; raises NotFiniteError."""
         probe = self._probe
-        return NetworkEvaluator(network).evaluate(probe.positions, probe.moves, probe.offsets)
+        exact = NetworkEvaluator(network).evaluate(probe.positions, probe.moves, probe.offsets)
+        for name, values in (("policy", exact.logits), ("WDL", exact.wdl)):
+            require_finite(values, f"the network of {self._config.variant}, judging: the {name}")
+        return exact
 
     def _objection(self, backend: Backend, exact: NetworkEvaluation) -> str | None:
         probe, limit = self._probe, TOLERANCES[backend.precision]

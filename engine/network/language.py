@@ -58,7 +58,8 @@ class LanguageModel(nn.Module):
         """Tokens int64[B] without end, each drawn after those before it.
 
         `prompt` int64[B, T], T >= 1, of which the last `context` tokens are read. Where the context
-        is full, its older half is forgotten. Raises ValueError for a prompt without tokens.
+        is full, its older half is forgotten. Raises ValueError for a prompt without tokens, and
+        NotFiniteError where the model's logits are none.
         """
         if prompt.shape[1] == 0:
             raise ValueError("a prompt without tokens: there must be one to go on from")

@@ -8,20 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import torch
-from torch import Tensor
-
 from engine.network.checkpoint import (
     FORMAT,
     CheckpointError,
     Metadata,
+    check_format,
     check_tensors,
+    checked_metadata,
     header_field,
     load_tensors,
     read_metadata,
     save_tensors,
 )
-from engine.network.config import LanguageConfig, difference
+from engine.network.config import LanguageConfig, difference, quoted
 from engine.network.language import LanguageModel
 from engine.network.move_tokens import MARKS, MoveTokenizer
 from engine.rules.errors import InputError
@@ -80,14 +79,16 @@ def load_language(
     found = _describe(Path(path), header)
     if variant is not None and variant.digest != found.variant_digest:
         raise CheckpointError(
-            f"{path}: a language model of '{found.variant_name}' (rules {found.variant_digest}),"
+            f"{path}: a language model of {quoted(found.variant_name)}"
+            f" (rules {quoted(found.variant_digest)}),"
             f" not of '{variant.name}' (rules {variant.digest})"
         )
     if config is not None:
         check_config(Path(path), found.config, config)
-    _check_size(Path(path), tensors, found.config)
+    # Shapes first, without memory: a damaged configuration may ask for any amount of it.
+    shapes = LanguageModel.without_memory(found.config).state_dict()
+    check_tensors(Path(path), tensors, shapes)
     model = LanguageModel(found.config)
-    check_tensors(Path(path), tensors, model.state_dict())
     model.load_state_dict(tensors)
     return LoadedLanguage(model, found.tokenizer, found.metadata)
 
@@ -107,10 +108,7 @@ def check_config(path: Path, found: LanguageConfig, wanted: LanguageConfig) -> N
 def _describe(path: Path, header: Metadata) -> LanguageDescription:
     if "language" not in header:
         raise CheckpointError(f"{path}: holds no language model (no field 'language')")
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: checkpoint format {header.get('format')!r}, this program reads {FORMAT}"
-        )
+    check_format(path, header)
     language, variant = (
         header_field(path, header, "language"),
         header_field(path, header, "variant"),
@@ -127,7 +125,7 @@ def _describe(path: Path, header: Metadata) -> LanguageDescription:
         raise CheckpointError(
             f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} words"
         )
-    metadata = header_field(path, header, "metadata")
+    metadata = checked_metadata(path, header)
     return LanguageDescription(config, tokenizer, variant["name"], variant["digest"], metadata)
 
 
@@ -138,19 +136,10 @@ def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:
     try:
         tokenizer = MoveTokenizer(words.split()[len(MARKS) :])
     except InputError as error:
-        raise CheckpointError(f"{path}: tokenizer.words: {error}") from None
+        raise CheckpointError(f"{path}: tokenizer.words: {str(error)[:200]}") from None
     if tokenizer.digest != values.get("digest"):
         raise CheckpointError(
-            f"{path}: tokenizer.digest = {values.get('digest')!r}, the words have"
+            f"{path}: tokenizer.digest = {quoted(values.get('digest'))}, the words have"
             f" {tokenizer.digest!r}"
         )
     return tokenizer
-
-
-def _check_size(path: Path, tensors: dict[str, Tensor], config: LanguageConfig) -> None:
-    """Depth and width, before memory is asked for as a damaged configuration says."""
-    expected = {_TOKEN: torch.empty(config.vocabulary, config.channels, device="meta")}
-    check_tensors(path, {_TOKEN: tensors[_TOKEN]} if _TOKEN in tensors else {}, expected)
-    last = f"backbone.blocks.{config.blocks - 1}."
-    if config.blocks and not any(name.startswith(last) for name in tensors):
-        raise CheckpointError(f"{path}: missing tensor '{last}…'")

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.network.finite import require_distributions
 from engine.network.language import LanguageModel
 from engine.network.move_tokens import START, MoveTokenizer, next_tokens, token_of
 from engine.rules.errors import InputError
@@ -52,7 +53,8 @@ class MoveReader:
         """What is expected next in each of the games.
 
         A game must have begun at the variant's start and have its moves (`move_stack`), else
-        InputError. Of one that is longer than the context, the beginning is forgotten.
+        InputError. Of one that is longer than the context, the beginning is forgotten. Raises
+        NotFiniteError where the model's logits are none.
         """
         games = [self.tokens(position) for position in positions]
         lengths = [len(game) for game in games]
@@ -61,8 +63,12 @@ class MoveReader:
             row[: len(game)] = torch.tensor(game)
         with torch.no_grad():
             logits = self.model(padded)
-        last = logits[torch.arange(len(games)), torch.tensor(lengths) - 1].softmax(-1)
-        return [self._expectation(*pair) for pair in zip(positions, last, strict=True)]
+        last = logits[torch.arange(len(games)), torch.tensor(lengths) - 1]
+        require_distributions(last, f"the language model of {self.variant.name}")
+        return [
+            self._expectation(position, words)
+            for position, words in zip(positions, last.softmax(-1), strict=True)
+        ]
 
     def tokens(self, position: Position) -> list[int]:
         """The game up to the position, at most the context's number of tokens."""

@@ -147,9 +147,9 @@ class Points:
         """Remove what lies in the span of directions [D] or [N, D] of an activation's last axis.
 
         x - (x Q) Q^T, Q an orthonormal basis of the span: directions need be neither of unit length
-        nor orthogonal, only independent of each other; gradients reach them. Raises InputError for
-        an unknown name, ValueError for directions that are not finite or depend on each other, and
-        during the forward pass for those of another width.
+        nor orthogonal nor of like length, only independent of each other; gradients reach them.
+        Raises InputError for an unknown name, ValueError for directions that are not finite, zero,
+        or depend on each other, and during the forward pass for those of another width.
         """
         with self._edited({name: _without(name, span) for name, span in directions.items()}):
             yield
@@ -186,6 +186,13 @@ def _without(name: str, directions: Tensor) -> Edit:
     span = (directions[None] if directions.ndim == 1 else directions).mT  # [D, N]
     # In float32 or better: bfloat16 has no decomposition.
     span = span if span.dtype == torch.float64 else span.float()
+    # A span knows no lengths, but the rank's tolerance is relative to the longest direction. By the
+    # largest entry first, whose square may be beyond float32 (or below it).
+    largest = span.detach().abs().amax(0)
+    if not bool((largest > 0).all()):
+        raise ValueError(f"{name}: a direction is zero")
+    span = span / largest
+    span = span / torch.linalg.vector_norm(span, dim=0)
     if int(torch.linalg.matrix_rank(span.detach())) < span.shape[1]:
         raise ValueError(f"{name}: the {span.shape[1]} directions depend on each other")
     basis: Tensor = torch.linalg.qr(span).Q

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.network.finite import require_distributions
 from engine.rules.errors import InputError
 
 
@@ -34,9 +35,11 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     """The chances [B, V], float32, with which `draw` takes each token, of logits [B, V].
 
     Top-k counts before the nucleus, both after the temperature; of equal tokens at the border those
-    of lower number stay.
+    of lower number stay. Raises NotFiniteError where there is no most likely token: for NaN, +inf,
+    or -inf alone.
     """
     logits = logits.float()
+    require_distributions(logits, "the next token")
     if sampling.temperature == 0.0:
         best = logits.argmax(-1, keepdim=True)
         return torch.zeros_like(logits).scatter_(-1, best, 1.0)
@@ -60,6 +63,6 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """Tokens int64[B] drawn from logits [B, V]."""
+    """Tokens int64[B] drawn from logits [B, V]; raises as `probabilities`."""
     shares = probabilities(logits, sampling)
     return shares.multinomial(1, generator=generator).squeeze(-1)

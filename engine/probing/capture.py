@@ -25,6 +25,7 @@ from torch import Tensor
 from engine.network.policy_value import PolicyValueNet
 from engine.network.tokens import TOKENS, SideToMove
 from engine.probing.canonical import Rows
+from engine.rules.finite import require_finite
 
 Readout = Literal["mean+max", "mean", "squares"]
 Features = npt.NDArray[np.float32]
@@ -57,7 +58,8 @@ def capture(
 ) -> dict[str, Features]:
     """Each point's features [N, W] of rows uint8[N, R], N >= 1; the network stays as it was.
 
-    Raises InputError for an unknown point.
+    Raises InputError for an unknown point, and NotFiniteError, naming the point, for activations
+    that are not finite.
     """
     parts: dict[str, list[Features]] = {name: [] for name in points}
     was_training = network.training
@@ -67,7 +69,9 @@ def capture(
             for start in range(0, len(rows), batch):
                 network(torch.from_numpy(np.ascontiguousarray(rows[start : start + batch])))
                 for name in points:
-                    parts[name].append(_read_out(activations[name], readout))
+                    features = _read_out(activations[name], readout)
+                    require_finite(features, f"the activation at '{name}'")
+                    parts[name].append(features)
     finally:
         network.train(was_training)
     return {name: np.concatenate(part) for name, part in parts.items()}

@@ -110,7 +110,11 @@ def _weighted_r_squared(
     weights: npt.NDArray[np.float32], labels: Labels, predictions: Labels
 ) -> Array:
     centred = labels - labels.mean()
-    parts = np.stack([(labels - predictions) ** 2, centred**2, centred, np.ones_like(centred)])
+    # In the labels' own unit: R² has none, but the floor below and float32 do. A power of two, so
+    # that nothing is rounded.
+    unit = 2.0 ** -np.frexp(np.abs(centred).max(initial=0.0))[1]
+    errors, centred = (labels - predictions) * unit, centred * unit
+    parts = np.stack([errors**2, centred**2, centred, np.ones_like(centred)])
     error, square, total, count = (weights @ parts.T.astype(np.float32)).T.astype(np.float64)
     variation = square - total**2 / count
     explained: Array = 1.0 - error / np.maximum(variation, 1e-12)
