@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from numba import types
+from numba import from_dtype, types
 
 from engine.rules.compilation import JIT_ENABLED, Kernel, internal_kernel, kernel, kernels
 from engine.rules.kernel_cache import kernel_modules
@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     """A structure as kernels take them."""
 
     matrix: Array2D[np.float32]
-    count: int
+    number: int
 
 
 def _sample(
@@ -47,7 +47,8 @@ def test_signatures_follow_from_annotations() -> None:
     assert row == types.Array(types.uint8, 1, "C")
     assert matrix == types.Array(types.int64, 2, "C")
     assert part == types.Array(types.float32, 3, "A")
-    assert (marks.ndim, marks.dtype.size) == (2, RECORD.itemsize)
+    assert isinstance(marks, types.Array)
+    assert (marks.ndim, from_dtype(RECORD)) == (2, marks.dtype)
     assert pair == types.NamedTuple([types.Array(types.float32, 2, "C"), types.int64], Pair)
     assert (number, share, flag, key) == (
         types.int64,
@@ -108,12 +109,12 @@ if JIT_ENABLED:
 
     def test_numbers_are_converted_and_arrays_are_not() -> None:
         values = np.arange(4, dtype=np.int64)
-        assert _summed(values, 3) == 36
-        assert _summed(values, np.int32(3)) == 36
-        assert len(_summed.signatures) == 1
+        called: Any = _summed
+        assert called(values, 3) == called(values, np.int32(3)) == 36
+        assert len(called.signatures) == 1
         for wrong in (values.astype(np.int32), values[::2], values[None]):
             with pytest.raises(TypeError):
-                _summed(wrong, 3)
+                called(wrong, 3)
 
     def test_the_first_call_names_what_misfits() -> None:
         @kernel
