@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -154,7 +155,7 @@ def _run(tasks: list[Task], advance: Callable[[], object]) -> None:
     context = multiprocessing.get_context("spawn")
     running: dict[Future[None], str] = {}
     unfinished = set(waiting)
-    with ProcessPoolExecutor(processes, context) as pool:
+    with ProcessPoolExecutor(processes, context, _end_with_parent) as pool:
         try:
             while waiting or running:
                 ready = [task for task in waiting.values() if not task.after & unfinished]
@@ -188,6 +189,18 @@ def _urgencies(tasks: Mapping[str, Task]) -> dict[str, int]:
         return found[name]
 
     return {name: urgency(name) for name in tasks}
+
+
+def _end_with_parent() -> None:
+    """End this process of the pool when the one that began it was killed: it would wait for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def compile_task(task: Task) -> None:

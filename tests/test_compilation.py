@@ -3,8 +3,11 @@
 import ast
 import importlib
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -218,3 +221,37 @@ def test_native_kernels_go_by_numba_s_target(variables: dict[str, str]) -> None:
         timeout=60,
     )
     assert run.stdout.strip() == "()"
+
+
+def _at_work(group: int) -> bool:
+    """Whether a process of the group is there that has not ended."""
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True)
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    return any(int(number) == group and not state.startswith("Z") for number, state in rows)
+
+
+def _wait_until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_compilation_leaves_no_process(tmp_path: Path) -> None:
+    """Its cache is empty, so that its processes are at work when the first one is killed."""
+    first = subprocess.Popen(
+        [sys.executable, "-m", "scripts.cli", "compile"],
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_until(lambda: any(tmp_path.rglob("engine.rules.*")))
+        first.kill()
+        first.wait()
+        _wait_until(lambda: not _at_work(first.pid))
+    finally:
+        if _at_work(first.pid):
+            os.killpg(first.pid, signal.SIGKILL)
+    assert not list(tmp_path.rglob("complete"))
