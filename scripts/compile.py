@@ -192,7 +192,7 @@ def _urgencies(tasks: Mapping[str, Task]) -> dict[str, int]:
 
 
 def _end_with_parent() -> None:
-    """End this process of the pool when the one that began it was killed: it would wait for ever."""
+    """End this process of the pool when the one that began it is killed; it would wait for ever."""
 
     def watch() -> None:
         parent = multiprocessing.parent_process()
