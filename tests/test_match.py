@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.files import append_to
 from engine.rules.errors import InputError
 from engine.rules.pgn import GameRecord, read_pgn
 from engine.rules.variant import get_variant
@@ -230,9 +231,9 @@ def test_a_full_disk_leaves_whole_games(tmp_path: Path) -> None:
 
     path = tmp_path / "x.pgn"
     with FullDisk(str(path), "ab") as file:
-        match._append(file, "a" * 60)
+        append_to(file, b"a" * 60)
         with pytest.raises(OSError, match="space"):
-            match._append(file, "b" * 60)
+            append_to(file, b"b" * 60)
     assert path.read_text() == "a" * 60
 
 
