@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.files import replacing
 from engine.rules.errors import InputError
 
 _RAW, _SEARCH, _QUIET = "#1f6f8b", "#e07a1f", "#6b7280"
@@ -36,8 +37,8 @@ def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
     figure.suptitle(title, x=0.02, ha="left")
     # No date in the file: the same run gives the same picture.
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": title}):
-        figure.savefig(path, dpi=150, metadata=metadata)
+    with matplotlib.rc_context({"svg.hashsalt": title}), replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
 
 
 def of_game(metrics: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

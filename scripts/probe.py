@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from engine.files import write_whole
 from engine.network.checkpoint import (
     UniversalDescription,
     load_checkpoint,
@@ -27,7 +28,7 @@ from engine.rules.variant import Variant
 from scripts.options import FigureOptions, parse_options
 from scripts.players import is_solved_quickly, load_solution
 from search.solver import Solution
-from training.directory import run_checkpoints, write_whole
+from training.directory import run_checkpoints
 from training.games import load_games, shards_of
 
 FEWEST_POSITIONS: Final = 20

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.files import append_whole, write_whole
 from engine.network.checkpoint import CheckpointError, header_field, load_tensors, save_tensors
 from engine.network.config import quoted
 from engine.network.finite import (
@@ -48,7 +49,6 @@ from training.directory import (
     read_metrics,
     refuse_foreign,
     sweep,
-    write_whole,
 )
 from training.index import is_kept
 from training.language_config import LanguageTrainingConfig
@@ -553,8 +553,7 @@ class LanguageRun:
             "own_legal_moves": own.legal_moves.share,
             "own_legal_games": own.wholly_legal.share,
         }
-        with self._directory.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        append_whole(self._directory.metrics, json.dumps(values) + "\n")
         self._monitor.metrics(values)
 
     def _keep(self) -> None:
