@@ -122,15 +122,17 @@ class UciEngine:
         assert stream is not None
         data = line.encode(errors="surrogateescape") + b"\n"
         deadline = time.monotonic() + seconds
-        try:
-            room = select.poll()
-            room.register(stream, select.POLLOUT)
-            while data:
-                if not room.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-                    raise EngineTimeoutError(f"the engine '{self.command}' reads no input")
+        if stream.closed:
+            raise self._ended()
+        room = select.poll()
+        room.register(stream, select.POLLOUT)
+        while data:
+            if not room.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+                raise EngineTimeoutError(f"the engine '{self.command}' reads no input")
+            try:
                 data = data[stream.write(data) or 0 :]
-        except (OSError, ValueError):
-            raise self._ended() from None
+            except OSError:
+                raise self._ended() from None
 
     def receive(self, deadline: float, poll: float | None = None) -> str | None:
         """The next line that has a meaning in UCI; None after `poll` seconds without one.
