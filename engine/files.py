@@ -5,8 +5,9 @@ not there.
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -58,8 +59,7 @@ def append_to(file: BinaryIO, data: bytes) -> None:
     """As `append_whole`, for an unbuffered file that is open for appending."""
     size = os.fstat(file.fileno()).st_size
     try:
-        while data:
-            data = data[file.write(data) :]
+        _write_all(file, data)
     except BaseException:
         os.ftruncate(file.fileno(), size)
         raise
@@ -81,13 +81,48 @@ def cache_folder(name: str) -> Path | None:
     return base / "pawnscope" / name
 
 
+def write_arrays(
+    path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str], ending: str
+) -> int:
+    """Write a safetensors file whole or not at all; returns its bytes. Raises OSError.
+
+    As safetensors' own `save_file`, but without a copy in memory, and in slices that let ^C
+    through: solutions take gigabytes. `ending` is that of `replacing`.
+    """
+    head: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        kind = f"{array.dtype.kind.upper()}{8 * array.dtype.itemsize}"
+        head[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [start, end]}
+    text = json.dumps(head).encode()
+    # Padded, so that the arrays begin at a multiple of eight bytes.
+    text += b" " * (-len(text) % 8)
+    with replacing(path, ending) as temporary, open(temporary, "wb", buffering=0) as file:
+        _write_all(file, len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            for part in _slices(array):
+                _write_all(file, part)
+    return 8 + len(text) + end
+
+
+def _write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
+
+
+def _slices(array: npt.NDArray[Any]) -> Iterator[memoryview]:
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    for start in range(0, len(content), _SLICE):
+        yield content[start : start + _SLICE].data
+
+
 def checksum_of(*arrays: npt.NDArray[Any]) -> str:
     """SHA-256 of the arrays' contents one after the other, in slices that let ^C through."""
     digest = hashlib.sha256()
     for array in arrays:
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        for start in range(0, len(content), _SLICE):
-            digest.update(content[start : start + _SLICE].data)
+        for part in _slices(array):
+            digest.update(part)
     return digest.hexdigest()
 
 
@@ -97,5 +132,6 @@ __all__ = [
     "cache_folder",
     "checksum_of",
     "replacing",
+    "write_arrays",
     "write_whole",
 ]

@@ -7,9 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import safetensors
-import safetensors.numpy
 
-from engine.files import checksum_of, replacing
+from engine.files import checksum_of, write_arrays
 from engine.rules import fen
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
@@ -331,10 +330,7 @@ class Solution:
             "rules": self.variant.digest,
             "checksum": _checksum(keys, scores),
         }
-        with replacing(path, ".partial") as temporary:
-            temporary.write_bytes(
-                safetensors.numpy.save({"keys": keys, "scores": scores}, metadata)
-            )
+        write_arrays(path, {"keys": keys, "scores": scores}, metadata, ".partial")
 
     @classmethod
     def load(cls, path: Path, variant: Variant) -> "Solution":

@@ -14,9 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import safetensors
-import safetensors.numpy
 
-from engine.files import checksum_of, replacing
+from engine.files import checksum_of, write_arrays
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.scores import NO_SCORE, WIN
@@ -69,10 +68,7 @@ def write_table(path: Path, variant: Variant, name: str, codes: Codes, legend: L
         "codes": np.frombuffer(packed, dtype=np.uint8),
         "legend": legend,
     }
-    content = safetensors.numpy.save(tensors, metadata)
-    with replacing(path, _PARTIAL) as temporary:
-        temporary.write_bytes(content)
-    return len(content)
+    return write_arrays(path, tensors, metadata, _PARTIAL)
 
 
 def read_table(path: Path, variant: Variant, name: str, entries: int) -> tuple[Codes, Legend]:
