@@ -32,8 +32,9 @@ def replacing(path: Path, ending: str = TEMPORARY) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as problem:
         temporary.unlink(missing_ok=True)
+        _name(problem, path)
         raise
     # The rename itself is safe from a power cut only once the directory is.
     directory = os.open(path.parent, os.O_RDONLY)
@@ -60,9 +61,16 @@ def append_to(file: BinaryIO, data: bytes) -> None:
     size = os.fstat(file.fileno()).st_size
     try:
         _write_all(file, data)
-    except BaseException:
+    except BaseException as problem:
         os.ftruncate(file.fileno(), size)
+        _name(problem, file.name)
         raise
+
+
+def _name(problem: BaseException, path: str | Path) -> None:
+    """An error of writing does not say by itself which file it was."""
+    if isinstance(problem, OSError) and problem.filename is None:
+        problem.filename = str(path)
 
 
 def cache_folder(name: str) -> Path | None:

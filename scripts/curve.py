@@ -1,5 +1,6 @@
 """The pictures of a run: the truth curve or the losses, simulations against truth, the ladder."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
 
     Raises InputError for an unknown ending, before anything is drawn, and OSError.
     """
+    # Without a place for its caches it only takes longer.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
 
     matplotlib.use("Agg")

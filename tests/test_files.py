@@ -19,7 +19,11 @@ from search.solver import load_or_solve
 from training.directory import RunDirectory
 
 HEXAPAWN = get_variant("hexapawn")
-FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full() -> OSError:
+    """What a full disk says."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class FullDisk(io.FileIO):
@@ -29,7 +33,7 @@ class FullDisk(io.FileIO):
 
     def write(self, data: Any) -> int:
         if not self.room:
-            raise FULL
+            raise full()
         part = bytes(data)[: self.room]
         self.room -= len(part)
         return super().write(part)
@@ -158,7 +162,7 @@ def spoil(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path | No
 
 
 def _full(*_: object) -> int:
-    raise FULL
+    raise full()
 
 
 def _closed(self: Path, *_: object, **__: object) -> None:
