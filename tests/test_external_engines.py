@@ -1,8 +1,6 @@
 """External engines that misbehave: nothing hangs, nothing is left behind, nothing is misread."""
 
-import contextlib
 import gc
-import os
 import shlex
 import sys
 import time
@@ -21,10 +19,10 @@ from search.external import (
     close_players,
 )
 from search.material import score_to_value
+from tests.process_cases import PATIENCE, assert_ends, is_running, process_in
 
 GARDNER = get_variant("gardner")
 STRANGE = Path(__file__).with_name("strange_uci_engine.py")
-PATIENCE = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -40,32 +38,6 @@ def noted(tmp_path: Path) -> Path:
 
 def command(mode: str, noted: Path) -> str:
     return shlex.join([sys.executable, "-S", str(STRANGE), mode, str(noted)])
-
-
-def is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    # Whom nobody has waited for yet is there, too, though dead.
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True
-
-
-def assert_ends(process: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while is_running(process):
-        assert time.monotonic() < deadline, "a process was left behind"
-        time.sleep(0.01)
-
-
-def process_in(noted: Path) -> int:
-    deadline = time.monotonic() + PATIENCE
-    while not noted.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return int(noted.read_text())
 
 
 @pytest.mark.parametrize("mode", ["helper", "deaf helper"])
