@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.files import replacing
 from engine.rules.errors import InputError
+from engine.rules.files import replacing
 
 _RAW, _SEARCH, _QUIET = "#1f6f8b", "#e07a1f", "#6b7280"
 _COLOURS = {"puct": _RAW, "gumbel": _SEARCH}

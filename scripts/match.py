@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 from tyro import conf
 
-from engine.files import append_to
 from engine.rules.errors import InputError
+from engine.rules.files import append_to
 from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
 from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 import engine
-from engine.files import cache_folder
 from engine.rules.errors import InputError
+from engine.rules.files import cache_folder
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.player import Player

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from engine.files import write_whole
 from engine.network.checkpoint import (
     UniversalDescription,
     load_checkpoint,
@@ -23,6 +22,7 @@ from engine.probing.page import render_page
 from engine.probing.report import CheckpointSummary, ConceptSummary, Report
 from engine.probing.splits import Sample
 from engine.rules.errors import InputError
+from engine.rules.files import write_whole
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from scripts.options import FigureOptions, parse_options

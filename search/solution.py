@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from engine.files import checksum_of, write_arrays
 from engine.rules import fen
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
+from engine.rules.files import checksum_of, write_arrays
 from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import apply, generate, generate_batch, terminal_value, termination
 from engine.rules.signatures import Array2D

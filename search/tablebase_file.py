@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from engine.files import checksum_of, write_arrays
 from engine.rules.errors import InputError
+from engine.rules.files import checksum_of, write_arrays
 from engine.rules.variant import Variant
 from search.scores import NO_SCORE, WIN
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from engine import files
-from engine.files import append_whole, cache_folder, replacing, write_arrays, write_whole
+from engine.rules import files
+from engine.rules.files import append_whole, cache_folder, replacing, write_arrays, write_whole
 from engine.rules.variant import get_variant
 from scripts import cli, players
 from search import tablebase
@@ -41,7 +41,7 @@ class FullDisk(io.FileIO):
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `engine.files` opens for writing is nearly full."""
+    """What `engine.rules.files` opens for writing is nearly full."""
 
     def opened(path: Path, mode: str, buffering: int = -1) -> Any:
         return FullDisk(str(path), mode) if mode != "rb+" else open(path, mode)

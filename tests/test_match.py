@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.files import append_to
 from engine.rules.errors import InputError
+from engine.rules.files import append_to
 from engine.rules.pgn import GameRecord, read_pgn
 from engine.rules.variant import get_variant
 from scripts import cli, match, players

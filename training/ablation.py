@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.files import append_whole
 from engine.network.inference import NetworkEvaluator, openvino_installed
 from engine.rules.errors import InputError
+from engine.rules.files import append_whole
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import SolverEvaluator
 from search.solver import Solution, load_or_solve

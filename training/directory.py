@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from engine.files import append_whole, write_whole
 from engine.rules.errors import InputError
+from engine.rules.files import append_whole, write_whole
 from training.config import (
     Games,
     TrainingConfig,

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.files import append_to
+from engine.rules.files import append_to
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.files import append_whole, write_whole
 from engine.network.checkpoint import CheckpointError, header_field, load_tensors, save_tensors
 from engine.network.config import quoted
 from engine.network.finite import (
@@ -38,6 +37,7 @@ from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
 from engine.network.sampling import Sampling
+from engine.rules.files import append_whole, write_whole
 from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.files import append_whole, write_whole
 from engine.network.checkpoint import load_checkpoint, read_description
 from engine.network.inference import make_evaluator
+from engine.rules.files import append_whole, write_whole
 from engine.rules.variant import Variant, get_variant
 from search.evaluator import Evaluator
 from search.players import make_player

@@ -32,7 +32,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.files import replacing
 from engine.network.config import BuildConfig, NetworkConfig, quoted
 from engine.network.finite import require_finite_tensors, tensor_fault
 from engine.network.game_features import KINDS
@@ -41,6 +40,7 @@ from engine.network.stored_json import parse_json
 from engine.network.tokens import TOKENS
 from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import InputError
+from engine.rules.files import replacing
 from engine.rules.finite import NotFiniteError
 from engine.rules.variant import Variant, get_variant
 
