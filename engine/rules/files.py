@@ -68,8 +68,8 @@ def append_to(file: BinaryIO, data: bytes) -> None:
 
 
 def _name(problem: BaseException, path: str | Path) -> None:
-    """An error of writing does not say by itself which file it was."""
-    if isinstance(problem, OSError) and problem.filename is None:
+    """The system's errors of writing do not say by themselves which file it was."""
+    if isinstance(problem, OSError) and problem.errno is not None and problem.filename is None:
         problem.filename = str(path)
 
 
