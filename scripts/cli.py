@@ -4,6 +4,7 @@
 before. Each has `main(arguments: list[str]) -> int`, which returns the exit status.
 """
 
+import contextlib
 import functools
 import importlib
 import os
@@ -11,7 +12,8 @@ import select
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, TextIO
 
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 1
@@ -79,6 +81,7 @@ COMMANDS: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, without the program's name; the exit status."""
+    _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
@@ -90,9 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError as error:
-        if _reader_left():
+        left = [stream for stream in (sys.stdout, sys.stderr) if _reader_left(stream)]
+        for stream in left:
             # Python flushes at exit what is still buffered, and would complain of the broken pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if left:
             return READER_LEFT
         return _report(error, debug)
     except Exception as error:
@@ -112,6 +117,7 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         return _complain(_unknown(name), BAD_INPUT)
     command = COMMANDS[name]
+    _settle_home()
     if command.kernels and not {"-h", "--help"} & set(arguments):
         _announce_compilation()
         if command.compiles_first:
@@ -147,6 +153,15 @@ def _unknown(name: str) -> str:
     return f"no command {name!r}; {advice}"
 
 
+def _settle_home() -> None:
+    """Libraries ask for the home directory and do not expect that a user has none."""
+    try:
+        Path.home()
+    except RuntimeError:
+        # As Debian writes it; caches that should be there count as closed.
+        os.environ["HOME"] = "/nonexistent"
+
+
 @functools.cache
 def _announce_compilation() -> None:
     from engine.rules.compilation import on_compile
@@ -174,14 +189,29 @@ def _report(error: Exception, debug: bool) -> int:
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"pawnscope: {' '.join(message.splitlines())}", file=sys.stderr)
+    # Where nobody listens, the status still tells.
+    with contextlib.suppress(OSError):
+        print(f"pawnscope: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
     return status
 
 
-def _reader_left() -> bool:
-    """Whether it is standard output that broke, and not some other pipe."""
+def _open_streams() -> None:
+    """Standard streams that the caller has closed lead nowhere: what is written to one would go to
+    another, or to a file that was opened in its place."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Kept open to the end; it takes the lowest free number, that of the stream if it can.
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def _reader_left(stream: TextIO) -> bool:
+    """Whether it is this stream that broke, and not some other pipe."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):
+        return False
     return bool(poll.poll(0))
 
 

@@ -1,5 +1,6 @@
 """The pictures of a run: the truth curve or the losses, simulations against truth, the ladder."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.rules.errors import InputError
+from engine.rules.files import replacing
 
 _RAW, _SEARCH, _QUIET = "#1f6f8b", "#e07a1f", "#6b7280"
 _COLOURS = {"puct": _RAW, "gumbel": _SEARCH}
@@ -18,6 +20,8 @@ def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
 
     Raises InputError for an unknown ending, before anything is drawn, and OSError.
     """
+    # Without a place for its caches it only takes longer.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
 
     matplotlib.use("Agg")
@@ -36,8 +40,8 @@ def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
     figure.suptitle(title, x=0.02, ha="left")
     # No date in the file: the same run gives the same picture.
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": title}):
-        figure.savefig(path, dpi=150, metadata=metadata)
+    with matplotlib.rc_context({"svg.hashsalt": title}), replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
 
 
 def of_game(metrics: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

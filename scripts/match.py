@@ -1,6 +1,5 @@
 """`pawnscope match A B VARIANT`: games between two players, Elo with its interval, SPRT, PGN."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -13,10 +12,12 @@ from tqdm import tqdm
 from tyro import conf
 
 from engine.rules.errors import InputError
+from engine.rules.files import append_to
 from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
 from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json
 from scripts.players import PrecisionName, player_of
+from search.external import close_players
 from search.language_player import LanguagePlayer
 from search.player import Player, games_repeat
 from training.arena import (
@@ -83,23 +84,26 @@ def main(arguments: list[str]) -> int:
     variant = get_variant(options.variant)
     opening_rng, *player_rngs = np.random.default_rng(options.seed).spawn(3)
     plies = options.opening_plies
+    total = options.games or (_MOST_TESTED if test else _GAMES)
     played: list[PlayedGame] = []
     readers: dict[str, list[LanguagePlayer]] = {"a": [], "b": []}
     tally, repeats = PairTally(games_repeat=False), False
     exhausted, status = False, 0
+    made: list[Player] = []
+    cut_short: Exception | None = None
     try:
         with _pgn_file(options.pgn) as file, ExitStack() as stack:
+            stack.callback(close_players, made)
 
             def make(which: int) -> Player:
                 spec = options.b if which else options.a
                 precision = options.precision_b if which else options.precision_a
                 player = player_of(spec, variant, player_rngs[which], options.tablebases, precision)
-                stack.callback(player.close)
+                made.append(player)
                 if isinstance(player, LanguagePlayer):
                     readers["b" if which else "a"].append(player)
                 return player
 
-            total = options.games or (_MOST_TESTED if test else _GAMES)
             pair = make(0), make(1)
             repeats = games_repeat(*pair)
             tally = PairTally(games_repeat=repeats)
@@ -116,7 +120,7 @@ def main(arguments: list[str]) -> int:
             stack.enter_context(closing(games))
             for game in _with_bar(games, total):
                 if file is not None:
-                    _append(file, write_pgn(game.record))
+                    append_to(file, write_pgn(game.record).encode())
                 played.append(game)
                 tally.add(game.number, game.points, game.record.moves)
                 if test and test.verdict(tally.ordered) != Verdict.UNDECIDED:
@@ -126,9 +130,17 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"interrupted after {len(played)} games", file=sys.stderr)
         status = INTERRUPTED
+    except Exception as problem:
+        # What was played counts, whatever ended the match.
+        if not played:
+            raise
+        print(f"the match ends after {len(played)} of {total} games", file=sys.stderr)
+        cut_short = problem
     figures = _test_figures(test, tally, exhausted=exhausted) if test else None
     result = summarise(played, games_repeat=repeats)
     _show(options, result, figures, _against_rules(readers))
+    if cut_short is not None:
+        raise cut_short
     return status
 
 
@@ -191,18 +203,6 @@ def _pgn_file(path: Path | None) -> Iterator[BinaryIO | None]:
         return
     with open(path, "ab", buffering=0) as file:
         yield file
-
-
-def _append(file: BinaryIO, text: str) -> None:
-    """Add a whole game or, on a full disk, nothing of it; raises OSError."""
-    data = text.encode()
-    size = os.fstat(file.fileno()).st_size
-    try:
-        while data:
-            data = data[file.write(data) :]
-    except OSError:
-        os.ftruncate(file.fileno(), size)
-        raise
 
 
 def _show(

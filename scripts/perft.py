@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.rules import kernels
 from engine.rules.errors import InputError
+from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import get_variant
@@ -58,11 +59,11 @@ def count(position: Position, depth: int, *, split: bool) -> tuple[int, dict[str
     """
     tables = position.variant.tables
     if not split or depth == 0:
-        return int(kernels.perft(tables, position.row, depth)), {}
+        return perft(tables, position.row, depth), {}
     moves = np.empty(MAX_MOVES, np.uint16)
     child = np.empty_like(position.row)
     behind_each = {}
     for move in moves[: kernels.generate(tables, position.row, moves)]:
         kernels.apply(tables, position.row, move, child)
-        behind_each[position.uci(int(move))] = int(kernels.perft(tables, child, depth - 1))
+        behind_each[position.uci(int(move))] = perft(tables, child, depth - 1)
     return sum(behind_each.values()), behind_each

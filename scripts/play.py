@@ -2,9 +2,7 @@
 
 import io
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,7 +19,6 @@ from search.player import Choice, Player
 
 _COLOURS: Final = ("White", "Black")
 _UNFINISHED: Final = "The game was left unfinished."
-_POLL_SECONDS: Final = 0.1
 _HELP: Final = """\
 a move   as b1b2 or b2, with a piece's letter as Nf3, castling as O-O, promotion as a8=Q or a7a8q
 moves    list the legal moves
@@ -151,7 +148,7 @@ class TerminalGame:
         self._position.push(move)
 
     def _answer(self) -> None:
-        choice = think(self._opponent, self._position)
+        choice = self._opponent.choose(self._position)
         text = self._position.san(choice.move)
         self._position.push(choice.move)
         print(f"\n{_COLOURS[1 - self._colour]} plays {text}{chances_text(choice, 'its')}\n")
@@ -165,7 +162,7 @@ class TerminalGame:
         print(" ".join(self._position.san(move) for move in self._position.legal_moves))
 
     def _hint(self) -> None:
-        choice = think(self._opponent, self._position)
+        choice = self._opponent.choose(self._position)
         text = self._position.san(choice.move)
         print(f"hint: {text}{chances_text(choice, 'your')}")
 
@@ -200,25 +197,6 @@ def parse_move(position: Position, text: str) -> int:
         return position.parse_uci(text)
     except IllegalMoveError:
         return position.parse_san(text)
-
-
-def think(player: Player, position: Position) -> Choice:
-    """The player's choice, made beside this thread, so that ^C is heard while a kernel runs.
-
-    Raises what the player raises.
-    """
-    result: Future[Choice] = Future()
-
-    def choose() -> None:
-        try:
-            result.set_result(player.choose(position))
-        except BaseException as problem:
-            result.set_exception(problem)
-
-    threading.Thread(target=choose, daemon=True).start()
-    while not result.done():
-        wait([result], timeout=_POLL_SECONDS)
-    return result.result()
 
 
 def chances_text(choice: Choice, whose: str) -> str:

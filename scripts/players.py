@@ -5,7 +5,7 @@ then the newest run of the game under `runs/` serves, or else a network that cam
 """
 
 import functools
-import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 import engine
 from engine.rules.errors import InputError
+from engine.rules.files import cache_folder
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.player import Player
@@ -158,10 +159,9 @@ def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
     return load_games(games, variant).positions[-_CALIBRATION:]
 
 
-def solution_cache() -> Path:
-    """Where solutions are kept between commands."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "pawnscope" / "solutions"
+def solution_cache() -> Path | None:
+    """Where solutions are kept between commands; None where there is no place for caches."""
+    return cache_folder("solutions")
 
 
 def load_solution(variant: Variant) -> Solution:
@@ -179,7 +179,12 @@ def load_solution(variant: Variant) -> Solution:
             bar.total = expected
             bar.update(done - bar.n)
 
-        return load_or_solve(variant, solution_cache(), progress=progress)
+        return load_or_solve(variant, solution_cache(), progress=progress, not_kept=_tell_not_kept)
+
+
+def _tell_not_kept(problem: OSError) -> None:
+    where = f": {problem.filename}" if problem.filename is not None else ""
+    tqdm.write(f"the solution is not kept: {problem.strerror or problem}{where}", file=sys.stderr)
 
 
 load_tablebases = functools.cache(Tablebases.load)

@@ -22,12 +22,13 @@ from engine.probing.page import render_page
 from engine.probing.report import CheckpointSummary, ConceptSummary, Report
 from engine.probing.splits import Sample
 from engine.rules.errors import InputError
+from engine.rules.files import write_whole
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from scripts.options import FigureOptions, parse_options
 from scripts.players import is_solved_quickly, load_solution
 from search.solver import Solution
-from training.directory import run_checkpoints, write_whole
+from training.directory import run_checkpoints
 from training.games import load_games, shards_of
 
 FEWEST_POSITIONS: Final = 20

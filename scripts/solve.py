@@ -61,13 +61,23 @@ def main(arguments: list[str]) -> int:
 
         solution = solve(variant, limit_bytes=limit_bytes, progress=progress)
 
-    if options.out is not None:
-        solution.save(options.out)
+    problem = None if options.out is None else _save(solution, options.out)
     if options.json:
         print_json(figures(solution))
-        return 0
-    describe(solution)
+    else:
+        describe(solution)
+    if problem is not None:
+        raise problem
     return 0
+
+
+def _save(solution: Solution, path: Path) -> OSError | None:
+    """Why the file cannot be written, if so: what was solved is told even then."""
+    try:
+        solution.save(path)
+    except OSError as problem:
+        return problem
+    return None
 
 
 def figures(solution: Solution) -> dict[str, int | float]:
@@ -108,13 +118,21 @@ def _solve_endgames(options: SolveOptions, variant: Variant, men: int, limit_byt
             bar.total = expected
             bar.update(done - bar.n)
 
+        problems: list[OSError] = []
         tablebases, reports = solve_endgames(
-            variant, men, folder=options.out, limit_bytes=limit_bytes, progress=progress
+            variant,
+            men,
+            folder=options.out,
+            limit_bytes=limit_bytes,
+            progress=progress,
+            not_kept=problems.append,
         )
     if options.json:
         print_json(endgame_figures(reports, tablebases.memory))
-        return 0
-    describe_endgames(variant, men, reports, tablebases.memory)
+    else:
+        describe_endgames(variant, men, reports, tablebases.memory)
+    if problems:
+        raise problems[0]
     return 0
 
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
+from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import ONGOING, Int, generate, is_check, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, CLOCK_RULE, EMPTY, REPETITION, SQUARES, Tables
-from search.limits import StopFlag
 from search.line import (
     ABORTED,
     NODES,
@@ -348,9 +348,14 @@ def alphabeta(
     draws by the variant's rule; scores that come from the table know them only as far as the
     position itself was a repetition.
     """
-    line = start_line(position, config.depth + _QUIESCENCE_PLIES, stop, node_limit)
+    with interruptible(stop) as flag:
+        line = start_line(position, config.depth + _QUIESCENCE_PLIES, flag, node_limit)
+        return _deepen(position.variant.tables, line, config)
+
+
+def _deepen(tables: Tables, line: Line, config: AlphaBetaConfig) -> ScoredLine:
+    """As `alphabeta`, on a line that holds the position."""
     memory = _new_memory(line, config)
-    tables = position.variant.tables
     result = scored_line(line, 0, 0)
     for depth in range(1, config.depth + 1):
         score = int(

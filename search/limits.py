@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+
+from engine.rules.interrupts import StopFlag
 
 _POLL_SECONDS: Final = 0.01
-
-StopFlag = npt.NDArray[np.uint8]
-"""uint8[1]: kernels run without the interpreter's lock and end soon after it becomes 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

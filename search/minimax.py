@@ -3,10 +3,10 @@
 import numpy as np
 
 from engine.rules.compilation import kernel
+from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import ONGOING, Int, generate, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.tables import Tables
-from search.limits import StopFlag
 from search.line import (
     ABORTED,
     Line,
@@ -58,6 +58,7 @@ def minimax(
     Draws by repetition and by the move rule count, with the game before the position. Once a limit
     ends it, the best of the moves looked at so far; none where there was no time for one.
     """
-    line = start_line(position, depth, stop, node_limit)
-    score = int(_minimax(position.variant.tables, line, 0, depth))
+    with interruptible(stop) as flag:
+        line = start_line(position, depth, flag, node_limit)
+        score = int(_minimax(position.variant.tables, line, 0, depth))
     return scored_line(line, score, 0 if line.counters[ABORTED] else depth)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
+from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.signatures import Array2D
 from engine.rules.tables import (
     BLACK_BIT,
@@ -232,24 +233,29 @@ def _move_slot(slots: Slots, source: int, target: int) -> None:
 
 
 @kernel
-def spread(slots: Slots, used: int, capacity: int) -> bool:
+def spread(slots: Slots, used: int, capacity: int, stop: StopFlag) -> bool:
     """Give what the first `used` slots hold its place in a larger table, in place.
 
     It is sorted, so it is pushed to the far end and laid down again from the front: the place of
     each then lies at or before the slot that it comes from. False where the last ones do not fit
-    (by an extreme chance only): lengthen the array and call again with all slots.
+    (by an extreme chance only): lengthen the array and call again with all slots. False, and the
+    table in disorder, where `stop` is raised.
     """
     size = slots.shape[0]
     begin = size
     for slot in range(used - 1, -1, -1):
+        if stop[0] != 0:
+            return False
         if slots[slot, 0] != EMPTY_SLOT:
             begin -= 1
             _move_slot(slots, slot, begin)
     for slot in range(begin, size):
-        if home(slots[slot, 0], capacity) > slot:
+        if home(slots[slot, 0], capacity) > slot or stop[0] != 0:
             return False
     free = 0
     for slot in range(begin, size):
+        if stop[0] != 0:
+            return False
         place = max(home(slots[slot, 0], capacity), free)
         _move_slot(slots, slot, place)
         free = place + 1
@@ -257,9 +263,13 @@ def spread(slots: Slots, used: int, capacity: int) -> bool:
 
 
 @kernel
-def _gather(slots: Slots, keys: Array2D[np.uint32], scores: npt.NDArray[np.int16]) -> None:
+def _gather(
+    slots: Slots, keys: Array2D[np.uint32], scores: npt.NDArray[np.int16], stop: StopFlag
+) -> None:
     count = 0
     for slot in range(slots.shape[0]):
+        if stop[0] != 0:
+            return
         if slots[slot, 0] != EMPTY_SLOT:
             for half in range(keys.shape[1]):
                 keys[count, half] = slots[slot, half]
@@ -317,7 +327,9 @@ class PositionTable:
         table.slots[:count, :-1] = keys
         table.slots[:count, -1] = scores.astype(np.int64) + SCORE_BIAS
         table.count = count
-        if not spread(table.slots, count, table.capacity):
+        with interruptible() as stop:
+            fits = spread(table.slots, count, table.capacity, stop)
+        if not fits:
             if not _fits(keys, _MOST_GROWN * table.capacity):
                 raise InputError(f"{count} keys that are not spread as those of positions are")
             table.grow()
@@ -343,14 +355,16 @@ class PositionTable:
             used = self.slots.shape[0]
             self.capacity = self._grown_capacity()
             self.slots.resize((self.capacity + OVERFLOW, self.slots.shape[1]), refcheck=False)
-            if spread(self.slots, used, self.capacity):
-                return
+            with interruptible() as stop:
+                if spread(self.slots, used, self.capacity, stop):
+                    return
 
     def gather(self) -> tuple[Keys, npt.NDArray[np.int16]]:
         """The keys uint32[N, K] in rising order and their scores int16[N], without the gaps."""
         keys = np.empty((self.count, self.layout.halves), np.uint32)
         scores = np.empty(self.count, np.int16)
-        _gather(self.slots, keys, scores)
+        with interruptible() as stop:
+            _gather(self.slots, keys, scores, stop)
         return keys, scores
 
     def _grown_capacity(self) -> int:

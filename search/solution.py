@@ -1,7 +1,5 @@
 """A solved game: value, distance and best moves of every position that its start can reach."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,11 +7,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import safetensors
-import safetensors.numpy
 
 from engine.rules import fen
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
+from engine.rules.files import checksum_of, write_arrays
+from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import apply, generate, generate_batch, terminal_value, termination
 from engine.rules.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, SIDE, SQUARES, STATE_SIZE, WHITE, Tables
@@ -102,13 +101,17 @@ def _sign(score: int) -> int:
 
 
 @kernel
-def _classify(tables: Tables, stored: StoredPositions, kinds: npt.NDArray[np.uint8]) -> None:
+def _classify(
+    tables: Tables, stored: StoredPositions, kinds: npt.NDArray[np.uint8], stop: StopFlag
+) -> None:
     """Write for every slot whether it holds a finished position or one with a choice."""
     row = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
     after = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
     key = np.empty(stored.layout.halves, np.uint32)
     moves = np.empty(MAX_MOVES, np.uint16)
     for slot in range(stored.slots.shape[0]):
+        if stop[0] != 0:
+            return
         if stored.slots[slot, 0] == EMPTY_SLOT:
             kinds[slot] = _FREE
             continue
@@ -130,11 +133,17 @@ def _classify(tables: Tables, stored: StoredPositions, kinds: npt.NDArray[np.uin
 
 @kernel
 def _unpack_from(
-    stored: StoredPositions, kinds: npt.NDArray[np.uint8], least: int, rows: Rows
+    stored: StoredPositions,
+    kinds: npt.NDArray[np.uint8],
+    least: int,
+    rows: Rows,
+    stop: StopFlag,
 ) -> None:
     """Write the positions of kind >= `least` into `rows`."""
     count = 0
     for slot in range(stored.slots.shape[0]):
+        if stop[0] != 0:
+            return
         if kinds[slot] >= least:
             unpack(stored.layout, stored.slots[slot, :-1], rows[count])
             count += 1
@@ -142,7 +151,11 @@ def _unpack_from(
 
 @kernel
 def _play_at_random(
-    tables: Tables, stored: StoredPositions, start: int, outcomes: npt.NDArray[np.float64]
+    tables: Tables,
+    stored: StoredPositions,
+    start: int,
+    outcomes: npt.NDArray[np.float64],
+    stop: StopFlag,
 ) -> None:
     """Spread probability 1 from slot `start`, ply by ply; `outcomes` [3]: White wins, draw, Black.
 
@@ -159,6 +172,8 @@ def _play_at_random(
     while alive:
         reached = 0
         for index in range(alive):
+            if stop[0] != 0:
+                return
             slot = here[index]
             probability = now[slot]
             now[slot] = 0.0
@@ -278,7 +293,8 @@ class Solution:
         pack(self._table.layout, row, key)
         start = find(self._table.slots, self._table.capacity, key)
         outcomes = np.zeros(3)
-        _play_at_random(self.variant.tables, self._stored, start, outcomes)
+        with interruptible() as stop:
+            _play_at_random(self.variant.tables, self._stored, start, outcomes, stop)
         return float(outcomes[0])
 
     def _legal_moves(self, row: Row) -> tuple[Moves, Values, Distances]:
@@ -288,11 +304,14 @@ class Solution:
 
     def _list(self, least: int) -> Rows:
         if self._kinds is None:
-            self._kinds = np.empty(self._table.slots.shape[0], np.uint8)
-            _classify(self.variant.tables, self._stored, self._kinds)
+            kinds = np.empty(self._table.slots.shape[0], np.uint8)
+            with interruptible() as stop:
+                _classify(self.variant.tables, self._stored, kinds, stop)
+            self._kinds = kinds
         count = int(np.count_nonzero(self._kinds >= least))
         rows = np.empty((count, self.variant.row_size), np.uint8)
-        _unpack_from(self._stored, self._kinds, least, rows)
+        with interruptible() as stop:
+            _unpack_from(self._stored, self._kinds, least, rows, stop)
         return rows
 
     def _check(self, missing: int, rows: Rows) -> None:
@@ -311,15 +330,7 @@ class Solution:
             "rules": self.variant.digest,
             "checksum": _checksum(keys, scores),
         }
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with temporary.open("wb") as file:
-                file.write(safetensors.numpy.save({"keys": keys, "scores": scores}, metadata))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_arrays(path, {"keys": keys, "scores": scores}, metadata, ".partial")
 
     @classmethod
     def load(cls, path: Path, variant: Variant) -> "Solution":
@@ -338,9 +349,7 @@ class Solution:
 
 
 def _checksum(keys: Keys, scores: Scores) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(keys).data)
-    digest.update(scores.data)
-    return digest.hexdigest()
+    return checksum_of(keys, scores)
 
 
 def _read(path: Path, variant: Variant) -> tuple[Keys, Scores]:

@@ -240,7 +240,7 @@ class _Pass:
         )
         # Empty runs load the compiled kernels, so that `seconds` measures solving.
         _search(variant.tables, self.table.stored(), stack, np.array([-1, 0]), 0)
-        spread(self.table.slots, 0, self.table.capacity)
+        spread(self.table.slots, 0, self.table.capacity, np.zeros(1, np.uint8))
 
     @property
     def count(self) -> int:
@@ -371,27 +371,31 @@ def solve(
 
 def load_or_solve(
     variant: Variant,
-    cache_dir: Path,
+    cache_dir: Path | None,
     *,
     limit_bytes: int = DEFAULT_LIMIT,
     progress: Progress | None = None,
+    not_kept: Callable[[OSError], None] = lambda problem: None,
 ) -> Solution:
     """The solution kept in `cache_dir`, or a new one, which is then kept there.
 
-    A damaged file in the cache is replaced. Raises as `solve`, and OSError where nothing can be
-    written.
+    A cache is a convenience: a file that is damaged or cannot be read counts as absent, and where
+    nothing can be written `not_kept` is told why. Raises as `solve`.
     """
     _refuse_reversible(variant)
+    if cache_dir is None:
+        return solve(variant, limit_bytes=limit_bytes, progress=progress)
     # A name is any text without blanks; the digest alone tells games apart.
     name = re.sub(r"[^\w.-]", "_", variant.name)
     path = cache_dir / f"{name}-{variant.digest}.solution"
-    if path.exists():
-        # A cache can be made again: what is damaged counts as absent.
-        with contextlib.suppress(InputError):
-            return Solution.load(path, variant)
+    with contextlib.suppress(InputError, OSError):
+        return Solution.load(path, variant)
     solution = solve(variant, limit_bytes=limit_bytes, progress=progress)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    solution.save(path)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        solution.save(path)
+    except OSError as problem:
+        not_kept(problem)
     return solution
 
 

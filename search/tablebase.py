@@ -235,12 +235,15 @@ def solve_endgames(
     folder: Path | None = None,
     limit_bytes: int = DEFAULT_LIMIT,
     progress: Progress | None = None,
+    not_kept: Callable[[OSError], None] | None = None,
 ) -> tuple[Tablebases, list[TableReport]]:
     """Make all tables of up to `men` men, and keep them in `folder` as they come.
 
-    Whole files of the same rules that are there are read instead, damaged ones made again: an
-    interrupted run goes on. Raises InputError where the tables cannot be right or take more than
-    `limit_bytes`, OtherRulesError for a file of other rules, OSError.
+    Whole files of the same rules that are there are read instead; what is damaged or cannot be read
+    is made again: an interrupted run goes on. Where a table cannot be written, `not_kept` is told
+    why and the work goes on in memory. Raises InputError where the tables cannot be right or take
+    more than `limit_bytes`, OtherRulesError for a file of other rules, and OSError without
+    `not_kept` or where there cannot be such a folder.
     """
     wanted = materials(variant, men)
     sizes = [entries_of(variant, material) for material in wanted]
@@ -271,10 +274,10 @@ def solve_endgames(
             start = time.perf_counter()
             codes, legend = _solve_material(block.tables, backward, place, tell)
             if path is not None:
-                write_table(path, variant, name, codes, legend)
+                files[name] = _keep(path, variant, name, codes, legend, not_kept)
             _put(block, place, codes, legend.tolist())
             seconds[name] = time.perf_counter() - start
-        if path is not None:
+        elif path is not None:
             files[name] = path.stat().st_size
         done += place.entries
         if progress is not None:
@@ -308,9 +311,27 @@ def _reuse(block: Block, place: Place, path: Path, variant: Variant, name: str) 
         _take_from_file(block, place, path, variant, name)
     except OtherRulesError:
         raise
-    except InputError:
+    except (InputError, OSError):
         return False
     return True
+
+
+def _keep(
+    path: Path,
+    variant: Variant,
+    name: str,
+    codes: npt.NDArray[np.uint8],
+    legend: npt.NDArray[np.int16],
+    not_kept: Callable[[OSError], None] | None,
+) -> int:
+    """Write a table; the bytes of its file, 0 where there is none."""
+    try:
+        return write_table(path, variant, name, codes, legend)
+    except OSError as problem:
+        if not_kept is None:
+            raise
+        not_kept(problem)
+        return 0
 
 
 def _solve_material(

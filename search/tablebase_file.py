@@ -4,7 +4,6 @@ A file is a safetensors file with the legend (the scores that occur, by code) an
 by LZMA; its metadata name the game, a digest of its rules and a checksum of the contents.
 """
 
-import hashlib
 import lzma
 import os
 import re
@@ -15,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import safetensors
-import safetensors.numpy
 
 from engine.rules.errors import InputError
+from engine.rules.files import checksum_of, write_arrays
 from engine.rules.variant import Variant
 from search.scores import NO_SCORE, WIN
 
@@ -27,6 +26,8 @@ Legend = npt.NDArray[np.int16]
 SUFFIX: Final = ".tablebase"
 _FORMAT: Final = "pawnscope-tablebase-1"
 _PARTIAL: Final = ".partial"
+_SLICE: Final = 1 << 20
+"""Bytes that are packed or unpacked before ^C gets its turn."""
 _FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 1}]
 
 
@@ -54,7 +55,7 @@ def _file_word(text: str) -> str:
 
 def write_table(path: Path, variant: Variant, name: str, codes: Codes, legend: Legend) -> int:
     """Write a table whole or not at all; returns the bytes of the file. Raises OSError."""
-    packed = lzma.compress(codes.tobytes(), format=lzma.FORMAT_RAW, filters=_FILTERS)
+    packed = _packed(codes)
     metadata = {
         "format": _FORMAT,
         "variant": variant.name,
@@ -67,17 +68,7 @@ def write_table(path: Path, variant: Variant, name: str, codes: Codes, legend: L
         "codes": np.frombuffer(packed, dtype=np.uint8),
         "legend": legend,
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(safetensors.numpy.save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return size
+    return write_arrays(path, tensors, metadata, _PARTIAL)
 
 
 def read_table(path: Path, variant: Variant, name: str, entries: int) -> tuple[Codes, Legend]:
@@ -119,21 +110,31 @@ def _check_legend(path: Path, codes: Codes, legend: Legend) -> None:
         raise InputError(f"{path}: damaged, its scores are none")
 
 
+def _packed(codes: Codes) -> bytes:
+    packer = lzma.LZMACompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+    slices = (codes[start : start + _SLICE] for start in range(0, len(codes), _SLICE))
+    return b"".join([*(packer.compress(part.tobytes()) for part in slices), packer.flush()])
+
+
 def _unpacked(packed: bytes, entries: int) -> Codes | None:
     """The codes; None where that is not what was packed."""
     unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+    content = bytearray()
     try:
         # A damaged stream may unpack to anything: it is not let beyond its size.
-        content = unpacker.decompress(packed, max_length=entries + 1)
+        while len(content) <= entries and not unpacker.eof:
+            part = unpacker.decompress(packed, max_length=min(_SLICE, entries + 1 - len(content)))
+            packed = b""
+            if not part:
+                break
+            content += part
     except lzma.LZMAError:
         return None
     return np.frombuffer(content, dtype=np.uint8) if len(content) == entries else None
 
 
 def _checksum(codes: Codes, legend: Legend) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(legend).data)
-    digest.update(np.ascontiguousarray(codes).data)
-    return digest.hexdigest()
+    return checksum_of(legend, codes)
 
 
 def sweep(folder: Path) -> None:

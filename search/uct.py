@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
+from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import ONGOING, Int, apply, generate, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
-from search.limits import StopFlag
 from search.randomness import random_below, seed_states
 from search.result import SearchResult, collect, most_visited, principal_variation
 from search.roots import Roots
@@ -193,19 +193,19 @@ class UctSearch:
     def run(self, simulations: int | None = None, stop: StopFlag | None = None) -> None:
         """Go on until so many simulations (the configuration's where absent) are done in all."""
         limit = self._config.simulations if simulations is None else simulations
-        flag = np.zeros(1, dtype=np.uint8) if stop is None else stop
         self.trees = reserve(self.trees, nodes=limit + 1)
-        while not _simulate_until(
-            self._tables,
-            self.trees,
-            self._root,
-            limit,
-            self._config.exploration,
-            self._config.longest_rollout,
-            self._state,
-            flag,
-        ):
-            self.trees = reserve(self.trees, edges=2 * self.trees.edges.shape[1])
+        with interruptible(stop) as flag:
+            while not _simulate_until(
+                self._tables,
+                self.trees,
+                self._root,
+                limit,
+                self._config.exploration,
+                self._config.longest_rollout,
+                self._state,
+                flag,
+            ):
+                self.trees = reserve(self.trees, edges=2 * self.trees.edges.shape[1])
 
     def result(self) -> SearchResult:
         """Visit counts and values; the policy is the share of visits."""

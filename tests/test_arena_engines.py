@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,56 @@ def test_an_engine_that_died_between_games_is_replaced() -> None:
     first.close()
     assert next(games).ending != Ending.ILLEGAL
     assert len(engines) == 1
+
+
+def unlucky(starts: int, engines: list[Engine]) -> Callable[[int], Player]:
+    """Starts so many engines, and then none any more."""
+
+    def further(_: int) -> Player:
+        if len(engines) == starts:
+            raise EngineError("the engine does not start")
+        engines.append(Engine())
+        return engines[-1]
+
+    return further
+
+
+def test_a_place_without_an_engine_leaves_its_games_to_the_others() -> None:
+    engines: list[Engine] = []
+    broken = Engine({3: EngineError("the engine has ended")})
+    asked = {"games": 12, "opening_plies": 2, "longest_game": 40, "concurrency": 3}
+    found = match_games(
+        Counting(),
+        broken,
+        GARDNER,
+        rng=np.random.default_rng(0),
+        revive=unlucky(1, engines),
+        **asked,  # type: ignore[arg-type]
+    )
+    games = sorted(found, key=lambda game: game.number)
+    # The first place loses its engine, the third never has one.
+    assert [game.number for game in games] == list(range(12))
+    assert [game.ending for game in games].count(Ending.ILLEGAL) == 1
+    assert broken.closed
+    assert len(engines) == 1
+
+
+def test_a_match_without_engines_ends_with_what_was_played() -> None:
+    dead = EngineError("the engine has ended")
+    games = match_games(
+        Counting(),
+        Engine({20: dead}),
+        GARDNER,
+        games=20,
+        opening_plies=2,
+        rng=np.random.default_rng(0),
+        longest_game=20,
+        revive=unlucky(0, []),
+    )
+    played: list[PlayedGame] = []
+    with pytest.raises(EngineError, match="does not start"):
+        played.extend(games)
+    assert [game.ending for game in played] == [Ending.PLY_LIMIT, Ending.PLY_LIMIT, Ending.ILLEGAL]
 
 
 def test_an_engine_hears_of_new_games(tmp_path: Path) -> None:

@@ -1,12 +1,19 @@
 """What the benchmark counts and compares with is what it says."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from engine.network.language import LanguageModel
+from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
+from scripts.benchmarks import peers
 from scripts.benchmarks.language import CONFIG, flops_a_token, without_points
 from tests.network_cases import TRUNKS, lively_network, random_rows
+from tests.process_cases import assert_ends, process_in
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
@@ -39,3 +46,27 @@ def test_a_tokens_arithmetic_is_nanogpts() -> None:
     assert flops["6ND"] == 6 * (12 * L * D * D + V * D + biases_and_norms)
     assert flops["6ND-and-attention"] - flops["6ND"] == 12 * L * D * T
     assert 10e6 < model.parameter_count < 11e6
+
+
+def test_what_a_slow_peer_has_started_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, script = tmp_path / "noted", tmp_path / "peer.py"
+    script.write_text(
+        f"""
+import pathlib, subprocess, sys, time
+helper = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(1000)"])
+pathlib.Path({str(noted)!r}).write_text(f"{{helper.pid}} ")
+time.sleep(1000)
+"""
+    )
+    communicate = subprocess.Popen.communicate
+
+    def later(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+        process_in(noted)
+        return communicate(process, timeout=0.1)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", later)
+    with pytest.raises(InputError, match=r"peer\.py did not end"):
+        list(peers._run(Path(sys.executable), script))
+    assert_ends(process_in(noted))

@@ -239,3 +239,49 @@ def test_a_person_brings_variants_of_their_own(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["nodes"] == 2
     listed = start("variants", "--variants", str(own))
     assert "lonely" in listed.stdout
+
+
+CLOSED = """
+import os, sys
+for number in map(int, sys.argv.pop(1).split(",")):
+    os.close(number)
+os.execv(sys.executable, [sys.executable, "-m", "scripts.cli", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "status", "printed"),
+    [
+        ("1", "variants", 0, ""),
+        ("2", "perft gardener 3", 2, ""),
+        ("2", "match random random hexapawn --games 2 --json", 0, '{"games": 2'),
+        ("0,1,2", "variants", 0, ""),
+    ],
+)
+def test_closed_streams_lead_nowhere(closed: str, words: str, status: int, printed: str) -> None:
+    done = start(closed, *words.split(), code=CLOSED)
+    assert done.returncode == status
+    assert done.stdout.startswith(printed)
+    # What was meant for one stream does not go to another.
+    assert done.stdout.count("\n") <= 1
+    assert "Error" not in done.stderr + done.stdout
+
+
+def test_a_complaint_that_nobody_can_hear_keeps_its_status() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", "perft", "gardener", "3"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=write,
+    )
+    os.close(write)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_a_user_without_a_home_has_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 0x7FFFFFF0)
+    assert cli.main(["variants", "--json"]) == 0
+    assert Path.home() == Path("/nonexistent")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from engine.rules.errors import InputError
+from engine.rules.files import append_to
 from engine.rules.pgn import GameRecord, read_pgn
 from engine.rules.variant import get_variant
-from scripts import match, players
+from scripts import cli, match, players
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
@@ -230,9 +232,9 @@ def test_a_full_disk_leaves_whole_games(tmp_path: Path) -> None:
 
     path = tmp_path / "x.pgn"
     with FullDisk(str(path), "ab") as file:
-        match._append(file, "a" * 60)
+        append_to(file, b"a" * 60)
         with pytest.raises(OSError, match="space"):
-            match._append(file, "b" * 60)
+            append_to(file, b"b" * 60)
     assert path.read_text() == "a" * 60
 
 
@@ -291,3 +293,77 @@ def test_our_own_engine_plays_as_an_external_one(
     figures, games = play("random", engine, "hexapawn", "--games", "4")
     assert figures["illegal"] == figures["time_losses"] == 0
     assert [game.result for game in games if game.tags["Black"] == engine] == ["0-1"] * 2
+
+
+ONCE = """\
+import os, sys
+from pathlib import Path
+started, mode = Path(sys.argv[1]), sys.argv[2]
+if started.exists():
+    sys.exit("no second time")
+started.write_text(str(os.getpid()))
+for line in sys.stdin:
+    if line.startswith("uci\\n"):
+        print("option name VariantPath type string\\nuciok", flush=True)
+    elif line.startswith("isready"):
+        print("readyok", flush=True)
+    elif line.startswith("go"):
+        if mode == "hang":
+            __import__("time").sleep(1000)
+        print("bestmove a1a1", flush=True)
+        # The first move costs the first game, the second also the engine.
+        mode = "die" if mode == "once" else sys.exit()
+"""
+
+
+def engine_once(tmp_path: Path, mode: str) -> str:
+    """An engine that starts once only, and then fails as `mode` says."""
+    script = tmp_path / "once.py"
+    script.write_text(ONCE)
+    return f"uci:{sys.executable} -S {script} {tmp_path / 'started'} {mode}"
+
+
+def test_an_engine_that_does_not_start_again_leaves_the_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.pgn"
+    engine = engine_once(tmp_path, "once")
+    words = ("random", engine, "hexapawn", "--games", "20", "--json", "--pgn", str(path))
+    assert cli.main(["match", *words, "--concurrency", "1"]) == 2
+    told = capsys.readouterr()
+    figures = json.loads(told.out)
+    assert (figures["games"], figures["wins"], figures["illegal"]) == (2, 2, 2)
+    assert len(list(read_pgn(path.read_text()))) == 2
+    assert "the match ends after 2 of 20 games" in told.err
+    assert re.search(r"pawnscope: .* has ended \(exit status 1\)\n$", told.err)
+
+
+def test_any_sudden_end_leaves_the_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[bytes] = []
+
+    def full(_: object, data: bytes) -> None:
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(data)
+
+    monkeypatch.setattr(match, "append_to", full)
+    words = ("random", "random", "hexapawn", "--games", "20", "--pgn", str(tmp_path / "x.pgn"))
+    assert cli.main(["match", *words]) == 2
+    told = capsys.readouterr()
+    assert " of 3 games" in told.out
+    assert told.err.endswith("pawnscope: No space left on device\n")
+
+
+def test_an_interrupt_while_an_engine_thinks_ends_the_engine(tmp_path: Path) -> None:
+    started_at = tmp_path / "started"
+    with started("random", engine_once(tmp_path, "hang"), "hexapawn", "--concurrency", "1") as run:
+        wait_for_games(started_at, 1)
+        engine = int(started_at.read_text())
+        # It thinks or is about to: in either case nothing stays behind.
+        run.send_signal(signal.SIGINT)
+        complaints = run.communicate(timeout=PATIENCE)[1]
+    assert "interrupted" in complaints
+    with pytest.raises(ProcessLookupError):
+        os.killpg(engine, 0)

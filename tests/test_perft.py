@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.rules.kernels import perft
+from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from tests.naive_rules import start

@@ -19,6 +19,7 @@ from engine.network.config import NetworkConfig
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import Variant, define_variants, get_variant
 from tests.training_cases import SMALL_NETWORK, hexapawn, perfect_rows, self_play_config
+from training import actors
 from training.actors import Actor, Order, WorkerPool
 from training.config import LearningConfig, SelfPlayConfig
 from training.directory import read_metrics, run_checkpoints
@@ -169,6 +170,18 @@ def checkpoint_for(variant: Variant, folder: Path) -> Path:
 def pool_of(variant: Variant, config: SelfPlayConfig) -> WorkerPool:
     network = PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK))
     return WorkerPool([variant], config, LEARNING, network, seed=1, first_round=0, first_parts=[0])
+
+
+def test_a_stopped_worker_does_not_keep_the_learner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actors, "_END_SECONDS", 0.1)
+    pool = pool_of(get_variant("hexapawn"), self_play_config(actors=1))
+    (process, _) = pool._workers[0]
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    # Some systems let the signal through to a stopped process, and some do not.
+    monkeypatch.setattr(process, "terminate", lambda: None)
+    pool.close()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def order_for(checkpoint: Path, folder: Path, variant: Variant) -> Order:

@@ -9,7 +9,7 @@ import pytest
 
 import engine.rules.variant
 from engine.rules.errors import InputError, UnknownVariantError, VariantError
-from engine.rules.kernels import perft
+from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.tables import QUEEN, ROOK
 from engine.rules.variant import Registry, get_variant, load_variants, variant_names

@@ -22,6 +22,7 @@ import numpy as np
 
 from engine.network.inference import NetworkEvaluator, openvino_installed
 from engine.rules.errors import InputError
+from engine.rules.files import append_whole
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import SolverEvaluator
 from search.solver import Solution, load_or_solve
@@ -261,8 +262,7 @@ def run_ablation(
     path = folder / RESULTS
     _cut_half_a_line(path)
     for line in run_side_by_side(run_trial, trials):
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_whole(path, json.dumps(line) + "\n")
         report(line)
 
 

@@ -48,6 +48,8 @@ from training.selfplay import SelfPlay, Statistics
 
 Progress = Callable[[int], None]
 
+_END_SECONDS: Final = 5.0
+"""How long a worker may take to end before it is killed."""
 _CALIBRATION: Final = 512
 """Positions on which int8 finds its scales."""
 _FEWEST_AT_ONCE: Final = 32
@@ -458,4 +460,8 @@ class WorkerPool:
             pipe.close()
             process.terminate()
         for process, _ in self._workers:
-            process.join()
+            process.join(_END_SECONDS)
+            if process.is_alive():
+                # Stopped (^Z), or held by a library that handles the signal.
+                process.kill()
+                process.join()

@@ -15,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from engine.rules.errors import IllegalMoveError
+from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.pgn import GameRecord
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
@@ -227,42 +227,42 @@ class _Side:
     def __init__(self, which: int, player: Player, revive: Revive | None) -> None:
         self.name = player.name
         self._which, self._revive = which, revive
-        self._player = player
         self.is_engine = isinstance(player, ExternalPlayer)
-        self._at: dict[int, Player] = {0: player} if self.is_engine else {}
+        self._at: dict[int, Player] = {0: player}
+        # Seats of players who must be replaced before their next game. It is not done at once: a
+        # replacement that does not start would take games with it that were played to their end.
+        self._failed: set[int] = set()
 
     def take_place(self, place: int) -> None:
         """A new game begins at a place; raises what the start of an engine raises."""
-        if not self.is_engine:
-            return
-        if place in self._at:
-            try:
-                self._new_game(place)
-            except EngineError:
-                self._replace(place)
-        else:
+        # Players of our own sit at all places at once.
+        seat = place if self.is_engine else 0
+        if seat not in self._at:
             assert self._revive is not None
-            self._at[place] = self._revive(self._which)
+            self._at[seat] = self._revive(self._which)
+        elif seat in self._failed:
+            self._replace(seat)
+        elif self.is_engine:
+            try:
+                self._new_game(seat)
+            except EngineError:
+                self._replace(seat)
 
     def _new_game(self, place: int) -> None:
         player = self._at[place]
         assert isinstance(player, ExternalPlayer)
         player.new_game()
 
-    def _replace(self, place: int) -> None:
-        if self._revive is None:
-            return
-        if self.is_engine:
-            self._at[place].close()
-            self._at[place] = self._revive(self._which)
-        else:
-            self._player.close()
-            self._player = self._revive(self._which)
+    def _replace(self, seat: int) -> None:
+        if self._revive is not None:
+            self._at[seat].close()
+            self._at[seat] = self._revive(self._which)
+        self._failed.discard(seat)
 
     def ask(self, games: Sequence[_Game], pool: ThreadPoolExecutor | None) -> None:
         """Let it move in all of these games, in which it is to move."""
-        if isinstance(self._player, BatchPlayer):
-            choices = self._player.choose_batch([game.position for game in games])
+        if isinstance(self._at[0], BatchPlayer):
+            choices = self._at[0].choose_batch([game.position for game in games])
             for game, choice in zip(games, choices, strict=True):
                 game.play(choice.move)
             return
@@ -276,10 +276,10 @@ class _Side:
             else:
                 late = isinstance(answer, EngineTimeoutError)
                 game.forfeit(Ending.TIME if late else Ending.ILLEGAL, str(answer))
-                self._replace(game.place)
+                self._failed.add(game.place if self.is_engine else 0)
 
     def _answer(self, game: _Game) -> Choice | IllegalMoveError | EngineError:
-        player = self._at[game.place] if self.is_engine else self._player
+        player = self._at[game.place if self.is_engine else 0]
         try:
             return player.choose(game.position)
         except (IllegalMoveError, EngineError) as problem:
@@ -322,27 +322,37 @@ def match_games(
     are left (`openings.random_openings`). Where an external engine plays, up to
     `concurrency` games are in progress, each with a process of its own that `revive` makes; without
     `revive` there is one. An engine that moves against the rules, dies or keeps silent loses the
-    game, and `revive` replaces the dead one. Raises InputError where there are no such openings,
-    and what players of our own and the start of an engine raise.
+    game, and `revive` replaces the dead one. Where that fails the other places play on; raises what
+    `revive` raised once none is left and games are missing. Raises InputError where there are no
+    such openings, and what players of our own raise.
     """
     sides = _Side(0, a, revive), _Side(1, b, revive)
     places = _places(sides, (a, b), concurrency if revive else 1)
-    todo = (number for number in range(games) if number not in done)
+    todo: Iterator[int] = (number for number in range(games) if number not in done)
+    lost: dict[int, InputError | OSError] = {}
     opening_of = _Openings(random_openings(variant, opening_plies, rng, repeat=repeat_openings))
     running: dict[int, _Game] = {}
     pool = _pool(sides, places)
     try:
         while True:
             for place in range(places):
-                number = next(todo, None) if place not in running else None
+                free = place not in running and place not in lost
+                number = next(todo, None) if free else None
                 opening = None if number is None else opening_of(number // 2)
                 if number is None or opening is None:
                     continue
-                for side in sides:
-                    side.take_place(place)
+                try:
+                    for side in sides:
+                        side.take_place(place)
+                except (InputError, OSError) as problem:
+                    lost[place] = problem
+                    todo = itertools.chain([number], todo)
+                    continue
                 start = variant, opening
                 running[place] = _Game(number, place, (a.name, b.name), start, longest_game)
             if not running:
+                if len(lost) == places and next(todo, None) is not None:
+                    raise lost[0]
                 return
             for which, side in enumerate(sides):
                 to_move = [g for g in running.values() if not g.over and g.mover == which]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.rules.errors import InputError
+from engine.rules.files import append_whole, write_whole
 from training.config import (
     Games,
     TrainingConfig,
@@ -91,13 +92,11 @@ class RunDirectory:
 
     def add_metrics(self, values: dict[str, Any]) -> None:
         """Append one line; raises OSError."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        append_whole(self.metrics, json.dumps(values) + "\n")
 
     def log(self, text: str) -> None:
         """Append a line to log.txt; raises OSError."""
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        append_whole(self.path / "log.txt", text + "\n")
 
     def close(self) -> None:
         """Give the lock back."""
@@ -172,20 +171,6 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; raises OSError."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def drop_broken_line(path: Path) -> None:

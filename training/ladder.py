@@ -18,9 +18,11 @@ from typing import Final
 
 import numpy as np
 
+from engine.rules.files import append_to
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant
+from search.external import close_players
 from search.player import Player
 from search.players import is_deterministic
 from training.arena import PlayedGame, default_opening_plies, match_games
@@ -142,14 +144,7 @@ class Pool:
 
     def add(self, game: LadderGame) -> None:
         """Keep a game; raises OSError, and then it is not kept."""
-        line = json.dumps(asdict(game)).encode() + b"\n"
-        size = os.fstat(self._file.fileno()).st_size
-        try:
-            while line:
-                line = line[self._file.write(line) :]
-        except OSError:
-            os.ftruncate(self._file.fileno(), size)
-            raise
+        append_to(self._file, json.dumps(asdict(game)).encode() + b"\n")
         self._take(game)
         with _disk_errors(self._path.with_name("index.sqlite")), self._database:
             self._database.execute(_INSERT, tuple(asdict(game).values()))
@@ -265,12 +260,13 @@ def play_pairing(
     seed = zlib.crc32(f"{a} {b}".encode())
     opening_rng = np.random.default_rng(seed).spawn(1)[0]
     player_rngs = np.random.default_rng([seed, len(pool.numbers(a, b))]).spawn(2)
+    made: list[Player] = []
     with contextlib.ExitStack() as stack:
+        stack.callback(close_players, made)
 
         def player(which: int) -> Player:
-            made = make(b if which else a, player_rngs[which])
-            stack.callback(made.close)
-            return made
+            made.append(make(b if which else a, player_rngs[which]))
+            return made[-1]
 
         found = match_games(
             player(0),

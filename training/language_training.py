@@ -37,6 +37,7 @@ from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
 from engine.network.sampling import Sampling
+from engine.rules.files import append_whole, write_whole
 from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
@@ -48,7 +49,6 @@ from training.directory import (
     read_metrics,
     refuse_foreign,
     sweep,
-    write_whole,
 )
 from training.index import is_kept
 from training.language_config import LanguageTrainingConfig
@@ -553,8 +553,7 @@ class LanguageRun:
             "own_legal_moves": own.legal_moves.share,
             "own_legal_games": own.wholly_legal.share,
         }
-        with self._directory.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        append_whole(self._directory.metrics, json.dumps(values) + "\n")
         self._monitor.metrics(values)
 
     def _keep(self) -> None:

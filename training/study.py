@@ -23,13 +23,14 @@ import numpy as np
 
 from engine.network.checkpoint import load_checkpoint, read_description
 from engine.network.inference import make_evaluator
+from engine.rules.files import append_whole, write_whole
 from engine.rules.variant import Variant, get_variant
 from search.evaluator import Evaluator
 from search.players import make_player
 from search.solver import load_or_solve
 from training.arena import play_match
 from training.config import games_named, merge
-from training.directory import RunDirectory, read_metrics, run_checkpoints, write_whole
+from training.directory import RunDirectory, read_metrics, run_checkpoints
 from training.run import TrainingRun
 from training.side_by_side import Unwatched, run_side_by_side
 from training.truth import Truth
@@ -88,8 +89,7 @@ class Results:
         name = json.dumps(list(key))
         if name not in self._lines:
             line = {"key": list(key), **measure(*arguments)}
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_whole(self._path, json.dumps(line) + "\n")
             self._lines[name] = line
         return self._lines[name]
 

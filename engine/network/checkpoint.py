@@ -19,7 +19,6 @@ All that stands in a file may have been written by anyone: what is taken from it
 
 import json
 import math
-import os
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -41,6 +40,7 @@ from engine.network.stored_json import parse_json
 from engine.network.tokens import TOKENS
 from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import InputError
+from engine.rules.files import replacing
 from engine.rules.finite import NotFiniteError
 from engine.rules.variant import Variant, get_variant
 
@@ -240,29 +240,6 @@ def variant_of(path: str | Path, name: str | None = None) -> Variant:
     if name is None and not description.is_for(variant):
         raise CheckpointError(f"{path}: the rules of {variant.name} have changed since")
     return variant
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to: when the block ends, the file is synced and takes its place.
-
-    Where the block fails, the temporary file goes and what stood at `path` stays. Raises OSError.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    # The rename itself is safe from a power cut only once the directory is.
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextmanager

@@ -31,11 +31,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.checkpoint import CheckpointError, opened, refuse_faults, replacing
+from engine.network.checkpoint import CheckpointError, opened, refuse_faults
 from engine.network.config import Activation, LanguageConfig
 from engine.network.language import LanguageModel
 from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError
+from engine.rules.files import replacing
 
 GPT2_SIZES: Final = {
     "small": LanguageConfig(),

@@ -47,7 +47,6 @@ from engine.rules.tables import (
     SIDE,
     SQUARES,
     STALEMATE_VALUE,
-    STATE_SIZE,
     STEP_START,
     THREAT_START,
     WIDTH,
@@ -530,31 +529,6 @@ def terminal_value(tables: Tables, reason: int, row: Row) -> Any:
         opponent_is_out = _is_extinct(tables, row, 1 - side)
         return -tables[EXTINCTION_VALUE] if opponent_is_out else tables[EXTINCTION_VALUE]
     return 0
-
-
-@internal_kernel
-def _perft(tables: Tables, rows: Rows, moves: Array2D[np.uint16], depth: int) -> int:
-    """Count below rows[depth]; rows and moves hold one line of scratch a ply."""
-    row, line = rows[depth], moves[depth]
-    count = generate(tables, row, line)
-    if depth <= 1:
-        return count
-    nodes, child = 0, rows[depth - 1]
-    for index in range(count):
-        apply(tables, row, line[index], child)
-        nodes += _perft(tables, rows, moves, depth - 1)
-    return nodes
-
-
-@kernel
-def perft(tables: Tables, row: Row, depth: int) -> int:
-    """Number of move sequences of `depth` plies (bulk counting at the last ply)."""
-    if depth <= 0:
-        return 1
-    rows = np.empty((depth + 1, tables[SQUARES] + STATE_SIZE), np.uint8)
-    moves = np.empty((depth + 1, MAX_MOVES), np.uint16)
-    rows[depth] = row
-    return _perft(tables, rows, moves, depth)
 
 
 @shared_kernel

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.rules import kernels
+from engine.rules.perft import perft as count_moves
 from engine.rules.variant import Variant, get_variant
 from scripts.benchmarks.rows import BATCH, SIMULATIONS, Row, rates, row
 from search.evaluator import Evaluator, UniformEvaluator
@@ -18,11 +18,11 @@ def perft() -> Iterator[Row]:
     """Move generation, beside python-chess's, which knows the 8x8 game only."""
     for name, depth in (("gardner", 6), ("hexapawn5x5", 8)):
         variant = get_variant(name)
-        found = rates(lambda v=variant, d=depth: int(kernels.perft(v.tables, v.start_row, d)))  # type: ignore[misc]
+        found = rates(lambda v=variant, d=depth: count_moves(v.tables, v.start_row, d))  # type: ignore[misc]
         yield row(f"perft/{name}", "nodes/s", found)
     peer = ("python-chess", statistics.median(rates(_python_chess_nodes)))
     chess = get_variant("chess")
-    found = rates(lambda: int(kernels.perft(chess.tables, chess.start_row, 4)))
+    found = rates(lambda: count_moves(chess.tables, chess.start_row, 4))
     yield row("perft/chess", "nodes/s", found, peer)
 
 

@@ -8,7 +8,10 @@ They live in an environment of their own, so that nothing of ours depends on the
 A peer's script is run by that environment's Python; it prints one simulations-a-second a line.
 """
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -48,16 +51,25 @@ def _has(python: Path, modules: tuple[str, ...]) -> bool:
 def _run(python: Path, script: Path) -> Iterator[Row]:
     """One JSON object a line: name, unit and the rates of the repeats; raises InputError."""
     begun = time.monotonic()
-    try:
-        done = subprocess.run(
-            [python, script], capture_output=True, text=True, timeout=_LONGEST, check=False
-        )
-    except subprocess.TimeoutExpired:
-        waited = time.monotonic() - begun
-        raise InputError(f"bench: {script.name} did not end in {waited:.0f} seconds") from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    with subprocess.Popen(
+        [python, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, complaints = process.communicate(timeout=_LONGEST)
+        except subprocess.TimeoutExpired:
+            waited = time.monotonic() - begun
+            raise InputError(f"bench: {script.name} did not end in {waited:.0f} seconds") from None
+        finally:
+            # With all that it has started: who holds its output would be waited for.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        last = (complaints.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"bench: {script.name} by {python}: {last}")
-    for line in done.stdout.splitlines():
+    for line in printed.splitlines():
         found = json.loads(line)
         yield row(found["name"], found["unit"], found["rates"])

@@ -1,0 +1,126 @@
+"""^C while the main thread runs a kernel."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.rules.interrupts import StopFlag, interruptible
+from engine.rules.variant import get_variant
+from search import position_table, solution
+from search.position_table import PositionTable, key_layout
+from search.solver import solve
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120.0
+HEXAPAWN = get_variant("hexapawn")
+
+
+def test_long_kernels_hear_an_interrupt() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.interrupt_cases"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout.split() == ["perft", "minimax", "alphabeta", "uct", "late"]
+    assert done.returncode == 0
+
+
+def test_whoever_listens_already_still_hears() -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    before = signal.set_wakeup_fd(theirs)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible() as stop:
+            signal.raise_signal(signal.SIGINT)
+        assert os.read(ours, 1) == bytes([signal.SIGINT])
+        with interruptible(stop):
+            pass
+        assert signal.set_wakeup_fd(theirs) == theirs
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(ours)
+        os.close(theirs)
+
+
+def interrupt_and_wait(stop: StopFlag) -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        while not stop[0]:
+            threading.Event().wait(0.001)
+
+
+def test_a_flag_of_the_caller_s_own_is_raised() -> None:
+    own = np.zeros(1, np.uint8)
+    with pytest.raises(KeyboardInterrupt), interruptible(own) as stop:
+        interrupt_and_wait(stop)
+    assert own[0] == 1
+
+
+def test_who_handles_interrupts_himself_gets_whole_results() -> None:
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    listening = signal.set_wakeup_fd(-1)
+    try:
+        with interruptible():
+            assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.set_wakeup_fd(listening)
+
+
+def test_other_threads_are_left_alone() -> None:
+    found: list[int] = []
+
+    def work() -> None:
+        with interruptible() as stop:
+            found.append(int(stop[0]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [0]
+
+
+@contextlib.contextmanager
+def at_once(stop: StopFlag | None = None) -> Iterator[StopFlag]:
+    """An interrupt that comes as soon as a kernel begins."""
+    yield np.ones(1, np.uint8)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("work", ["decision_positions", "random_win_probability"])
+def test_passes_over_a_solution_can_be_interrupted(
+    work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved, again = solve(HEXAPAWN), solve(HEXAPAWN)
+    with monkeypatch.context() as patched:
+        patched.setattr(solution, "interruptible", at_once)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(solved, work)()
+    # What an interrupted pass has not done is not taken for done.
+    np.testing.assert_array_equal(getattr(solved, work)(), getattr(again, work)())
+
+
+def test_a_table_that_grows_or_is_written_can_be_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    solved = solve(HEXAPAWN)
+    monkeypatch.setattr(position_table, "interruptible", at_once)
+    with pytest.raises(KeyboardInterrupt):
+        solved.save(tmp_path / "x.solution")
+    assert not list(tmp_path.iterdir())
+    table = PositionTable(key_layout(HEXAPAWN.squares, HEXAPAWN.piece_types))
+    with pytest.raises(KeyboardInterrupt):
+        table.grow()
