@@ -19,11 +19,12 @@ from engine.network.config import NetworkConfig
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import Variant, define_variants, get_variant
 from tests.training_cases import SMALL_NETWORK, hexapawn, perfect_rows, self_play_config
-from training.actors import Actor, Order, WorkerPool
+from training.actors import Actor, WorkerPool
 from training.config import LearningConfig, SelfPlayConfig
 from training.directory import read_metrics, run_checkpoints
 from training.games import describe_games, load_games, select
 from training.losses import Draw, FlatParameters, LocalGradients
+from training.orders import Order
 
 ROOT = Path(__file__).resolve().parent.parent
 LEARNING = LearningConfig(batch=64, reply_weight=0.1)

@@ -30,12 +30,13 @@ from search.solver import solve
 from tests.test_training_run import SETTINGS, Watch, refused, state_of, train
 from tests.training_cases import perfect_rows, self_play_config
 from tests.universal_cases import lively_universal
-from training.actors import Order, WorkerPool, company_of_actors
+from training.actors import WorkerPool, company_of_actors
 from training.config import LearningConfig, games_named, merge, name_of, preset, resolve, to_toml
 from training.directory import RunError, read_metrics, run_checkpoints
 from training.games import describe_games, load_games, save_games, select, shards_of
 from training.index import Index
 from training.losses import Draw, FlatParameters, LocalGradients, losses
+from training.orders import Order
 from training.targets import make_batch
 
 ROOT = Path(__file__).resolve().parent.parent

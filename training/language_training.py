@@ -14,7 +14,6 @@ does not, whose learning rate goes by the clock.
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
 from engine.network.sampling import Sampling
+from engine.rules.compile_time import working_time
 from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
@@ -518,12 +518,12 @@ class LanguageRun:
 
     def _learn_round(self) -> float:
         """The games of one round, in batches; the mean loss in nats a token."""
-        begun = time.perf_counter()
+        begun = working_time()
         games = self._source.round(self._round)
         self._seen.mark(games)
         rng = np.random.default_rng([self._config.seed, 3, self._round])
         parts = batches(games, self._config.batch, rng)
-        self._making += time.perf_counter() - begun
+        self._making += working_time() - begun
         before, total = self._fraction(), 0.0
         step = 1.0 / self._config.rounds if self._config.rounds else 0.0
         for number, part in enumerate(parts):
@@ -532,7 +532,7 @@ class LanguageRun:
         self._round += 1
         self._trained_games += len(games)
         self._tokens += games.token_count
-        self._seconds += time.perf_counter() - begun
+        self._seconds += working_time() - begun
         return total / max(1, games.token_count)
 
     def _report(self, loss: float | None) -> None:

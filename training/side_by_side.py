@@ -32,6 +32,9 @@ class Unwatched:
     def metrics(self, values: dict[str, Any]) -> None:
         """Not told."""
 
+    def note(self, text: str) -> None:
+        """Not told: it stands in log.txt."""
+
 
 def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
     """The results as they come, of one task on each core at a time; raises what `function` raises.
