@@ -16,7 +16,9 @@ from typing import Any, Final, Self
 from tqdm import tqdm
 
 _BAR: Final = 8
-_ROOM_BESIDE: Final = len(" 100%||") + _BAR + 1
+_ROOM_BESIDE: Final = len(" 100%|| ") + _BAR
+_NARROW: Final = 60
+"""Columns below which words matter more than a drawn bar."""
 _SPARE: Final = 4
 """Columns that stay empty, so that an echoed ^C does not begin a new line."""
 _FIRST_SECONDS: Final = 10.0
@@ -60,7 +62,7 @@ def fitting(parts: Sequence[str], width: int) -> str:
     line = ""
     for part in parts:
         longer = f"{line}  {part}" if line else part
-        if line and len(longer) > width:
+        if len(longer) > width:
             break
         line = longer
     return line
@@ -76,7 +78,9 @@ class Bars:
         self.live = sys.stderr.isatty()
         self._bar: tqdm[Any] | None = None
         self._words: Sequence[str] = ()
-        self._name, self._unit = "", ""
+        # What is under way.
+        self.name = ""
+        self._unit = ""
         self._done, self._total = 0, 0
         self._clock = clock
         self._pace: Pace | None = None
@@ -84,7 +88,7 @@ class Bars:
     def begin(self, name: str, total: int, unit: str, *, logged: bool = True) -> None:
         """A new bar in the place of the last; `logged` where it takes so long that a log tells of
         it."""
-        self._name, self._unit = name, unit
+        self.name, self._unit = name, unit
         self._done, self._total = 0, total
         self._pace = Pace() if logged else None
         if self._pace is not None:
@@ -116,9 +120,9 @@ class Bars:
             self._bar.total = total
         self.advance(done - self._done)
 
-    def keep(self, line: str) -> None:
-        """A line that stays."""
-        if not self.quiet:
+    def keep(self, line: str, *, always: bool = False) -> None:
+        """A line that stays, `always` also where nothing but figures was asked for."""
+        if always or not self.quiet:
             tqdm.write(line, file=sys.stderr)
             sys.stderr.flush()
 
@@ -128,29 +132,32 @@ class Bars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+            # The bar clears itself, but not the ^C that the terminal wrote behind it.
+            sys.stderr.write("\x1b[K")
+            sys.stderr.flush()
 
     def _arrange(self) -> None:
         """Fit everything to the width that the terminal has now."""
         if self._bar is None:
             return
         width = columns() - _SPARE
+        room = _ROOM_BESIDE - (0 if width >= _NARROW else _BAR + 1)
         self._bar.ncols = width
-        name = self._name
+        name = self.name
         if not self._total:
             # Nobody knows how far it is.
-            self._bar.bar_format = _plain(fitting([name, *self._words], width))
+            self._bar.bar_format = _plain(fitting([name, *self._words], width) or name)
             return
-        beside = fitting(["", *self._words], width - len(name) - _ROOM_BESIDE)
-        self._bar.bar_format = (
-            f"{_plain(name)} {{percentage:3.0f}}%|{{bar:{_BAR}}}|{_plain(beside)}"
-        )
+        drawn = f"|{{bar:{_BAR}}}| " if width >= _NARROW else "  "
+        beside = fitting(self._words, width - len(name) - room)
+        self._bar.bar_format = f"{_plain(name)} {{percentage:3.0f}}%{drawn}{_plain(beside)}"
 
     def _tell(self) -> None:
         """A line of the log, where one is due."""
         if self.live or self._pace is None or not self._pace.due(self._clock()):
             return
         of = f" of {self._total:,} ({self._done / self._total:.0%})" if self._total else ""
-        self.keep(f"{self._name}: {self._done:,}{of}{self._unit}")
+        self.keep(f"{self.name}: {self._done:,}{of}{self._unit}")
 
 
 def _plain(text: str) -> str:
@@ -163,14 +170,15 @@ class Waiting:
     now and then. A context; `report` keeps a line."""
 
     def __init__(self, name: str, *, quiet: bool = False) -> None:
+        """`name` says what is under way; later `now` does."""
         self._bars = Bars(quiet=quiet)
-        self._name = name
+        self._bars.name = name
         self._begun = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Self:
-        self._bars.begin(self._name, 0, "")
+        self._bars.begin(self._bars.name, 0, "", logged=False)
         self._thread.start()
         return self
 
@@ -183,6 +191,10 @@ class Waiting:
         self._over.set()
         self._thread.join()
         self._bars.close()
+
+    def now(self, name: str) -> None:
+        """Something else is under way."""
+        self._bars.name = name
 
     def report(self, text: str) -> None:
         """A line that stays."""
@@ -197,4 +209,4 @@ class Waiting:
             self._bars.words([passed])
             self._bars.advance(0)
             if not self._bars.live and pace.due(seconds):
-                self._bars.keep(f"{self._name}: {passed}")
+                self._bars.keep(f"{self._bars.name}: {passed}")

@@ -108,26 +108,26 @@ class _Bars(Bars):
     def __init__(self, *, quiet: bool) -> None:
         super().__init__(quiet=quiet)
         self._rounds = 0
+        # The last point of the truth curve, in words.
+        self._truth: Sequence[str] = ()
         self._unmeasured = Pace(at_once=True)
 
     def task(self, name: str, total: int) -> None:
-        self.begin(f"round {self._rounds + 1} {name}", total, "", logged=False)
+        self.begin(f"round {self._rounds + 1} {name:5}", total, "", logged=False)
 
     def metrics(self, values: dict[str, Any]) -> None:
         self._rounds = values["round"]
         parts = describe_round(values)
-        # Time and round stand before the bar.
-        self.words(parts[2:] if "truth" in values else [*self._truth, *parts[2:]])
-        if "truth" in values:
-            self._truth = parts[2:4]
-        elif self._truth or not self._unmeasured.due(values["seconds"]):
-            return
-        self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
-
-    _truth: Sequence[str] = ()
+        measured = "truth" in values
+        if measured:
+            self._truth = _point(values["truth"])
+        # The round stands before the bar.
+        self.words([*self._truth[:2], *_rate(values)])
+        if measured or (not self._truth and self._unmeasured.due(values["seconds"])):
+            self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
 
     def note(self, text: str) -> None:
-        self.keep(text)
+        self.keep(text, always=True)
 
 
 def describe_round(values: dict[str, Any]) -> list[str]:
@@ -135,27 +135,32 @@ def describe_round(values: dict[str, Any]) -> list[str]:
     parts = [f"{values['seconds']:7.1f} s", f"round {values['round']:<4d}"]
     if "truth" in values:
         parts += _point(values["truth"])
-    if "losses" in values:
-        losses = values["losses"]
-        parts += [
-            f"{values['positions_per_second']:6,.0f}/s",
-            f"policy {losses['policy']:.3f}",
-            f"value {losses['wdl']:.3f}",
-            f"games {values['games']:,d}",
-            f"positions {values['positions']:,d}",
-        ]
-    return parts
+    return parts + _rate(values)
+
+
+def _rate(values: dict[str, Any]) -> list[str]:
+    """Speed, losses and counts; nothing before the first round."""
+    if "losses" not in values:
+        return []
+    losses = values["losses"]
+    return [
+        f"{values['positions_per_second']:6,.0f}/s",
+        f"policy {losses['policy']:.3f}",
+        f"value {losses['wdl']:.3f}",
+        f"games {values['games']:,d}",
+        f"positions {values['positions']:,d}",
+    ]
 
 
 def _point(truth: dict[str, Any]) -> list[str]:
-    """A point of the truth curve in two parts; of several games the raw network's shares by
-    game."""
+    """A point of the truth curve; of several games the raw network's shares by game."""
     if "games" in truth:
         shares = [f"{name} {point['raw']:.1%}" for name, point in truth["games"].items()]
-        return [f"truth {shares[0]}", "  ".join(shares[1:])]
+        return [f"truth {shares[0]}", *shares[1:]]
     return [
-        f"truth {_meter(truth['raw'])} {truth['raw']:6.1%}",
+        f"truth {truth['raw']:6.1%}",
         f"with search {truth['search']:6.1%}",
+        _meter(truth["raw"]),
     ]
 
 

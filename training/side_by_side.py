@@ -67,6 +67,16 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def many_trainings(count: int, seconds: float) -> str:
+    """What is about to happen where so many trainings of so many seconds are missing, in words."""
+    at_once = max(1, min(count, len(cores())))
+    minutes = -(-count // at_once) * seconds / 60
+    return (
+        f"{count} trainings of {seconds:g} s are missing, {at_once} at a time:"
+        f" {minutes:.1f} minutes of learning"
+    )
+
+
 def _settle(free: "Queue[int]", lives: Connection) -> None:
     """A core of its own (Linux only) and one thread for a new process."""
     threading.Thread(target=_end_with, args=(lives,), daemon=True).start()
