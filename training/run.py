@@ -149,6 +149,9 @@ class TrainingRun:
             )
             self._take_up(header)
             self._actors = self._make_actors()
+            if self._pool:
+                # A worker that still starts would count as time of the first round.
+                self._pool.prepare([], [])
             orders = [self._order(game, 0) for game in self._games]
             # With what the network is computed in self-play, for each game.
             self._inference = prepare_actors(
