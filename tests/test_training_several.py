@@ -383,7 +383,7 @@ def test_the_command_line_tells_of_each_game(
     words = ["train", NAME, "--run", str(run), "--minutes", "0"]
     assert cli.main([*words, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary.keys() == {"seconds", "checkpoint", "reason", "truth"}
+    assert summary.keys() == {"seconds", "checkpoint", "reason", "reached", "truth"}
     assert summary["truth"]["games"].keys() == {"hexapawn", "hexapawn4x3"}
     assert summary["truth"]["games"]["hexapawn"]["decision_positions"] == 27
     assert cli.main(words) == 0
