@@ -33,7 +33,7 @@ from training.directory import read_metrics
 from training.games import describe_games
 from training.run import TrainingRun
 from training.side_by_side import cores as os_cores
-from training.side_by_side import cores, run_side_by_side
+from training.side_by_side import run_side_by_side
 from training.study import Results, Training, chance, checkpoints, score, train_side_by_side
 
 
@@ -155,7 +155,7 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
     told: list[str] = []
     train_side_by_side(trainings, told.append)
     # What will be done, and what is done.
-    at_once = min(2, len(cores()))
+    at_once = min(2, len(os_cores()))
     assert told[0].startswith(f"2 trainings of 3 s are missing, {at_once} at a time: ")
     assert sorted(told[1:]) == [f"{tmp_path / name} is trained" for name in ("one", "two")]
     for training in trainings:
@@ -251,7 +251,7 @@ def test_where_one_fails_the_others_end(tmp_path: Path, monkeypatch: pytest.Monk
 _FAMILY = """
 import sys, time
 from multiprocessing import current_process
-from training.side_by_side import cores, run_side_by_side
+from training.side_by_side import run_side_by_side
 
 def stay(seconds):
     print(current_process().pid, flush=True)
