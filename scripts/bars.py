@@ -46,6 +46,12 @@ class Pace:
         self._last = passed
         return True
 
+    def said(self, seconds: float) -> None:
+        """Something else was said at that time: the pause begins anew."""
+        if self._begun is None:
+            self._begun = seconds
+        self._last = seconds - self._begun
+
 
 def columns() -> int:
     """Width of the terminal at standard error."""

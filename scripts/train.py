@@ -102,7 +102,8 @@ def _overrides(options: TrainOptions) -> dict[str, Any]:
 class _Bars(Bars):
     """A live line for the round under way, and a line that stays for every measurement.
 
-    Of a game whose truth nobody knows a line stays every now and then.
+    Between measurements that are far apart, and where nobody knows the truth, a line stays every
+    now and then.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -110,7 +111,7 @@ class _Bars(Bars):
         self._rounds = 0
         # The last point of the truth curve, in words.
         self._truth: Sequence[str] = ()
-        self._unmeasured = Pace(at_once=True)
+        self._rounds_pace = Pace(at_once=True)
 
     def task(self, name: str, total: int) -> None:
         self.begin(f"round {self._rounds + 1} {name:5}", total, "", logged=False)
@@ -123,7 +124,9 @@ class _Bars(Bars):
             self._truth = _point(values["truth"])
         # The round stands before the bar.
         self.words([*self._truth[:2], *_rate(values)])
-        if measured or (not self._truth and self._unmeasured.due(values["seconds"])):
+        if measured:
+            self._rounds_pace.said(values["seconds"])
+        if measured or self._rounds_pace.due(values["seconds"]):
             self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
 
     def note(self, text: str) -> None:

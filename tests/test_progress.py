@@ -114,14 +114,14 @@ def test_a_log_has_a_line_for_every_measurement(capsys: pytest.CaptureFixture[st
     bars = train_module._Bars(quiet=False)
     bars.metrics({"seconds": 0.0, "round": 0, "truth": {"raw": 0.0, "search": 1.0}})
     for number in range(1, 501):
-        play(bars, number, number / 500 if number % 50 == 0 else None)
+        play(bars, number, number / 500 if number % 20 == 0 else None)
     bars.close()
     zero, *lines = capsys.readouterr().err.splitlines()
     assert zero == "    0.0 s  round 0     truth   0.0%  with search 100.0%  ----------"
-    assert [int(line.split()[3]) for line in lines] == list(range(50, 501, 50))
-    assert lines[0] == (
-        "   12.5 s  round 50    truth  10.0%  with search 100.0%  #---------   2,346/s"
-        "  policy 0.512  value 0.299  games 10,000  positions 25,000"
+    assert [int(line.split()[3]) for line in lines] == list(range(20, 501, 20))
+    assert lines[2] == (
+        "   15.0 s  round 60    truth  12.0%  with search 100.0%  #---------   2,346/s"
+        "  policy 0.512  value 0.299  games 12,000  positions 30,000"
     )
 
 
@@ -134,6 +134,17 @@ def test_a_log_without_a_truth_has_a_line_now_and_then(capsys: pytest.CaptureFix
     # At once, after ten seconds each, and in the end more rarely, in 125 seconds.
     assert len(lines) == 13
     assert lines[1].startswith("   10.2 s  round 41     2,346/s")
+
+
+def test_a_log_does_not_fall_silent_between_measurements(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bars = train_module._Bars(quiet=False)
+    for number in range(1, 101):
+        play(bars, number, number / 500 if number in (1, 51) else None)
+    bars.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert [int(line.split()[3]) for line in lines] == [1, 41, 51, 91]
 
 
 def test_figures_alone_are_not_disturbed_but_by_what_one_must_know(
