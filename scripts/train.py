@@ -184,8 +184,7 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
                 "checkpoint": str(summary.checkpoint),
                 "reason": summary.reason,
                 "reached": {
-                    name: dataclasses.asdict(reached)
-                    for name, reached in summary.reached.items()
+                    name: dataclasses.asdict(reached) for name, reached in summary.reached.items()
                 },
                 "truth": truth,
             }
