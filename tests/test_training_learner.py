@@ -219,7 +219,7 @@ def test_the_optimiser_is_torch_s_bit_for_bit() -> None:
     again.step(1e-3)
     ours.step(1e-3)
     assert torch.equal(copy, weights)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="exp_avg: \\[7\\]"):
         again.restore(state | {"exp_avg": torch.zeros(7)})
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="optimiser: step"):
         again.restore({"step": state["step"]})

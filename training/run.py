@@ -34,6 +34,7 @@ from training.directory import (
     RunDirectory,
     RunError,
     checkpoint_of,
+    is_checkpoint,
     read_metrics,
 )
 from training.gate import mean_gate_score
