@@ -1,14 +1,15 @@
 """`pawnscope ablation VARIANT`: what each switch of training is worth, against the truth."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
+from scripts.bars import Waiting
 from scripts.options import FigureOptions, parse_options, print_json
 from training.ablation import VARIATIONS, missing_trials, prepare, read_results, run_ablation, table
+from training.side_by_side import many_trainings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +44,18 @@ def main(arguments: list[str]) -> int:
     prepare(variant, folder)
     trials = missing_trials(variant, folder, names, options.seeds, options.seconds)
     count = 0
+    with Waiting(f"ablation {variant.name}") as waiting:
 
-    def report(line: dict[str, Any]) -> None:
-        nonlocal count
-        count += 1
-        print(
-            f"{count}/{len(trials)}  {line['variation']}, seed {line['seed']}:"
-            f" raw {line['raw']:.1%}, with search {line['search']:.1%}",
-            file=sys.stderr,
-            flush=True,
-        )
+        def report(line: dict[str, Any]) -> None:
+            nonlocal count
+            count += 1
+            waiting.report(
+                f"{count}/{len(trials)}  {line['variation']}, seed {line['seed']}:"
+                f" raw {line['raw']:.1%}, with search {line['search']:.1%}"
+            )
 
-    run_ablation(trials, folder, report)
+        waiting.report(many_trainings(len(trials), options.seconds))
+        run_ablation(trials, folder, report)
     lines = [
         line
         for line in read_results(folder)

@@ -17,6 +17,7 @@ from engine.network.checkpoint import UniversalDescription, read_description, va
 from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from scripts.bars import Waiting
 from scripts.curve import draw_curve, draw_ladder, draw_simulations, of_game
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import load_evaluator, load_solution, player_of
@@ -78,7 +79,8 @@ def main(arguments: list[str]) -> int:
     options = parse_options(EvaluateOptions, "evaluate", arguments)
     _check(options)
     keep_freed_memory()
-    measured = [_Evaluation(run, options).measure() for run in options.runs]
+    with Waiting("evaluate", quiet=options.json) as waiting:
+        measured = [_Evaluation(run, options, waiting).measure() for run in options.runs]
     if options.json:
         print_json(measured[0] if len(measured) == 1 else {"runs": measured})
         return 0
@@ -105,8 +107,8 @@ def _check(options: EvaluateOptions) -> None:
 class _Evaluation:
     """What is measured of one run."""
 
-    def __init__(self, run: Path, options: EvaluateOptions) -> None:
-        self._run, self._options = run, options
+    def __init__(self, run: Path, options: EvaluateOptions, waiting: Waiting) -> None:
+        self._run, self._options, self._waiting = run, options, waiting
         self._paths = run_checkpoints(run)
         self._variant = variant_of(self._paths[-1], options.game)
         several = isinstance(read_description(self._paths[-1]), UniversalDescription)
@@ -148,10 +150,12 @@ class _Evaluation:
             self._paths[-1] = Path(shutil.copy(self._paths[-1], folder))
             found["checkpoints"] = [self._point(path) for path in self._paths]
             if self._wants("simulations"):
+                self._waiting.now("search by its simulations")
                 path = self._picture.with_name("simulations" + self._picture.suffix)
                 found["simulations"] = self._simulations(path)
                 pictures["simulations"] = str(path)
             if self._wants("textbook"):
+                self._waiting.now("play against random moves")
                 found["textbook"] = [asdict(row) for row in self._textbook()]
             if self._wants("ladder"):
                 path = self._picture.with_name("ladder" + self._picture.suffix)
@@ -161,7 +165,8 @@ class _Evaluation:
 
     def _say(self, text: str) -> None:
         if not self._options.json:
-            print(text, flush=True)
+            with tqdm.external_write_mode():
+                print(text, flush=True)
 
     def _evaluator(self, path: Path) -> Evaluator:
         return load_evaluator(str(path), self._variant)
@@ -173,6 +178,7 @@ class _Evaluation:
     def _point(self, path: Path) -> dict[str, Any]:
         """One checkpoint's shares of kept values; without a solution only its name and step."""
         about = read_description(path).metadata
+        self._waiting.now(f"checkpoint {path.name}")
         point = {"checkpoint": path.name, "round": about.get("round"), "step": about.get("step")}
         if not self._wants("truth"):
             return point
@@ -259,10 +265,8 @@ class _Evaluation:
                 )
                 total = options.games - len(pool.numbers(*pairing))
                 words = " against ".join(pairing)
-                for _ in tqdm(
-                    games, total=total, desc=words, unit="game", leave=False, disable=None
-                ):
-                    pass
+                for number, _ in enumerate(games, start=1):
+                    self._waiting.now(f"{words}, game {number} of {total}")
             rows = [self._row(asdict(rating)) for rating in ladder_ratings(pool, plan)]
             pairings = [asdict(pairing) for pairing in pool.pairings()]
         self._print_ladder(rows)

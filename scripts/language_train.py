@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
-from scripts.bars import Bars
+from scripts.bars import Bars, columns, fitting
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
 from training.config import read_toml
@@ -134,20 +132,29 @@ class _Bars(Bars):
     """A bar for what is under way, and a line for every measurement, on standard error."""
 
     def task(self, name: str, total: int) -> None:
-        learns = "{desc} {percentage:3.0f}% |{bar}| {elapsed}<{remaining}"
-        self.begin(name, total, " games", learns if name == "learn" else None)
+        if name == "measure" and not self.live:
+            self.keep("measuring on the games that are held out …")
+        # While it learns, the measurements are the log.
+        self.begin(name, total, " games", logged=name == "play")
 
     def metrics(self, values: dict[str, Any]) -> None:
-        line = (
-            f"{values['seconds']:7.1f} s  tokens {values['tokens']:<11,d}"
-            f" {values['tokens_per_second']:7,.0f}/s"
-            f"  perplexity {values['perplexity']:7.3f} (floor {values['floor']:.3f})"
-            f"  legal {values['best_legal']:6.1%}, in probability {values['legal_mass']:6.1%}"
-            f"  own games {values['own_legal_moves']:6.1%}"
-        )
-        if not self.quiet:
-            tqdm.write(line, file=sys.stderr)
-            sys.stderr.flush()
+        parts = describe_measurement(values)
+        # The seconds have no place beside the bar.
+        self.words(parts[1:])
+        self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
+
+
+def describe_measurement(values: dict[str, Any]) -> list[str]:
+    """A line of metrics.jsonl in words, the most important first."""
+    return [
+        f"{values['seconds']:7.1f} s",
+        f"perplexity {values['perplexity']:7.3f} (floor {values['floor']:.3f})",
+        f"legal {values['best_legal']:6.1%}",
+        f"in probability {values['legal_mass']:6.1%}",
+        f"own games {values['own_legal_moves']:6.1%}",
+        f"{values['tokens_per_second']:7,.0f} tokens/s",
+        f"tokens {values['tokens']:,d}",
+    ]
 
 
 def figures(summary: LanguageSummary) -> dict[str, Any]:

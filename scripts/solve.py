@@ -3,14 +3,14 @@
 import re
 import resource
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
+from scripts.bars import Bars
 from scripts.options import FigureOptions, parse_options, print_json
 from search.solver import Solution, format_bytes, solve
 from search.tablebase import TableReport, solve_endgames
@@ -51,15 +51,9 @@ def main(arguments: list[str]) -> int:
     if options.out is not None and not options.out.absolute().parent.is_dir():
         raise InputError(f"--out {options.out}: there is no such folder")
 
-    with tqdm(
-        desc=f"solving {variant.name}", unit=" positions", unit_scale=True, disable=None
-    ) as bar:
-
-        def progress(done: int, expected: int) -> None:
-            bar.total = expected
-            bar.update(done - bar.n)
-
-        solution = solve(variant, limit_bytes=limit_bytes, progress=progress)
+    with closing(Bars(quiet=options.json)) as bars:
+        bars.begin(f"solving {variant.name}", 0, " positions")
+        solution = solve(variant, limit_bytes=limit_bytes, progress=bars.reach)
 
     problem = None if options.out is None else _save(solution, options.out)
     if options.json:
@@ -110,21 +104,15 @@ def describe(solution: Solution) -> None:
 
 def _solve_endgames(options: SolveOptions, variant: Variant, men: int, limit_bytes: int) -> int:
     """Make the tables, with a progress bar on standard error, and print what they hold."""
-    with tqdm(
-        desc=f"{variant.name}, {men} men", unit=" entries", unit_scale=True, disable=None
-    ) as bar:
-
-        def progress(done: int, expected: int) -> None:
-            bar.total = expected
-            bar.update(done - bar.n)
-
-        problems: list[OSError] = []
+    problems: list[OSError] = []
+    with closing(Bars(quiet=options.json)) as bars:
+        bars.begin(f"{variant.name}, {men} men", 0, " entries")
         tablebases, reports = solve_endgames(
             variant,
             men,
             folder=options.out,
             limit_bytes=limit_bytes,
-            progress=progress,
+            progress=bars.reach,
             not_kept=problems.append,
         )
     if options.json:

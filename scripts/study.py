@@ -1,12 +1,12 @@
 """`pawnscope study NAME`: several trainings side by side, and what they teach together."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from engine.rules.errors import InputError
+from scripts.bars import Waiting
 from scripts.curve import Panel, draw_panels
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import SHIPPED
@@ -60,17 +60,14 @@ def main(arguments: list[str]) -> int:
     study = STUDIES[options.name]
     folder = options.out or Path("runs") / f"study-{options.name}"
     picture = folder / f"{options.name}.svg"
-    found = study.measure(folder, options.minutes, _report)
+    with Waiting(f"study {options.name}") as waiting:
+        found = study.measure(folder, options.minutes, waiting.report)
     draw_panels(study.panels(found), study.title, picture)
     if options.json:
         print_json({"study": options.name, "picture": str(picture), "results": found})
     else:
         print("\n".join([*study.tell(found), f"curves in {picture}"]))
     return 0
-
-
-def _report(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _tell_sizes(found: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,12 +11,13 @@ from typing import Annotated, Any, Literal
 from tyro import conf
 
 from engine.network.memory import keep_freed_memory
-from scripts.bars import Bars
+from scripts.bars import Bars, Pace, columns, fitting
 from scripts.options import FigureOptions, parse_options, print_json
 from training.config import games_named, merge, read_toml
 from training.directory import RunDirectory
-from training.run import Summary, TrainingRun
-from training.truth import TruthShares
+from training.monitor import Summary
+from training.run import TrainingRun
+from training.truth import Reached, TruthShares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class TrainOptions(FigureOptions):
 
 
 def main(arguments: list[str]) -> int:
-    """Train until the network is perfect, the time is over or ^C."""
+    """Train until the network is as good as was asked for, the time is over or ^C."""
     options = parse_options(TrainOptions, "train", arguments)
     games = games_named(options.variant)
     path = options.run or _default_run(options)
@@ -57,6 +59,13 @@ def main(arguments: list[str]) -> int:
     try:
         run = TrainingRun(directory, games, monitor)
         summary = run.train()
+    except KeyboardInterrupt:
+        monitor.close()
+        if run is not None:
+            print(
+                f"{path}: {run.rounds} rounds are saved, the same command goes on", file=sys.stderr
+            )
+        raise
     finally:
         monitor.close()
         (run or directory).close()
@@ -91,34 +100,74 @@ def _overrides(options: TrainOptions) -> dict[str, Any]:
 
 
 class _Bars(Bars):
-    """A bar for the part of the round under way, and a line for every round, on standard error."""
+    """A live line for the round under way, and a line that stays for every measurement.
+
+    Between measurements that are far apart, and where nobody knows the truth, a line stays every
+    now and then.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._rounds = 0
+        # The last point of the truth curve, in words.
+        self._truth: Sequence[str] = ()
+        self._rounds_pace = Pace(at_once=True)
 
     def task(self, name: str, total: int) -> None:
-        self.begin(name, total, " positions" if name == "play" else " steps")
+        self.begin(f"round {self._rounds + 1} {name:5}", total, "", logged=False)
 
     def metrics(self, values: dict[str, Any]) -> None:
-        self.close()
-        losses = values["losses"]
-        line = (
-            f"{values['seconds']:7.1f} s  round {values['round']:<4d}"
-            f" games {values['games']:<7,d} positions {values['positions']:<9,d}"
-            f" {values['positions_per_second']:6,.0f}/s"
-            f"  policy {losses['policy']:.3f}  value {losses['wdl']:.3f}"
-        )
-        if "truth" in values:
-            line += f"  truth {_point(values['truth'])}"
-        if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+        self._rounds = values["round"]
+        parts = describe_round(values)
+        measured = "truth" in values
+        if measured:
+            self._truth = _point(values["truth"])
+        # The round stands before the bar.
+        self.words([*self._truth[:2], *_rate(values)])
+        if measured:
+            self._rounds_pace.said(values["seconds"])
+        if measured or self._rounds_pace.due(values["seconds"]):
+            self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
+
+    def note(self, text: str) -> None:
+        self.keep(text, always=True)
 
 
-def _point(truth: dict[str, Any]) -> str:
+def describe_round(values: dict[str, Any]) -> list[str]:
+    """A line of metrics.jsonl in words, the most important first: time, round, truth, speed."""
+    parts = [f"{values['seconds']:7.1f} s", f"round {values['round']:<4d}"]
+    if "truth" in values:
+        parts += _point(values["truth"])
+    return parts + _rate(values)
+
+
+def _rate(values: dict[str, Any]) -> list[str]:
+    """Speed, losses and counts; nothing before the first round."""
+    if "losses" not in values:
+        return []
+    losses = values["losses"]
+    return [
+        f"{values['positions_per_second']:6,.0f}/s",
+        f"policy {losses['policy']:.3f}",
+        f"value {losses['wdl']:.3f}",
+        f"games {values['games']:,d}",
+        f"positions {values['positions']:,d}",
+    ]
+
+
+def _point(truth: dict[str, Any]) -> list[str]:
     """A point of the truth curve; of several games the raw network's shares by game."""
     if "games" in truth:
-        return "  ".join(f"{name} {shares['raw']:.1%}" for name, shares in truth["games"].items())
-    return f"{_meter(truth['raw'])} {truth['raw']:6.1%}  with search {truth['search']:6.1%}"
+        shares = [f"{name} {point['raw']:.1%}" for name, point in truth["games"].items()]
+        return [f"truth {shares[0]}", *shares[1:]]
+    return [
+        f"truth {truth['raw']:6.1%}",
+        f"with search {truth['search']:6.1%}",
+        _meter(truth["raw"]),
+    ]
 
 
-def _meter(share: float, width: int = 20) -> str:
+def _meter(share: float, width: int = 10) -> str:
     full = int(share * width)
     return "#" * full + "-" * (width - full)
 
@@ -134,12 +183,17 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
                 "seconds": summary.seconds,
                 "checkpoint": str(summary.checkpoint),
                 "reason": summary.reason,
+                "reached": {
+                    name: dataclasses.asdict(reached) for name, reached in summary.reached.items()
+                },
                 "truth": truth,
             }
         )
         return
-    why = "the network is perfect" if summary.reason == "perfect" else "its time is over"
-    print(f"{path}: {why} after {summary.seconds:.1f} s of training ({seconds:.1f} s this time)")
+    print(
+        f"{path}: {_why(summary)}, after {summary.seconds:.1f} s of training ({seconds:.1f} s this"
+        " time)"
+    )
     if summary.truth:
         print(_conclusion(summary.truth))
     for name, shares in summary.truths.items():
@@ -147,9 +201,33 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
     print(f"last checkpoint {summary.checkpoint}")
 
 
+def _why(summary: Summary) -> str:
+    """What the training ended with."""
+    if summary.reason == "time":
+        return "its time is over"
+    if summary.reason == "perfect":
+        return "the raw network is perfect: " + _all(summary.reached)
+    return "the raw network keeps the value in " + _all(summary.reached)
+
+
+def _all(reached: Mapping[str, Reached]) -> str:
+    """Of one game or several, what was reached on how many decisions."""
+    texts = []
+    for name, one in reached.items():
+        share = f"{one.raw:.2%}" if one.raw < 1.0 else "all"
+        whole = one.measured == one.decision_positions
+        which = "its" if whole else f"a sample of {one.measured:,} of its"
+        game = f"{name}: " if len(reached) > 1 else ""
+        texts.append(f"{game}{share} of {which} {one.decision_positions:,} decisions")
+    return "; ".join(texts)
+
+
 def _conclusion(shares: TruthShares) -> str:
+    def on(sample: int) -> str:
+        return "" if sample == shares.decision_positions else f" (on a sample of {sample:,})"
+
     return (
         f"of {shares.decision_positions:,} positions in which the choice matters, the raw"
-        f" network keeps the value in {shares.raw:.2%}; with search {shares.search:.2%}"
-        + (f" (of {shares.searched:,})" if shares.searched < shares.decision_positions else "")
+        f" network keeps the value in {shares.raw:.2%}{on(shares.raw_positions)}; with search"
+        f" {shares.search:.2%}{on(shares.searched)}"
     )

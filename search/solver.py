@@ -12,7 +12,6 @@ position_count.py.
 
 import contextlib
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation import kernel
+from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, terminal_value, termination
 from engine.rules.signatures import Array2D
@@ -249,7 +249,7 @@ class _Pass:
 
     def run(self, limit: int, report: Callable[[int], None]) -> bool:
         """Solve until all is done (True) or `limit` positions are stored (False)."""
-        begin = time.perf_counter()
+        begin = working_time()
         target = 0
         while True:
             if target <= self.count:
@@ -264,7 +264,7 @@ class _Pass:
             if status == _TABLE_FULL or self.count >= self.table.room:
                 self._grow_table()
         self.table.count = self.count
-        self.seconds += time.perf_counter() - begin
+        self.seconds += working_time() - begin
         report(self.count)
         return status == _FINISHED
 

@@ -5,7 +5,6 @@ Endgames"; the passes are in tablebase_kernels.py). The move rule and repetition
 the tables, as usual; castling rights are not covered, en passant is.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.fen import write_fen
 from engine.rules.tables import Tables
@@ -271,12 +271,12 @@ def solve_endgames(
                 if progress is not None:
                     progress(before + part, sum(sizes))
 
-            start = time.perf_counter()
+            start = working_time()
             codes, legend = _solve_material(block.tables, backward, place, tell)
             if path is not None:
                 files[name] = _keep(path, variant, name, codes, legend, not_kept)
             _put(block, place, codes, legend.tolist())
-            seconds[name] = time.perf_counter() - start
+            seconds[name] = working_time() - start
         elif path is not None:
             files[name] = path.stat().st_size
         done += place.entries

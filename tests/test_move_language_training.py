@@ -26,7 +26,7 @@ from engine.rules.variant import Registry, get_variant
 from search.evaluator import UniformEvaluator
 from tests.move_language_cases import SMALL, Quiet, no_evaluator, train_small
 from training import language_training
-from training.directory import RunError, run_checkpoints
+from training.directory import RunError, read_metrics, run_checkpoints
 from training.language_config import LanguageTrainingConfig
 from training.language_training import LanguageDirectory, LanguageRun, fresh_model
 
@@ -120,6 +120,68 @@ def test_what_a_killed_session_wrote_after_its_last_save_is_forgotten(tmp_path: 
     directory.close()
     assert [path.stem for path in run_checkpoints(tmp_path)] == ["00000001", "00000002"]
     assert rounds_told(tmp_path) == [0, 2]
+
+
+@pytest.mark.parametrize("killed", ["save", "_keep", "_report"])
+def test_a_killed_session_loses_no_measurement(
+    killed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every round is measured and saved; the third time one of these is never reached."""
+    variant = get_variant("hexapawn")
+    monkeypatch.setattr(language_training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(language_training, "_MEASURE_SECONDS", 0.0)
+    whole, model = train_small(tmp_path / "whole", variant, **TINY, rounds=4)
+    assert rounds_told(tmp_path / "whole") == [0, 1, 2, 3, 4]
+    method, left = getattr(LanguageRun, killed), [3]
+
+    def kill(self: LanguageRun) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        method(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageRun, killed, kill)
+        with pytest.raises(KeyboardInterrupt):
+            train_small(tmp_path / "parts", variant, **TINY, rounds=4)
+    resumed, twin = train_small(tmp_path / "parts", variant, **TINY, rounds=4)
+    assert torch.equal(weights(model), weights(twin))
+    assert rounds_told(tmp_path / "parts") == [0, 1, 2, 3, 4]
+    first, second = (read_metrics(tmp_path / name) for name in ("whole", "parts"))
+    for name in ("loss", "perplexity", "tokens", "own_legal_moves"):
+        assert [line[name] for line in first] == [line[name] for line in second], name
+    assert resumed.held_out == whole.held_out
+
+
+def test_who_stops_after_the_last_round_is_measured_when_he_comes_back(tmp_path: Path) -> None:
+    variant = get_variant("hexapawn")
+    whole, _ = train_small(tmp_path / "whole", variant, **TINY, rounds=2)
+    directory = LanguageDirectory(tmp_path / "parts", variant, SMALL | TINY | {"rounds": 2})
+    answers = iter([False, True])
+    with pytest.raises(KeyboardInterrupt):
+        LanguageRun(directory, variant, Quiet(), no_evaluator).learn(lambda: next(answers))
+    directory.close()
+    assert rounds_told(tmp_path / "parts") == [0]
+    resumed, _ = train_small(tmp_path / "parts", variant, **TINY, rounds=2)
+    assert rounds_told(tmp_path / "parts") == [0, 2]
+    ends = [read_metrics(tmp_path / name)[-1]["loss"] for name in ("whole", "parts")]
+    assert ends[0] == ends[1]
+    assert resumed.tokens == whole.tokens
+
+
+@pytest.mark.parametrize("begun", ["bfloat16", "float32"])
+def test_a_language_run_keeps_the_numbers_that_it_began_with(
+    begun: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = get_variant("hexapawn")
+    monkeypatch.setattr(language_training, "fastest_precision", lambda: begun)
+    train_small(tmp_path / "whole", variant, **TINY, rounds=2)
+    _, model = train_small(tmp_path / "whole", variant, **TINY, rounds=3)
+    train_small(tmp_path / "moved", variant, **TINY, rounds=2)
+    other = {"bfloat16": "float32", "float32": "bfloat16"}[begun]
+    monkeypatch.setattr(language_training, "fastest_precision", lambda: other)
+    _, twin = train_small(tmp_path / "moved", variant, **TINY, rounds=3)
+    assert torch.equal(weights(model), weights(twin))
 
 
 def test_who_stops_after_a_round_goes_on_from_it(tmp_path: Path) -> None:

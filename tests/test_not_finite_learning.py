@@ -64,13 +64,16 @@ class Silent:
     """Watches nothing."""
 
     def task(self, name: str, total: int) -> None:
-        """See training.run.Monitor."""
+        """See training.monitor.Monitor."""
 
     def advance(self, amount: int) -> None:
-        """See training.run.Monitor."""
+        """See training.monitor.Monitor."""
 
     def metrics(self, values: dict[str, Any]) -> None:
-        """See training.run.Monitor."""
+        """See training.monitor.Monitor."""
+
+    def note(self, text: str) -> None:
+        """See training.monitor.Monitor."""
 
 
 class Planted:

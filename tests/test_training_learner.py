@@ -17,7 +17,7 @@ from tests.network_cases import lively_network
 from tests.training_cases import SMALL_NETWORK, hexapawn, perfect_rows
 from training.config import LearningConfig
 from training.games import GameRows
-from training.learner import Learner
+from training.learner import Learner, _AdamW
 from training.losses import log_policy, losses
 from training.networks import network_for
 from training.replay import ReplayWindow
@@ -192,3 +192,34 @@ def test_the_acting_network_follows_as_a_mean() -> None:
     assert (followed >= recent.min(0).values).all()
     assert (followed <= recent.max(0).values).all()
     assert not torch.equal(followed, weights[-1])
+
+
+def test_the_optimiser_is_torch_s_bit_for_bit() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(1003, generator=generator)
+    gradient = torch.zeros_like(weights)
+    theirs = torch.nn.Parameter(weights.clone())
+    torch_s = torch.optim.AdamW([theirs], weight_decay=1e-3, fused=True)
+    ours = _AdamW(weights, gradient, 1e-3)
+    assert ours.state() == {}
+    for step in range(1, 9):
+        gradient.copy_(torch.randn(1003, generator=generator))
+        theirs.grad = gradient.clone()
+        torch_s.param_groups[0]["lr"] = 1e-3 * step
+        torch_s.step()
+        ours.step(1e-3 * step)
+    assert torch.equal(weights, theirs.data)
+    state = torch_s.state_dict()["state"][0]
+    assert ours.state().keys() == state.keys()
+    assert all(torch.equal(entry, state[name]) for name, entry in ours.state().items())
+    # States that torch's own class wrote go on here.
+    copy = weights.clone()
+    again = _AdamW(copy, gradient, 1e-3)
+    again.restore(state)
+    again.step(1e-3)
+    ours.step(1e-3)
+    assert torch.equal(copy, weights)
+    with pytest.raises(ValueError, match="exp_avg: \\[7\\]"):
+        again.restore(state | {"exp_avg": torch.zeros(7)})
+    with pytest.raises(ValueError, match="optimiser: step"):
+        again.restore({"step": state["step"]})

@@ -20,11 +20,12 @@ from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import Variant, define_variants, get_variant
 from tests.training_cases import SMALL_NETWORK, hexapawn, perfect_rows, self_play_config
 from training import actors
-from training.actors import Actor, Order, WorkerPool
+from training.actors import Actor, WorkerPool
 from training.config import LearningConfig, SelfPlayConfig
 from training.directory import read_metrics, run_checkpoints
 from training.games import describe_games, load_games, select
 from training.losses import Draw, FlatParameters, LocalGradients
+from training.orders import Order
 
 ROOT = Path(__file__).resolve().parent.parent
 LEARNING = LearningConfig(batch=64, reply_weight=0.1)
@@ -106,7 +107,9 @@ def interrupted(process: subprocess.Popen[str]) -> None:
     printed, errors = everyone_gone(process)
     assert process.returncode == 130
     assert printed == ""
-    assert errors.splitlines()[-1] == "pawnscope: interrupted"
+    told, last = errors.splitlines()[-2:]
+    assert last == "pawnscope: interrupted"
+    assert "rounds are saved, the same command goes on" in told
     assert "Traceback" not in errors
 
 
@@ -132,7 +135,10 @@ def test_a_killed_run_goes_on_until_it_is_good_enough(
     rounds = only_forward(run)
     assert rounds[: len(before)] == before
     summary = json.loads(printed)
-    assert summary["reason"] == "perfect"
+    perfect = summary["truth"]["raw"] == 1.0
+    assert summary["reason"] == ("perfect" if perfect else "reached")
+    reached = {"raw": summary["truth"]["raw"], "measured": 27, "decision_positions": 27}
+    assert summary["reached"] == {"hexapawn": reached}
     assert summary["truth"]["decision_positions"] == summary["truth"]["searched"] == 27
     assert 0.8 <= summary["truth"]["raw"] <= summary["truth"]["search"] == 1.0
     if len(rounds) > len(before):

@@ -18,9 +18,10 @@ from search.solver import Solution, solve
 from search.tablebase import solve_endgames
 from search.tree import UNPROVEN
 from tests.training_cases import SMALL_NETWORK, child_of, hexapawn, self_play_config
-from training.actors import Actor, Order
+from training.actors import Actor
 from training.games import GameRows, load_games
 from training.gate import gate_score
+from training.orders import Order
 from training.rescoring import SolvedGame, rescore
 from training.selfplay import SelfPlay
 from training.targets import value_targets

@@ -27,7 +27,9 @@ from training.config import Games
 from training.directory import RunDirectory, read_metrics, run_checkpoints
 from training.games import describe_games, load_games
 from training.index import Index, is_kept
-from training.run import Summary, TrainingRun
+from training.monitor import Summary
+from training.run import TrainingRun
+from training.truth import Reached
 
 HEXAPAWN = get_variant("hexapawn")
 SETTINGS: dict[str, Any] = {
@@ -58,6 +60,7 @@ class Watch:
         self.after, self.before = after, before
         self.tasks: list[tuple[str, int]] = []
         self.rounds: list[dict[str, Any]] = []
+        self.notes: list[str] = []
 
     def task(self, name: str, total: int) -> None:
         self.tasks.append((name, total))
@@ -69,9 +72,14 @@ class Watch:
         pass
 
     def metrics(self, values: dict[str, Any]) -> None:
+        if not values["round"]:
+            return
         self.rounds.append(values)
         if values["round"] == self.after:
             raise StopHere
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def train(path: Path, watch: Watch, games: Games = HEXAPAWN, **overrides: Any) -> Summary | None:
@@ -258,11 +266,16 @@ def test_time_is_counted_over_all_sessions(run: Path) -> None:
     assert summary.truth.decision_positions == summary.truth.searched == 27
 
 
-def test_a_perfect_run_has_nothing_more_to_do(run: Path) -> None:
+def test_a_run_that_is_good_enough_has_nothing_more_to_do(run: Path) -> None:
     with unchanged(run):
         summary = train(run, Watch(), stop_at_raw=0.0)
     assert summary is not None
-    assert summary.reason == "perfect"
+    assert summary.truth is not None
+    share = summary.truth.raw
+    assert share < 1.0
+    # Good enough is not perfect.
+    assert summary.reason == "reached"
+    assert summary.reached == {"hexapawn": Reached(raw=share, measured=27, decision_positions=27)}
 
 
 def test_a_game_that_is_not_solved_has_no_truth_curve(tmp_path: Path) -> None:

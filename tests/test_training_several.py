@@ -30,12 +30,13 @@ from search.solver import solve
 from tests.test_training_run import SETTINGS, Watch, refused, state_of, train
 from tests.training_cases import perfect_rows, self_play_config
 from tests.universal_cases import lively_universal
-from training.actors import Order, WorkerPool, company_of_actors
+from training.actors import WorkerPool, company_of_actors
 from training.config import LearningConfig, games_named, merge, name_of, preset, resolve, to_toml
 from training.directory import RunError, read_metrics, run_checkpoints
 from training.games import describe_games, load_games, save_games, select, shards_of
 from training.index import Index
 from training.losses import Draw, FlatParameters, LocalGradients, losses
+from training.orders import Order
 from training.targets import make_batch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -329,7 +330,7 @@ def test_a_game_that_nobody_can_solve_learns_with_the_others(tmp_path: Path) -> 
 
 def test_a_run_ends_when_all_its_games_are_good_enough(run: Path) -> None:
     shares = {name: game.raw for name, game in go(run, Watch(), minutes=0.0).truths.items()}
-    assert go(run, Watch(), stop_at_raw=min(shares.values())).reason == "perfect"
+    assert go(run, Watch(), stop_at_raw=min(shares.values())).reason == "reached"
     assert go(run, Watch(), stop_at_raw=max(shares.values()) + 0.001, minutes=0).reason == "time"
     assert len(set(shares.values())) == 2
     assert go(run, Watch(), stop_at_raw=max(shares.values()), minutes=0).reason == "time"
@@ -382,7 +383,7 @@ def test_the_command_line_tells_of_each_game(
     words = ["train", NAME, "--run", str(run), "--minutes", "0"]
     assert cli.main([*words, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary.keys() == {"seconds", "checkpoint", "reason", "truth"}
+    assert summary.keys() == {"seconds", "checkpoint", "reason", "reached", "truth"}
     assert summary["truth"]["games"].keys() == {"hexapawn", "hexapawn4x3"}
     assert summary["truth"]["games"]["hexapawn"]["decision_positions"] == 27
     assert cli.main(words) == 0

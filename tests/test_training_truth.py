@@ -1,5 +1,7 @@
 """The truth curve gives full marks to the truth and none to the indifferent."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,9 +11,10 @@ from search.evaluator import Evaluation, Evaluator, SolverEvaluator, UniformEval
 from search.puct import PuctConfig, Roots, puct_search
 from search.solver import Solution, solve
 from tests.training_cases import hexapawn
+from training import truth as truth_module
 from training.config import TrainingConfig
 from training.preparation import make_curve
-from training.truth import Truth
+from training.truth import Truth, TruthCurves
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +138,40 @@ def test_a_sample_of_more_than_there_are_is_the_whole() -> None:
     truth = Truth.of(*hexapawn())
     assert truth.sample(27, np.random.default_rng(1)) is truth
     assert len(truth.sample(26, np.random.default_rng(1))) == 26
+
+
+class Curve:
+    """A truth curve whose points cost what the next of `costs` says."""
+
+    def __init__(self, clock: list[float], costs: list[float]) -> None:
+        self._clock, self._costs = clock, costs
+
+    def measure(self, evaluator: Evaluator) -> dict[str, float]:
+        self._clock[0] += self._costs.pop(0)
+        return {"raw": 0.5, "search": 0.5}
+
+
+def pauses(monkeypatch: pytest.MonkeyPatch, costs: list[float]) -> list[float]:
+    """The pauses after measurements of such costs in seconds; a second is asked for."""
+    clock = [0.0]
+    monkeypatch.setattr(truth_module, "working_time", lambda: clock[0])
+    curve: Any = Curve(clock, list(costs))
+    curves = TruthCurves({"hexapawn": curve}, 1.0)
+    found, seconds = [], 0.0
+    for _ in costs:
+        curves.measure(lambda name: UniformEvaluator(), seconds)
+        after = seconds
+        while not curves.is_due(seconds):
+            seconds += 0.25
+        found.append(seconds - after)
+    return found
+
+
+def test_one_slow_measurement_does_not_put_off_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first one as where everything was compiled in it, another while the machine was busy.
+    assert pauses(monkeypatch, [30.0, 0.05, 0.05, 8.0, 0.05]) == [10.0, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_costly_measurements_come_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pauses(monkeypatch, [0.5, 0.4, 0.6]) == [5.0, 4.0, 4.0]
+    assert pauses(monkeypatch, [90.0, 80.0]) == [10.0, 10.0]

@@ -1,6 +1,6 @@
 """The network as actors ask it: one evaluator for a whole run, with new weights at every order."""
 
-import time
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from engine.network.inference import BackendError, BackendEvaluator, make_evaluator
 from engine.network.policy_value import PolicyValueNet
+from engine.rules.compile_time import not_counted, working_time
 from engine.rules.variant import Variant
 from search.cache import CachedEvaluator
 from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
@@ -33,26 +34,54 @@ class ActingEvaluator:
         # Seconds in the network, and positions that it judged, since `account`.
         self._seconds, self._positions = 0.0, 0
 
+    def prepare(self, network: PolicyValueNet, chosen: str = "") -> str:
+        """Be ready to judge with these weights; what computes them comes back, as "native bf16".
+
+        That is what was `chosen` (backend, precision and perhaps a device), or where nothing was,
+        what the configuration names, or the fastest that it allows. Raises BackendError.
+        """
+        config = self._config
+        with not_counted():
+            if not chosen:
+                backend = self._make(network, config.backend, config.precision)
+                chosen = backend.choice
+            # A choice that is kept: no other candidate waits behind it.
+            name, precision, *device = chosen.split()
+            self._backend = self._make(network, name, precision, *device or ("cpu",))
+        return self._backend.choice
+
+    def _make(
+        self, network: PolicyValueNet, backend: str, precision: str, device: str = "auto"
+    ) -> BackendEvaluator:
+        return make_evaluator(
+            network,
+            backend=backend,
+            precision=precision,
+            max_batch=self._config.games,
+            calibration=self._calibration() if precision == "int8" else None,
+            device=device,
+        )
+
     def update(self, network: PolicyValueNet) -> None:
         """Judge with these weights from now on; raises BackendError."""
-        config = self._config
         if self._backend is None:
-            calibration = self._calibration() if config.precision == "int8" else None
-            self._backend = make_evaluator(
-                network,
-                backend=config.backend,
-                precision=config.precision,
-                max_batch=config.games,
-                calibration=calibration,
-            )
+            self.prepare(network)
         else:
             try:
                 self._backend.update(network)
             except BackendError:
                 # What was precise enough for the first networks need not be for this one.
-                self._backend = make_evaluator(network, max_batch=config.games)
+                self._fall_back(network, self._backend.backend)
         if self._cache is not None:
             self._cache.clear()
+
+    def _fall_back(self, network: PolicyValueNet, backend: str) -> None:
+        """Go on more precisely: in an order, not by time, so that runs follow from their seeds."""
+        for choice in (f"{backend} bf16", f"{backend} fp32"):
+            with contextlib.suppress(BackendError):
+                self.prepare(network, choice)
+                return
+        self.prepare(network, "torch fp32")
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
         """See search.evaluator.Evaluator."""
@@ -61,9 +90,9 @@ class ActingEvaluator:
     def judge(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
         """Ask the network itself, and count."""
         assert self._backend is not None
-        begun = time.perf_counter()
+        begun = working_time()
         judgement = self._backend.evaluate(positions, moves, offsets)
-        self._seconds += time.perf_counter() - begun
+        self._seconds += working_time() - begun
         self._positions += len(positions)
         return judgement
 
@@ -71,7 +100,7 @@ class ActingEvaluator:
         """What was spent since the last call, as it stands in a shard's header."""
         assert self._backend is not None
         spent: dict[str, float | str] = {
-            "evaluator": f"{self._backend.backend} {self._backend.precision}",
+            "evaluator": self._backend.choice,
             "evaluator_seconds": round(self._seconds, 4),
             "evaluations": self._positions,
         }

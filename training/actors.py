@@ -12,14 +12,13 @@ import itertools
 import multiprocessing
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from engine.network.checkpoint import load_checkpoint
+from engine.rules.compile_time import add_compile_seconds, compile_seconds, working_time
 from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import UniformEvaluator
@@ -44,9 +44,8 @@ from training.games import (
 )
 from training.losses import Draw, FlatParameters, LossTerms, add_gradients
 from training.networks import Network, Settings, build_network
+from training.orders import Order, Progress, Source
 from training.selfplay import SelfPlay, Statistics
-
-Progress = Callable[[int], None]
 
 _END_SECONDS: Final = 5.0
 """How long a worker may take to end before it is killed."""
@@ -56,47 +55,20 @@ _FEWEST_AT_ONCE: Final = 32
 """Games in progress of each of several games: smaller batches are slow."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """Positions of one game, to be made with a checkpoint."""
-
-    # The game's name.
-    variant: str
-    checkpoint: Path
-    # Where the shards go.
-    folder: Path
-    round: int
-    # Positions that are wanted, from all actors together.
-    positions: int
-
-
-class Actors(Protocol):
-    """Whoever brings the positions of all games of a run."""
-
-    def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
-        """Carry out an order for each of some games; the names of the whole shards that were
-        written. Raises OSError, InputError."""
-        ...
-
-    def close(self) -> None:
-        """End the workers, if there are any."""
-        ...
-
-
-class Source(Protocol):
-    """Whoever brings the positions of one game."""
-
-    def play(self, order: Order, progress: Progress) -> list[str]:
-        """As `Actors` for one order."""
-        ...
-
-
 class Company:
     """Brings positions in the process that owns it, those of each game from a source of its own."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         """`sources` by the names of their games."""
         self._sources = sources
+
+    def prepare(self, orders: Sequence[Order], chosen: Sequence[str]) -> list[str]:
+        """See `Actors`."""
+        each = chosen or [""] * len(orders)
+        return [
+            self._sources[order.variant].prepare(order, choice)
+            for order, choice in zip(orders, each, strict=True)
+        ]
 
     def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
         """See `Actors`."""
@@ -168,6 +140,12 @@ class Actor:
         self._folder = Path()
         self._evaluator = ActingEvaluator(variant, config, self._calibration)
 
+    def prepare(self, order: Order, chosen: str) -> str:
+        """See `Source`."""
+        self._folder = order.folder
+        network = load_checkpoint(order.checkpoint, variant=self._variant).network
+        return self._evaluator.prepare(network, chosen)
+
     def play(self, order: Order, progress: Progress) -> list[str]:
         """Play one order; raises OSError, InputError."""
         self._folder = order.folder
@@ -176,7 +154,7 @@ class Actor:
         names: list[str] = []
         finished: list[GameRows] = []
         held, total = 0, 0
-        begun = time.perf_counter()
+        begun = working_time()
         while total < order.positions:
             for rows in self._self_play.step(self._evaluator):
                 finished.append(rows)
@@ -184,9 +162,9 @@ class Actor:
                 total += len(rows)
                 progress(len(rows))
             if finished and (held >= self._config.shard_positions or total >= order.positions):
-                names.append(self._write(order, join(finished), time.perf_counter() - begun))
+                names.append(self._write(order, join(finished), working_time() - begun))
                 finished, held = [], 0
-                begun = time.perf_counter()
+                begun = working_time()
         self._part = 0
         return names
 
@@ -250,7 +228,23 @@ class _Setup:
     learning: LearningConfig
 
 
-_Task = Sequence[Order] | _Lesson
+@dataclass(frozen=True, kw_only=True)
+class _Preparation:
+    """What a worker makes ready; the fields are the arguments of `Actors.prepare`."""
+
+    orders: tuple[Order, ...]
+    chosen: tuple[str, ...]
+
+
+_Task = Sequence[Order] | _Lesson | _Preparation
+
+
+class _Answer(NamedTuple):
+    """What a worker answers to a task."""
+
+    value: object
+    # Seconds that went into compiling.
+    compiling: float
 
 
 class _Pupil:
@@ -301,10 +295,15 @@ def _work(setup: _Setup, pipe: Connection, weights: Any, gradient: Any) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task: _Task = pipe.recv()
+            before = compile_seconds()
             try:
+                answer: object
                 if isinstance(task, _Lesson):
                     pupil = pupil or _Pupil(variants, setup, weights, gradient)
-                    answer: object = pupil.compute(task)
+                    answer = pupil.compute(task)
+                elif isinstance(task, _Preparation):
+                    company = company or _company(variants, setup)
+                    answer = company.prepare(task.orders, task.chosen)
                 else:
                     company = company or _company(variants, setup)
                     answer = company.play(task, lambda count: pipe.send(count))
@@ -312,7 +311,7 @@ def _work(setup: _Setup, pipe: Connection, weights: Any, gradient: Any) -> None:
                 raise
             except (OSError, InputError) as problem:
                 answer = problem
-            pipe.send(answer)
+            pipe.send(_Answer(answer, compile_seconds() - before))
 
 
 def _variant_of(name: str, ini: str) -> Variant:
@@ -398,6 +397,15 @@ class WorkerPool:
             theirs.close()
             self._workers.append((process, ours))
 
+    def prepare(self, orders: Sequence[Order], chosen: Sequence[str]) -> list[str]:
+        """See `Actors`. One worker chooses for all."""
+        task = _Preparation(orders=tuple(orders), chosen=tuple(chosen))
+        if not chosen:
+            (found,) = self._ask([task], lambda _: None)
+            task = replace(task, chosen=tuple(found))
+        found, *_ = self._ask([task] * len(self._workers), lambda _: None)
+        return list(found)
+
     def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
         """Share the orders out and wait for all; see `Actors`."""
         workers = len(self._workers)
@@ -425,15 +433,20 @@ class WorkerPool:
         return total
 
     def _ask(self, tasks: Sequence[_Task], progress: Progress) -> list[Any]:
-        """Give every worker its task; their answers, in the workers' order. Raises OSError and what
-        a worker answers."""
-        for task, (_, pipe) in zip(tasks, self._workers, strict=True):
+        """Give every worker its task, or the first few; their answers, in the workers' order.
+
+        Raises OSError and what a worker answers. What the slowest compiler among them compiled does
+        not count as time here.
+        """
+        asked = self._workers[: len(tasks)]
+        for task, (_, pipe) in zip(tasks, asked, strict=True):
             # Of a worker that has ended since, the loop below tells.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 pipe.send(task)
-        waiting = {pipe: number for number, (_, pipe) in enumerate(self._workers)}
-        answers: list[Any] = [None] * len(self._workers)
+        waiting = {pipe: number for number, (_, pipe) in enumerate(asked)}
+        answers: list[Any] = [None] * len(asked)
         problem: Exception | None = None
+        compiling = 0.0
         while waiting:
             ready = wait(list(waiting))
             for pipe in [pipe for pipe in waiting if pipe in ready]:
@@ -447,9 +460,11 @@ class WorkerPool:
                 if isinstance(answer, int):
                     progress(answer)
                     continue
-                answers[waiting.pop(pipe)] = answer
-                if isinstance(answer, Exception):
-                    problem = answer
+                compiling = max(compiling, answer.compiling)
+                answers[waiting.pop(pipe)] = answer.value
+                if isinstance(answer.value, Exception):
+                    problem = answer.value
+        add_compile_seconds(compiling)
         if problem is not None:
             raise problem
         return answers

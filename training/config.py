@@ -154,6 +154,23 @@ class LearningConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChosenConfig:
+    """What a run's first start chose where its settings say "auto"; kept from then on, because the
+    same seed gives the same run only with the same choice. Empty where nothing had to be chosen."""
+
+    # Threads of the learner's process, for `learning.threads = 0`.
+    threads: int = 0
+    # For `learning.precision`.
+    precision: Literal["", "fp32", "bf16"] = ""
+    # For `learning.split`.
+    split: Literal["", "workers", "threads"] = ""
+    # What computes the network in self-play, as "native bf16", for each of the run's games in
+    # their order: for `self_play.backend` and `self_play.precision`, or in their place where the
+    # machine could not go on with them.
+    inference: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """One run. Everything random follows from `seed`."""
 
@@ -194,6 +211,8 @@ class TrainingConfig:
     self_play: SelfPlayConfig = field(default_factory=SelfPlayConfig)
     # How the network learns.
     learning: LearningConfig = field(default_factory=LearningConfig)
+    # What "auto" was found to mean.
+    chosen: ChosenConfig = field(default_factory=ChosenConfig)
 
     def network_config(self, variant: Variant) -> NetworkConfig:
         """The network of this run on one game; raises InputError for fields that it does not
@@ -280,6 +299,10 @@ def _convert(kind: Any, name: str, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{where}: {name} = {value!r} is not a table")
         return value
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise ConfigError(f"{where}: {name} = {value!r} is not a list of texts")
+        return tuple(value)
     choices = get_args(kind)
     if choices:
         if value not in choices:
@@ -416,8 +439,14 @@ def replace(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
     return build(TrainingConfig, dataclasses.asdict(config) | changes, "configuration")
 
 
+_LATER: Final = ("chosen",)
+"""Fields that runs of older versions do not have."""
+
+
 def _require_all(kind: type, values: dict[str, Any], where: str) -> None:
     for item in dataclasses.fields(kind):
+        if item.name in _LATER and item.name not in values:
+            continue
         if item.name not in values:
             raise ConfigError(f"{where}: the field '{item.name}' is missing (an older version?)")
         if dataclasses.is_dataclass(item.type) and isinstance(values[item.name], dict):

@@ -1,16 +1,19 @@
 """A training run is a directory (DESIGN §7): its files, its lock, and what may be wrong with it."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Final
 
 from engine.rules.errors import InputError
 from engine.rules.files import append_whole, write_whole
 from training.config import (
+    ChosenConfig,
     Games,
     TrainingConfig,
     differences,
@@ -46,9 +49,10 @@ class RunDirectory:
         config_path = path / "config.toml"
         if config_path.exists():
             self.config = _existing_config(path, games, overrides)
+            self._stored = load_config(config_path)
         else:
             refuse_foreign(path, "a training run")
-            self.config = _new_config(games, overrides)
+            self.config = self._stored = _new_config(games, overrides)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = lock(path)
         try:
@@ -89,6 +93,35 @@ class RunDirectory:
     def checkpoint_path(self, step: int) -> Path:
         """Where the network of a step is kept."""
         return self.checkpoints / f"{step:08d}.safetensors"
+
+    def choose(self, chosen: ChosenConfig) -> None:
+        """Record what the run is computed with; raises OSError.
+
+        What was asked for this session alone (`--minutes`) does not come into the file.
+        """
+        self._stored = dataclasses.replace(self._stored, chosen=chosen)
+        write_whole(self.path / "config.toml", to_toml(self._stored))
+        self.config = dataclasses.replace(self.config, chosen=chosen)
+
+    def take_up_metrics(self, number: int, line: dict[str, Any] | None) -> bool:
+        """Bring the metrics into agreement with the learner's state after round `number`.
+
+        A session may have been killed when it had saved that state and not yet written `line`, the
+        metrics of that round; whether it is missing comes back. Lines of later rounds, which will
+        be made again, are dropped. Raises OSError.
+        """
+        told = read_metrics(self.path) if self.metrics.exists() else []
+        kept = [values for values in told if values["round"] <= number]
+        if len(kept) < len(told):
+            text = "".join(json.dumps(values) + "\n" for values in kept)
+            write_whole(self.metrics, text)
+        return line is not None and all(values["round"] < number for values in kept)
+
+    def drop_checkpoints(self, kept: Container[str]) -> None:
+        """Remove all networks but those of these names; raises OSError."""
+        for path in checkpoints_in(self.path):
+            if path.name not in kept:
+                path.unlink()
 
     def add_metrics(self, values: dict[str, Any]) -> None:
         """Append one line; raises OSError."""
@@ -152,7 +185,8 @@ def sweep(path: Path) -> None:
     for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
         # A worker that outlived its learner for a moment may have been quicker.
         leftover.unlink(missing_ok=True)
-    drop_broken_line(path / "metrics.jsonl")
+    for name in ("metrics.jsonl", "log.txt"):
+        drop_broken_line(path / name)
 
 
 def lock(path: Path) -> int:

@@ -4,15 +4,21 @@ AlphaGo Zero's (Silver et al. 2017, "Evaluator"; 55 % of 400 games there). Off b
 AlphaZero: with enough games a step the newest network is nearly always as good.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
+from engine.network.checkpoint import load_checkpoint
+from engine.network.inference import NetworkEvaluator
 from engine.rules.tables import SIDE
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.puct import PuctConfig, Roots, puct_search
 from training.config import SelfPlayConfig
 from training.selfplay import GAME_GOES_ON, play_moves, start_games
+from training.truth import EvaluatorOf
 
 
 def gate_score(
@@ -74,3 +80,22 @@ def _best_moves(
     ]
     moves: npt.NDArray[np.uint16] = result.moves[best]
     return moves
+
+
+def mean_gate_score(
+    variants: Sequence[Variant],
+    challenger: EvaluatorOf,
+    champion: Path,
+    config: SelfPlayConfig,
+    games: int,
+    rng: np.random.Generator,
+) -> float:
+    """The mean of `gate_score` over the games of a run, against the network of a checkpoint.
+
+    Raises CheckpointError, OSError.
+    """
+    scores = []
+    for variant in variants:
+        theirs = NetworkEvaluator(load_checkpoint(champion, variant=variant).network)
+        scores.append(gate_score(variant, challenger(variant.name), theirs, config, games, rng))
+    return sum(scores) / len(scores)

@@ -178,6 +178,11 @@ class Index:
                 for name, number, actor, variant, positions, games, source in rows
             ]
 
+    def shards_of(self, variant: str, rounds: range | None = None) -> list[Shard]:
+        """Those of one game, by its name, and of some rounds, oldest first."""
+        own = [shard for shard in self.shards() if shard.variant == variant]
+        return own if rounds is None else [shard for shard in own if shard.round in rounds]
+
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
         """Note a checkpoint that stays."""
         with _disk_errors(self._path), self._database:

@@ -8,13 +8,13 @@ round and their order are a function of (seed, round), so that weights, optimise
 batches done are all that a killed run needs. The learning rate rises, stays, and falls to zero over
 the last part of the training (Hägele et al. 2024): a run may be given more later. A run of so many
 `rounds` ends in the same weights to the bit, however often it was killed; one of so many minutes
-does not, whose learning rate goes by the clock.
+does not, whose learning rate goes by the clock. A measurement is written before the state of its
+round is saved: a killed run either has both or makes both again.
 """
 
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.network.checkpoint import CheckpointError, header_field, load_tensors, save_tensors
+from engine.network.checkpoint import (
+    CheckpointError,
+    header_field,
+    load_tensors,
+    read_metadata,
+    save_tensors,
+)
 from engine.network.config import quoted
 from engine.network.finite import (
     require_distributions,
@@ -37,6 +43,7 @@ from engine.network.language import LanguageModel
 from engine.network.language_checkpoint import save_language
 from engine.network.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer
 from engine.network.sampling import Sampling
+from engine.rules.compile_time import working_time
 from engine.rules.files import append_whole, write_whole
 from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.variant import Variant
@@ -145,18 +152,23 @@ class LanguageDirectory:
         """Where the model after so many rounds is kept."""
         return self.path / "checkpoints" / f"{round_number:08d}.safetensors"
 
-    def drop_after(self, round_number: int) -> None:
+    def drop_after(self, round_number: int) -> tuple[int, float]:
         """Forget what a killed session wrote after the state of that round, for its rounds are
-        learned again; of a run without a state (-1) everything. Raises OSError."""
+        learned again; of a run without a state (-1) everything.
+
+        Returns round and seconds of the last measurement that is left, (-1, 0.0) where none is.
+        Raises OSError.
+        """
         for path in checkpoints_in(self.path):
             if int(path.stem) > round_number:
                 path.unlink()
         if not self.metrics.exists():
-            return
+            return -1, 0.0
         told = read_metrics(self.path)
         kept = [values for values in told if values["round"] <= round_number]
         if len(kept) < len(told):
             write_whole(self.metrics, "".join(json.dumps(values) + "\n" for values in kept))
+        return (kept[-1]["round"], kept[-1]["seconds"]) if kept else (-1, 0.0)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -366,17 +378,20 @@ class LanguageRun:
         self._source, held_out = self._games(load_evaluator)
         self._seen = SeenPrefixes(held_out, self._hashes)
         self._judge = Judge(variant, self._codes, len(self.tokenizer), held_out)
-        self._bf16 = fastest_precision() == "bfloat16"
+        self._bf16 = self._computes_in_bf16()
         model = fresh_model(config, self.tokenizer)
         self._learner = LanguageLearner(config, model, bf16=self._bf16)
         # Rounds, games and tokens learned from so far.
         self._round, self._trained_games, self._tokens = 0, 0, 0
         # Seconds of learning, and those of them in which games were made.
         self._seconds, self._making = 0.0, 0.0
+        # Mean loss of the last round; None before the first.
+        self._loss: float | None = None
         resumed = directory.state.exists()
         if resumed:
             self._restore()
-        directory.drop_after(self._round if resumed else -1)
+        # Round and seconds of the last measurement that is written.
+        self._told = directory.drop_after(self._round if resumed else -1)
 
     def _games(self, load_evaluator: LoadEvaluator) -> tuple[GameSource, TokenGames]:
         """The training set, and the games held out of it."""
@@ -395,6 +410,14 @@ class LanguageRun:
         held = distinct_held_out(corpus, self._hashes, config.held_out_games)
         rounds = FixedSource(corpus, self._hashes, round_games=config.round_games, seed=config.seed)
         return rounds, held
+
+    def _computes_in_bf16(self) -> bool:
+        """As the run began, wherever it goes on: other numbers would be another run."""
+        if self._directory.state.exists():
+            kept = read_metadata(self._directory.state).get("precision")
+            if kept is not None:
+                return bool(kept == "bf16")
+        return fastest_precision() == "bfloat16"
 
     def _corpus(self, load_evaluator: LoadEvaluator) -> TokenGames:
         """The run's own file of games, made now where there is none."""
@@ -432,6 +455,9 @@ class LanguageRun:
         """
         if self._fraction() < 1.0:
             self._learn(stop)
+        if self._told[0] < self._round:
+            # Also where ^C came in the last round of all, which saves and does not measure.
+            self._report()
             self.save()
 
     def train(self) -> LanguageSummary:
@@ -478,12 +504,12 @@ class LanguageRun:
 
     def _learn(self, stop: Callable[[], bool]) -> None:
         self._monitor.task("learn", _PARTS)
-        saved = measured = self._seconds
+        saved = self._seconds
         if not self._learner.steps:
-            self._report(None)
+            self._report()
         shown = 0
         while self._fraction() < 1.0:
-            loss = self._learn_soundly()
+            self._loss = self._learn_soundly()
             part = int(self._fraction() * _PARTS)
             self._monitor.advance(part - shown)
             shown = part
@@ -492,13 +518,11 @@ class LanguageRun:
             if stop():
                 self.save()
                 raise KeyboardInterrupt
+            if self._seconds - self._told[1] >= _MEASURE_SECONDS and self._fraction() < 1.0:
+                self._report()
             if self._seconds - saved >= SAVE_SECONDS:
                 self.save()
                 saved = self._seconds
-            if self._seconds - measured >= _MEASURE_SECONDS and self._fraction() < 1.0:
-                self._report(loss)
-                measured = self._seconds
-        self._report(loss)
 
     def _learn_soundly(self) -> float:
         """`_learn_round`, after which the model may be kept. Raises NotFiniteError, naming the
@@ -518,12 +542,12 @@ class LanguageRun:
 
     def _learn_round(self) -> float:
         """The games of one round, in batches; the mean loss in nats a token."""
-        begun = time.perf_counter()
+        begun = working_time()
         games = self._source.round(self._round)
         self._seen.mark(games)
         rng = np.random.default_rng([self._config.seed, 3, self._round])
         parts = batches(games, self._config.batch, rng)
-        self._making += time.perf_counter() - begun
+        self._making += working_time() - begun
         before, total = self._fraction(), 0.0
         step = 1.0 / self._config.rounds if self._config.rounds else 0.0
         for number, part in enumerate(parts):
@@ -532,11 +556,11 @@ class LanguageRun:
         self._round += 1
         self._trained_games += len(games)
         self._tokens += games.token_count
-        self._seconds += time.perf_counter() - begun
+        self._seconds += working_time() - begun
         return total / max(1, games.token_count)
 
-    def _report(self, loss: float | None) -> None:
-        """Measure on a few games, and note it; before the first round there is no loss."""
+    def _report(self) -> None:
+        """Measure on a few games, and note it."""
         held_out, own = self.measure(_QUICK_GAMES)
         values = {
             "round": self._round,
@@ -545,7 +569,7 @@ class LanguageRun:
             "tokens": self._tokens,
             "tokens_per_second": round(self._tokens / max(self._seconds, 1e-9), 1),
             "making_share": round(self._making / max(self._seconds, 1e-9), 4),
-            "loss": loss,
+            "loss": self._loss,
             "perplexity": held_out.everywhere.perplexity,
             "floor": held_out.everywhere.floor,
             "best_legal": held_out.best_legal.share,
@@ -554,6 +578,7 @@ class LanguageRun:
             "own_legal_games": own.wholly_legal.share,
         }
         append_whole(self._directory.metrics, json.dumps(values) + "\n")
+        self._told = self._round, self._seconds
         self._monitor.metrics(values)
 
     def _keep(self) -> None:
@@ -587,6 +612,8 @@ class LanguageRun:
             "tokens": self._tokens,
             "seconds": self._seconds,
             "making": self._making,
+            "loss": self._loss,
+            "precision": "bf16" if self._bf16 else "fp32",
         }
         save_tensors(self._directory.state, tensors, header)
 
@@ -620,6 +647,7 @@ class LanguageRun:
             self._round, self._tokens = header["round"], header["tokens"]
             self._trained_games = header["games"]
             self._seconds, self._making = header["seconds"], header["making"]
+            self._loss = header.get("loss")
         except (KeyError, RuntimeError, ValueError, TypeError) as problem:
             text = " ".join(str(problem).split())
             raise CheckpointError(f"{path}: does not fit its configuration ({text})") from None

@@ -1,6 +1,5 @@
 """The losses of a batch and their gradient, over all parameters of a network as one vector."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.network.policy_value import GameNetwork, Outputs
+from engine.rules.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.tree import UNPROVEN
@@ -227,9 +227,9 @@ def faster_precision(network: Network, variant: Variant, size: int) -> Literal["
 
 
 def _seconds(network: GameNetwork, batch: Batch, config: LearningConfig) -> float:
-    begun = time.perf_counter()
+    begun = working_time()
     add_gradient(network, batch, len(batch.positions), config)
-    return time.perf_counter() - begun
+    return working_time() - begun
 
 
 def seconds_a_batch(gradients: Gradients, variants: Sequence[Variant], size: int) -> float:
@@ -241,9 +241,9 @@ def seconds_a_batch(gradients: Gradients, variants: Sequence[Variant], size: int
     times = []
     # The first one warms up.
     for _ in range(1 + _RUNS):
-        begun = time.perf_counter()
+        begun = working_time()
         gradients.compute(draws)
-        times.append(time.perf_counter() - begun)
+        times.append(working_time() - begun)
     return min(times[1:])
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -10,14 +10,18 @@ from typing import Final
 import numpy as np
 import torch
 
+from engine.network.inference import BackendError
 from engine.rules.variant import Variant
 from search.solver import Solution
 from search.tablebase import Tablebases
 from training.actors import WorkerPool
-from training.config import LearningConfig, TrainingConfig
+from training.choices import Choices
+from training.config import LearningConfig, SelfPlayConfig, TrainingConfig
 from training.directory import RunError
+from training.index import Shard
 from training.losses import FlatParameters, LocalGradients, faster_precision, seconds_a_batch
 from training.networks import Network
+from training.orders import Actors, Order
 from training.rescoring import Oracle, SolvedGame
 from training.teacher import TeacherActor, divide
 from training.truth import Truth, TruthCurve
@@ -41,20 +45,36 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
+def choose_threads(config: TrainingConfig, choices: Choices) -> int:
+    """Threads of the learner's process: as many as at the run's first start, if there are cores."""
+    if config.learning.threads:
+        return config.learning.threads
+    cores, known = count_cores(), choices.known.threads
+    if not known:
+        choices.record(f"the learner has {cores} threads", threads=cores)
+    elif known > cores:
+        choices.change(
+            f"the learner had {known} threads, there are {cores} cores here: {cores} threads from"
+            " now on",
+            threads=cores,
+        )
+    return choices.known.threads
+
+
 def resolve_learning(
-    variants: Sequence[Variant],
-    network: Network,
-    config: TrainingConfig,
-    log: Callable[[str], None],
+    variants: Sequence[Variant], network: Network, config: TrainingConfig, choices: Choices
 ) -> LearningConfig:
-    """The settings of learning with a precision that is measured where "auto" asks for that."""
+    """The settings of learning with a precision that is measured at the run's first start where
+    "auto" asks for that."""
     learning = config.learning
     if learning.precision != "auto":
         return learning
+    if choices.known.precision:
+        return replace(learning, precision=choices.known.precision)
     share = -(-learning.batch // max(1, config.self_play.actors))
     largest = max(variants, key=lambda variant: variant.squares)
     precision = faster_precision(network, largest, share)
-    log(f"the learner computes in {precision}")
+    choices.record(f"the learner computes in {precision}", precision=precision)
     return replace(learning, precision=precision)
 
 
@@ -63,11 +83,13 @@ def choose_hands(
     network: Network,
     learning: LearningConfig,
     pool: WorkerPool | None,
-    log: Callable[[str], None],
+    choices: Choices,
 ) -> WorkerPool | None:
-    """The workers where they compute gradients, measured where "auto" asks for that; else None."""
-    if pool is None or learning.split != "auto":
-        return None if learning.split == "threads" else pool
+    """The workers where they compute gradients, else None; measured at the run's first start where
+    "auto" asks for that."""
+    split = choices.known.split if learning.split == "auto" else learning.split
+    if pool is None or split:
+        return None if split == "threads" else pool
     FlatParameters(copy.deepcopy(network), *pool.vectors)
     own = copy.deepcopy(network)
     flat = FlatParameters(own, *(torch.zeros(network.parameter_count) for _ in range(2)))
@@ -75,12 +97,61 @@ def choose_hands(
     workers, threads = (
         seconds_a_batch(gradients, variants, learning.batch) for gradients in (pool, local)
     )
-    log(
-        f"gradients by {'workers' if workers < threads else 'threads'}: a batch takes the"
-        f" workers {1000 * workers:.0f} ms, {torch.get_num_threads()} threads"
-        f" {1000 * threads:.0f} ms"
+    faster = "workers" if workers < threads else "threads"
+    choices.record(
+        f"gradients by {faster}: a batch takes the workers {1000 * workers:.0f} ms,"
+        f" {torch.get_num_threads()} threads {1000 * threads:.0f} ms",
+        split=faster,
     )
-    return pool if workers < threads else None
+    return pool if faster == "workers" else None
+
+
+def prepare_actors(
+    actors: Actors, orders: Sequence[Order], config: SelfPlayConfig, choices: Choices
+) -> list[str]:
+    """Make ready who plays, an order for each game; with what their networks are computed is chosen
+    at the run's first start where "auto" asks for that, and comes back.
+
+    Raises InputError, OSError.
+    """
+    measured = "auto" in (config.backend, config.precision)
+    named = [] if measured else [f"{config.backend} {config.precision} auto"] * len(orders)
+    known = list(choices.known.inference)
+    wanted = known if len(known) == len(orders) else named
+    try:
+        found = actors.prepare(orders, wanted)
+    except BackendError as problem:
+        if wanted is not known:
+            raise
+        found = actors.prepare(orders, named)
+        choices.change(
+            f"self-play was computed by {', '.join(known)}, which cannot go on here ({problem}):"
+            f" {', '.join(found)} from now on",
+            inference=tuple(found),
+        )
+    else:
+        if measured and wanted is not known and all(found):
+            choices.record(f"self-play is computed by {', '.join(found)}", inference=tuple(found))
+    return found
+
+
+def follow_inference(
+    variants: Sequence[Variant], shards: Sequence[Shard], known: list[str], choices: Choices
+) -> list[str]:
+    """With what the networks of all games are computed after these shards; before it was `known`.
+
+    A network can grow out of what was precise enough for the first ones; that is recorded.
+    """
+    used = {variant.name: choice for variant, choice in zip(variants, known, strict=True)}
+    used |= {shard.variant: shard.source.get("evaluator", "") for shard in shards}
+    found = list(used.values())
+    if found != known:
+        choices.change(
+            f"self-play was computed by {', '.join(known)}, which no longer agrees with the"
+            f" network: {', '.join(found)} from now on",
+            inference=tuple(found),
+        )
+    return found
 
 
 def make_teacher(

@@ -9,33 +9,39 @@ own and lends every batch an equal share of its rows; one network learns them al
 """
 
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 
 from engine.network.checkpoint import (
-    load_checkpoint,
     load_tensors,
     read_metadata,
     save_checkpoint,
     save_tensors,
 )
 from engine.network.inference import NetworkEvaluator
+from engine.rules.compile_time import working_time
 from engine.rules.finite import NotFiniteError
 from search.solver import Solution
-from training.actors import Actors, Company, Order, WorkerPool, company_of_actors
+from training.actors import Company, WorkerPool, company_of_actors
+from training.choices import Choices
 from training.config import Games, games_of
-from training.directory import RunDirectory, RunError, checkpoint_of, is_checkpoint
-from training.games import describe_games
-from training.gate import gate_score
+from training.directory import (
+    RunDirectory,
+    RunError,
+    checkpoint_of,
+    is_checkpoint,
+    read_metrics,
+)
+from training.gate import mean_gate_score
 from training.index import Index, Shard, account_of, is_kept
 from training.learner import Learner
 from training.losses import Losses
+from training.monitor import Monitor, Reason, Summary
 from training.networks import (
     Network,
     begun_network,
@@ -45,18 +51,21 @@ from training.networks import (
     network_for,
     settings_of,
 )
+from training.orders import Actors, Order
 from training.preparation import (
     GATING,
     LEARNING,
     WARMING,
     choose_hands,
-    count_cores,
+    choose_threads,
+    follow_inference,
     generator_of,
     make_teacher,
+    prepare_actors,
     resolve_learning,
 )
 from training.rescoring import Oracle
-from training.run_game import RunGame
+from training.run_game import RunGame, teacher_windows
 from training.truth import TruthCurves, TruthShares
 
 STATE_FORMAT: Final = "pawnscope-learner-3"
@@ -65,38 +74,6 @@ _LARGEST_FINAL: Final = 6_000
 sample."""
 _LARGEST_RAW: Final = 100_000
 """Decision positions, over all games, on which it measures the raw network."""
-
-
-class Monitor(Protocol):
-    """Whoever watches a run: a command that draws bars, or a test."""
-
-    def task(self, name: str, total: int) -> None:
-        """A part of a round begins: `total` positions or steps."""
-        ...
-
-    def advance(self, amount: int) -> None:
-        """So much of it is done."""
-        ...
-
-    def metrics(self, values: dict[str, Any]) -> None:
-        """A round is over; the values are those of metrics.jsonl."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """How a session of training ended."""
-
-    # Of training in all sessions of the run.
-    seconds: float
-    # The last network.
-    checkpoint: Path
-    # Of a run of one game; None where it is not solved.
-    truth: TruthShares | None
-    # Of a run of several: those that are solved, by name.
-    truths: dict[str, TruthShares]
-    # Why it stopped: "perfect" or "time".
-    reason: str
 
 
 def _is_state(header: dict[str, Any], names: list[str]) -> bool:
@@ -137,7 +114,10 @@ class TrainingRun:
         self.directory = directory
         self.config = directory.config
         self._monitor = monitor
+        self._choices = Choices(directory, monitor.note)
         self._round = 0
+        # Rounds that are saved.
+        self.rounds = 0
         self._seconds = 0.0
         self._acting: str | None = None
         self._variants = games_of(games)
@@ -157,24 +137,34 @@ class TrainingRun:
         ]
         curves = {game.variant.name: game.curve for game in self._games if game.curve}
         self._curves = TruthCurves(curves, self.config.measure_seconds)
-        torch.set_num_threads(self.config.learning.threads or count_cores())
+        torch.set_num_threads(choose_threads(self.config, self._choices))
         self._index = Index(directory.path)
         header = self._read_state()
         network = self._first_network(header)
-        self._learning = resolve_learning(self._variants, network, self.config, directory.log)
+        self._learning = resolve_learning(self._variants, network, self.config, self._choices)
         self._pool = self._make_pool(network)
         try:
-            hands = choose_hands(self._variants, network, self._learning, self._pool, directory.log)
+            hands = choose_hands(self._variants, network, self._learning, self._pool, self._choices)
             self._learner = Learner(
                 self._variants, network, self._learning, hands.vectors if hands else None, hands
             )
             self._take_up(header)
             self._actors = self._make_actors()
+            if self._pool:
+                # A worker that still starts would count as time of the first round.
+                self._pool.prepare([], [])
+            orders = [self._order(game, 0) for game in self._games]
+            # With what the network is computed in self-play, for each game.
+            self._inference = prepare_actors(
+                self._actors, orders, self.config.self_play, self._choices
+            )
         except BaseException:
             if self._pool:
                 self._pool.close()
             raise
         self._round_positions = 0
+        # The last round's line of the metrics, which may not stand there yet.
+        self._last_line = header.get("line") if header else None
 
     def _read_state(self) -> dict[str, Any] | None:
         """The header of the learner's state, if there is one; raises RunError."""
@@ -201,6 +191,7 @@ class TrainingRun:
             game.take_up(header["games"][name])
         self._learned = header.get("learned", {})
         self._round, self._seconds = header["round"], header["seconds"]
+        self.rounds = self._round
         self._acting = header["acting"]
         return header
 
@@ -218,13 +209,10 @@ class TrainingRun:
                 return begun_network(path, self._variants, self._settings)
             return build_network(self._settings)
 
-    def _shards(self, game: RunGame) -> list[Shard]:
-        """All games that were played of a game, oldest first."""
-        return [shard for shard in self._index.shards() if shard.variant == game.variant.name]
-
     def _unfinished(self, game: RunGame) -> list[Shard]:
-        """Those of the round that comes next."""
-        return [shard for shard in self._shards(game) if shard.round == self._round + 1]
+        """The shards of the round that comes next."""
+        number = self._round + 1
+        return self._index.shards_of(game.variant.name, range(number, number + 1))
 
     def _make_pool(self, network: Network) -> WorkerPool | None:
         """Workers where the configuration asks for some."""
@@ -246,7 +234,7 @@ class TrainingRun:
         if config.teacher == "solver":
             teachers = {}
             for game in self._games:
-                dealt = sum(shard.positions for shard in self._shards(game))
+                dealt = sum(shard.positions for shard in self._index.shards_of(game.variant.name))
                 teachers[game.variant.name] = make_teacher(
                     game.variant, game.solution, config, dealt, game.number
                 )
@@ -281,12 +269,13 @@ class TrainingRun:
         if header is None or lost or not self._newest.exists():
             self._save()
         for game in self._games:
-            finished = [shard for shard in self._shards(game) if shard.round <= self._round]
+            finished = self._index.shards_of(game.variant.name, range(self._round + 1))
             game.fill(self.directory.games, finished, self.directory.log)
 
-    def _save(self) -> Path:
+    def _save(self, line: dict[str, Any] | None = None) -> Path:
         """Write the network of this step, then the learner's state; the state is the commitment.
 
+        With the state goes the round's `line` of the metrics, as far as it is known by then.
         Raises NotFiniteError, and then what stood there stays, and OSError.
         """
         with self._refusing(f"round {self._round} is not saved"):
@@ -317,19 +306,15 @@ class TrainingRun:
             "seconds": self._seconds,
             "games": {game.variant.name: game.counts() for game in self._games},
             "acting": self._acting,
+            "line": line,
         }
         save_tensors(self.directory.learner_state, self._learner.state(), header)
+        self.rounds = self._round
         if is_kept(self._round):
             self._index.add_checkpoint(path.name, self._round, self._learner.steps)
-        self._drop_checkpoints()
-        return path
-
-    def _drop_checkpoints(self) -> None:
-        """Remove the networks that are neither on the schedule nor the newest nor acting."""
         kept = self._index.checkpoints() | {self._newest.name, self.checkpoint.name}
-        for path in self.directory.checkpoints.iterdir():
-            if is_checkpoint(path) and path.name not in kept:
-                path.unlink()
+        self.directory.drop_checkpoints(kept)
+        return path
 
     @property
     def _newest(self) -> Path:
@@ -346,16 +331,15 @@ class TrainingRun:
         return self._learner.average
 
     def train(self, *, measured: bool = True) -> Summary:
-        """Go on until the network is perfect or the time is over; raises OSError, and
-        NotFiniteError where learning ends in NaN or infinities: the last sound state stays.
+        """Go on until the network is as good as `stop_at_raw` says, or the time is over; raises
+        OSError, and NotFiniteError where learning ends in NaN or infinities: the last sound state
+        stays.
 
         Without `measured` there are no shares of the truth in the summary. KeyboardInterrupt may
         break in anywhere: the files are whole at any moment.
         """
-        if self._round:
-            self._curves.measure_raw(self._evaluator)
         self._begin()
-        self._mark = time.monotonic()
+        self._mark = working_time()
         while True:
             reason = self._reason_to_stop()
             if reason:
@@ -369,51 +353,39 @@ class TrainingRun:
                 gate = self._pass_gate()
             self._round += 1
             self._count_time()
-            self._save()
             shares = {"play_seconds": round(played, 3), "learn_seconds": round(learned, 3)}
-            self._report(losses, self._seconds - before, shares | account_of(shards) | gate)
+            account = shares | account_of(shards) | gate
+            line = self._line(losses, self._seconds - before, account)
+            self._save(line)
+            self._report(line)
             self._count_time()
 
     def _begin(self) -> None:
-        """Before the first round: a teacher's games, and the curve's point at step 0."""
+        """Before the first round of the session: what an earlier one left untold; of the run: a
+        teacher's games, and the curve's point at step 0."""
+        if self.directory.take_up_metrics(self._round, self._last_line):
+            # A session was killed when it had saved the round and not yet told of it.
+            assert self._last_line is not None
+            self._report(self._last_line, measured=True)
+        elif self._round:
+            self._curves.measure_raw(self._evaluator)
         if self._round:
             return
-        self._mark = time.monotonic()
+        self._mark = working_time()
         if self.config.warm_start and not self._learner.steps:
             self._warm_up(Path(self.config.warm_start))
             if self.config.gate_games:
                 self._acting = self._newest.name
             self._count_time()
             self._save()
-        if len(self._curves) and not self.directory.metrics.exists():
-            values = {
-                "seconds": round(self._seconds, 2),
-                "round": 0,
-                "step": self._learner.steps,
-                "games": 0,
-                "positions": 0,
-                "truth": self._measure(),
-            }
-            self.directory.add_metrics(values)
+        # Of a run that was killed before it had written it the file may be there, and empty.
+        told = self.directory.metrics.exists() and read_metrics(self.directory.path)
+        if len(self._curves) and not told:
+            self._report(self._standing())
 
     def _warm_up(self, source: Path) -> None:
         """Learn a teacher's games; the run itself begins with empty windows."""
-        paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
-        if not paths:
-            raise RunError(f"warm_start = {str(source)!r}: no games there")
-        windows = []
-        for game in self._games:
-            own = paths
-            if len(self._games) > 1:
-                digest = game.variant.digest
-                own = [
-                    path for path in paths if describe_games(path)["variant"]["digest"] == digest
-                ]
-                if not own:
-                    raise RunError(
-                        f"warm_start = {str(source)!r}: no games of {game.variant.name} there"
-                    )
-            windows.append(game.lessons(own))
+        windows = teacher_windows(self._games, source)
         total = sum(map(len, windows))
         steps = max(1, round(total * self.config.warm_start_passes / self._learning.batch))
         self._monitor.task("learn", steps)
@@ -422,8 +394,9 @@ class TrainingRun:
             self._learner.learn(windows, steps, generator, self._monitor.advance)
 
     def _count_time(self) -> float:
-        """Add the wall time since the last call, measuring and writing included; returns it."""
-        now = time.monotonic()
+        """Add the time since the last call, measuring and writing included but nothing that was
+        compiled; returns it."""
+        now = working_time()
         spent = now - self._mark
         self._seconds += spent
         self._mark = now
@@ -437,23 +410,28 @@ class TrainingRun:
             written += shards
             missing = game.quota - sum(shard.positions for shard in shards)
             if missing > 0:
-                order = Order(
-                    variant=game.variant.name,
-                    checkpoint=self.checkpoint,
-                    folder=self.directory.games,
-                    round=self._round + 1,
-                    positions=missing,
-                )
-                orders.append(order)
+                orders.append(self._order(game, missing))
         self._monitor.task("play", sum(order.positions for order in orders))
         if orders:
             names = self._actors.play(orders, self._monitor.advance)
-            written += [self._index.add_shard(name) for name in names]
+            new = [self._index.add_shard(name) for name in names]
+            self._inference = follow_inference(self._variants, new, self._inference, self._choices)
+            written += new
         for game in self._games:
             own = [shard for shard in written if shard.variant == game.variant.name]
             game.add(self.directory.games, own)
         self._round_positions = sum(shard.positions for shard in written)
         return written
+
+    def _order(self, game: RunGame, positions: int) -> Order:
+        """So many positions of a game for the next round."""
+        return Order(
+            variant=game.variant.name,
+            checkpoint=self.checkpoint,
+            folder=self.directory.games,
+            round=self._round + 1,
+            positions=positions,
+        )
 
     def _learn_round(self) -> Losses:
         learning = self._learning
@@ -481,14 +459,14 @@ class TrainingRun:
         games = self.config.gate_games
         if not games:
             return {}
-        generator = generator_of(self.config.seed, GATING, self._round)
-        scores = []
-        for variant in self._variants:
-            champion = load_checkpoint(self.checkpoint, variant=variant).network
-            ours, theirs = self._evaluator(variant.name), NetworkEvaluator(champion)
-            score = gate_score(variant, ours, theirs, self.config.self_play, games, generator)
-            scores.append(score)
-        score = sum(scores) / len(scores)
+        score = mean_gate_score(
+            self._variants,
+            self._evaluator,
+            self.checkpoint,
+            self.config.self_play,
+            games,
+            generator_of(self.config.seed, GATING, self._round),
+        )
         if score >= 0.5:
             self._acting = self._newest.name
         return {"gate": {"score": score, "passed": self._acting == self._newest.name}}
@@ -498,13 +476,19 @@ class TrainingRun:
         (variant,) = (variant for variant in self._variants if variant.name == name)
         return NetworkEvaluator(network_for(self._learner.average, variant))
 
-    def _report(self, losses: Losses, took: float, account: dict[str, Any]) -> None:
-        values: dict[str, Any] = {
+    def _standing(self) -> dict[str, Any]:
+        """How far the run is."""
+        return {
             "seconds": round(self._seconds, 2),
             "round": self._round,
             "step": self._learner.steps,
             "games": sum(game.games for game in self._games),
             "positions": sum(game.positions for game in self._games),
+        }
+
+    def _line(self, losses: Losses, took: float, account: dict[str, Any]) -> dict[str, Any]:
+        """The round's line of the metrics, without a point of the truth curve."""
+        values = self._standing() | {
             "positions_per_second": round(self._round_positions / took, 1),
             "window": sum(len(game.window) for game in self._games),
             **account,
@@ -512,25 +496,30 @@ class TrainingRun:
         }
         if len(self._games) > 1:
             values["by_game"] = {game.variant.name: game.counts() for game in self._games}
-        if len(self._curves) and self._curves.is_due(self._seconds):
-            values["truth"] = self._measure()
-        self.directory.add_metrics(values)
-        self._monitor.metrics(values)
+        return values
+
+    def _report(self, line: dict[str, Any], *, measured: bool = False) -> None:
+        """Write the round's line, with a point of the truth curve where one is due or asked for."""
+        if len(self._curves) and (measured or self._curves.is_due(self._seconds)):
+            line = line | {"truth": self._measure()}
+        self.directory.add_metrics(line)
+        self._monitor.metrics(line)
 
     def _measure(self) -> dict[str, Any]:
         """The truth curve's next point; of several games {"games": {name: point}}."""
         points = self._curves.measure(self._evaluator, self._seconds)
         return {"games": points} if len(self._games) > 1 else points[self._variants[0].name]
 
-    def _reason_to_stop(self) -> str | None:
+    def _reason_to_stop(self) -> Reason | None:
         raw = self._curves.raw
         # Of a game that is not solved nobody can say that it is played well enough.
         solved = len(self._curves) == len(self._games)
         if solved and raw is not None and raw >= self.config.stop_at_raw:
-            return "perfect"
+            perfect = all(reached.perfect for reached in self._curves.reached.values())
+            return "perfect" if perfect else "reached"
         return "time" if self._seconds >= 60.0 * self.config.minutes else None
 
-    def _finish(self, reason: str, measured: bool) -> Summary:
+    def _finish(self, reason: Reason, measured: bool) -> Summary:
         shares: dict[str, TruthShares] = {}
         if measured:
             shares = self._curves.conclude(
@@ -539,9 +528,11 @@ class TrainingRun:
         several = len(self._games) > 1
         return Summary(
             seconds=self._seconds,
+            rounds=self._round,
             checkpoint=self._newest,
             truth=None if several else shares.get(self._variants[0].name),
             truths=shares if several else {},
+            reached=self._curves.reached,
             reason=reason,
         )
 

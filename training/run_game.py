@@ -1,6 +1,6 @@
 """One game of a training run: its positions in the window, who knows its truth, its curve."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.solver import Solution
 from training.config import TrainingConfig
-from training.games import GameRows, load_games
+from training.directory import RunError
+from training.games import GameRows, describe_games, load_games
 from training.index import Shard
 from training.preparation import find_oracle, make_curve
 from training.replay import ReplayWindow, share_out, window_size
@@ -93,3 +94,23 @@ class RunGame:
         if self._oracle is None:
             return rows
         return rescore(self.variant, rows, self._oracle, self._learning.rescore)
+
+
+def teacher_windows(games: Sequence[RunGame], source: Path) -> list[ReplayWindow]:
+    """A window of a teacher's games for each game, from a file or a folder of them.
+
+    Raises RunError where there are none; otherwise as `RunGame.add`.
+    """
+    paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
+    if not paths:
+        raise RunError(f"warm_start = {str(source)!r}: no games there")
+    if len(games) == 1:
+        return [games[0].lessons(paths)]
+    windows = []
+    for game in games:
+        digest = game.variant.digest
+        own = [path for path in paths if describe_games(path)["variant"]["digest"] == digest]
+        if not own:
+            raise RunError(f"warm_start = {str(source)!r}: no games of {game.variant.name} there")
+        windows.append(game.lessons(own))
+    return windows

@@ -32,6 +32,9 @@ class Unwatched:
     def metrics(self, values: dict[str, Any]) -> None:
         """Not told."""
 
+    def note(self, text: str) -> None:
+        """Not told: it stands in log.txt."""
+
 
 def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
     """The results as they come, of one task on each core at a time; raises what `function` raises.
@@ -62,6 +65,16 @@ def cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def many_trainings(count: int, seconds: float) -> str:
+    """What is about to happen where so many trainings of so many seconds are missing, in words."""
+    at_once = max(1, min(count, len(cores())))
+    minutes = -(-count // at_once) * seconds / 60
+    return (
+        f"{count} trainings of {seconds:g} s are missing, {at_once} at a time:"
+        f" {minutes:.1f} minutes of learning"
+    )
 
 
 def _settle(free: "Queue[int]", lives: Connection) -> None:

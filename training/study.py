@@ -32,7 +32,7 @@ from training.arena import play_match
 from training.config import games_named, merge
 from training.directory import RunDirectory, read_metrics, run_checkpoints
 from training.run import TrainingRun
-from training.side_by_side import Unwatched, run_side_by_side
+from training.side_by_side import Unwatched, many_trainings, run_side_by_side
 from training.truth import Truth
 
 Line = dict[str, Any]
@@ -140,6 +140,9 @@ def _run(training: Training) -> None:
 def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
     """All of them, one on each core at a time; raises InputError, OSError."""
     missing = [one for one in trainings if not _is_over(one)]
+    if missing:
+        longest = max(one.overrides["minutes"] for one in missing)
+        report(many_trainings(len(missing), 60.0 * longest))
     for path in run_side_by_side(train, missing):
         report(f"{path} is trained")
 

@@ -8,7 +8,6 @@ second that their fastest backends compute.
 
 import functools
 import statistics
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from engine.network.agreement import probe_of
 from engine.network.config import NetworkConfig
 from engine.network.inference import BackendError, BackendEvaluator, make_evaluator
 from engine.network.policy_value import PolicyValueNet
+from engine.rules.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant, get_variant
 from training.config import merge
@@ -164,10 +164,10 @@ def measure_speeds(variant: Variant) -> Line:
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in evaluators}
     for turn in range(1 + _TURNS):
         for key, evaluator in evaluators.items():
-            begun = time.perf_counter()
+            begun = working_time()
             evaluator.evaluate(rows, moves, offsets)
             if turn:
-                taken[key].append(time.perf_counter() - begun)
+                taken[key].append(working_time() - begun)
     speeds: dict[str, dict[str, float]] = {name: {} for name in TRUNKS}
     for (name, way), seconds in taken.items():
         speeds[name][way] = round(_BATCH / statistics.median(seconds), 1)

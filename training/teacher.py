@@ -20,8 +20,8 @@ from engine.rules.signatures import Array2D
 from engine.rules.tables import Tables
 from engine.rules.variant import Variant
 from search.solver import Solution
-from training.actors import Order, Progress
 from training.games import NO_REPLY, GameRows, save_games, shard_name
+from training.orders import Order, Progress
 
 Positions = Array2D[np.uint8]
 
@@ -136,6 +136,10 @@ class TeacherActor:
         self._seed = seed
         self._dealt = dealt
         self._game = game
+
+    def prepare(self, order: Order, chosen: str) -> str:
+        """See `Source`: the solver needs no network."""
+        return ""
 
     def play(self, order: Order, progress: Progress) -> list[str]:
         """Write one shard; raises OSError."""

@@ -5,7 +5,6 @@ others lose it. Where the game is not solved there is no such curve.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, judge
@@ -25,6 +25,8 @@ _SEARCHED_AT_ONCE: Final = 256
 """Positions in one batch of searches: enough to fill the network, little enough memory."""
 _MEASURE_SHARE: Final = 0.1
 """Of the time that measuring may take, beside play and learning."""
+_LONGEST_PAUSE: Final = 10
+"""How many times the pause that was asked for may pass between two measurements."""
 
 EvaluatorOf = Callable[[str], Evaluator]
 """The evaluator of the game of that name."""
@@ -145,12 +147,30 @@ class TruthShares:
 
     # Decision positions of the game.
     decision_positions: int
-    # Of them (of a sample, where they are very many), by the raw network's most likely move.
+    # Of `raw_positions` of them, by the raw network's most likely move.
     raw: float
+    # Positions on which the raw network was measured: all, or a sample where they are very many.
+    raw_positions: int
     # Of `searched` of them, by search.
     search: float
     # Positions on which the search was measured.
     searched: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What the raw network was last seen to reach during the training, at one game."""
+
+    # Share of the decisions in which it keeps the value.
+    raw: float
+    # Decisions that were looked at, and those that the game has.
+    measured: int
+    decision_positions: int
+
+    @property
+    def perfect(self) -> bool:
+        """Whether it keeps the value in every decision of the game."""
+        return self.raw == 1.0 and self.measured == self.decision_positions
 
 
 class TruthCurve:
@@ -178,6 +198,13 @@ class TruthCurve:
         self.raw = self._raw.raw(evaluator)
         return self.raw
 
+    @property
+    def reached(self) -> Reached | None:
+        """Where the raw network stood at the last measurement; None before the first."""
+        if self.raw is None:
+            return None
+        return Reached(raw=self.raw, measured=len(self._raw), decision_positions=len(self._truth))
+
     def measure(self, evaluator: Evaluator) -> dict[str, float]:
         """A point: the shares kept by the raw network and by search."""
         search = self._search.search(evaluator, self._simulations)
@@ -190,9 +217,11 @@ class TruthCurve:
         """The closing measurement, on up to so many positions, by the raw network and by search."""
         generator = np.random.default_rng(seed)
         searched = self._truth.sample(search, generator)
+        judged = self._truth.sample(raw, generator)
         return TruthShares(
             decision_positions=len(self._truth),
-            raw=self._truth.sample(raw, generator).raw(evaluator),
+            raw=judged.raw(evaluator),
+            raw_positions=len(judged),
             search=searched.search(evaluator, self._simulations),
             searched=len(searched),
         )
@@ -205,7 +234,8 @@ class TruthCurves:
         """Points are not taken more often than every `pause` seconds."""
         self._curves = curves
         self._pause = pause
-        self._measured_at, self._measuring_took = -math.inf, 0.0
+        # When the last measurement began, in seconds of the run; what the quickest of them took.
+        self._measured_at, self._quickest = -math.inf, math.inf
 
     def __len__(self) -> int:
         return len(self._curves)
@@ -216,9 +246,22 @@ class TruthCurves:
         shares = [curve.raw for curve in self._curves.values() if curve.raw is not None]
         return min(shares, default=None)
 
+    @property
+    def reached(self) -> dict[str, Reached]:
+        """Where the raw networks stood at the last measurement, by the names of the games."""
+        found = {name: curve.reached for name, curve in self._curves.items()}
+        return {name: reached for name, reached in found.items() if reached is not None}
+
     def is_due(self, seconds: float) -> bool:
-        """Whether it is time for a point, `seconds` into the run."""
-        pause = max(self._pause, self._measuring_took / _MEASURE_SHARE)
+        """Whether it is time for a point, `seconds` into the run.
+
+        The pause grows where measuring is costly: by the quickest measurement so far, because a
+        slow one tells of the machine's moment, and never beyond `_LONGEST_PAUSE` pauses.
+        """
+        pause = self._pause
+        if self._quickest < math.inf:
+            grown = min(self._quickest / _MEASURE_SHARE, _LONGEST_PAUSE * pause)
+            pause = max(pause, grown)
         return seconds - self._measured_at >= pause
 
     def measure_raw(self, evaluator_of: EvaluatorOf) -> None:
@@ -228,9 +271,10 @@ class TruthCurves:
 
     def measure(self, evaluator_of: EvaluatorOf, seconds: float) -> dict[str, dict[str, float]]:
         """A point of every curve, `seconds` into the run."""
-        begun = time.monotonic()
+        begun = working_time()
         points = {name: curve.measure(evaluator_of(name)) for name, curve in self._curves.items()}
-        self._measured_at, self._measuring_took = seconds, time.monotonic() - begun
+        self._measured_at = seconds
+        self._quickest = min(self._quickest, working_time() - begun)
         return points
 
     def conclude(

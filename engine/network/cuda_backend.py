@@ -72,6 +72,7 @@ class CudaBackend:
     """
 
     name: BackendName = "torch"
+    device = "cuda"
 
     def __init__(
         self, network: PolicyValueNet, *, precision: PrecisionName, max_batch: int

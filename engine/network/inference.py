@@ -7,7 +7,6 @@ torch alone, with the network's points open to whoever wants to look inside.
 import copy
 import functools
 import importlib.util
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -22,6 +21,7 @@ from engine.network.config import NetworkConfig
 from engine.network.encoding import Encoder
 from engine.network.memory import keep_freed_memory
 from engine.network.policy_value import Outputs, PolicyValueNet
+from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.finite import require_finite
 from engine.rules.variant import get_variant
@@ -156,6 +156,12 @@ class BackendEvaluator:
     def precision(self) -> PrecisionName:
         """In what numbers."""
         return self._backend.precision
+
+    @property
+    def choice(self) -> str:
+        """Both, as "native bf16", and the device where it is not the processor."""
+        device = getattr(self._backend, "device", "cpu")
+        return f"{self.backend} {self.precision}" + ("" if device == "cpu" else f" {device}")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -371,9 +377,9 @@ def _seconds(backend: Backend) -> float:
     batch = backend.batch(1 << 30)
     best = np.inf
     for _ in range(1 + _TIMED_RUNS):
-        start = time.perf_counter()
+        start = working_time()
         batch.run()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, working_time() - start)
     return best / len(batch.wdl)
 
 

@@ -13,7 +13,6 @@ import inspect
 import statistics
 import sys
 import textwrap
-import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 from engine.network.config import LanguageConfig, NetworkConfig
 from engine.network.language import LanguageModel
 from engine.network.policy_value import PolicyValueNet
+from engine.rules.compile_time import working_time
 from engine.rules.variant import get_variant
 from scripts.benchmarks.rows import REPEATS, Row, row
 from scripts.benchmarks.self_play import cores
@@ -132,10 +132,10 @@ def _multiplier() -> Callable[[], None]:
 
 
 def _seconds(work: Callable[[], object], times: int) -> float:
-    begun = time.perf_counter()
+    begun = working_time()
     for _ in range(times):
         work()
-    return time.perf_counter() - begun
+    return working_time() - begun
 
 
 def points() -> Iterator[Row]:

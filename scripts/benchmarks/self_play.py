@@ -7,13 +7,13 @@ proven or finished position, and those that a cache answered, are left out.
 import multiprocessing
 import os
 import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
 
+from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.benchmarks.network import (
@@ -47,9 +47,9 @@ class Meter:
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
         """Judge; see `search.evaluator.Evaluator`."""
-        begun = time.perf_counter()
+        begun = working_time()
         judgement = self.evaluator.evaluate(positions, moves, offsets)
-        self.seconds += time.perf_counter() - begun
+        self.seconds += working_time() - begun
         self.positions += positions.shape[0]
         return judgement
 
@@ -152,8 +152,8 @@ def _work(pipe: Connection, number: int, name: str, precision: str, backend: str
 
 def _repeat(games: SelfPlay, meter: Meter) -> _Repeat:
     meter.positions, meter.seconds = 0, 0.0
-    begun, plies = time.perf_counter(), 0
-    while time.perf_counter() - begun < _SECONDS:
+    begun, plies = working_time(), 0
+    while working_time() - begun < _SECONDS:
         games.step(meter)
         plies += BATCH
-    return _Repeat(meter.positions, plies, time.perf_counter() - begun, meter.seconds)
+    return _Repeat(meter.positions, plies, working_time() - begun, meter.seconds)
