@@ -28,7 +28,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit, shared_kernel
+from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit
 from engine.rules.kernels import Int, Row, Rows, apply
 from engine.rules.tables import (
     BLACK_BIT,
