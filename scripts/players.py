@@ -25,7 +25,7 @@ from search.players import make_player
 from search.solver import Solution, estimate_positions, load_or_solve
 from search.tablebase import Tablebases
 from search.tablebase_file import table_names
-from search.tablebase_player import with_tablebases
+from search.tablebase_player import PerfectEndgamePlayer, with_tablebases
 from training.directory import RunError, checkpoint_of, run_checkpoints
 
 if TYPE_CHECKING:
@@ -206,9 +206,11 @@ def player_of(
     """The player that a person wrote; raises InputError or OSError.
 
     With a folder of `tablebases`, which must have some of the variant, those who search look them
-    up.
+    up, and the perfect player of a game that cannot be solved from its start plays them.
     """
     tables = None if tablebases is None else load_tablebases(tablebases, variant)
+    if tables is not None and spec == "perfect" and not variant.irreversible:
+        return PerfectEndgamePlayer(tables)
     player = make_player(
         spec,
         variant,

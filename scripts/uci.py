@@ -4,12 +4,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from engine.uci import SearchLimits, SearchLine, UciSession
@@ -98,7 +100,9 @@ def main(arguments: list[str]) -> int:
         players.append(player)
         print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)
         # Kernels and libraries load now and not on the clock of the first move.
-        player.choose(Position(variant), Limits(nodes=1))
+        # Who plays endgames only has nothing to say about the start.
+        with suppress(InputError):
+            player.choose(Position(variant), Limits(nodes=1))
         return PlayerBehindUci(player)
 
     if hasattr(sys.stdin, "reconfigure"):

@@ -11,16 +11,26 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import internal_kernel, kernel
+from engine.rules.compilation import internal_kernel, kernel, shared_kernel
 from engine.rules.errors import InputError
 from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import ONGOING, Int, generate, is_check, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.signatures import Array2D
-from engine.rules.tables import CLOCK, CLOCK_RULE, EMPTY, REPETITION, SQUARES, Tables
+from engine.rules.tables import (
+    CLOCK,
+    CLOCK_RULE,
+    EMPTY,
+    ENDGAMES,
+    FOLD_RULE,
+    REPETITION,
+    SQUARES,
+    Tables,
+)
 from search.line import (
     ABORTED,
     NODES,
+    REPETITION_NEAR,
     Line,
     ScoredLine,
     enter,
@@ -33,7 +43,7 @@ from search.line import (
 from search.material import LONGEST_WIN, WIN_SCORE, material
 from search.scores import LONGEST, WIN
 from search.scores import NO_SCORE as NOT_COVERED
-from search.tablebase_index import probe
+from search.tablebase_probe import has_few_men, probe
 
 EXACT: Final = 1
 AT_LEAST: Final = 2
@@ -53,6 +63,7 @@ _CAPTURE_ORDER: Final = 1 << 24
 _KILLER_ORDER: Final = 1 << 23
 _HISTORY_CEILING: Final = 1 << 22
 _REPETITION_KEY: Final = 0x9E3779B97F4A7C15
+_CLOCK_KEY: Final = 0xC2B2AE3D27D4EB4F
 
 ENTRY: Final = np.dtype(
     [
@@ -104,10 +115,24 @@ class Memory(NamedTuple):
 
 
 @internal_kernel
+def _clock_key(tables: Tables, row: npt.NDArray[np.uint8]) -> np.uint64:
+    """What tells the clocks of a position apart where endgame tables may answer.
+
+    These look ahead to the move rule, however far it is: a score that comes from them before the
+    clock is reset is of one clock only.
+    """
+    if tables[CLOCK_RULE] == 0 or not has_few_men(tables, row):
+        return np.uint64(0)
+    return np.uint64(row[tables[SQUARES] + CLOCK]) * np.uint64(_CLOCK_KEY)
+
+
+@internal_kernel
 def _entry_key(tables: Tables, line: Line, ply: int) -> np.uint64:
     """A repeated position is another one: it is nearer to a draw."""
     repetition = line.rows[ply, tables[SQUARES] + REPETITION]
     key: np.uint64 = line.hashes[line.before + ply]
+    if tables[ENDGAMES] != 0:
+        key ^= _clock_key(tables, line.rows[ply])
     return key ^ np.uint64(_REPETITION_KEY) if repetition else key
 
 
@@ -223,19 +248,42 @@ def _remember_refutation(line: Line, memory: Memory, ply: int, depth: int, move:
 
 @internal_kernel
 def _known_score(tables: Tables, row: npt.NDArray[np.uint8], count: int, ply: int) -> Int:
-    """The score of a finished game or of a covered endgame, else NO_SCORE."""
+    """The score of a finished game, else NO_SCORE."""
     reason = termination(tables, row, count)
     if reason != ONGOING:
         return np.int64(final_score(terminal_value(tables, reason, row), ply))
-    score = probe(tables, row)
+    return np.int64(NO_SCORE)
+
+
+@internal_kernel
+def _repetition_is_near(
+    tables: Tables, rows: Array2D[np.uint8], before_root: bool, ply: int
+) -> bool:
+    """Whether a position before `ply`, since the clock was reset, is a draw when it comes again."""
+    squares, fold = tables[SQUARES], tables[FOLD_RULE]
+    while fold != 0 and rows[ply, squares + CLOCK] != 0:
+        if ply == 0:
+            return before_root
+        ply -= 1
+        if np.int64(rows[ply, squares + REPETITION]) + 2 >= fold:
+            return True
+    return False
+
+
+@shared_kernel
+def _endgame_score(tables: Tables, rows: Array2D[np.uint8], before_root: bool, ply: int) -> Int:
+    """The score of a covered endgame, else NO_SCORE; a win that a repetition may spoil is none."""
+    score = probe(tables, rows[ply])
     # The root is searched in any case: its move is wanted.
     if score == NOT_COVERED or ply == 0:
         return np.int64(NO_SCORE)
+    if -LONGEST <= score <= LONGEST:
+        return np.int64(0)
+    if _repetition_is_near(tables, rows, before_root, ply):
+        return np.int64(NO_SCORE)
     if score > LONGEST:
         return WIN_SCORE - min(ply + WIN - score, LONGEST_WIN - 1)
-    if score < -LONGEST:
-        return min(ply + WIN + score, LONGEST_WIN - 1) - WIN_SCORE
-    return np.int64(0)
+    return min(ply + WIN + score, LONGEST_WIN - 1) - WIN_SCORE
 
 
 @internal_kernel
@@ -249,6 +297,9 @@ def _quiesce(tables: Tables, line: Line, memory: Memory, ply: int, alpha: Int, b
     row = line.rows[ply]
     count = generate(tables, row, line.moves[ply])
     known = _known_score(tables, row, count, ply)
+    if tables[ENDGAMES] != 0 and known == NO_SCORE:
+        near = line.counters[REPETITION_NEAR] != 0
+        known = _endgame_score(tables, line.rows, near, ply)
     if known != NO_SCORE:
         return known
     balance = material(tables, row, line.piece_values)
@@ -294,6 +345,9 @@ def _alphabeta(
     row = line.rows[ply]
     count = generate(tables, row, line.moves[ply])
     known = _known_score(tables, row, count, ply)
+    if tables[ENDGAMES] != 0 and known == NO_SCORE:
+        near = line.counters[REPETITION_NEAR] != 0
+        known = _endgame_score(tables, line.rows, near, ply)
     if known != NO_SCORE:
         return known
     if depth == 0:

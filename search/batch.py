@@ -92,17 +92,16 @@ def _add_leaf(tree: Tree, leaves: Leaves, index: Int, game: int, move_count: int
 
 
 @kernel
-def _plant(
-    tables: Tables, trees: Trees, positions: Array2D[np.uint8], leaves: Leaves
-) -> tuple[Int, int]:
+def _plant(tables: Tables, trees: Trees, roots: Roots, leaves: Leaves) -> tuple[Int, int]:
     """Make the root of every empty tree; return the leaves and the largest pool that they need."""
     pending, needed = np.int64(0), 0
-    for game in range(positions.shape[0]):
+    for game in range(roots.positions.shape[0]):
         tree = tree_of(trees, game)
         if tree.totals[NODES_USED] > 0:
             continue
         moves = leaves.moves[leaves.offsets[pending] :]
-        move_count = add_root(tables, tree, positions[game], moves)
+        history, length = roots.histories[game], roots.history_lengths[game]
+        move_count = add_root(tables, tree, roots.positions[game], history, length, moves)
         if move_count > 0:
             _add_leaf(tree, leaves, pending, game, move_count)
             needed = max(needed, move_count)
@@ -289,9 +288,7 @@ class BatchSearch(ABC):
 
     def _judge_roots(self) -> None:
         """Plant the trees that are empty, have their roots judged, and prepare all roots."""
-        self._count, needed = _plant(
-            self._variant.tables, self.trees, self._roots.positions, self._waiting
-        )
+        self._count, needed = _plant(self._variant.tables, self.trees, self._roots, self._waiting)
         self.trees = reserve(self.trees, edges=needed)
         self._step(np.zeros(self._roots.positions.shape[0], dtype=np.int32))
         self._prepare_roots()

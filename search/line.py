@@ -12,10 +12,12 @@ from engine.rules.position import Position
 from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from search.material import WIN_SCORE, piece_values
+from search.tablebase_probe import repetition_is_near
 
 NODES: Final = 0
 NODE_LIMIT: Final = 1
 ABORTED: Final = 2
+REPETITION_NEAR: Final = 3
 """Places in Line.counters."""
 
 _MOST_REPETITIONS: Final = 255
@@ -40,7 +42,9 @@ class Line(NamedTuple):
     piece_values: npt.NDArray[np.int32]
     """[32] centipawns by piece code."""
     counters: npt.NDArray[np.int64]
-    """[3] NODES so far, NODE_LIMIT, and 1 at ABORTED once a limit ended the search."""
+    """[4] NODES so far, NODE_LIMIT, 1 at ABORTED once a limit ended the search, and 1 at
+    REPETITION_NEAR where a position before the root is a draw when it comes up again, since the
+    last capture or pawn move; known where endgame tables are looked up."""
     stop: npt.NDArray[np.uint8]
     """[1] set to 1 from outside to end the search."""
 
@@ -73,6 +77,7 @@ def start_line(
     hashes[:before] = position.hashes
     hashes[before] = hash_row(variant.tables, position.row)
     limit = _NO_LIMIT if node_limit is None else node_limit
+    near = repetition_is_near(variant.tables, hashes, before, position.clock)
     return Line(
         rows=rows,
         moves=np.empty((plies + 1, MAX_MOVES), dtype=np.uint16),
@@ -81,7 +86,7 @@ def start_line(
         variations=np.zeros((plies + 2, plies + 2), dtype=np.uint16),
         lengths=np.zeros(plies + 2, dtype=np.int32),
         piece_values=piece_values(variant),
-        counters=np.array([0, limit, 0], dtype=np.int64),
+        counters=np.array([0, limit, 0, near], dtype=np.int64),
         stop=np.zeros(1, dtype=np.uint8) if stop is None else stop,
     )
 

@@ -24,7 +24,7 @@ from search.minimax import minimax
 from search.player import Choice, Player, legal_moves
 from search.puct import PuctConfig
 from search.roots import Roots
-from search.solution import Solution
+from search.solution import Solution, UnreachablePositionError, rule_is_far
 from search.tree_players import (
     MOST_SIMULATIONS,
     GumbelPlayer,
@@ -65,6 +65,11 @@ class PerfectPlayer(Player):
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
         """See Player; raises UnreachablePositionError for what was not solved."""
         legal_moves(position)
+        if not rule_is_far(position.variant, position.row):
+            raise UnreachablePositionError(
+                f"'{position.fen()}' cannot be reached from the start of {position.variant.name}"
+                " at that clock, and the solution does not know the move rule"
+            )
         value = self._solution.value(position.row)
         line: list[int] = []
         walk = position.copy()

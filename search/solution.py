@@ -15,7 +15,18 @@ from engine.rules.files import checksum_of, write_arrays
 from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import apply, generate, generate_batch, terminal_value, termination
 from engine.rules.signatures import Array2D
-from engine.rules.tables import MAX_MOVES, SIDE, SQUARES, STATE_SIZE, WHITE, Tables
+from engine.rules.tables import (
+    BLACK_BIT,
+    CLOCK,
+    EMPTY,
+    MAX_MOVES,
+    PAWN,
+    SIDE,
+    SQUARES,
+    STATE_SIZE,
+    WHITE,
+    Tables,
+)
 from engine.rules.variant import Variant
 from search.position_table import (
     EMPTY_SLOT,
@@ -51,6 +62,21 @@ moves lead to the same result, and one in which they do not."""
 
 class UnreachablePositionError(InputError):
     """A position that no game from the start position leads to; the message quotes its FEN."""
+
+
+def rule_is_far(variant: Variant, row: Row) -> bool:
+    """Whether the move rule cannot draw any game from here, where every move goes forward.
+
+    No game has more half-moves in a row without a capture or pawn move than its other men have
+    ranks before them.
+    """
+    idle = int(row[variant.squares + CLOCK])
+    for square in range(variant.squares):
+        code = int(row[square])
+        if code & ~BLACK_BIT not in (EMPTY, PAWN):
+            rank = square // variant.width
+            idle += rank if code & BLACK_BIT else variant.height - 1 - rank
+    return not variant.clock_rule or idle < variant.clock_rule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,11 +26,8 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, terminal_value, termination
 from engine.rules.signatures import Array2D
 from engine.rules.tables import (
-    BLACK_BIT,
     BOARD,
     CLOCK,
-    EMPTY,
-    PAWN,
     PIECE_CODES,
     SQUARES,
     STEP_START,
@@ -55,7 +52,7 @@ from search.position_table import (
     spread,
 )
 from search.scores import NO_SCORE, WIN, score_before
-from search.solution import Solution, SolveReport
+from search.solution import Solution, SolveReport, rule_is_far
 
 __all__ = [
     "Estimate",
@@ -405,19 +402,8 @@ def _refuse_reversible(variant: Variant) -> None:
             f"{variant.name}: only games in which no move can be taken back are solved from the"
             " start (as Hexapawn and Breakthrough), and here pieces can go back"
         )
-    if variant.clock_rule and _longest_idle(variant) >= variant.clock_rule:
+    if not rule_is_far(variant, variant.start_row):
         raise InputError(
             f"{variant.name}: a game can be drawn by its nMoveRule of {variant.clock_rule // 2}"
             " moves, and the solver's positions have no clock; set nMoveRule = 0"
         )
-
-
-def _longest_idle(variant: Variant) -> int:
-    """No game has more half-moves in a row without a capture or pawn move."""
-    rooms = 0
-    for square in range(variant.squares):
-        code = int(variant.start_row[square])
-        if code & ~BLACK_BIT not in (EMPTY, PAWN):
-            rank = square // variant.width
-            rooms += rank if code & BLACK_BIT else variant.height - 1 - rank
-    return rooms + int(variant.start_row[variant.squares + CLOCK])

@@ -1,8 +1,9 @@
 """Endgame tables of a variant: value and distance of every position with few men.
 
 Made by retrograde analysis (Stroehlein 1970; Thompson 1986, "Retrograde Analysis of Certain
-Endgames"; the passes are in tablebase_kernels.py). The move rule and repetitions do not count in
-the tables, as usual; castling rights are not covered, en passant is.
+Endgames"; the passes are in tablebase_kernels.py). Beside the distance to mate, which knows no move
+rule, stand the plies to zeroing: with them the value at every clock is exact. Repetitions do not
+count in the tables, castling rights are not covered, en passant is.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,11 +18,14 @@ import numpy.typing as npt
 from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.fen import write_fen
-from engine.rules.tables import Tables
+from engine.rules.tables import CLOCK_RULE, Tables
 from engine.rules.variant import Variant
 from search.scores import LONGEST, NO_SCORE, WIN, split_scores
 from search.tablebase_file import (
+    Codes,
+    Legend,
     OtherRulesError,
+    Zeroing,
     read_table,
     sweep,
     table_names,
@@ -30,16 +34,17 @@ from search.tablebase_file import (
 )
 from search.tablebase_index import (
     LEGEND_SIZE,
+    UNKNOWN_ZEROING,
     Block,
     Place,
     entries_of,
-    look_up_batch,
     make_block,
     place_all,
     place_men,
 )
 from search.tablebase_kernels import BROKEN, Work, backward_steps, begin, settle, spread
 from search.tablebase_material import materials, parse_material, stage
+from search.tablebase_probe import look_up_batch
 from search.tree import UNPROVEN
 
 DEFAULT_LIMIT: Final = 4 << 30
@@ -65,6 +70,8 @@ class TableReport:
     wins: int
     """For the side to move."""
     losses: int
+    drawn_by_rule: int
+    """Of these wins and losses, those that the move rule draws even from clock 0."""
     longest: int
     """Plies to the end of the longest win."""
     longest_fen: str
@@ -79,7 +86,7 @@ class Tablebases:
     """Value and distance of every position of some materials.
 
     `tables` are the variant's tables with these endgames behind them: kernels that are given them
-    look positions up by `search.tablebase_index.probe`.
+    look positions up by `search.tablebase_probe.probe`.
     """
 
     def __init__(self, variant: Variant, block: Block, files: dict[str, int]) -> None:
@@ -116,10 +123,30 @@ class Tablebases:
         return twin
 
     def scores(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-        """Scores int16[N] of rows [N, R] (search/scores.py), NO_SCORE where not covered."""
+        """Scores int16[N] of rows [N, R] (search/scores.py), NO_SCORE where not covered.
+
+        The rows' clocks and repetitions do not matter.
+        """
         scores = np.empty(len(rows), dtype=np.int16)
-        look_up_batch(self.tables, np.ascontiguousarray(rows), scores)
+        look_up_batch(self.tables, np.ascontiguousarray(rows), scores, False)
         return scores
+
+    def scores_at_clock(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+        """As `scores`, at the rows' clocks (order and distances: search/tablebase_probe.py).
+
+        NO_SCORE also for decided positions near the move rule, of tables that were read from a file
+        of the first format. Repetitions do not matter.
+        """
+        scores = np.empty(len(rows), dtype=np.int16)
+        look_up_batch(self.tables, np.ascontiguousarray(rows), scores, True)
+        return scores
+
+    def values(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        """Exact values int8[N] for the side to move of rows [N, R] at their clocks, or UNPROVEN."""
+        scores = self.scores_at_clock(rows)
+        values = (scores > LONGEST).astype(np.int8) - (scores < -LONGEST).astype(np.int8)
+        values[scores == NO_SCORE] = UNPROVEN
+        return values
 
     def lookup(
         self, rows: npt.NDArray[np.uint8]
@@ -195,6 +222,9 @@ class Tablebases:
         codes = self._block.codes[place.first : place.first + place.entries]
         counts = np.bincount(codes, minlength=LEGEND_SIZE)
         won, lost = legend > LONGEST, (legend < -LONGEST) & (legend != NO_SCORE)
+        going_on = (won | lost) & (np.abs(legend) != WIN)
+        zeroing = self._block.zeroing(place)
+        drawn = np.count_nonzero(going_on[codes] & (zeroing == 0)) if len(zeroing) else 0
         longest, text = 0, ""
         decided = (won | lost) & (counts > 0)
         if decided.any():
@@ -209,6 +239,7 @@ class Tablebases:
             positions=int(counts[1:].sum()),
             wins=int(counts[won].sum()),
             losses=int(counts[lost].sum()),
+            drawn_by_rule=int(drawn),
             longest=longest,
             longest_fen=text,
             seconds=seconds.get(name, 0.0),
@@ -223,9 +254,13 @@ def _put(block: Block, place: Place, codes: npt.NDArray[np.uint8], legend: Itera
     block.codes[place.first : place.first + place.entries] = codes
 
 
-def _take_from_file(block: Block, place: Place, path: Path, variant: Variant, name: str) -> None:
-    codes, legend = read_table(path, variant, name, place.entries)
+def _take_from_file(block: Block, place: Place, path: Path, variant: Variant, name: str) -> bool:
+    """Whether the file has all that is wanted: plies to zeroing where there is a move rule."""
+    codes, legend, zeroing = read_table(path, variant, name, place.entries)
     _put(block, place, codes, legend.tolist())
+    wanted = block.zeroing(place)
+    wanted[:] = zeroing if len(zeroing) else UNKNOWN_ZEROING
+    return len(zeroing) == len(wanted)
 
 
 def solve_endgames(
@@ -239,15 +274,16 @@ def solve_endgames(
 ) -> tuple[Tablebases, list[TableReport]]:
     """Make all tables of up to `men` men, and keep them in `folder` as they come.
 
-    Whole files of the same rules that are there are read instead; what is damaged or cannot be read
-    is made again: an interrupted run goes on. Where a table cannot be written, `not_kept` is told
-    why and the work goes on in memory. Raises InputError where the tables cannot be right or take
-    more than `limit_bytes`, OtherRulesError for a file of other rules, and OSError without
-    `not_kept` or where there cannot be such a folder.
+    Whole files of the same rules that are there are read instead; what is damaged, cannot be read or
+    lacks plies to zeroing is made again: an interrupted run goes on. Where a table cannot be
+    written, `not_kept` is told why and the work goes on in memory. Raises InputError where the
+    tables cannot be right or take more than `limit_bytes`, OtherRulesError for a file of other
+    rules, and OSError without `not_kept` or where there cannot be such a folder.
     """
     wanted = materials(variant, men)
     sizes = [entries_of(variant, material) for material in wanted]
-    needed = sum(sizes) + _BYTES_AN_ENTRY * max(sizes)
+    kept = 2 if variant.clock_rule else 1
+    needed = kept * sum(sizes) + _BYTES_AN_ENTRY * max(sizes)
     if needed > limit_bytes:
         raise InputError(
             f"{variant.name}: tables of {men} men take {needed / 2**30:.2f} GiB of memory, more"
@@ -272,10 +308,10 @@ def solve_endgames(
                     progress(before + part, sum(sizes))
 
             start = working_time()
-            codes, legend = _solve_material(block.tables, backward, place, tell)
+            codes, legend = _solve_material(block, backward, place, tell)
             if path is not None:
-                files[name] = _keep(path, variant, name, codes, legend, not_kept)
-            _put(block, place, codes, legend.tolist())
+                table = codes, legend, block.zeroing(place)
+                files[name] = _keep(path, variant, name, table, not_kept)
             seconds[name] = working_time() - start
         elif path is not None:
             files[name] = path.stat().st_size
@@ -290,9 +326,9 @@ def _load_kernels(block: Block, backward: Tables) -> None:
     """Compile or load what will be timed, by doing nothing."""
     place = block.places[0]
     work, record = _new_work(0), np.int64(place.record)
-    begin(block.tables, record, work, 0, 0)
-    spread(block.tables, backward, record, work, 0, 0, 0)
-    settle(block.tables, record, work, 0, 0, 0)
+    begin(block.tables, record, work, 0, 0, False)
+    spread(block.tables, backward, record, work, 0, 0, 0, False)
+    settle(block.tables, record, work, 0, 0, 0, False)
 
 
 def _new_work(entries: int) -> Work:
@@ -308,25 +344,23 @@ def _reuse(block: Block, place: Place, path: Path, variant: Variant, name: str) 
     if not path.exists():
         return False
     try:
-        _take_from_file(block, place, path, variant, name)
+        return _take_from_file(block, place, path, variant, name)
     except OtherRulesError:
         raise
     except (InputError, OSError):
         return False
-    return True
 
 
 def _keep(
     path: Path,
     variant: Variant,
     name: str,
-    codes: npt.NDArray[np.uint8],
-    legend: npt.NDArray[np.int16],
+    table: tuple[Codes, Legend, Zeroing],
     not_kept: Callable[[OSError], None] | None,
 ) -> int:
     """Write a table; the bytes of its file, 0 where there is none."""
     try:
-        return write_table(path, variant, name, codes, legend)
+        return write_table(path, variant, name, *table)
     except OSError as problem:
         if not_kept is None:
             raise
@@ -335,29 +369,74 @@ def _keep(
 
 
 def _solve_material(
-    tables: Tables, backward: Tables, place: Place, tell: Callable[[int], None]
+    block: Block, backward: Tables, place: Place, tell: Callable[[int], None]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
-    """Codes [E] and the legend of one material, those it leads to being there."""
+    """Codes [E] and the legend of one material, which are put into the block with all plies to
+    zeroing; those it leads to are there."""
+    work = _new_work(place.entries)
+    _analyse(block.tables, backward, place, work, tell, timed=False)
+    codes, legend = _coded(work.scores, place)
+    _put(block, place, codes, legend.tolist())
+    if len(block.zeroing(place)):
+        _solve_zeroing(block, backward, place, work)
+    return codes, legend
+
+
+def _solve_zeroing(block: Block, backward: Tables, place: Place, work: Work) -> None:
+    """Fill the plies to zeroing of one material, whose codes are in the block.
+
+    Pawn moves inside the material lead to values at clock 0 that are only being found. They are
+    taken to be those without the move rule at first. Where the rule draws some, that is put right
+    until nothing changes: each time one more pawn move from the last one on is right.
+    """
+    zeroing = block.zeroing(place)
+    zeroing[:] = 1
+    while True:
+        _analyse(block.tables, backward, place, work, lambda _: None, timed=True)
+        scores = work.scores
+        in_time = (scores > LONGEST) | ((scores < -LONGEST) & (scores >= -WIN))
+        plies = np.where(in_time, WIN - np.abs(scores), 0)
+        late = scores == NO_SCORE
+        settled = not (zeroing[late].any() or (zeroing[in_time & (plies > 0)] == 0).any())
+        zeroing[:] = plies
+        if settled:
+            return
+
+
+def _analyse(
+    tables: Tables,
+    backward: Tables,
+    place: Place,
+    work: Work,
+    tell: Callable[[int], None],
+    *,
+    timed: bool,
+) -> None:
+    """Fill the scores of one material: WIN less the plies to mate, or, if `timed`, to zeroing.
+
+    What has no score then is drawn.
+    """
     entries, record = place.entries, np.int64(place.record)
-    work = _new_work(entries)
     chunks = [(start, min(start + _CHUNK, entries)) for start in range(0, entries, _CHUNK)]
     for start, stop in chunks:
-        if begin(tables, record, work, start, stop) < 0:
+        if begin(tables, record, work, start, stop, timed) < 0:
             raise RuntimeError(f"{place.material}: a table that its moves lead to is missing")
         # The first look is about half of the work.
         tell(stop // 2)
+    most = int(tables[CLOCK_RULE]) if timed else LONGEST
     ply, found, latest = 0, 1, 0
     while found or latest > ply:
         for start, stop in chunks:
-            spread(tables, backward, record, work, ply, start, stop)
+            spread(tables, backward, record, work, ply, start, stop, timed)
         ply += 1
-        if ply >= LONGEST:
+        if timed and ply > most:
+            return
+        if ply >= most and not timed:
             raise RuntimeError(f"{place.material}: a win of more than {LONGEST} plies")
         found, latest = 0, 0
         for start, stop in chunks:
-            more, later = settle(tables, record, work, ply, start, stop)
+            more, later = settle(tables, record, work, ply, start, stop, timed)
             found, latest = found + more, max(latest, later)
-    return _coded(work.scores, place)
 
 
 def _coded(

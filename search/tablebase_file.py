@@ -1,7 +1,8 @@
 """Endgame tables on the disk: one file a material, compressed, whole or not at all.
 
-A file is a safetensors file with the legend (the scores that occur, by code) and the codes packed
-by LZMA; its metadata name the game, a digest of its rules and a checksum of the contents.
+A file is a safetensors file with the legend (the scores that occur, by code), the codes and, where
+there is a move rule, the plies to zeroing, both packed by LZMA; its metadata name the game, a
+digest of its rules and a checksum of the contents. Files of the first format lack plies to zeroing.
 """
 
 import lzma
@@ -22,9 +23,11 @@ from search.scores import NO_SCORE, WIN
 
 Codes = npt.NDArray[np.uint8]
 Legend = npt.NDArray[np.int16]
+Zeroing = npt.NDArray[np.uint8]
 
 SUFFIX: Final = ".tablebase"
-_FORMAT: Final = "pawnscope-tablebase-1"
+_FORMAT: Final = "pawnscope-tablebase-2"
+_OLDER_FORMAT: Final = "pawnscope-tablebase-1"
 _PARTIAL: Final = ".partial"
 _SLICE: Final = 1 << 20
 """Bytes that are packed or unpacked before ^C gets its turn."""
@@ -53,27 +56,33 @@ def _file_word(text: str) -> str:
     return re.sub(r"[^\w.-]", "_", text)
 
 
-def write_table(path: Path, variant: Variant, name: str, codes: Codes, legend: Legend) -> int:
-    """Write a table whole or not at all; returns the bytes of the file. Raises OSError."""
-    packed = _packed(codes)
+def write_table(
+    path: Path, variant: Variant, name: str, codes: Codes, legend: Legend, zeroing: Zeroing
+) -> int:
+    """Write a table whole or not at all; returns the bytes of the file. Raises OSError.
+
+    `zeroing` is empty where the variant has no move rule.
+    """
     metadata = {
         "format": _FORMAT,
         "variant": variant.name,
         "rules": variant.digest,
         "material": name,
         "entries": str(len(codes)),
-        "checksum": _checksum(codes, legend),
+        "checksum": _checksum(codes, legend, zeroing),
     }
-    tensors: dict[str, npt.NDArray[Any]] = {
-        "codes": np.frombuffer(packed, dtype=np.uint8),
-        "legend": legend,
-    }
+    tensors: dict[str, npt.NDArray[Any]] = {"codes": _packed(codes), "legend": legend}
+    if len(zeroing):
+        tensors["zeroing"] = _packed(zeroing)
     return write_arrays(path, tensors, metadata, _PARTIAL)
 
 
-def read_table(path: Path, variant: Variant, name: str, entries: int) -> tuple[Codes, Legend]:
-    """The codes [entries] and the legend of a table.
+def read_table(
+    path: Path, variant: Variant, name: str, entries: int
+) -> tuple[Codes, Legend, Zeroing]:
+    """The codes [entries], the legend and the plies to zeroing [entries] of a table.
 
+    The last are empty where the variant has no move rule, and in a file of the first format.
     Raises OtherRulesError, InputError for a damaged or foreign file, OSError where it cannot be
     read.
     """
@@ -82,7 +91,8 @@ def read_table(path: Path, variant: Variant, name: str, entries: int) -> tuple[C
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
+            form = metadata.get("format")
+            if form not in (_FORMAT, _OLDER_FORMAT):
                 raise InputError(f"{path}: not a tablebase that this version reads")
             if metadata.get("rules") != variant.digest:
                 raise OtherRulesError(
@@ -90,15 +100,22 @@ def read_table(path: Path, variant: Variant, name: str, entries: int) -> tuple[C
                     f" of {variant.name}"
                 )
             packed, legend = file.get_tensor("codes"), file.get_tensor("legend")
+            timed = variant.clock_rule > 0 and form != _OLDER_FORMAT
+            packed_zeroing = file.get_tensor("zeroing") if timed else packed[:0]
     except safetensors.SafetensorError as problem:
         raise InputError(f"{path}: not a whole tablebase file ({problem})") from None
     if metadata.get("material") != name:
         raise InputError(f"{path}: holds '{metadata.get('material')}', not {name}")
     codes = _unpacked(packed.tobytes(), entries)
-    if codes is None or metadata.get("checksum") != _checksum(codes, legend):
+    zeroing = _unpacked(packed_zeroing.tobytes(), entries) if timed else packed_zeroing
+    if (
+        codes is None
+        or zeroing is None
+        or metadata.get("checksum") != _checksum(codes, legend, zeroing)
+    ):
         raise InputError(f"{path}: damaged, its checksum does not fit")
     _check_legend(path, codes, legend)
-    return codes, legend
+    return codes, legend, zeroing
 
 
 def _check_legend(path: Path, codes: Codes, legend: Legend) -> None:
@@ -110,10 +127,11 @@ def _check_legend(path: Path, codes: Codes, legend: Legend) -> None:
         raise InputError(f"{path}: damaged, its scores are none")
 
 
-def _packed(codes: Codes) -> bytes:
+def _packed(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     packer = lzma.LZMACompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
-    slices = (codes[start : start + _SLICE] for start in range(0, len(codes), _SLICE))
-    return b"".join([*(packer.compress(part.tobytes()) for part in slices), packer.flush()])
+    slices = (content[start : start + _SLICE] for start in range(0, len(content), _SLICE))
+    packed = b"".join([*(packer.compress(part.tobytes()) for part in slices), packer.flush()])
+    return np.frombuffer(packed, dtype=np.uint8)
 
 
 def _unpacked(packed: bytes, entries: int) -> Codes | None:
@@ -133,8 +151,8 @@ def _unpacked(packed: bytes, entries: int) -> Codes | None:
     return np.frombuffer(content, dtype=np.uint8) if len(content) == entries else None
 
 
-def _checksum(codes: Codes, legend: Legend) -> str:
-    return checksum_of(legend, codes)
+def _checksum(codes: Codes, legend: Legend, zeroing: Zeroing) -> str:
+    return checksum_of(legend, codes, zeroing)
 
 
 def sweep(folder: Path) -> None:

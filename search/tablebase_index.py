@@ -1,7 +1,8 @@
 """Where a position stands in the endgame tables: one block of numbers behind the variant's own.
 
 The block is appended to `Variant.tables` (ENDGAMES says where), so that every kernel that knows the
-rules can look positions up, and one that finds no block there loses nothing. It holds, one behind
+rules can look positions up (tablebase_probe.py), and one that finds no block there loses nothing.
+It holds, one behind
 the other:
 
     head        numbers and maps of squares, places below
@@ -9,6 +10,7 @@ the other:
     records     one a material: where its codes begin, its groups of like men
     legends     [256] a record: code -> score (search/scores.py; a draw is 0), NO_SCORE for code 0
     codes       one byte an entry, eight in a number, the lowest first
+    zeroing     as many bytes again: plies to the next move that resets the clock, see ZEROING
 
 An entry is (en-passant state, side to move, index); the index counts the squares of each group of
 like men, as combinations where there are several, like the digits of a number:
@@ -26,14 +28,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit, shared_kernel
+from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit
 from engine.rules.kernels import Int, Row, Rows, apply
 from engine.rules.tables import (
     BLACK_BIT,
     BOARD,
     CASTLING,
     CLOCK,
-    CLOCK_RULE,
     EMPTY,
     EN_PASSANT,
     ENDGAMES,
@@ -48,7 +49,7 @@ from engine.rules.tables import (
     bitmap,
 )
 from engine.rules.variant import Variant
-from search.scores import LONGEST, NO_SCORE, WIN
+from search.scores import NO_SCORE
 from search.tablebase_material import (
     MOST_MEN,
     Material,
@@ -56,17 +57,26 @@ from search.tablebase_material import (
     is_mirror_symmetric,
 )
 
-_MEN: Final = 0
+MEN: Final = 0
 """Men of the largest material."""
-_HASH_MASK: Final = 1
+HASH_MASK: Final = 1
 """Slots of the hash less one, a power of two less one."""
-_HASH: Final = 2
+HASH: Final = 2
 """Where the hash begins: [slots, 2] signature (0: free), record << 2 | _AS_IT_IS, ..."""
 CODES: Final = 3
 """Where the codes begin."""
-_KEYS: Final = 4
+ZEROING: Final = 4
+"""Where the plies to zeroing begin, placed as the codes are; 0 where there is no move rule.
+
+z of a decided position that is not over: the winner mates, captures or moves a pawn by ply z and
+still wins at clock 0, whatever the loser does. So it is won at clock c exactly if c + z is not
+above the rule's number. 0: not won under the rule at any clock; 0 for all other entries, too.
+"""
+UNKNOWN_ZEROING: Final = 255
+"""In a table of a format that did not have them; plies to zeroing stay below."""
+KEYS: Final = 5
 """[32] of the men's codes; a material's signature is the sum of its men's."""
-_MAPS: Final = _KEYS + PIECE_CODES
+_MAPS: Final = KEYS + PIECE_CODES
 """[4, 64] squares as they are, turned over, mirrored, and both."""
 _ASIDE: Final = _MAPS + 4 * BOARD
 """[64] 1 on the right half of the board, 2 on the middle file, else 0."""
@@ -87,7 +97,7 @@ _HEAD: Final = _BARRED + 2
 
 _AS_IT_IS: Final = 0
 _TURNED: Final = 1
-_WHITE_TO_MOVE: Final = 2
+WHITE_TO_MOVE: Final = 2
 """Whether a material's colours are exchanged: never, always, or where Black is to move."""
 
 FIRST: Final = 0
@@ -133,6 +143,13 @@ class Block:
         """[all entries] the codes, as a view; numbers are little-endian on all our machines."""
         start = int(self.tables[int(self.tables[ENDGAMES]) + CODES])
         return self.tables[start:].view(np.uint8)
+
+    def zeroing(self, place: Place) -> npt.NDArray[np.uint8]:
+        """[entries] plies to zeroing of one table, as a view; empty where there is no move rule."""
+        start = int(self.tables[int(self.tables[ENDGAMES]) + ZEROING])
+        if start == 0:
+            return np.empty(0, dtype=np.uint8)
+        return self.tables[start:].view(np.uint8)[place.first : place.first + place.entries]
 
     def legend(self, place: Place) -> npt.NDArray[np.int64]:
         """[256] scores by code, as a view."""
@@ -212,16 +229,18 @@ def make_block(variant: Variant, materials: tuple[Material, ...]) -> Block:
         places.append(Place(material=material, record=at, first=entries, entries=count))
         entries += count
         body += record
-    tables = np.zeros(codes + (entries + 7) // 8, dtype=np.int64)
+    words = (entries + 7) // 8
+    tables = np.zeros(codes + words * (2 if variant.clock_rule else 1), dtype=np.int64)
     tables[:base] = variant.tables
     tables[ENDGAMES] = base
     tables[records:legends] = body
     tables[legends:codes] = NO_SCORE
     head = tables[base : base + _HEAD]
     _write_head(head, shape)
-    head[_MEN] = max((material.men for material in materials), default=0)
-    head[_HASH_MASK], head[_HASH], head[CODES] = slots - 1, base + _HEAD, codes
-    _write_hash(tables[base + _HEAD : records], head[_KEYS : _KEYS + PIECE_CODES], places, shape)
+    head[MEN] = max((material.men for material in materials), default=0)
+    head[HASH_MASK], head[HASH], head[CODES] = slots - 1, base + _HEAD, codes
+    head[ZEROING] = codes + words if variant.clock_rule else 0
+    _write_hash(tables[base + _HEAD : records], head[KEYS : KEYS + PIECE_CODES], places, shape)
     return Block(tables=tables, places=tuple(places))
 
 
@@ -231,7 +250,7 @@ def _write_head(head: npt.NDArray[np.int64], shape: _Shape) -> None:
     width, height = variant.width, variant.height
     generator = np.random.Generator(np.random.PCG64(0x454E4447))
     # Sums of a board's men stay below 2**63.
-    head[_KEYS : _KEYS + PIECE_CODES] = generator.integers(1, 2**56, size=PIECE_CODES)
+    head[KEYS : KEYS + PIECE_CODES] = generator.integers(1, 2**56, size=PIECE_CODES)
     near = 0
     for square in range(variant.squares):
         rank, file = divmod(square, width)
@@ -279,7 +298,7 @@ def _write_hash(
     def write(material: Material, place: Place, exchange: int) -> None:
         codes = (*material.white, *(piece | BLACK_BIT for piece in material.black))
         signature = sum(int(keys[code]) for code in codes)
-        slot = _first_slot(signature, len(slots) - 1)
+        slot = first_slot(signature, len(slots) - 1)
         while slots[slot, 0]:
             slot = (slot + 1) & (len(slots) - 1)
         slots[slot] = signature, place.record << 2 | exchange
@@ -287,7 +306,7 @@ def _write_hash(
     for place in places:
         material = place.material
         if shape.turned and material == material.turned:
-            write(material, place, _WHITE_TO_MOVE)
+            write(material, place, WHITE_TO_MOVE)
             continue
         write(material, place, _AS_IT_IS)
         if shape.turned:
@@ -295,7 +314,7 @@ def _write_hash(
 
 
 @inlined
-def _first_slot(signature: Int, mask: Int) -> Int:
+def first_slot(signature: Int, mask: Int) -> Int:
     return (signature ^ signature >> 23) & mask
 
 
@@ -421,76 +440,6 @@ def _pass_over(tables: Tables, row: Row, state: Int) -> bool:
     row[squares + CLOCK] = 0
     passed: bool = row[squares + EN_PASSANT] == square
     return passed
-
-
-@shared_kernel
-def look_up(tables: Tables, row: Row) -> int:
-    """The score of a position whatever its clock and repetitions; NO_SCORE where none is known."""
-    base, squares = tables[ENDGAMES], tables[SQUARES]
-    if base == 0 or row[squares + CASTLING] != 0:
-        return NO_SCORE
-    occupied, signature = 0, np.int64(0)
-    for square in range(squares):
-        code = np.int64(row[square])
-        if code != EMPTY:
-            occupied |= 1 << square
-            signature += tables[base + _KEYS + code]
-    mask = tables[base + _HASH_MASK]
-    slot = _first_slot(signature, mask)
-    while tables[tables[base + _HASH] + 2 * slot] != signature:
-        if tables[tables[base + _HASH] + 2 * slot] == 0:
-            return NO_SCORE
-        slot = (slot + 1) & mask
-    found = tables[tables[base + _HASH] + 2 * slot + 1]
-    record, exchange = found >> 2, found & 3
-    side = np.int64(row[squares + SIDE])
-    turned = side if exchange == _WHITE_TO_MOVE else exchange
-    mirrored = aside(tables, record, row, occupied, turned) & 1
-    passed = np.int64(row[squares + EN_PASSANT])
-    entry = entry_of(tables, record, row, occupied, side, passed, turned, mirrored)
-    if entry < 0:
-        return NO_SCORE
-    entry += tables[record + FIRST]
-    code = tables[tables[base + CODES] + (entry >> 3)] >> 8 * (entry & 7) & 255
-    score: int = tables[tables[record + LEGEND] + code]
-    return score
-
-
-@internal_kernel
-def _look_up_in_time(tables: Tables, row: Row) -> int:
-    score = look_up(tables, row)
-    rule = tables[CLOCK_RULE]
-    decided = score > LONGEST or score < -LONGEST
-    if rule and decided and score != NO_SCORE:
-        clock = np.int64(row[tables[SQUARES] + CLOCK])
-        if clock + WIN - abs(score) > rule:
-            return NO_SCORE
-    return score
-
-
-@inlined
-def probe(tables: Tables, row: Row) -> int:
-    """The score that stands in a game, NO_SCORE where it is not known.
-
-    A win or a loss is passed over where the move rule might draw before it is reached. Positions
-    that a game has repeated are not looked at (README.md). Costs one comparison without tables.
-    """
-    base = tables[ENDGAMES]
-    score = NO_SCORE
-    if base != 0:
-        men = 0
-        for square in range(tables[SQUARES]):
-            men += row[square] != EMPTY
-        if men <= tables[base + _MEN]:
-            score = _look_up_in_time(tables, row)
-    return score
-
-
-@kernel
-def look_up_batch(tables: Tables, rows: Rows, scores: npt.NDArray[np.int16]) -> None:
-    """Scores [N] of rows [N, R], as `look_up`."""
-    for index in range(rows.shape[0]):
-        scores[index] = look_up(tables, rows[index])
 
 
 @kernel

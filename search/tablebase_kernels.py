@@ -6,6 +6,10 @@ leads to one that is lost in n - 1, or when a conversion does; it is lost in n w
 leads to a won one and the slowest takes n - 1. So ply n is settled from ply n - 1: whatever could
 have led to a position of ply n - 1 is marked, by taking moves back, and then looked at forward, by
 the rules themselves. Taking back may name a position too many, never one too few.
+
+A second run over what the first has decided finds the plies to zeroing (`timed` below): every pawn
+move is then a conversion, too, and a conversion takes one ply, whatever comes after it, if it leads
+to a position that is decided at clock 0.
 """
 
 from typing import Final, NamedTuple
@@ -16,6 +20,7 @@ import numpy.typing as npt
 from engine.rules.betza import MOVE_ONLY, Movement
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.kernels import (
+    ONGOING,
     Int,
     Moves,
     Row,
@@ -45,7 +50,8 @@ from engine.rules.tables import (
 )
 from engine.rules.variant import Variant
 from search.scores import LONGEST, NO_SCORE, WIN
-from search.tablebase_index import SIDES, SIZE, STATES, aside, entry_of, look_up, place_men
+from search.tablebase_index import SIDES, SIZE, STATES, aside, entry_of, place_men
+from search.tablebase_probe import look_up, look_up_at_clock, score_of_entry
 
 BROKEN: Final = NO_SCORE + 1
 """Score of an entry that is no position."""
@@ -55,7 +61,7 @@ _MAY_WIN: Final = 1
 _MAY_LOSE: Final = 2
 """A move inside leads to a position that has just been found won."""
 _SAFE: Final = 4
-"""A conversion wins or draws: the position is not lost."""
+"""The position is not lost, as a conversion that wins or draws shows."""
 _LOST: Final = 8
 """All moves are known to lose; `due` says when."""
 
@@ -95,13 +101,16 @@ def backward_steps(variant: Variant) -> Tables:
 
 
 @internal_kernel
-def _stays(tables: Tables, row: Row, move: Int) -> bool:
-    """Whether the move leaves the material as it is."""
+def _stays(tables: Tables, row: Row, move: Int, timed: bool) -> bool:
+    """Whether the move leaves the material as it is; if `timed`, whether the clock runs on."""
     source, target = move & 63, move >> 6 & 63
     if move >> 12 or row[target] != EMPTY:
         return False
+    pawn: bool = row[source] & 15 == PAWN
+    if timed:
+        return not pawn
     passed = row[tables[SQUARES] + EN_PASSANT]
-    if target != passed or row[source] & 15 != PAWN:
+    if target != passed or not pawn:
         return True
     straight: bool = abs(int(target - source)) == tables[WIDTH]
     return straight
@@ -144,19 +153,21 @@ def _entry_after(
 
 
 @kernel
-def _convert(tables: Tables, row: Row, moves: Moves, after: Row, work: Work, entry: int) -> bool:
+def _convert(
+    tables: Tables, row: Row, moves: Moves, after: Row, work: Work, entry: int, timed: bool
+) -> bool:
     """Note what the conversions of a position are worth; false where a table is missing."""
     quickest, slowest, safe, inside = 0, 0, False, 0
     for place in range(moves.shape[0]):
         move = np.int64(moves[place])
-        if _stays(tables, row, move):
+        if _stays(tables, row, move, timed):
             inside += 1
             continue
         apply(tables, row, move, after)
-        score = look_up(tables, after)
+        score = look_up_at_clock(tables, after) if timed else look_up(tables, after)
         if score == NO_SCORE:
             return False
-        plies = WIN - abs(score) + 1
+        plies = 1 if timed else WIN - abs(score) + 1
         if score < -LONGEST:
             quickest = plies if quickest == 0 else min(quickest, plies)
         elif score > LONGEST:
@@ -172,36 +183,46 @@ def _convert(tables: Tables, row: Row, moves: Moves, after: Row, work: Work, ent
 
 
 @kernel
-def begin(tables: Tables, record: Int, work: Work, start: int, stop: int) -> int:
+def begin(tables: Tables, record: Int, work: Work, start: int, stop: int, timed: bool) -> int:
     """Judge the entries from `start` to `stop` that need no other of this material.
 
-    Returns how many are positions, or -1 where a table that a move leads to is missing.
+    If `timed`, only entries that the material's finished table says are decided are looked at; the
+    others are drawn. Returns how many are positions, or -1 where a table that a move leads to is
+    missing.
     """
     squares = tables[SQUARES]
     row = np.empty(squares + STATE_SIZE, np.uint8)
     after = np.empty(squares + STATE_SIZE, np.uint8)
     moves = np.empty(MAX_MOVES, np.uint16)
-    positions = 0
+    positions, known = 0, 0
     for entry in range(start, stop):
         work.scores[entry] = BROKEN
         work.due[entry] = 0
         work.marks[entry] = 0
+        if timed:
+            known = score_of_entry(tables, record, np.int64(entry))
+            if -LONGEST <= known <= LONGEST or known == NO_SCORE or abs(known) == WIN:
+                work.scores[entry] = BROKEN if known == NO_SCORE else known
+                continue
         if not place_men(tables, record, np.int64(entry), row):
             continue
-        row[squares + SIDE] ^= 1
-        illegal = is_check(tables, row)
-        row[squares + SIDE] ^= 1
-        if illegal:
-            continue
+        if not timed:
+            row[squares + SIDE] ^= 1
+            illegal = is_check(tables, row)
+            row[squares + SIDE] ^= 1
+            if illegal:
+                continue
         positions += 1
         count = generate(tables, row, moves)
-        reason = termination(tables, row, count)
-        if reason:
+        reason = ONGOING if timed else termination(tables, row, count)
+        if reason != ONGOING:
             work.scores[entry] = WIN * terminal_value(tables, reason, row)
             continue
         work.scores[entry] = NO_SCORE
-        if not _convert(tables, row, moves[:count], after, work, entry):
+        if not _convert(tables, row, moves[:count], after, work, entry, timed):
             return -1
+        if known > 0:
+            work.marks[entry] = _SAFE
     return positions
 
 
@@ -215,6 +236,7 @@ def _judge(
     row: Row,
     after: Row,
     moves: Moves,
+    timed: bool,
 ) -> None:
     """Look at a marked position: won or lost in `ply`, lost later, or still unknown."""
     mark = work.marks[entry]
@@ -227,7 +249,7 @@ def _judge(
     slowest, lost = max(0, -int(np.int64(work.due[entry]))), mark & _SAFE == 0
     for place in range(generate(tables, row, moves)):
         move = np.int64(moves[place])
-        if not _stays(tables, row, move):
+        if not _stays(tables, row, move, timed):
             continue
         child = _entry_after(tables, record, row, occupied, move, after)
         score = int(np.int64(work.scores[child]))
@@ -249,7 +271,7 @@ def _judge(
 
 @kernel
 def settle(
-    tables: Tables, record: Int, work: Work, ply: int, start: int, stop: int
+    tables: Tables, record: Int, work: Work, ply: int, start: int, stop: int, timed: bool
 ) -> tuple[int, int]:
     """Find what is won or lost in `ply` plies; returns how many, and the latest that is due."""
     squares = tables[SQUARES]
@@ -267,7 +289,7 @@ def settle(
             if -due <= ply:
                 work.scores[entry] = ply - WIN
         elif mark & (_MAY_WIN | _MAY_LOSE):
-            _judge(tables, record, work, np.int64(entry), ply, row, after, moves)
+            _judge(tables, record, work, np.int64(entry), ply, row, after, moves, timed)
         found += work.scores[entry] != NO_SCORE
         if work.scores[entry] == NO_SCORE and (due > 0 or work.marks[entry] & _LOST):
             latest = max(latest, abs(int(np.int64(work.due[entry]))))
@@ -284,7 +306,7 @@ def _mark(work: Work, entry: Int, mark: int, size: int) -> None:
 
 @internal_kernel
 def _take_back(
-    tables: Tables, backward: Tables, record: Int, work: Work, row: Row, mark: int
+    tables: Tables, backward: Tables, record: Int, work: Work, row: Row, mark: int, timed: bool
 ) -> None:
     """Mark every position from which a move inside the material may have led here."""
     squares = tables[SQUARES]
@@ -295,7 +317,7 @@ def _take_back(
     none = np.int64(NO_SQUARE)
     for square in range(squares):
         code = np.int64(row[square])
-        if code == EMPTY or code >> 4 != mover:
+        if code == EMPTY or code >> 4 != mover or (timed and code & 15 == PAWN):
             continue
         index = backward[STEP_START + code * BOARD + square]
         end = backward[STEP_START + code * BOARD + square + 1]
@@ -322,7 +344,14 @@ def _take_back(
 
 @kernel
 def spread(
-    tables: Tables, backward: Tables, record: Int, work: Work, ply: int, start: int, stop: int
+    tables: Tables,
+    backward: Tables,
+    record: Int,
+    work: Work,
+    ply: int,
+    start: int,
+    stop: int,
+    timed: bool,
 ) -> None:
     """Mark what may have led to the positions that are won or lost in `ply` plies."""
     row = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
@@ -332,4 +361,4 @@ def spread(
             continue
         place_men(tables, record, np.int64(entry), row)
         mark = _MAY_LOSE if score > 0 else _MAY_WIN
-        _take_back(tables, backward, record, work, row, mark)
+        _take_back(tables, backward, record, work, row, mark, timed)

@@ -36,9 +36,9 @@ from engine.rules.kernels import (
     termination,
 )
 from engine.rules.signatures import Array2D, Array3D
-from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
+from engine.rules.tables import CLOCK, FOLD_RULE, REPETITION, SQUARES, Tables
 from search.scores import LONGEST, NO_SCORE, WIN
-from search.tablebase_index import probe
+from search.tablebase_probe import probe, repetition_is_near
 
 ROOT: Final = 0
 NO_PARENT: Final = -1
@@ -71,6 +71,9 @@ NODE: Final = np.dtype(
         ("distance", np.int16),
         # Exact game value for the node's side to move, or UNPROVEN.
         ("proven", np.int8),
+        # 1 where the next occurrence of this position, or of an earlier one since the last capture
+        # or pawn move, is a draw by the n-fold rule. Known where endgame tables are looked up.
+        ("repetition_near", np.int8),
     ],
     align=True,
 )
@@ -172,7 +175,8 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
     """Take up the position that stands in the next free row; whether the game goes on there.
 
     `move_count` is what the rules generated. The node is proven where the game is over, and where
-    the endgame tables cover it that may stand behind `tables` (`tablebase_index.probe`).
+    the endgame tables cover it that may stand behind `tables` (`tablebase_probe.probe`): a draw
+    always, a win only where no repetition of what was before can spoil it.
     """
     index = tree.totals[NODES_USED]
     tree.totals[NODES_USED] = index + 1
@@ -188,6 +192,12 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
     node["judged"] = 0.0
     node["distance"] = 0
     node["proven"] = UNPROVEN
+    squares, fold = tables[SQUARES], tables[FOLD_RULE]
+    near = False
+    if parent != NO_PARENT and row[squares + CLOCK] > 0:
+        near = tree.nodes[parent]["repetition_near"] != 0
+    repeated = fold != 0 and np.int64(row[squares + REPETITION]) + 2 >= fold
+    node["repetition_near"] = 1 if near or repeated else 0
     reason = termination(tables, row, move_count)
     if reason != ONGOING:
         node["proven"] = terminal_value(tables, reason, row)
@@ -197,6 +207,8 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
     if score == NO_SCORE or parent == NO_PARENT:
         return True
     won, lost = score > LONGEST, score < -LONGEST
+    if near and (won or lost):
+        return True
     node["proven"] = 1 if won else -1 if lost else 0
     node["distance"] = WIN - abs(score) if won or lost else 0
     return False
@@ -204,7 +216,12 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
 
 @shared_kernel
 def add_root(
-    tables: Tables, tree: Tree, position: npt.NDArray[np.uint8], moves: npt.NDArray[np.uint16]
+    tables: Tables,
+    tree: Tree,
+    position: npt.NDArray[np.uint8],
+    history: npt.NDArray[np.uint64],
+    history_length: int,
+    moves: npt.NDArray[np.uint16],
 ) -> int:
     """Make the root node and write its legal moves; return their number, 0 where it is over."""
     row = tree.rows[ROOT]
@@ -213,7 +230,11 @@ def add_root(
     tree.nodes[ROOT]["hash"] = hash_row(tables, row)
     move_count = generate(tables, row, moves)
     above, edge = np.int64(NO_PARENT), np.int64(NO_EDGE)
-    return move_count if add_node(tables, tree, above, edge, move_count) else 0
+    going_on = add_node(tables, tree, above, edge, move_count)
+    clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
+    if repetition_is_near(tables, history, history_length, clock):
+        tree.nodes[ROOT]["repetition_near"] = 1
+    return move_count if going_on else 0
 
 
 @internal_kernel

@@ -165,7 +165,7 @@ def _simulate_until(
     moves = np.empty(MAX_MOVES, np.uint16)
     rows = np.empty((2, tree.rows.shape[1]), np.uint8)
     if tree.totals[NODES_USED] == 0:
-        count = add_root(tables, tree, roots.positions[0], moves)
+        count = add_root(tables, tree, roots.positions[0], history, length, moves)
         if count > 0:
             expand(tree, np.int64(ROOT), moves[:count], np.zeros(count, np.float32))
     while (

@@ -99,6 +99,14 @@ def small_endgame(name: str) -> Variant:
     return _registry.get(name)
 
 
+def hurried_endgame(name: str, moves: int) -> Variant:
+    """The same game with a short move rule."""
+    text = f"[{name}{moves}:{name}]\nnMoveRule = {moves}\n"
+    registry = Registry()
+    registry.add_text(SMALL_ENDGAMES + text, "tests/tablebase_cases.py")
+    return registry.get(f"{name}{moves}")
+
+
 def placements(variant: Variant, codes: tuple[int, ...]) -> list[Row]:
     """Every row on which just these men stand, both sides to move, legal or not."""
     rows = {}

@@ -1,6 +1,8 @@
 """Tables on the disk: whole or not at all, refused when damaged or of other rules; the command."""
 
+import hashlib
 import json
+import lzma
 import os
 import re
 import signal
@@ -11,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 from engine.rules.errors import InputError
+from engine.rules.tables import CLOCK
 from engine.rules.variant import Registry, get_variant
 from scripts import solve as command
 from scripts.cli import main
-from search.tablebase import Tablebases, solve_endgames
+from search.tablebase import UNPROVEN, Tablebases, solve_endgames
 from search.tablebase_file import OtherRulesError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,18 +73,26 @@ def test_games_share_a_folder(folder: Path) -> None:
         Tablebases.load(folder / "none", SILVERMAN)
 
 
+def places(content: bytes | bytearray, tensor: str) -> tuple[int, int]:
+    """Where a tensor begins and ends in a file."""
+    head = int.from_bytes(content[:8], "little")
+    start, end = json.loads(content[8 : 8 + head])[tensor]["data_offsets"]
+    return 8 + head + start, 8 + head + end
+
+
 def damage(path: Path, kind: str) -> None:
     content = bytearray(path.read_bytes())
     if kind == "truncated":
         content = content[: len(content) // 2]
     elif kind == "empty":
         content = bytearray()
-    elif kind == "flipped codes":
-        content[-100] ^= 4
-    elif kind == "flipped legend":
-        # The first tensor in the file is the one of the larger numbers.
-        start = 8 + int.from_bytes(content[:8], "little")
-        content[start] ^= 1
+    elif kind.startswith("flipped"):
+        start, end = places(content, kind.partition(" ")[2])
+        content[(start + end) // 2] ^= 4
+    elif kind == "without zeroing":
+        with safetensors.safe_open(path, framework="numpy") as file:
+            kept = {name: file.get_tensor(name) for name in ("codes", "legend")}
+            content = bytearray(safetensors.numpy.save(kept, file.metadata()))
     elif kind == "longer":
         content += b"\0"
     elif kind == "foreign":
@@ -92,7 +104,10 @@ def damage(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["truncated", "empty", "flipped codes", "flipped legend", "longer", "foreign", "text"],
+    [
+        *("truncated", "empty", "flipped codes", "flipped legend", "flipped zeroing", "longer"),
+        *("foreign", "text", "without zeroing"),
+    ],
 )
 def test_damaged_files_are_refused_and_made_again(kind: str, folder: Path) -> None:
     path = folder / "silverman4x4-KQvK.tablebase"
@@ -104,6 +119,37 @@ def test_damaged_files_are_refused_and_made_again(kind: str, folder: Path) -> No
     _, reports = solve_endgames(SILVERMAN, 3, folder=folder)
     assert [report.name for report in reports if report.seconds > 0] == ["KQvK"]
     assert len(Tablebases.load(folder, SILVERMAN).names) == 6
+
+
+def test_files_of_the_first_format_are_read_and_made_again(folder: Path) -> None:
+    for path in folder.iterdir():
+        with safetensors.safe_open(path, framework="numpy") as file:
+            packed, legend = file.get_tensor("codes"), file.get_tensor("legend")
+            metadata = file.metadata()
+        codes = lzma.decompress(
+            packed.tobytes(), format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}]
+        )
+        metadata["format"] = "pawnscope-tablebase-1"
+        metadata["checksum"] = hashlib.sha256(legend.tobytes() + codes).hexdigest()
+        safetensors.numpy.save_file({"codes": packed, "legend": legend}, path, metadata)
+    solved, _ = solve_endgames(SILVERMAN, 3)
+    old = Tablebases.load(folder, SILVERMAN)
+    rows = solved.positions("KPvK")
+    for ours, theirs in zip(old.lookup(rows), solved.lookup(rows), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert all(report.drawn_by_rule == 0 for report in old.reports())
+    rows[:, SILVERMAN.squares + CLOCK] = 92
+    values, distances = old.lookup(rows)
+    late = (values != 0) & (92 + distances > 100) & (distances > 0)
+    assert late.any()
+    # What they say is right; near the move rule they say nothing.
+    assert (old.values(rows)[late] == UNPROVEN).all()
+    np.testing.assert_array_equal(old.values(rows)[~late], solved.values(rows)[~late])
+    _, reports = solve_endgames(SILVERMAN, 3, folder=folder)
+    assert all(report.seconds > 0 for report in reports)
+    np.testing.assert_array_equal(
+        Tablebases.load(folder, SILVERMAN).values(rows), solved.values(rows)
+    )
 
 
 def test_a_file_under_another_name_is_refused(folder: Path) -> None:

@@ -99,12 +99,12 @@ def test_searches_without_tables_are_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("kind", ["puct", "gumbel"])
-def test_wins_that_the_move_rule_forestalls_are_not_proven(kind: str) -> None:
+def test_wins_that_the_move_rule_forestalls_are_draws(kind: str) -> None:
     position = max(decided("KRvK", 200), key=lambda p: known(p)[1])
     value, distance = known(position)
     assert (value, distance) == (-1, 20)
     rule = 100
-    for clock, proven in ((rule - distance, value), (rule - distance + 1, UNPROVEN)):
+    for clock, proven in ((rule - distance, value), (rule - distance + 1, 0)):
         row = position.row.copy()
         row[GARDNER.squares + CLOCK] = clock
         result = searched(kind, Position.from_row(row, GARDNER))

@@ -170,7 +170,7 @@ def test_a_game_ends_where_the_tables_know_it() -> None:
             assert rows.moves_left[places].tolist() == list(range(len(places), 0, -1))
             continue
         assert (rows.moves_left[places] == UNKNOWN_END).all()
-        value = tables.lookup(after.row[None])[0][0]
+        value = tables.values(after.row[None])[0]
         if len(places) < 40 and value != UNPROVEN:
             assert rows.outcomes[places[-1]] == -value
             seen.add(int(rows.outcomes[places[-1]]) * (1 if last.turn == 0 else -1))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.rules.compilation import kernel
 from engine.rules.kernels import apply, generate, terminal_value, termination
 from engine.rules.signatures import Array2D
-from engine.rules.tables import CLOCK, MAX_MOVES, Tables
+from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, Tables
 from engine.rules.variant import Variant
 from search.solver import Solution
 from search.tree import UNPROVEN
@@ -26,9 +26,9 @@ Values = npt.NDArray[np.int8]
 class Oracle(Protocol):
     """Knows the exact value of some positions."""
 
-    def lookup(self, rows: npt.NDArray[np.uint8]) -> tuple[Values, npt.NDArray[np.int16]]:
-        """Values [B] of unfinished positions [B, R] for their side to move, or UNPROVEN, and plies
-        to the end [B]; as `search.tablebase.Tablebases` does. Clocks need not count."""
+    def values(self, rows: npt.NDArray[np.uint8]) -> Values:
+        """Values [B] of unfinished positions [B, R] at their clocks, for their side to move, or
+        UNPROVEN; as `search.tablebase.Tablebases` does. Repetitions do not count."""
         ...
 
 
@@ -38,9 +38,12 @@ class SolvedGame:
     def __init__(self, solution: Solution) -> None:
         self._solution = solution
 
-    def lookup(self, rows: npt.NDArray[np.uint8]) -> tuple[Values, npt.NDArray[np.int16]]:
-        """See `Oracle`. Raises UnreachablePositionError."""
-        return self._solution.lookup_batch(rows)
+    def values(self, rows: npt.NDArray[np.uint8]) -> Values:
+        """See `Oracle`. Raises UnreachablePositionError.
+
+        Only games in which the move rule never draws are solved (`search.solver.solve`).
+        """
+        return self._solution.lookup_batch(rows)[0]
 
 
 @kernel
@@ -61,29 +64,41 @@ def _follow(
             values[move] = terminal_value(tables, reason, after[move]) if reason else UNPROVEN
 
 
-def _values_in_time(variant: Variant, rows: npt.NDArray[np.uint8], oracle: Oracle) -> Values:
-    """Values [B] of unfinished positions [B, R]: UNPROVEN also where the move rule might draw
-    before a win or a loss is reached, as searches have it (search/tablebase_index.py)."""
-    values, distances = oracle.lookup(rows)
-    # Where every move goes forward the clock never runs.
-    if not variant.clock_rule or variant.irreversible:
-        return values
-    clocks = rows[:, variant.squares + CLOCK].astype(np.int64)
-    late = (np.abs(values) == 1) & (clocks + distances > variant.clock_rule)
-    found: Values = np.where(late, UNPROVEN, values).astype(np.int8)
+def _repetitions(
+    variant: Variant, rows: GameRows
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Whether the next occurrence of a position is a draw by the n-fold rule, [N] each: of one
+    before this one in its game, and of this one itself; both since the clock was last reset."""
+    repeated = rows.positions[:, variant.squares + REPETITION].astype(np.int64)
+    near = (repeated + 2 >= variant.fold_rule) & (variant.fold_rule > 0)
+    clocks = rows.positions[:, variant.squares + CLOCK].astype(np.int64)
+    goes_on = np.zeros(len(rows), np.bool_)
+    goes_on[1:] = (rows.games[1:] == rows.games[:-1]) & (clocks[1:] > clocks[:-1])
+    counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(near)])
+    first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(rows))))
+    return counts[:-1] > counts[first], near
+
+
+def _values(rows: npt.NDArray[np.uint8], oracle: Oracle, near: npt.NDArray[np.bool_]) -> Values:
+    """Values [B] of unfinished positions [B, R]; UNPROVEN also for wins and losses which a
+    repetition that is `near` [B] may spoil."""
+    values = oracle.values(rows)
+    found: Values = np.where(near & (np.abs(values) == 1), UNPROVEN, values).astype(np.int8)
     return found
 
 
 def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -> GameRows:
     """The rows with exact values as proven ones, where the oracle knows them.
 
-    What a search has proven stays: it had the move rule and the repetitions before its eyes.
-    With "both", the policy of such a row keeps only the moves that are known to keep the value, in
-    their old proportions; if it has given them nothing, all of them alike.
+    What a search has proven stays: it had all repetitions before its eyes, where the rows are not
+    always all of a game's positions. With "both", the policy of such a row keeps only the moves
+    that are known to keep the value, in their old proportions; if it has given them nothing, all of
+    them alike.
     """
     if what == "none" or not len(rows):
         return rows
-    known = _values_in_time(variant, rows.positions, oracle)
+    before, near = _repetitions(variant, rows)
+    known = _values(rows.positions, oracle, before)
     proven = np.where(rows.proven != UNPROVEN, rows.proven, known).astype(np.int8)
     if what == "value":
         return replace(rows, proven=proven)
@@ -91,9 +106,11 @@ def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -
     values = np.empty(len(rows.moves), np.int8)
     _follow(variant.tables, rows.positions, rows.offsets, rows.moves, after, values)
     going_on = values == UNPROVEN
-    if going_on.any():
-        values[going_on] = _values_in_time(variant, after[going_on], oracle)
     counts = np.diff(rows.offsets)
+    if going_on.any():
+        resets = after[going_on, variant.squares + CLOCK] == 0
+        near_after = np.repeat(before | near, counts)[going_on] & ~resets
+        values[going_on] = _values(after[going_on], oracle, near_after)
     wanted = np.repeat(proven, counts)
     keeps = (values != UNPROVEN) & (-values == wanted) & (wanted != UNPROVEN)
     return replace(rows, proven=proven, policy=_keep(rows, keeps))

@@ -29,7 +29,7 @@ from search.gumbel import GumbelConfig, gumbel_search
 from search.puct import PuctConfig, Roots, puct_search
 from search.result import SearchResult
 from search.scores import LONGEST, NO_SCORE
-from search.tablebase_index import probe
+from search.tablebase_probe import probe, repetition_is_near
 from training.config import SelfPlayConfig
 from training.games import GameRows, join
 from training.recording import Recorder
@@ -69,15 +69,26 @@ def _play_moves(
 
 @kernel
 def _look_up_results(
-    tables: Tables, positions: Array2D[np.uint8], results: npt.NDArray[np.int8]
+    tables: Tables,
+    positions: Array2D[np.uint8],
+    histories: Array2D[np.uint64],
+    lengths: npt.NDArray[np.int64],
+    results: npt.NDArray[np.int8],
 ) -> None:
-    """Write the result of every game that goes on and whose position the endgame tables know."""
+    """Write the result of every game that goes on and whose position the endgame tables know.
+
+    A win that a repetition of what was before may spoil is played on.
+    """
     for game in range(positions.shape[0]):
         if results[game] != GAME_GOES_ON:
             continue
         score = probe(tables, positions[game])
-        if score != NO_SCORE:
-            results[game] = 1 if score > LONGEST else -1 if score < -LONGEST else 0
+        if score == NO_SCORE:
+            continue
+        clock = int(np.int64(positions[game, tables[SQUARES] + CLOCK]))
+        value = 1 if score > LONGEST else -1 if score < -LONGEST else 0
+        if value == 0 or not repetition_is_near(tables, histories[game], lengths[game], clock):
+            results[game] = value
 
 
 @kernel
@@ -268,7 +279,9 @@ class SelfPlay:
         results = play_moves(self._variant, self._positions, self._histories, self._lengths, moves)
         whole = results != GAME_GOES_ON
         if self._variant.tables[ENDGAMES]:
-            _look_up_results(self._variant.tables, self._positions, results)
+            _look_up_results(
+                self._variant.tables, self._positions, self._histories, self._lengths, results
+            )
         # The side that resigned was to move before.
         results[resigned & (results == GAME_GOES_ON)] = 1
         self._expected *= -1
