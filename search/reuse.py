@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.errors import InputError
-from engine.rules.kernels import Int, apply, generate, hash_row, repetitions
+from engine.rules.kernels import Int, apply, copy_into, generate, hash_row, repetitions
 from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from search.roots import Roots
@@ -173,7 +173,7 @@ def _follow(
         if clock > 0:
             seen = repetitions(history, length + played, clock, hash_row(tables, after))
             after[tables[SQUARES] + REPETITION] = min(seen, _MOST_REPETITIONS)
-        row[:] = after
+        copy_into(row, after)
     return played
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from engine.rules.compilation import kernel
 from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
-from engine.rules.kernels import apply, generate, terminal_value, termination
+from engine.rules.kernels import apply, copy_into, generate, terminal_value, termination
 from engine.rules.signatures import Array2D
 from engine.rules.tables import (
     BOARD,
@@ -168,7 +168,7 @@ def _open(
             best = max(best, score_before(score_of(slots, slot)))
         else:
             moves[unknown] = moves[index]
-            keys[unknown] = keys[index]
+            copy_into(keys[unknown], keys[index])
             unknown += 1
     return unknown, best
 
@@ -195,7 +195,7 @@ def _search(
             apply(tables, rows[depth], moves[index], row)
             row[tables[SQUARES] + CLOCK] = 0
             depth += 1
-            keys[depth] = move_keys[index]
+            copy_into(keys[depth], move_keys[index])
             unknown, best[depth] = _open(
                 tables, stored, row, after, moves[begin:], move_keys[begin:], probes
             )

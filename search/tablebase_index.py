@@ -28,7 +28,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit
+from engine.rules.compilation import internal_kernel, kernel, lowest_bit
 from engine.rules.kernels import Int, Row, Rows, apply
 from engine.rules.tables import (
     BLACK_BIT,
@@ -313,7 +313,7 @@ def _write_hash(
             write(material.turned, place, _TURNED)
 
 
-@inlined
+@kernel
 def first_slot(signature: Int, mask: Int) -> Int:
     return (signature ^ signature >> 23) & mask
 

@@ -234,8 +234,9 @@ def test_a_tablebase_whose_checksum_fits_is_still_looked_at(
     legend: np.ndarray[Any, Any], tmp_path: Path
 ) -> None:
     codes, path = np.array([0, 1, 2], np.uint8), tmp_path / "a.tablebase"
-    write_table(path, GARDNER, "KvK", codes, np.array([16384, -32768], np.int16))
+    zeroing = np.zeros(3, np.uint8)
+    write_table(path, GARDNER, "KvK", codes, np.array([16384, -32768], np.int16), zeroing)
     assert read_table(path, GARDNER, "KvK", 3)[0].tolist() == [0, 1, 2]
-    write_table(path, GARDNER, "KvK", codes, legend)
+    write_table(path, GARDNER, "KvK", codes, legend, zeroing)
     with pytest.raises(InputError, match=f"^{path}: damaged, its scores are none"):
         read_table(path, GARDNER, "KvK", 3)

@@ -36,7 +36,15 @@ from engine.network.move_tokens import (
 )
 from engine.rules.compilation import kernel
 from engine.rules.errors import InputError
-from engine.rules.kernels import apply, generate, generate_batch, hash_row, repetitions, termination
+from engine.rules.kernels import (
+    apply,
+    copy_into,
+    generate,
+    generate_batch,
+    hash_row,
+    repetitions,
+    termination,
+)
 from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
 from engine.rules.signatures import Array2D
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
@@ -139,7 +147,7 @@ def play_on(
     apply(tables, row, np.int64(move), after)
     seen = repetitions(history, ply + 1, after[squares + CLOCK], hash_row(tables, after))
     after[squares + REPETITION] = min(seen, 255)
-    row[:] = after
+    copy_into(row, after)
 
 
 @kernel
@@ -159,7 +167,7 @@ def _play_randomly(
     legal = np.empty(MAX_MOVES, np.uint16)
     history = np.empty(context + 1, np.uint64)
     for game in range(choices.shape[0]):
-        row[:] = start
+        copy_into(row, start)
         for ply in range(context):
             count = generate(tables, row, legal)
             reason = termination(tables, row, count)
@@ -280,7 +288,7 @@ def _write_tokens(
     legal = np.empty(MAX_MOVES, np.uint16)
     history = np.empty(context + 1, np.uint64)
     for game in range(moves.shape[0]):
-        row[:] = start
+        copy_into(row, start)
         for ply in range(context):
             lengths[game] = ply + 1
             reason = termination(tables, row, generate(tables, row, legal))

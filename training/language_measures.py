@@ -19,6 +19,7 @@ from engine.network.language import LanguageModel
 from engine.network.move_tokens import FIRST_MOVE, START, Codes, next_tokens
 from engine.network.sampling import Sampling, draw
 from engine.rules.compilation import kernel
+from engine.rules.kernels import copy_into
 from engine.rules.signatures import Array2D, Array3D
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
@@ -215,7 +216,7 @@ def _mark_allowed(
     legal, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
     history = np.empty(moves.shape[1] + 1, np.uint64)
     for game in range(moves.shape[0]):
-        row[:] = start
+        copy_into(row, start)
         for ply in range(allowed.shape[1]):
             count = next_tokens(tables, codes, row, legal, tokens)
             for index in range(max(1, count)):

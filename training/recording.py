@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation import kernel
+from engine.rules.kernels import copy_into
 from engine.rules.signatures import Array2D, Array3D
 from search.result import SearchResult
 from training.games import NO_REPLY, UNKNOWN_END, GameRows
@@ -73,9 +74,9 @@ def _note_rows(notes: Notes, positions: Array2D[np.uint8], found: Searched) -> N
     """Add a row to every game; the pools must be large enough."""
     for game in range(positions.shape[0]):
         row = notes.counts[game]
-        notes.positions[game, row] = positions[game]
+        copy_into(notes.positions[game, row], positions[game])
         notes.times[game, row] = notes.plies[game]
-        notes.wdl[game, row] = found.wdl[game]
+        copy_into(notes.wdl[game, row], found.wdl[game])
         notes.proven[game, row] = found.proven[game]
         notes.replies[game, row] = NO_REPLY
         place = notes.starts[game, row]

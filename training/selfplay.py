@@ -15,6 +15,7 @@ import numpy.typing as npt
 from engine.rules.compilation import kernel
 from engine.rules.kernels import (
     apply,
+    copy_into,
     generate,
     hash_row,
     repetitions,
@@ -62,7 +63,7 @@ def _play_moves(
             histories[game], lengths[game], after[squares + CLOCK], hash_row(tables, after)
         )
         after[squares + REPETITION] = min(seen, 255)
-        row[:] = after
+        copy_into(row, after)
         reason = termination(tables, row, generate(tables, row, scratch))
         results[game] = terminal_value(tables, reason, row) if reason else GAME_GOES_ON
 
@@ -112,7 +113,7 @@ def _random_walk(
             apply(tables, row, scratch[int(choices[ply] * count)], after)
             seen = repetitions(history, ply + 1, after[squares + CLOCK], hash_row(tables, after))
             after[squares + REPETITION] = min(seen, 255)
-            row[:] = after
+            copy_into(row, after)
     return len(choices)
 
 

@@ -76,6 +76,13 @@ _EVERYWHERE: Final = -1
 """The bitmap with all bits set."""
 
 
+@inlined
+def copy_into(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
+    """Copy a vector into one as long or longer: numba's slice assignment compiles for seconds."""
+    for index in range(source.shape[0]):
+        target[index] = source[index]
+
+
 @internal_kernel
 def find_king(tables: Tables, row: Row, side: Int) -> int:
     """The square of the side's king; NO_SQUARE where it has none."""
@@ -543,9 +550,9 @@ def generate_batch(tables: Tables, rows: Rows) -> tuple[Moves, npt.NDArray[np.in
         count = generate(tables, rows[index], scratch)
         if total + count > moves.shape[0]:
             wider = np.empty(2 * moves.shape[0] + count, np.uint16)
-            wider[:total] = moves[:total]
+            copy_into(wider, moves[:total])
             moves = wider
-        moves[total : total + count] = scratch[:count]
+        copy_into(moves[total:], scratch[:count])
         total += count
         offsets[index + 1] = total
     return moves[:total].copy(), offsets

@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.interrupts import StopFlag, interruptible
-from engine.rules.kernels import Row, Rows, apply, generate
+from engine.rules.kernels import Row, Rows, apply, copy_into, generate
 from engine.rules.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, SQUARES, STATE_SIZE, Tables
 
@@ -33,7 +33,7 @@ def _count(tables: Tables, row: Row, depth: int, stop: StopFlag) -> int:
         return 1
     rows = np.empty((depth + 1, tables[SQUARES] + STATE_SIZE), np.uint8)
     moves = np.empty((depth + 1, MAX_MOVES), np.uint16)
-    rows[depth] = row
+    copy_into(rows[depth], row)
     return _perft(tables, rows, moves, depth, stop)
 
 
