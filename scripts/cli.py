@@ -118,14 +118,14 @@ def _dispatch(words: list[str]) -> int:
         return _complain(_unknown(name), BAD_INPUT)
     command = COMMANDS[name]
     _settle_home()
+    # Waiting OpenMP threads spin by default, and on a busy machine work takes ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if command.kernels and not {"-h", "--help"} & set(arguments):
         _announce_compilation()
         if command.compiles_first:
             from scripts.compile import ensure_compiled
 
             ensure_compiled()
-    # Waiting OpenMP threads spin by default, and on a busy machine work takes ten times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     main = importlib.import_module(command.module).main
     status: int = main(arguments)
     return status

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,9 +68,18 @@ def main(arguments: list[str]) -> int:
 
 
 def ensure_compiled() -> None:
-    """Compile all kernels where that was not done before; an unusable cache is said once."""
-    if not is_complete():
+    """Compile all kernels where that was not done before.
+
+    Where that fails a line says why, and kernels are compiled as they are called.
+    """
+    if is_complete():
+        return
+    try:
         compile_all(quiet=False)
+    except (OSError, ImportError, BrokenProcessPool) as problem:
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        text = f"the kernels are compiled as they are called ({reason})"
+        print(f"pawnscope: {text}", file=sys.stderr, flush=True)
 
 
 def is_complete() -> bool:
@@ -86,8 +96,9 @@ def compile_all(*, quiet: bool) -> int:
     if not KERNEL_CACHE.problem:
         tasks = missing_tasks()
         with _bar(len(tasks), quiet=quiet) as bar:
-            _run(tasks, lambda: bar.update())
-        KERNEL_CACHE.write(folder / _COMPLETE, b"")
+            KERNEL_CACHE.problem = _run(tasks, lambda: bar.update())
+        if not KERNEL_CACHE.problem:
+            KERNEL_CACHE.write(folder / _COMPLETE, b"")
     if KERNEL_CACHE.problem:
         if not quiet:
             text = (
@@ -114,9 +125,14 @@ def _bar(total: int, *, quiet: bool) -> "tqdm[None]":
 
 def missing_tasks() -> list[Task]:
     """All that is not yet compiled."""
-    for path in kernel_modules():
-        importlib.import_module(".".join(path.relative_to(_ROOT).with_suffix("").parts))
-    missing = {kernel.full_name: kernel for kernel in kernels() if not kernel.is_kept}
+    names = [".".join(path.relative_to(_ROOT).with_suffix("").parts) for path in kernel_modules()]
+    for name in names:
+        importlib.import_module(name)
+    missing = {
+        kernel.full_name: kernel
+        for kernel in kernels()
+        if kernel.py_func.__module__ in names and not kernel.is_kept
+    }
     tasks = [
         Task(
             name=name,
@@ -145,15 +161,19 @@ def _below(kernel: GenericKernel) -> Iterator[str]:
             yield from _below(callee)
 
 
-def _run(tasks: list[Task], advance: Callable[[], object]) -> None:
-    """Run the tasks in as many processes as there are cores; raises what a task raises."""
+def _run(tasks: list[Task], advance: Callable[[], object]) -> str:
+    """Run the tasks in as many processes as there are cores; raises what a task raises.
+
+    Returns why something could not be kept, "" where all was.
+    """
     if not tasks:
-        return
+        return ""
     waiting = {task.name: task for task in tasks}
     urgency = _urgencies(waiting)
     processes = min(_cores(), _MOST_PROCESSES)
     context = multiprocessing.get_context("spawn")
-    running: dict[Future[None], str] = {}
+    running: dict[Future[str], str] = {}
+    problem = ""
     unfinished = set(waiting)
     with ProcessPoolExecutor(processes, context, _end_with_parent) as pool:
         try:
@@ -166,13 +186,14 @@ def _run(tasks: list[Task], advance: Callable[[], object]) -> None:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     unfinished.discard(running.pop(future))
-                    future.result()
+                    problem = future.result() or problem
                     advance()
         except BaseException:
             # Whoever waits for ^C does not wait for the kernel under way.
             for process in pool._processes.values():
                 process.terminate()
             raise
+    return problem
 
 
 def _urgencies(tasks: Mapping[str, Task]) -> dict[str, int]:
@@ -203,13 +224,14 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def compile_task(task: Task) -> None:
-    """Compile one kernel or network, in a process of the pool."""
+def compile_task(task: Task) -> str:
+    """Compile one kernel or network, in a process of the pool; why it could not be kept, or ""."""
     if task.module is None:
         _compile_network(task.name)
-        return
-    importlib.import_module(task.module)
-    next(kernel for kernel in kernels() if kernel.full_name == task.name).prepare()
+    else:
+        importlib.import_module(task.module)
+        next(kernel for kernel in kernels() if kernel.full_name == task.name).prepare()
+    return KERNEL_CACHE.problem
 
 
 def _compile_network(game: str) -> None:

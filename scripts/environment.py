@@ -33,14 +33,19 @@ def hand_over(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
     try:
         check_python(sys.version_info[:2])
         environment = Environment(ROOT)
-        if environment.prepare(extras):
-            environment.compile_kernels()
+        installed = environment.prepare(extras)
     except KeyboardInterrupt:
         say("set-up interrupted; the next start begins it anew")
         sys.exit(130)
     except (SetupError, OSError) as error:
         say(str(error))
         sys.exit(2)
+    if installed:
+        try:
+            environment.compile_kernels()
+        except KeyboardInterrupt:
+            say("interrupted; the next start compiles what is missing")
+            sys.exit(130)
     # Without byte code on disk every start would compile all libraries anew, which takes seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     python = str(environment.python)

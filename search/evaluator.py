@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation import kernel
 from engine.rules.finite import require_finite
-from engine.rules.signatures import Array2D
+from engine.rules.signatures import Array2D, contiguous
 from search.solution import Solution
 
 Rows = npt.NDArray[np.uint8]
@@ -73,7 +73,8 @@ def judge(evaluator: Evaluator, positions: Rows, moves: Moves, offsets: Offsets)
     shapes (kernels would read beyond them), and what the evaluator raises.
     """
     judgement = evaluator.evaluate(positions, moves, offsets)
-    logits, wdl = _own(judgement.logits), _own(judgement.wdl)
+    logits = contiguous(judgement.logits, np.float32)
+    wdl = contiguous(judgement.wdl, np.float32)
     if logits.shape != moves.shape or wdl.shape != (positions.shape[0], 3):
         raise ValueError(
             f"an evaluator of {positions.shape[0]} positions with {moves.shape[0]} moves answers"
@@ -83,12 +84,6 @@ def judge(evaluator: Evaluator, positions: Rows, moves: Moves, offsets: Offsets)
         for name, values in (("policy", logits), ("WDL", wdl)):
             require_finite(values, f"a judgement of {positions.shape[0]} positions: the {name}")
     return Evaluation(logits, wdl)
-
-
-def _own(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The values as kernels take arrays: contiguous float32, writable."""
-    array = np.ascontiguousarray(values, dtype=np.float32)
-    return array if array.flags.writeable else array.copy()
 
 
 @kernel

@@ -91,7 +91,7 @@ class UciEngine:
             start_new_session=True,
         )
         # The last resort, also at the interpreter's end: nothing that was started stays behind.
-        self._kill = weakref.finalize(self, _signal_group, self._process.pid, signal.SIGKILL)
+        self._kill = weakref.finalize(self, _kill_group, self._process.pid, os.getpid())
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -237,6 +237,12 @@ def _signal_group(leader: int, number: int) -> None:
     """Send a signal to a process group, if there still is one."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
+
+
+def _kill_group(leader: int, owner: int) -> None:
+    """End a process group for good; not from a forked child of the process that began it."""
+    if os.getpid() == owner:
+        _signal_group(leader, signal.SIGKILL)
 
 
 def _read_lines(stream: IO[bytes], lines: "queue.Queue[str | None]") -> None:

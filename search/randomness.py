@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import internal_kernel
+from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.kernels import Int
 
 States = npt.NDArray[np.uint64]
@@ -55,7 +55,7 @@ def random_normal(state: States) -> float:
     return radius * math.cos(2.0 * math.pi * random_unit(state))
 
 
-@internal_kernel
+@kernel
 def random_gamma(state: States, shape: float) -> float:
     """A gamma-distributed number of scale 1 (Marsaglia and Tsang 2000, section 6 for shape < 1)."""
     scale = 1.0

@@ -14,7 +14,7 @@ from engine.rules.errors import InputError
 from engine.rules.files import checksum_of, write_arrays
 from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import apply, generate, generate_batch, terminal_value, termination
-from engine.rules.signatures import Array2D
+from engine.rules.signatures import Array2D, contiguous
 from engine.rules.tables import (
     BLACK_BIT,
     CLOCK,
@@ -266,13 +266,15 @@ class Solution:
 
     def lookup_batch(self, rows: Rows) -> tuple[Values, Distances]:
         """Values int8[B] and distances int16[B] of rows [B, R]."""
+        rows = contiguous(rows, np.uint8)
         scores = np.empty(rows.shape[0], np.int16)
         self._check(_look_up(self._stored, rows, scores), rows)
         return split_scores(scores)
 
     def contains(self, row: Row) -> bool:
         """Whether the position can be reached from the start."""
-        return int(_look_up(self._stored, row[None], np.empty(1, np.int16))) < 0
+        rows = contiguous(row, np.uint8)[None]
+        return int(_look_up(self._stored, rows, np.empty(1, np.int16))) < 0
 
     def score_moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> tuple[Values, Distances]:
         """Value int8[M] and distance int16[M] of legal moves, for the side that makes them.
@@ -280,6 +282,8 @@ class Solution:
         `moves[offsets[i]:offsets[i + 1]]` belong to row i, as `kernels.generate_batch` returns
         them; the distance counts the move itself.
         """
+        rows, moves = contiguous(rows, np.uint8), contiguous(moves, np.uint16)
+        offsets = contiguous(offsets, np.int64)
         scores = np.empty(moves.shape[0], np.int16)
         missing = _score_moves(self.variant.tables, self._stored, rows, moves, offsets, scores)
         self._check(missing, rows)

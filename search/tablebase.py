@@ -18,6 +18,7 @@ import numpy.typing as npt
 from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.fen import write_fen
+from engine.rules.signatures import contiguous
 from engine.rules.tables import CLOCK_RULE, Tables
 from engine.rules.variant import Variant
 from search.scores import LONGEST, NO_SCORE, WIN, split_scores
@@ -128,7 +129,7 @@ class Tablebases:
         The rows' clocks and repetitions do not matter.
         """
         scores = np.empty(len(rows), dtype=np.int16)
-        look_up_batch(self.tables, np.ascontiguousarray(rows), scores, False)
+        look_up_batch(self.tables, contiguous(rows, np.uint8), scores, False)
         return scores
 
     def scores_at_clock(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
@@ -138,7 +139,7 @@ class Tablebases:
         of the first format. Repetitions do not matter.
         """
         scores = np.empty(len(rows), dtype=np.int16)
-        look_up_batch(self.tables, np.ascontiguousarray(rows), scores, True)
+        look_up_batch(self.tables, contiguous(rows, np.uint8), scores, True)
         return scores
 
     def values(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:

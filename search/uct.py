@@ -61,7 +61,7 @@ class UctConfig:
             raise InputError(f"not a UCT search: {self}")
 
 
-@internal_kernel
+@kernel
 def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[np.uint64]) -> int:
     """UCB1: any untried edge first, then the highest mean plus 2 C_p sqrt(ln N(s) / N(s, a)).
 

@@ -151,13 +151,13 @@ def test_a_reader_that_leaves_is_no_error(buffered: str) -> None:
 def test_the_first_compilation_says_so_once(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text(
         "from engine.rules.compilation import kernel\n"
-        "@kernel\ndef one(x):\n    return x + 1\n"
-        "@kernel\ndef two(x):\n    return one(x) + 1\n"
+        "@kernel\ndef one(x: float) -> float:\n    return x + 1\n"
+        "@kernel\ndef two(x: float) -> float:\n    return one(x) + 1\n"
         "def main(arguments):\n    print(two(1), two(1.5))\n    return 0\n"
     )
     code = (
         "import sys; from scripts import cli\n"
-        "cli.COMMANDS['planted'] = cli.Command(module='planted', help='')\n"
+        "cli.COMMANDS['planted'] = cli.Command(module='planted', help='', compiles_first=False)\n"
         "sys.exit(cli.main(['planted']))\n"
     )
     surroundings = {
@@ -166,7 +166,7 @@ def test_the_first_compilation_says_so_once(tmp_path: Path) -> None:
         "PYTHONPATH": str(tmp_path),
     }
     first, second = (start(code=code, **surroundings) for _ in range(2))
-    assert first.stdout == second.stdout == "3 3.5\n"
+    assert first.stdout == second.stdout == "3.0 3.5\n"
     assert first.stderr.count("compiling the kernels") == 1
     assert second.stderr == ""
 

@@ -16,9 +16,16 @@ import numpy.typing as npt
 import pytest
 from numba import from_dtype, types
 
+from engine.network.inference import make_evaluator
 from engine.rules.compilation import JIT_ENABLED, Kernel, internal_kernel, kernel, kernels
 from engine.rules.kernel_cache import kernel_modules
+from engine.rules.kernels import generate_batch
+from engine.rules.perft import perft
 from engine.rules.signatures import Array2D, Strided3D, declared_types
+from engine.rules.variant import get_variant
+from scripts import cli
+from search.solver import solve
+from tests.network_cases import TRUNKS, lively_network
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = np.dtype([("score", np.float32), ("before", np.int32)], align=True)
@@ -163,6 +170,7 @@ print(shifted(3), *sorted(Count.names), KERNEL_CACHE.problem)
 
 
 def _run_program(cache: Path, **variables: str) -> list[str]:
+    """Results, names of compiled functions and the cache's problem, for NUMBA_CACHE_DIR `cache`."""
     program = cache.parent / "program.py"
     program.write_text(PROGRAM)
     run = subprocess.run(
@@ -197,6 +205,96 @@ def test_kept_code_and_its_shared_callee_are_found_again_whatever_is_damaged(
         squared.name,
         shifted.name,
     }
+
+
+def test_files_of_others_stay_and_ours_can_be_read_by_others(tmp_path: Path) -> None:
+    base = tmp_path / "pawnscope" / "kernels"
+    for number in range(12):
+        (base / f"{number:016x}").mkdir(parents=True)
+        (base / f"notes {number}").mkdir()
+        (tmp_path / f"{number:016x}").mkdir()
+        os.utime(base / f"{number:016x}", (number, number))
+    before = os.umask(0o022)
+    try:
+        assert _run_program(tmp_path) == ["10", "shifted", "squared"]
+    finally:
+        os.umask(before)
+    kept = {path.name for path in base.iterdir() if not path.name.startswith("notes")}
+    assert len(kept) == 8
+    assert f"{11:016x}" in kept
+    assert len(list(base.glob("notes *"))) == 12
+    assert len(list(tmp_path.glob("0000*"))) == 12
+    assert all(path.stat().st_mode & 0o044 for path in base.rglob("*squared*"))
+
+
+def test_a_full_disk_is_not_taken_for_a_whole_compilation(tmp_path: Path) -> None:
+    """Files may hold 64 bytes, so that empty ones can be made."""
+    program = (
+        "import resource, sys; from scripts import compile as command\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
+        "tasks = [task for task in command.missing_tasks() if not task.after]\n"
+        "tasks.sort(key=lambda task: task.weight)\n"
+        "command.missing_tasks = lambda: tasks[:1]\n"
+        "print(len(tasks) > 0, command.compile_all(quiet=True), command.is_complete())\n"
+        "print(command.KERNEL_CACHE.problem)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    done, problem = run.stdout.splitlines()
+    assert done == "True 0 False"
+    assert "File too large" in problem
+
+
+def test_commands_run_where_processes_cannot_be_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*, quiet: bool) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("scripts.compile.is_complete", lambda: False)
+    monkeypatch.setattr("scripts.compile.compile_all", fail)
+    assert cli.main(["perft", "hexapawn", "2"]) == 0
+    printed = capsys.readouterr()
+    assert " nodes in " in printed.out
+    assert "Function not implemented" in printed.err
+
+
+def test_public_entrances_take_any_array() -> None:
+    """Kernels take one type and layout; who hands over another gets the same answer."""
+    variant = get_variant("hexapawn")
+    rows = np.stack([variant.start_row] * 3)
+    closed = rows.copy()
+    closed.flags.writeable = False
+    solution = solve(variant)
+    moves, offsets = generate_batch(variant.tables, rows)
+    evaluator = make_evaluator(
+        lively_network("hexapawn", next(iter(TRUNKS))), backend="torch", precision="fp32"
+    )
+    others: tuple[Any, ...] = (
+        closed,
+        rows.astype(np.int32),
+        np.asfortranarray(rows),
+        np.repeat(rows, 2, 0)[::2],
+    )
+    for other in others:
+        np.testing.assert_array_equal(generate_batch(variant.tables, other)[0], moves)
+        assert perft(variant.tables, other[0], 2) == perft(variant.tables, rows[0], 2)
+        np.testing.assert_array_equal(
+            solution.lookup_batch(other)[0], solution.lookup_batch(rows)[0]
+        )
+        found = solution.score_moves(other, moves.astype(np.int64), offsets.astype(np.int32))
+        np.testing.assert_array_equal(found[0], solution.score_moves(rows, moves, offsets)[0])
+        np.testing.assert_array_equal(
+            evaluator.evaluate(other, moves.astype(np.int64), offsets).wdl,
+            evaluator.evaluate(rows, moves, offsets).wdl,
+        )
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:

@@ -124,3 +124,32 @@ def test_a_table_that_grows_or_is_written_can_be_interrupted(
     table = PositionTable(key_layout(HEXAPAWN.squares, HEXAPAWN.piece_types))
     with pytest.raises(KeyboardInterrupt):
         table.grow()
+
+
+FORKED = """
+import os, signal, sys
+from engine.rules.interrupts import interruptible
+with interruptible() as stop:
+    child = os.fork()
+    if child == 0:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            os._exit(0)
+        os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    print(status, int(stop[0]))
+"""
+
+
+def test_a_forked_child_s_interrupt_is_its_own() -> None:
+    """The parent's kernel would end early with half a result, and nobody would know."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout.split() == ["0", "0"]

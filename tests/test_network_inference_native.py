@@ -23,7 +23,7 @@ from engine.network.native_kernels import (
 )
 from engine.network.native_weights import aligned, aligned_floats, pack
 from engine.network.policy_value import PolicyValueNet
-from engine.rules.compilation import kernel
+from engine.rules.compilation import generic_kernel
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import get_variant
 from tests.network_cases import lively_network, random_moves, random_rows, small_config
@@ -49,7 +49,7 @@ def network_of(name: str) -> PolicyValueNet:
     return lively_network(variant, trunk, 0, **WIDE | settings)
 
 
-@kernel
+@generic_kernel
 def _convolved(
     files: Fixed, blocks: Fixed, taps: Fixed, source: Bytes, weights: Bytes, wide: Floats,
     ones: Floats, zeros: Floats,
@@ -93,7 +93,7 @@ def test_products_of_bytes_are_exact(width: int, height: int, taps: Fixed) -> No
     )
 
 
-@kernel
+@generic_kernel
 def _turned(source: Floats, target: Floats) -> None:
     transpose(
         source.ctypes.data, 4 * source.shape[1], target.ctypes.data, 4 * target.shape[1],
@@ -101,7 +101,7 @@ def _turned(source: Floats, target: Floats) -> None:
     )  # fmt: skip
 
 
-@kernel
+@generic_kernel
 def _shared(registers: Fixed, scores: Floats, bias: Floats) -> None:
     softmax(registers, scores.ctypes.data, bias.ctypes.data, scores.shape[0])
 

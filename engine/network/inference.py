@@ -24,6 +24,7 @@ from engine.network.policy_value import Outputs, PolicyValueNet
 from engine.rules.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.finite import require_finite
+from engine.rules.signatures import contiguous
 from engine.rules.variant import get_variant
 
 Precision = Literal["float32", "bfloat16"]
@@ -175,6 +176,8 @@ class BackendEvaluator:
         offsets: npt.NDArray[np.int64],
     ) -> NetworkEvaluation:
         """Judge; as `NetworkEvaluator.evaluate`."""
+        positions, moves = contiguous(positions, np.uint8), contiguous(moves, np.uint16)
+        offsets = contiguous(offsets, np.int64)
         return _evaluate(self._encoder, self._backend, positions, moves, offsets)
 
     def update(self, network: PolicyValueNet) -> None:

@@ -79,7 +79,8 @@ class _Listener:
         finally:
             with self._lock:
                 self._flags = [other for other in self._flags if other is not flag]
-            with contextlib.suppress(ValueError):
+            # Whoever listened before us may have closed his descriptor meanwhile.
+            with contextlib.suppress(ValueError, OSError):
                 signal.set_wakeup_fd(before, warn_on_full_buffer=False)
 
 
@@ -89,7 +90,10 @@ _listener: _Listener | None = None
 def _forget_listener() -> None:
     """A forked child has no thread that listens, and its parent's pipe is not its own."""
     global _listener
-    _listener = None
+    if _listener is not None:
+        _listener = None
+        with contextlib.suppress(ValueError):
+            signal.set_wakeup_fd(_NOBODY)
 
 
 os.register_at_fork(after_in_child=_forget_listener)

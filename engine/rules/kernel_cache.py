@@ -8,12 +8,14 @@ A cache is a convenience: where it cannot be read or written, kernels are compil
 and `problem` says why.
 """
 
+import contextlib
 import hashlib
 import os
 import pickle
 import platform
+import re
 import shutil
-import tempfile
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,13 +25,16 @@ from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
+from engine.rules.files import cache_folder
+
 _ROOT: Final = Path(__file__).resolve().parents[2]
 KERNEL_ROOMS: Final = ("engine/rules", "engine/network", "engine/probing", "search", "training")
-_CONSTANT_ROOMS: Final = ("engine/rules", "search")
-"""Rooms of which every module counts: kernels elsewhere take constants from them."""
+_CONSTANT_ROOMS: Final = ("engine/rules", "engine/network", "search")
+"""Rooms of which every module counts: kernels take constants, and pieces of code, from them."""
 KERNEL_WORDS: Final = (b"kernel\n", b"@inlined", b"intrinsic")
 """What only a module with kernels holds: the end of a decorator's line, or the like."""
 _KEPT_FOLDERS: Final = 8
+_OUR_FOLDER: Final = re.compile("[0-9a-f]{16}")
 _DIGEST_BYTES: Final = 32
 
 
@@ -90,7 +95,8 @@ class KernelCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             os.utime(folder)
-            older = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+            ours = [path for path in folder.parent.iterdir() if _OUR_FOLDER.fullmatch(path.name)]
+            older = sorted(ours, key=lambda path: path.stat().st_mtime)
             for path in older[:-_KEPT_FOLDERS]:
                 shutil.rmtree(path, ignore_errors=True)
         except OSError as problem:
@@ -120,26 +126,21 @@ class KernelCache:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file whole or not at all."""
-        temporary = None
+        # Not synced: there are hundreds, and what a power cut damages is noticed and made again.
+        temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                temporary = Path(file.name)
-                file.write(content)
+            temporary.write_bytes(content)
             temporary.replace(path)
         except OSError as problem:
             self.problem = f"{problem.strerror}: {path.parent}"
-            if temporary is not None:
+            with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
 
 def _default_base() -> Path:
     named = os.environ.get("NUMBA_CACHE_DIR")
     if named:
-        return Path(named)
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    except RuntimeError:
-        # A user without a home.
-        base = tempfile.gettempdir()
-    return Path(base) / "pawnscope" / "kernels"
+        return Path(named) / "pawnscope" / "kernels"
+    # A user without a place for caches has none; nobody else may write what is run here.
+    return cache_folder("kernels") or Path(os.devnull) / "kernels"

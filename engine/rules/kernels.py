@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit, shared_kernel
-from engine.rules.signatures import Array2D
+from engine.rules.signatures import Array2D, contiguous
 from engine.rules.tables import (
     BISHOP,
     BOARD,
@@ -538,9 +538,15 @@ def terminal_value(tables: Tables, reason: int, row: Row) -> Any:
     return 0
 
 
-@shared_kernel
-def generate_batch(tables: Tables, rows: Rows) -> tuple[Moves, npt.NDArray[np.int64]]:
+def generate_batch(
+    tables: Tables, rows: npt.NDArray[np.uint8]
+) -> tuple[Moves, npt.NDArray[np.int64]]:
     """Legal moves of many rows [B, R]: `moves[offsets[i]:offsets[i + 1]]` belong to row i."""
+    return _generate_batch(tables, contiguous(rows, np.uint8))
+
+
+@kernel
+def _generate_batch(tables: Tables, rows: Rows) -> tuple[Moves, npt.NDArray[np.int64]]:
     batch = rows.shape[0]
     offsets = np.zeros(batch + 1, np.int64)
     moves = np.empty(max(64 * batch, MAX_MOVES), np.uint16)

@@ -5,7 +5,7 @@ import numpy as np
 from engine.rules.compilation import internal_kernel, kernel
 from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.kernels import Row, Rows, apply, copy_into, generate
-from engine.rules.signatures import Array2D
+from engine.rules.signatures import Array2D, contiguous
 from engine.rules.tables import MAX_MOVES, SQUARES, STATE_SIZE, Tables
 
 
@@ -40,7 +40,7 @@ def _count(tables: Tables, row: Row, depth: int, stop: StopFlag) -> int:
 def perft(tables: Tables, row: Row, depth: int) -> int:
     """Number of move sequences of `depth` plies (bulk counting at the last ply); hears ^C."""
     with interruptible() as stop:
-        return int(_count(tables, row, depth, stop))
+        return int(_count(tables, contiguous(row, np.uint8), depth, stop))
 
 
 __all__ = ["perft"]

@@ -44,6 +44,15 @@ _PYTHON_NUMBERS: Final[dict[Any, types.Type]] = {
 }
 
 
+def contiguous(values: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The values as kernels take arrays: of that type, C-contiguous and writable.
+
+    A copy only where they are not, so it is for what a kernel reads and never for what it writes.
+    """
+    array = np.ascontiguousarray(values, dtype=dtype)
+    return array if array.flags.writeable else array.copy()
+
+
 def declared_types(function: Callable[..., Any]) -> tuple[types.Type, ...]:
     """The types of the parameters of a kernel; raises TypeError that names one without a type."""
     hints = get_type_hints(function, include_extras=True)
@@ -95,4 +104,4 @@ def _array(
     return types.Array(element, rank, layout)
 
 
-__all__ = ["Array2D", "Array3D", "Strided3D", "declared_types"]
+__all__ = ["Array2D", "Array3D", "Strided3D", "contiguous", "declared_types"]
