@@ -121,11 +121,11 @@ def _dispatch(words: list[str]) -> int:
     # Waiting OpenMP threads spin by default, and on a busy machine work takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if command.kernels and not {"-h", "--help"} & set(arguments):
-        _announce_compilation()
         if command.compiles_first:
             from scripts.compile import ensure_compiled
 
             ensure_compiled()
+        _announce_compilation()
     main = importlib.import_module(command.module).main
     status: int = main(arguments)
     return status
@@ -164,13 +164,14 @@ def _settle_home() -> None:
 
 @functools.cache
 def _announce_compilation() -> None:
-    from engine.rules.compilation import on_compile
+    from engine.rules.compilation import KERNEL_CACHE, on_compile
 
-    on_compile(
-        lambda: print(
-            "compiling the kernels (once; they are cached) …", file=sys.stderr, flush=True
-        )
-    )
+    def announce() -> None:
+        # Where nothing can be kept that has been said, and said why.
+        if not KERNEL_CACHE.problem:
+            print("compiling kernels (once; they are cached) …", file=sys.stderr, flush=True)
+
+    on_compile(announce)
 
 
 def _report(error: Exception, debug: bool) -> int:

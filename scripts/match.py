@@ -233,10 +233,12 @@ def _show(
             more["language"] = against_rules
         print_json(figures | more)
         return
-    print(
-        f"{options.a} against {options.b} at {options.variant}: +{result.wins} ={result.draws}"
-        f" -{result.losses} of {result.games} games ({result.score:.1%})"
-    )
+    players = f"{options.a} against {options.b} at {options.variant}"
+    if not result.games:
+        print(f"{players}: no game was played to its end")
+        return
+    counts = f"+{result.wins} ={result.draws} -{result.losses} of {result.games} games"
+    print(f"{players}: {counts} ({result.score:.1%})")
     elo = result.elo
     print(f"Elo {elo.elo:+.0f}, between {elo.low:+.0f} and {elo.high:+.0f} with 95 % confidence")
     if test:

@@ -7,6 +7,7 @@ field is its help, and the docstring of the class that of the command.
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -111,8 +112,16 @@ def _complaint(event: _errors.ParseErrorEvent, kind: type[Options]) -> str:
         case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
             return f"{_name(argument)} is {value!r}, not one of {', '.join(choices)}"
         case _errors.InstantiationFailure(message=message, argument=argument):
-            return message if argument is None else f"{_name(argument)}: {message}"
+            plain = re.sub(r"\[/?bold\]", "", " ".join(message.split()))
+            return plain if argument is None else f"{_name(argument)}{_misfit(argument, plain)}"
     return "the options contradict each other"
+
+
+def _misfit(argument: ArgumentDefinition, message: str) -> str:
+    """Why words are no value of an option: of several words tyro's own text is about types."""
+    form = str(argument.lowered.metavar or "").strip("{}")
+    given = re.search(r"instantiated from \[([^\]]*)\]", message)
+    return f" takes {form}, not {given[1]}" if " " in form and given else f": {message}"
 
 
 def _name(argument: ArgumentDefinition) -> str:

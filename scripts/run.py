@@ -6,6 +6,9 @@ import sys
 if __name__ == "__main__":
     # Python put scripts/ here, where files would hide library modules of the same name.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from scripts.environment import hand_over
+    try:
+        from scripts.environment import hand_over
 
-    hand_over("scripts.cli")
+        hand_over("scripts.cli")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -20,6 +20,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,7 +89,9 @@ def save_openvino(network: PolicyValueNet | LanguageModel, path: str | Path) -> 
 def _require(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise ExportError(f"export needs what is not installed: pip install {' '.join(missing)}")
+        # By this Python, which a person's own `pip` need not belong to.
+        install = f"{sys.executable} -m pip install {' '.join(missing)}"
+        raise ExportError(f"export needs what is not installed: {install}")
 
 
 def _write_onnx(network: PolicyValueNet | LanguageModel, path: Path) -> None:

@@ -7,6 +7,7 @@ torch alone, with the network's points open to whoever wants to look inside.
 import copy
 import functools
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -327,7 +328,8 @@ def _candidates(
         if value not in ("auto", *known):
             raise BackendError(f"{kind} '{value}' is not one of auto, {', '.join(known)}")
     if backend == "openvino" and not openvino_installed():
-        raise BackendError("the backend 'openvino' is not installed (pip install openvino)")
+        install = f"{sys.executable} -m pip install openvino"
+        raise BackendError(f"the backend 'openvino' is not installed ({install})")
     wanted: tuple[str, ...] = (precision,)
     if precision == "auto":
         wanted = tuple(name for name in DEFAULT_PRECISIONS if calibrated or name != "int8")
