@@ -17,6 +17,7 @@ from engine.rules.variant import get_variant
 from tests.test_training_run import SETTINGS, Watch, state_of, train
 from tests.training_cases import SMALL_NETWORK, self_play_config
 from training import acting, preparation
+from training import directory as directory_module
 from training.acting import ActingEvaluator
 from training.actors import WorkerPool
 from training.choices import Choices
@@ -327,3 +328,23 @@ def test_who_computes_gradients_is_not_measured_again(known: str, tmp_path: Path
     assert again.config.chosen.split == known
     assert again.config == dataclasses.replace(directory.config, chosen=again.config.chosen)
     again.close()
+
+
+def test_a_configuration_is_read_when_no_other_process_can_change_it(
+    first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = directory_module.lock
+
+    def wait(path: Path) -> int:
+        """The lock, just as another training gives it back."""
+        monkeypatch.setattr(directory_module, "lock", lock)
+        other = RunDirectory(path, HEXAPAWN, {})
+        other.choose(dataclasses.replace(other.config.chosen, threads=3))
+        other.close()
+        return lock(path)
+
+    monkeypatch.setattr(directory_module, "lock", wait)
+    late = RunDirectory(first, HEXAPAWN, {})
+    late.choose(dataclasses.replace(late.config.chosen, split="threads"))
+    late.close()
+    assert chosen(first) == FIRST | {"threads": 3, "split": "threads"}
