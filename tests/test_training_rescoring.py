@@ -22,7 +22,7 @@ from training.actors import Actor
 from training.games import GameRows, load_games, select
 from training.gate import gate_score
 from training.orders import Order
-from training.rescoring import SolvedGame, _hides, rescore
+from training.rescoring import SolvedGame, rescore
 from training.selfplay import SelfPlay
 from training.targets import value_targets
 
@@ -235,15 +235,21 @@ def test_wins_that_an_unrecorded_repetition_may_spoil_are_left_alone() -> None:
 
 
 def test_a_reset_between_two_rows_hides_plies_too() -> None:
-    variant, _, rows = random_rook_endings("50")
-    positions = rows.positions[:2].copy()
+    variant, tables, rows = random_rook_endings("50")
+    won = np.flatnonzero(tables.values(rows.positions) != 0)[:2]
+    positions = rows.positions[won].copy()
     positions[:, variant.squares + REPETITION] = 0
-    positions[:, variant.squares + CLOCK] = 5, 6
-    for left, known in (((30, 29), False), ((30, 15), True)):
+    positions[:, variant.squares + CLOCK] = 4, 5
+    values = tables.values(positions)
+    # One ply later, and fifteen.
+    for left, second in (((30, 29), values[1]), ((30, 15), UNPROVEN)):
         pair = replace(
-            select(rows, np.arange(2)), positions=positions, moves_left=np.array(left, np.int16)
+            select(rows, won),
+            positions=positions,
+            moves_left=np.array(left, np.int16),
+            games=np.zeros(2, np.int32),
         )
-        assert _hides(variant, pair, np.array([5, 6]))[1] == known
+        assert rescore(variant, pair, tables, "value").proven.tolist() == [values[0], second]
 
 
 def test_the_gate_lets_the_better_one_in() -> None:
