@@ -122,7 +122,8 @@ def main(arguments: list[str]) -> int:
                 if file is not None:
                     append_to(file, write_pgn(game.record).encode())
                 played.append(game)
-                tally.add(game.number, game.points, game.record.moves)
+                continuations = game.continuations() if repeats else ()
+                tally.add(game.number, game.points, game.record.moves, continuations)
                 if test and test.verdict(tally.ordered) != Verdict.UNDECIDED:
                     break
             else:

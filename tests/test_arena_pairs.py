@@ -2,7 +2,9 @@
 
 import math
 from collections import Counter
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice, permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,12 @@ from scipy.stats import chisquare
 
 from engine.rules.errors import InputError
 from engine.rules.position import Position
-from engine.rules.variant import get_variant
+from engine.rules.variant import Variant, get_variant
+from search.limits import Limits
+from search.player import Choice, Player
+from search.players import make_player
 from training import openings
+from training.arena import play_game, summarise
 from training.elo import elo_difference, elo_of_score, expected_score
 from training.openings import random_openings
 from training.pentanomial import PAIR_SCORES, PairTally
@@ -84,6 +90,82 @@ def test_a_game_that_was_played_before_is_new_where_chance_played(
     assert tally.ordered == (0, 0, 0, 0, independent)
     assert tally.independent == independent
     assert tally.distinct == 4
+
+
+class Dumb(Player):
+    """Loses by a move that there is not."""
+
+    name = "dumb"
+
+    def choose(self, position: Position, limits: Limits | None = None) -> Choice:
+        return Choice(move=0)
+
+
+def test_a_game_that_comes_to_a_position_of_an_earlier_one_is_played_already() -> None:
+    """Two ways to one position: the players, who see the position alone, play the same rest."""
+    variant = get_variant("hexapawn4x4")
+    a, b = (
+        make_player(name, variant, rng=np.random.default_rng(0))
+        for name in ("alphabeta:2", "minimax:2")
+    )
+    pairs = [(play_game(a, b, variant), play_game(b, a, variant))]
+    line = pairs[0][0].record.moves
+    opening = transposed(variant, line[:3])
+    assert opening != line[:3]
+    pairs.append((play_game(a, b, variant, opening), play_game(b, a, variant, opening)))
+    again = pairs[1][0]
+    assert again.record.moves[3:] == line[3:]
+    # From a position that no game has come to.
+    fresh = next(
+        first
+        for first in Position(variant).legal_moves
+        if first not in (pairs[0][0].record.moves[0], pairs[0][1].record.moves[0])
+    )
+    pairs.append((play_game(a, b, variant, (fresh,)), play_game(b, a, variant, (fresh,))))
+    tally = PairTally(games_repeat=True)
+    for number, game in enumerate(game for pair in pairs for game in pair):
+        tally.add(number, game.points, game.record.moves, game.continuations())
+    assert sum(tally.counts) == tally.distinct == 3
+    assert tally.independent == sum(tally.ordered) == 2
+    numbered = [
+        replace(game, number=number, colour=number % 2)
+        for number, game in enumerate(game for pair in pairs for game in pair)
+    ]
+    assert summarise(numbered, games_repeat=True).independent_pairs == 2
+    assert summarise(numbered, games_repeat=False).independent_pairs == 3
+
+
+def transposed(variant: Variant, moves: Sequence[int]) -> tuple[int, ...]:
+    """The moves in another order, to the same position."""
+
+    def after(order: Sequence[int]) -> bytes:
+        position = Position(variant)
+        for move in order:
+            if move not in position.legal_moves:
+                return b""
+            position.push(move)
+        return position.row.tobytes()
+
+    ways = (order for order in permutations(moves) if after(order) == after(moves))
+    return next(order for order in ways if order != tuple(moves))
+
+
+def test_a_position_with_another_clock_has_the_same_continuation() -> None:
+    variant = get_variant("gardner")
+
+    def played(text: str) -> list[int]:
+        position = Position(variant)
+        for word in text.split():
+            position.push_uci(word)
+        game = play_game(Dumb(), Dumb(), variant, tuple(position.move_stack))
+        return replace(game, opening_plies=0).continuations()
+
+    once, back = played("a2a3"), played("b1c3 b5a3 c3b1 a3b5 a2a3")
+    assert (len(once), len(back)) == (2, 6)
+    assert back[4:] == once
+    assert back[0] not in once
+    # Another way on from there is another game.
+    assert not set(once) & set(played("c2c3"))
 
 
 def depths(openings: list[tuple[int, ...]]) -> dict[int, int]:

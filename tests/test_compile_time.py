@@ -1,7 +1,6 @@
 """Compiling counts nowhere: a clock that stands still meanwhile, in every process that computes."""
 
 import threading
-from multiprocessing import Pipe
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +15,7 @@ from engine.rules.compile_time import (
     not_counted,
     working_time,
 )
+from training import actors
 from training.actors import WorkerPool, _Answer
 
 
@@ -84,18 +84,45 @@ def test_numba_says_when_it_compiles() -> None:
     assert compile_seconds() == known
 
 
-def test_the_learner_does_not_count_what_its_workers_compile() -> None:
-    ours: list[Any] = []
+@pytest.mark.parametrize(
+    ("answers", "counted"),
+    [
+        # The learner waited for the slower compiler.
+        ([(21.0, 20.0), (31.0, 30.0)], 1.0),
+        # It waited for one that only worked, whatever the other compiled meanwhile.
+        ([(0.6, 0.5), (1.0, 0.0)], 1.0),
+        ([(0.9, 0.5), (0.7, 0.0)], 0.7),
+        ([(0.9, 0.9)], 0.0),
+    ],
+)
+def test_the_learner_does_not_count_what_its_workers_compile(
+    answers: list[tuple[float, float]],
+    counted: float,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of `answers` after so many seconds, of which so many compiling."""
+
+    class Pipe:
+        """A worker, at whose answer the clock shows when it comes."""
+
+        def __init__(self, after: float, compiling: float) -> None:
+            self.after = 1000.0 + after
+            self.heard: list[Any] = [3, _Answer(["shard"], compiling)]
+
+        def send(self, task: Any) -> None:
+            """Nobody listens."""
+
+        def recv(self) -> Any:
+            clock.now = max(clock.now, self.after)
+            return self.heard.pop(0)
+
     pool = WorkerPool.__new__(WorkerPool)
-    for seconds in (20.0, 30.0):
-        end, theirs = Pipe()
-        theirs.send(3)
-        theirs.send(_Answer(["shard"], seconds))
-        ours.append((SimpleNamespace(), end))
-    pool._workers = ours
+    workers: list[Any] = [(SimpleNamespace(), Pipe(*answer)) for answer in answers]
+    pool._workers = workers
+    monkeypatch.setattr(actors, "wait", lambda pipes: [min(pipes, key=lambda pipe: pipe.after)])
     heard: list[int] = []
-    before = compile_seconds()
-    assert pool.play([], heard.append) == ["shard", "shard"]
-    assert heard == [3, 3]
-    # They compiled at the same time: the learner waited for the slower one.
-    assert compile_seconds() - before == pytest.approx(30.0)
+    begun = working_time()
+    assert pool.play([], heard.append) == ["shard"] * len(answers)
+    assert heard == [3] * len(answers)
+    assert working_time() - begun == pytest.approx(counted)

@@ -104,9 +104,9 @@ def rounds_told(path: Path) -> list[int]:
 def test_what_a_killed_session_wrote_after_its_last_save_is_forgotten(tmp_path: Path) -> None:
     variant = get_variant("hexapawn")
     with pytest.raises(KeyboardInterrupt):
-        # Killed before the first save: nothing is known of its rounds but their checkpoints.
+        # Killed before the first save of a round: of them nothing is known but their checkpoints.
         train_small(tmp_path, variant, Quiet(interrupt_after=4), **TINY, rounds=6)
-    assert not (tmp_path / "learner.safetensors").exists()
+    assert load_tensors(tmp_path / "learner.safetensors")[1]["round"] == 0
     assert len(run_checkpoints(tmp_path)) == 4
     train_small(tmp_path, variant, **TINY, rounds=2)
     assert [path.stem for path in run_checkpoints(tmp_path)] == ["00000001", "00000002"]
@@ -119,6 +119,17 @@ def test_what_a_killed_session_wrote_after_its_last_save_is_forgotten(tmp_path: 
     LanguageRun(directory, variant, Quiet(), no_evaluator)
     directory.close()
     assert [path.stem for path in run_checkpoints(tmp_path)] == ["00000001", "00000002"]
+    assert rounds_told(tmp_path) == [0, 2]
+
+
+def test_networks_whose_state_is_gone_are_refused_and_stay(tmp_path: Path) -> None:
+    variant = get_variant("hexapawn")
+    train_small(tmp_path, variant, **TINY, rounds=2)
+    (tmp_path / "learner.safetensors").unlink()
+    before = run_checkpoints(tmp_path)
+    with pytest.raises(RunError, match=r"learner\.safetensors: missing, but networks were kept"):
+        train_small(tmp_path, variant, **TINY, rounds=3)
+    assert run_checkpoints(tmp_path) == before
     assert rounds_told(tmp_path) == [0, 2]
 
 
@@ -412,7 +423,7 @@ def test_missing_tensors_and_half_files_are_named(tmp_path: Path) -> None:
     ("how", "save_seconds", "written"),
     [
         # Killed after a save; ^C before any of its own accord.
-        (signal.SIGKILL, 0.0, "learner.safetensors"),
+        (signal.SIGKILL, 0.0, "checkpoints/00000002.safetensors"),
         (signal.SIGINT, 3600.0, "checkpoints/00000001.safetensors"),
     ],
 )

@@ -17,6 +17,7 @@ from engine.rules.variant import get_variant
 from tests.test_training_run import SETTINGS, Watch, state_of, train
 from tests.training_cases import SMALL_NETWORK, self_play_config
 from training import acting, preparation
+from training import directory as directory_module
 from training.acting import ActingEvaluator
 from training.actors import WorkerPool
 from training.choices import Choices
@@ -83,7 +84,9 @@ def digests(path: Path) -> list[str]:
     return [hashlib.sha256(text).hexdigest() for text in found]
 
 
-FIRST = {"threads": 1, "precision": "fp32", "split": "", "inference": ["torch fp32"]}
+FIRST = {"threads": 1, "precision": "fp32", "split": "", "inference": ["torch fp32"]} | {
+    "inference_settings": "torch auto"
+}
 
 
 def test_a_resumed_run_keeps_what_was_chosen(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,9 +195,120 @@ def test_what_comes_after_a_refusal_follows_an_order_and_no_clock(
 
     monkeypatch.setattr(acting, "make_evaluator", make)
     judge = ActingEvaluator(HEXAPAWN, self_play_config(), lambda: HEXAPAWN.start_row[None])
-    judge._fall_back(network, "native")
+    judge._fall_back(network, "native int8")
     assert asked == ["native bf16 cpu", "native fp32 cpu", "torch fp32 cpu"]
     assert judge.account()["evaluator"] == "torch fp32"
+
+
+def test_what_is_refused_on_a_gpu_goes_on_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    class OnGpu:
+        """Stands for torch on a device that this machine need not have."""
+
+        def __init__(self, choice: str) -> None:
+            self.choice = choice
+
+        def update(self, network: PolicyValueNet) -> None:
+            raise inference.RefusedError("too far from the truth")
+
+    def make(net: Any, *, backend: str, precision: str, device: str, **settings: Any) -> OnGpu:
+        asked.append((backend, precision, device))
+        if precision == "bf16" and len(asked) > 1:
+            raise inference.RefusedError("still too far")
+        return OnGpu(f"{backend} {precision} {device}")
+
+    network = PolicyValueNet(NetworkConfig.for_variant(HEXAPAWN, SMALL_NETWORK))
+    monkeypatch.setattr(acting, "make_evaluator", make)
+    judge = ActingEvaluator(HEXAPAWN, self_play_config(), lambda: HEXAPAWN.start_row[None])
+    judge.prepare(network, "torch bf16 cuda")
+    judge.update(network)
+    assert asked[1:] == [("torch", "bf16", "cuda"), ("torch", "fp32", "cuda")]
+    assert judge.account()["evaluator"] == "torch fp32 cuda"
+
+
+def test_a_file_with_what_was_chosen_asks_for_nothing(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the run's own configuration nor one from a machine with more cores."""
+    timing(monkeypatch, fastest="torch bf16", precision="bf16", cores=2)
+    train(first, Watch(after=3), **MEASURED, chosen=chosen(first))
+    assert chosen(first) == FIRST
+    path, elsewhere = tmp_path / "other", FIRST | {"threads": 8}
+    for rounds in (1, 2):
+        train(path, Watch(after=rounds), **MEASURED, chosen=elsewhere)
+        assert chosen(path) == FIRST | {"threads": 2}
+
+
+@pytest.mark.parametrize(
+    ("kept", "told_of"),
+    [
+        (FIRST, "self-play was computed by torch fp32, which was not chosen for"),
+        # As older versions left it.
+        ({"inference": ["native bf16"]}, "self-play was computed by native bf16, which was not"),
+    ],
+)
+def test_a_choice_for_other_settings_is_no_choice(
+    kept: dict[str, Any], told_of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timing(monkeypatch, fastest="torch bf16", precision="fp32")
+    asked = MEASURED | {"self_play": SETTINGS["self_play"] | {"precision": "bf16"}}
+    watch, path = Watch(after=1), tmp_path / "run"
+    train(path, watch, **asked, chosen=kept)
+    assert evaluators(path) == ["torch bf16"]
+    assert watch.notes[0].startswith(told_of)
+    assert watch.notes[0].endswith(
+        "for the settings 'torch bf16' of this run: torch bf16 from now on"
+    )
+    again = Watch(after=2)
+    train(path, again, **asked)
+    assert again.notes == []
+    assert chosen(path)["inference_settings"] == "torch bf16"
+
+
+@pytest.mark.parametrize("text", ["torch", "torch fp32 cpu cpu", "torch auto", "abacus fp32"])
+def test_a_choice_that_is_none_is_made_anew_and_told(
+    text: str, first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = (first / "config.toml").read_text()
+    (first / "config.toml").write_text(config.replace('"torch fp32"', f'"{text}"'))
+    timing(monkeypatch, fastest="torch bf16", precision="fp32")
+    watch = Watch(after=3)
+    train(first, watch, **MEASURED)
+    assert chosen(first)["inference"] == ["torch bf16"]
+    (note,) = watch.notes
+    quoted = "'abacus'" if "abacus" in text else f"'{text}'"
+    assert quoted in note
+
+
+class Outgrown:
+    """Actors whose network nothing computes any more but these."""
+
+    def __init__(self, *able: str) -> None:
+        self.able, self.asked = able, list[list[str]]()
+
+    def prepare(self, orders: Any, wanted: Any) -> list[str]:
+        self.asked.append(list(wanted))
+        if any(choice not in self.able for choice in wanted):
+            raise inference.RefusedError("too far from the truth")
+        return list(wanted) or ["torch bf16"] * len(orders)
+
+
+def test_a_run_killed_before_it_tells_of_a_refusal_goes_on_in_the_same_order(
+    tmp_path: Path,
+) -> None:
+    directory = RunDirectory(tmp_path / "run", HEXAPAWN, SETTINGS)
+    choices = Choices(directory, lambda _: None)
+    config = self_play_config(backend="auto", precision="auto")
+    kept = ("native int8", "torch fp32")
+    choices.record("at first", inference=kept, inference_settings="auto auto")
+    actors: Any = Outgrown("native fp32", "torch fp32")
+    found = preparation.prepare_actors(actors, [Any, Any], config, choices)  # type: ignore[list-item]
+    # Nobody chose by time, and the other game keeps what it has.
+    assert found == ["native fp32", "torch fp32"]
+    assert list(choices.known.inference) == found
+    assert [] not in actors.asked
+    directory.close()
 
 
 @pytest.mark.parametrize("known", ["workers", "threads"])
@@ -214,3 +328,23 @@ def test_who_computes_gradients_is_not_measured_again(known: str, tmp_path: Path
     assert again.config.chosen.split == known
     assert again.config == dataclasses.replace(directory.config, chosen=again.config.chosen)
     again.close()
+
+
+def test_a_configuration_is_read_when_no_other_process_can_change_it(
+    first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = directory_module.lock
+
+    def wait(path: Path) -> int:
+        """The lock, just as another training gives it back."""
+        monkeypatch.setattr(directory_module, "lock", lock)
+        other = RunDirectory(path, HEXAPAWN, {})
+        other.choose(dataclasses.replace(other.config.chosen, threads=3))
+        other.close()
+        return lock(path)
+
+    monkeypatch.setattr(directory_module, "lock", wait)
+    late = RunDirectory(first, HEXAPAWN, {})
+    late.choose(dataclasses.replace(late.config.chosen, split="threads"))
+    late.close()
+    assert chosen(first) == FIRST | {"threads": 3, "split": "threads"}

@@ -19,7 +19,7 @@ from engine.rules.compile_time import working_time
 from tests.test_training_run import SETTINGS, StopHere, Watch, train
 from training import run as run_module
 from training import truth as truth_module
-from training.directory import RunDirectory, read_metrics
+from training.directory import RunDirectory, RunError, read_metrics
 from training.truth import TruthCurve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,6 +147,43 @@ def test_a_state_of_before_has_no_line_and_goes_on(unbroken: Path, tmp_path: Pat
     save_tensors(path / "learner.safetensors", tensors, header)
     train(path, Watch(after=LAST + 1))
     assert [line["round"] for line in read_metrics(path)] == list(range(LAST + 2))
+
+
+def test_a_line_that_is_untold_outlives_a_lost_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        before_reporting(patch)
+        train(path, Watch())
+        line = load_tensors(path / "learner.safetensors")[1]["line"]
+        max((path / "checkpoints").iterdir()).unlink()
+        # It is written again, and the session killed where the first one was.
+        train(path, Watch())
+    assert load_tensors(path / "learner.safetensors")[1]["line"] == line
+    train(path, Watch(after=3))
+    assert [told["round"] for told in read_metrics(path)] == [0, 1, 2, 3]
+
+
+def test_an_empty_line_hides_none_of_those_behind_it(unbroken: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    (path / "metrics.jsonl").write_text("\n".join([lines[0], "", *lines[1:]]) + "\n")
+    assert [line["round"] for line in read_metrics(path)] == list(range(LAST + 1))
+    train(path, Watch(after=LAST + 1))
+    assert [line["round"] for line in read_metrics(path)] == list(range(LAST + 2))
+
+
+@pytest.mark.parametrize("bad", ['{"a": 1}', "[1]", '{"round": "1"}', '{"round": 1', "[" * 99_999])
+def test_a_line_of_the_metrics_that_tells_of_no_round_is_named(
+    bad: str, unbroken: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    first, *others = (path / "metrics.jsonl").read_text().splitlines()
+    (path / "metrics.jsonl").write_text("\n".join([first, bad, *others]) + "\n")
+    with pytest.raises(RunError) as caught:
+        train(path, Watch(after=LAST + 1))
+    assert f"metrics.jsonl: line 2 tells of no round ('{bad[:40]}')" in str(caught.value)
 
 
 KILLED = """

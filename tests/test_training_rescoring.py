@@ -19,7 +19,7 @@ from search.tablebase import Tablebases, solve_endgames
 from search.tree import UNPROVEN
 from tests.training_cases import SMALL_NETWORK, child_of, hexapawn, self_play_config
 from training.actors import Actor
-from training.games import GameRows, load_games
+from training.games import GameRows, load_games, select
 from training.gate import gate_score
 from training.orders import Order
 from training.rescoring import SolvedGame, rescore
@@ -202,6 +202,54 @@ def test_wins_that_a_repetition_may_spoil_are_left_alone() -> None:
     assert spoilt.sum() > 10
     assert (rescored.proven[spoilt] == UNPROVEN).all()
     assert np.array_equal(rescored.proven[~spoilt], values[~spoilt])
+
+
+def test_wins_that_an_unrecorded_repetition_may_spoil_are_left_alone() -> None:
+    variant, tables, rows = random_rook_endings("50")
+    positions = rows.positions.copy()
+    positions[:, variant.squares + REPETITION] = 0
+    rows = replace(rows, positions=positions)
+    clocks = positions[:, variant.squares + CLOCK]
+    values = tables.values(positions)
+    whole = rescore(variant, rows, tables, "value")
+    assert np.array_equal(whole.proven, values)
+    # Who is recorded, and of whom an earlier ply could have come up for the second time: after
+    # four plies at the earliest.
+    for recorded, doubtful in (
+        ((0, 3, 5), (5,)),
+        ((0, 3, 4), ()),
+        ((0, 3, 4, 5, 6), ()),
+        ((0, 1, 2, 3, 5, 6, 7), (5, 6, 7)),
+    ):
+        places = np.flatnonzero(np.isin(clocks, recorded))
+        rescored = rescore(variant, select(rows, places), tables, "value")
+        expected = np.where(
+            np.isin(clocks[places], doubtful) & (values[places] != 0), UNPROVEN, values[places]
+        )
+        assert (values[places][np.isin(clocks[places], recorded[-1:])] != 0).any()
+        assert np.array_equal(rescored.proven, expected)
+    # Where nothing can come back, and where repetitions do not count, nothing is in doubt.
+    free = child_of("gardner", "free", startFen="3k1/5/5/5/K3R w - - 0 1", nFoldRule="0")
+    late = select(rows, np.flatnonzero(clocks == 9))
+    assert np.array_equal(rescore(free, late, tables, "value").proven, values[clocks == 9])
+
+
+def test_a_reset_between_two_rows_hides_plies_too() -> None:
+    variant, tables, rows = random_rook_endings("50")
+    won = np.flatnonzero(tables.values(rows.positions) != 0)[:2]
+    positions = rows.positions[won].copy()
+    positions[:, variant.squares + REPETITION] = 0
+    positions[:, variant.squares + CLOCK] = 4, 5
+    values = tables.values(positions)
+    # One ply later, and fifteen.
+    for left, second in (((30, 29), values[1]), ((30, 15), UNPROVEN)):
+        pair = replace(
+            select(rows, won),
+            positions=positions,
+            moves_left=np.array(left, np.int16),
+            games=np.zeros(2, np.int32),
+        )
+        assert rescore(variant, pair, tables, "value").proven.tolist() == [values[0], second]
 
 
 def test_the_gate_lets_the_better_one_in() -> None:

@@ -174,4 +174,5 @@ def test_one_slow_measurement_does_not_put_off_the_next(monkeypatch: pytest.Monk
 
 def test_costly_measurements_come_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pauses(monkeypatch, [0.5, 0.4, 0.6]) == [5.0, 4.0, 4.0]
-    assert pauses(monkeypatch, [90.0, 80.0]) == [10.0, 10.0]
+    # One alone may have been slow by chance; of two the quicker is what measuring takes.
+    assert pauses(monkeypatch, [90.0, 80.0, 85.0]) == [10.0, 800.0, 800.0]

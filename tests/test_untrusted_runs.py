@@ -118,6 +118,9 @@ def resume(path: Path) -> None:
         (("learned",), []),
         (("acting",), "../../elsewhere"),
         (("network",), 5),
+        (("line",), "x"),
+        (("line",), {"seconds": 1.0}),
+        (("line",), {"round": True}),
     ],
     ids=str,
 )

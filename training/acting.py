@@ -15,6 +15,25 @@ from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
 from training.config import SelfPlayConfig
 
 
+def parts_of(choice: str) -> tuple[str, str, str]:
+    """Backend, precision and device of a choice, as "native bf16" or "torch bf16 cuda"; raises
+    BackendError, quoting it, for a text that is none."""
+    words = choice.split()
+    if len(words) not in (2, 3) or "auto" in words[:2]:
+        raise BackendError(f"'{choice}' is not a backend and a precision, as 'torch fp32'")
+    backend, precision, device = (*words, "cpu")[:3]
+    return backend, precision, device
+
+
+def fall_backs(choice: str) -> tuple[str, ...]:
+    """With what to go on where the network has outgrown the precision of a choice: more precisely
+    on the same device, in an order and not by time, so that runs follow from their seeds. Raises
+    BackendError."""
+    backend, _, device = parts_of(choice)
+    place = "" if device == "cpu" else f" {device}"
+    return f"{backend} bf16{place}", f"{backend} fp32{place}", "torch fp32"
+
+
 class ActingEvaluator:
     """Judges with the fastest backend that is allowed, remembers, and keeps accounts."""
 
@@ -46,8 +65,7 @@ class ActingEvaluator:
                 backend = self._make(network, config.backend, config.precision)
                 chosen = backend.choice
             # A choice that is kept: no other candidate waits behind it.
-            name, precision, *device = chosen.split()
-            self._backend = self._make(network, name, precision, *device or ("cpu",))
+            self._backend = self._make(network, *parts_of(chosen))
         return self._backend.choice
 
     def _make(
@@ -71,17 +89,17 @@ class ActingEvaluator:
                 self._backend.update(network)
             except BackendError:
                 # What was precise enough for the first networks need not be for this one.
-                self._fall_back(network, self._backend.backend)
+                self._fall_back(network, self._backend.choice)
         if self._cache is not None:
             self._cache.clear()
 
-    def _fall_back(self, network: PolicyValueNet, backend: str) -> None:
-        """Go on more precisely: in an order, not by time, so that runs follow from their seeds."""
-        for choice in (f"{backend} bf16", f"{backend} fp32"):
+    def _fall_back(self, network: PolicyValueNet, refused: str) -> None:
+        *others, last = fall_backs(refused)
+        for choice in others:
             with contextlib.suppress(BackendError):
                 self.prepare(network, choice)
                 return
-        self.prepare(network, "torch fp32")
+        self.prepare(network, last)
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
         """See search.evaluator.Evaluator."""

@@ -435,9 +435,10 @@ class WorkerPool:
     def _ask(self, tasks: Sequence[_Task], progress: Progress) -> list[Any]:
         """Give every worker its task, or the first few; their answers, in the workers' order.
 
-        Raises OSError and what a worker answers. What the slowest compiler among them compiled does
-        not count as time here.
+        Raises OSError and what a worker answers. Of the time here only that counts in which some
+        worker has worked, and not what it was kept waiting by one that compiled.
         """
+        begun = working_time()
         asked = self._workers[: len(tasks)]
         for task, (_, pipe) in zip(tasks, asked, strict=True):
             # Of a worker that has ended since, the loop below tells.
@@ -446,7 +447,7 @@ class WorkerPool:
         waiting = {pipe: number for number, (_, pipe) in enumerate(asked)}
         answers: list[Any] = [None] * len(asked)
         problem: Exception | None = None
-        compiling = 0.0
+        working = 0.0
         while waiting:
             ready = wait(list(waiting))
             for pipe in [pipe for pipe in waiting if pipe in ready]:
@@ -460,11 +461,11 @@ class WorkerPool:
                 if isinstance(answer, int):
                     progress(answer)
                     continue
-                compiling = max(compiling, answer.compiling)
+                working = max(working, working_time() - begun - answer.compiling)
                 answers[waiting.pop(pipe)] = answer.value
                 if isinstance(answer.value, Exception):
                     problem = answer.value
-        add_compile_seconds(compiling)
+        add_compile_seconds(max(0.0, working_time() - begun - working))
         if problem is not None:
             raise problem
         return answers

@@ -18,7 +18,7 @@ import numpy as np
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.pgn import GameRecord
 from engine.rules.position import Position
-from engine.rules.tables import BLACK, WHITE
+from engine.rules.tables import BLACK, CLOCK, REPETITION, WHITE
 from engine.rules.variant import Variant
 from search.external import EngineError, EngineTimeoutError, ExternalPlayer
 from search.player import Choice, Player, games_repeat
@@ -83,11 +83,31 @@ class PlayedGame:
     reason: str
     # The moves, opening included.
     record: GameRecord
+    # Moves of the opening.
+    opening_plies: int = 0
 
     @property
     def points(self) -> float:
         """What A got: 0, ½ or 1."""
         return 0.5 if self.winner is None else float(self.winner == self.colour)
+
+    def continuations(self) -> list[int]:
+        """A number for each position from the end of the opening on, together with the moves from
+        there; equal for positions that differ in the clock or in what they repeat."""
+        position, rows = Position(self.record.variant), []
+        place = self.record.variant.squares
+        for move in (*self.record.moves, None):
+            row = position.row.copy()
+            row[[place + CLOCK, place + REPETITION]] = 0
+            rows.append(row.tobytes())
+            if move is not None:
+                position.push(move)
+        # From the end: the hash of a rest is made of that of the next.
+        found, rest = [], 0
+        for ply in range(len(rows) - 1, self.opening_plies - 1, -1):
+            rest = hash((rest, *self.record.moves[ply : ply + 1]))
+            found.append(hash((rows[ply], rest)))
+        return found[::-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +226,7 @@ class _Game:
             ending=ending,
             reason=reason,
             record=record,
+            opening_plies=len(self.opening),
         )
 
 
@@ -387,7 +408,8 @@ def summarise(games: Sequence[PlayedGame], *, games_repeat: bool) -> MatchResult
     """
     tally = PairTally(games_repeat=games_repeat)
     for game in games:
-        tally.add(game.number, game.points, game.record.moves)
+        continuations = game.continuations() if games_repeat else ()
+        tally.add(game.number, game.points, game.record.moves, continuations)
     return MatchResult(
         wins=sum(game.points == 1.0 for game in games),
         draws=sum(game.points == 0.5 for game in games),

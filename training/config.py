@@ -168,6 +168,8 @@ class ChosenConfig:
     # their order: for `self_play.backend` and `self_play.precision`, or in their place where the
     # machine could not go on with them.
     inference: tuple[str, ...] = ()
+    # What those two were at that time, as "auto bf16"; runs of older versions do not say.
+    inference_settings: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -439,7 +441,7 @@ def replace(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
     return build(TrainingConfig, dataclasses.asdict(config) | changes, "configuration")
 
 
-_LATER: Final = ("chosen",)
+_LATER: Final = ("chosen", "inference_settings")
 """Fields that runs of older versions do not have."""
 
 

@@ -42,20 +42,22 @@ class RunDirectory:
     def __init__(self, path: Path, games: Games, overrides: dict[str, Any]) -> None:
         """Open the run, or begin one in an empty or new directory.
 
-        `overrides` are what the person asked for; a run that exists must agree with them. Raises
-        RunError, ConfigError, CheckpointError or OSError, and then nothing has been changed.
+        `overrides` are what the person asked for; a run that exists must agree with them, but for
+        `chosen`, which only a new run takes over. Raises RunError, ConfigError, CheckpointError or
+        OSError, and then nothing has been changed.
         """
         self.path = path
         config_path = path / "config.toml"
-        if config_path.exists():
-            self.config = _existing_config(path, games, overrides)
-            self._stored = load_config(config_path)
-        else:
+        if not config_path.exists():
             refuse_foreign(path, "a training run")
             self.config = self._stored = _new_config(games, overrides)
         path.mkdir(parents=True, exist_ok=True)
         self._lock = lock(path)
         try:
+            # Read only now: until then another process may have changed it.
+            if config_path.exists():
+                self.config = _existing_config(path, games, overrides)
+                self._stored = load_config(config_path)
             self._prepare()
         except BaseException:
             self.close()
@@ -157,7 +159,10 @@ def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> Tra
     config = load_config(path / "config.toml")
     # How long to train and when to stop are asked anew each time; the rest belongs to the run.
     free = ("minutes", "stop_at_raw")
-    return replace(config, changes_of(path, config, name_of(games), overrides, free))
+    # What "auto" came to is found and not asked for. A file with settings may be the run's own, or
+    # another run's, and then it tells of another machine.
+    asked = {name: value for name, value in overrides.items() if name != "chosen"}
+    return replace(config, changes_of(path, config, name_of(games), asked, free))
 
 
 def changes_of(
@@ -216,12 +221,28 @@ def drop_broken_line(path: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The metrics of a run directory, oldest first; a broken last line is passed over."""
-    values = []
-    with contextlib.suppress(json.JSONDecodeError):
-        for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            values.append(json.loads(line))
-    return values
+    """The metrics of a run directory, oldest first; empty lines are passed over, and so is half a
+    line at the end. Raises OSError, and RunError, quoting it, for another line that is none."""
+    file = path / "metrics.jsonl"
+    told: list[dict[str, Any]] = []
+    lines = file.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        values: Any = None
+        with contextlib.suppress(ValueError, RecursionError):
+            values = json.loads(line)
+        if is_round_line(values):
+            told.append(values)
+        elif number < len(lines):
+            text = line[:40].decode(errors="replace")
+            raise RunError(f"{file}: line {number} tells of no round ('{text}')")
+    return told
+
+
+def is_round_line(values: object) -> bool:
+    """Whether this is a line of the metrics, as far as a run that goes on needs it."""
+    return isinstance(values, dict) and type(values.get("round")) is int and values["round"] >= 0
 
 
 def run_checkpoints(path: Path) -> list[Path]:

@@ -50,6 +50,7 @@ from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from training.config import differences, to_toml
 from training.directory import (
+    RunError,
     changes_of,
     checkpoints_in,
     lock,
@@ -115,9 +116,7 @@ class LanguageDirectory:
         """
         self.path = path
         config_path = path / "config.toml"
-        if config_path.exists():
-            self.config = _existing_config(path, variant, overrides)
-        else:
+        if not config_path.exists():
             refuse_foreign(path, "a language run")
             self.config = LanguageTrainingConfig.resolve(variant, overrides)
             # A word that the vocabulary lacks is better known now than with a directory half made.
@@ -125,6 +124,9 @@ class LanguageDirectory:
         path.mkdir(parents=True, exist_ok=True)
         self._descriptor = lock(path)
         try:
+            # Read only now: until then another process may have changed it.
+            if config_path.exists():
+                self.config = _existing_config(path, variant, overrides)
             # The minutes of this session are those of the run from now on.
             write_whole(config_path, to_toml(self.config))
             (path / "checkpoints").mkdir(exist_ok=True)
@@ -367,8 +369,10 @@ class LanguageRun:
         """Prepare a new run, or go on where it was left; plays the games of a network first where
         the run is to learn from them and has none.
 
-        Raises InputError and OSError.
+        Raises InputError, also where networks were kept and the state is gone, and OSError.
         """
+        if not directory.state.exists() and checkpoints_in(directory.path):
+            raise RunError(f"{directory.state}: missing, but networks were kept before")
         config = directory.config
         self._directory, self._variant, self._config = directory, variant, config
         self._monitor = monitor
@@ -505,8 +509,10 @@ class LanguageRun:
     def _learn(self, stop: Callable[[], bool]) -> None:
         self._monitor.task("learn", _PARTS)
         saved = self._seconds
-        if not self._learner.steps:
+        if not self._learner.steps and self._told[0] < 0:
             self._report()
+            # Before any network is kept: those of a run without a state are not its own.
+            self.save()
         shown = 0
         while self._fraction() < 1.0:
             self._loss = self._learn_soundly()

@@ -2,11 +2,12 @@
 
 The two games of a pair depend on each other through their opening, so that pairs and not games are
 the independent units of a match (the pentanomial model of Fishtest). Two deterministic players who
-meet again in an opening play the same games again. They say nothing new, and are told apart here.
+meet again in an opening, or in a position that an earlier game with the same colours has come to,
+play the rest again. Such games say nothing new, and are told apart here.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 PairCounts = tuple[int, int, int, int, int]
 """Pairs in which A took 0, ½, 1, 1½ and 2 points."""
@@ -16,20 +17,28 @@ PAIR_SCORES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 _Moves = tuple[int, ...]
 
 
+class _Game(NamedTuple):
+    points: float
+    moves: _Moves
+    # See `PairTally.add`.
+    continuations: tuple[int, ...]
+
+
 class _NewGames:
     """Which pairs are new, taken one after the other."""
 
     def __init__(self) -> None:
-        self._seen: tuple[set[_Moves], set[_Moves]] = set(), set()
+        self._seen: tuple[set[int], set[int]] = set(), set()
 
-    def take(self, first: _Moves, second: _Moves) -> bool:
+    def take(self, first: _Game, second: _Game) -> bool:
         """Whether both games of the pair, A's with either colour, are played for the first time.
 
         A longer opening may lead into a game that was played before, with one of the two colours.
         """
-        is_new = first not in self._seen[0] and second not in self._seen[1]
-        self._seen[0].add(first)
-        self._seen[1].add(second)
+        is_new = True
+        for game, seen in zip((first, second), self._seen, strict=True):
+            is_new = is_new and game.continuations[0] not in seen
+            seen.update(game.continuations)
         return is_new
 
 
@@ -39,14 +48,26 @@ class PairTally:
     def __init__(self, *, games_repeat: bool) -> None:
         """`games_repeat` is that of the two players (`search.player.games_repeat`)."""
         self._games_repeat = games_repeat
-        self._halves: dict[int, tuple[float, _Moves]] = {}
+        self._halves: dict[int, _Game] = {}
         self._counts, self._ordered = [0] * 5, [0] * 5
         self._met = _NewGames()
         self._next = 0
 
-    def add(self, number: int, points: float, moves: Sequence[int]) -> None:
-        """Take in a game: 2i and 2i + 1 are a pair; `points` are A's."""
-        self._halves[number] = points, tuple(moves)
+    def add(
+        self,
+        number: int,
+        points: float,
+        moves: Sequence[int],
+        continuations: Sequence[int] = (),
+    ) -> None:
+        """Take in a game: 2i and 2i + 1 are a pair; `points` are A's.
+
+        `continuations` stand for each position from the end of the opening on, together with the
+        moves from there (`arena.PlayedGame.continuations`). Without them only games that are the
+        same from their first move on count as played before.
+        """
+        whole = tuple(moves)
+        self._halves[number] = _Game(points, whole, tuple(continuations) or (hash(whole),))
         if number ^ 1 not in self._halves:
             return
         self._counts[self._place(number // 2)] += 1
@@ -56,10 +77,10 @@ class PairTally:
             self._next += 1
 
     def _place(self, pair: int) -> int:
-        return round(2 * (self._halves[2 * pair][0] + self._halves[2 * pair + 1][0]))
+        return round(2 * sum(game.points for game in self._games(pair)))
 
-    def _games(self, pair: int) -> tuple[_Moves, _Moves]:
-        return self._halves[2 * pair][1], self._halves[2 * pair + 1][1]
+    def _games(self, pair: int) -> tuple[_Game, _Game]:
+        return self._halves[2 * pair], self._halves[2 * pair + 1]
 
     @property
     def counts(self) -> PairCounts:
@@ -70,7 +91,8 @@ class PairTally:
     @property
     def distinct(self) -> int:
         """Complete pairs of which none repeats another, move by move."""
-        return len({self._games(pair) for pair in self._complete()})
+        games = (self._games(pair) for pair in self._complete())
+        return len({(first.moves, second.moves) for first, second in games})
 
     @property
     def independent(self) -> int:

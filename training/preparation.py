@@ -1,5 +1,6 @@
 """What a session of training finds out before its first round: who computes, plays and knows."""
 
+import contextlib
 import copy
 import os
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ from typing import Final
 import numpy as np
 import torch
 
-from engine.network.inference import BackendError
+from engine.network.inference import BackendError, RefusedError
 from engine.rules.variant import Variant
 from search.solver import Solution
 from search.tablebase import Tablebases
+from training.acting import fall_backs
 from training.actors import WorkerPool
 from training.choices import Choices
-from training.config import LearningConfig, SelfPlayConfig, TrainingConfig
+from training.config import ChosenConfig, LearningConfig, SelfPlayConfig, TrainingConfig
 from training.directory import RunError
 from training.index import Shard
 from training.losses import FlatParameters, LocalGradients, faster_precision, seconds_a_batch
@@ -114,29 +116,76 @@ def prepare_actors(
 
     Raises InputError, OSError.
     """
-    measured = "auto" in (config.backend, config.precision)
-    named = [] if measured else [f"{config.backend} {config.precision} auto"] * len(orders)
-    known = list(choices.known.inference)
-    wanted = known if len(known) == len(orders) else named
-    try:
-        found = actors.prepare(orders, wanted)
-    except BackendError as problem:
-        if wanted is not known:
-            raise
+    settings = f"{config.backend} {config.precision}"
+    measured = "auto" in settings.split()
+    named = [] if measured else [f"{settings} auto"] * len(orders)
+    known = choices.known.inference
+    if not known:
         found = actors.prepare(orders, named)
-        choices.change(
-            f"self-play was computed by {', '.join(known)}, which cannot go on here ({problem}):"
-            f" {', '.join(found)} from now on",
-            inference=tuple(found),
-        )
+        if measured and all(found):
+            choices.record(
+                f"self-play is computed by {', '.join(found)}",
+                inference=tuple(found),
+                inference_settings=settings,
+            )
+        return found
+    if _is_for(choices.known, config, len(orders)):
+        try:
+            return actors.prepare(orders, known)
+        except BackendError as problem:
+            why = f"which cannot go on here ({problem})"
+            found = [
+                _in_its_place(actors, order, choice, named[:1])
+                for order, choice in zip(orders, known, strict=True)
+            ]
     else:
-        if measured and wanted is not known and all(found):
-            choices.record(f"self-play is computed by {', '.join(found)}", inference=tuple(found))
+        why = f"which was not chosen for the settings '{settings}' of this run"
+        found = actors.prepare(orders, named)
+    if all(found):
+        choices.change(
+            f"self-play was computed by {', '.join(known)}, {why}: {', '.join(found)} from now on",
+            inference=tuple(found),
+            inference_settings=settings,
+        )
     return found
 
 
+def _is_for(known: ChosenConfig, config: SelfPlayConfig, games: int) -> bool:
+    """Whether these settings are those for which a choice was made, for so many games."""
+    if len(known.inference) != games or not all(known.inference):
+        return False
+    if known.inference_settings:
+        return known.inference_settings == f"{config.backend} {config.precision}"
+    # Older versions do not say. The backend stays when a network outgrows its precision, but for
+    # the last resort.
+    return all(
+        config.backend == "auto" or choice.startswith((f"{config.backend} ", "torch fp32"))
+        for choice in known.inference
+    )
+
+
+def _in_its_place(actors: Actors, order: Order, choice: str, named: Sequence[str]) -> str:
+    """With what a game goes on whose `choice` may not: where the network has outgrown it, as in a
+    session that plays on, else with what is `named` or fastest. Raises as `prepare_actors`."""
+    others: Sequence[str] = ()
+    try:
+        return actors.prepare([order], [choice])[0]
+    except RefusedError:
+        others = fall_backs(choice)
+    except BackendError:
+        pass
+    for other in others:
+        with contextlib.suppress(BackendError):
+            return actors.prepare([order], [other])[0]
+    return actors.prepare([order], named)[0]
+
+
 def follow_inference(
-    variants: Sequence[Variant], shards: Sequence[Shard], known: list[str], choices: Choices
+    variants: Sequence[Variant],
+    shards: Sequence[Shard],
+    known: list[str],
+    config: SelfPlayConfig,
+    choices: Choices,
 ) -> list[str]:
     """With what the networks of all games are computed after these shards; before it was `known`.
 
@@ -150,6 +199,7 @@ def follow_inference(
             f"self-play was computed by {', '.join(known)}, which no longer agrees with the"
             f" network: {', '.join(found)} from now on",
             inference=tuple(found),
+            inference_settings=f"{config.backend} {config.precision}",
         )
     return found
 

@@ -18,7 +18,7 @@ from engine.rules.variant import Variant
 from search.solver import Solution
 from search.tree import UNPROVEN
 from training.config import Rescoring
-from training.games import GameRows
+from training.games import UNKNOWN_END, GameRows
 
 Values = npt.NDArray[np.int8]
 
@@ -68,7 +68,11 @@ def _repetitions(
     variant: Variant, rows: GameRows
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Whether the next occurrence of a position is a draw by the n-fold rule, [N] each: of one
-    before this one in its game, and of this one itself; both since the clock was last reset."""
+    before this one in its game, and of this one itself; both since the clock was last reset.
+
+    Of plies that were not recorded nobody knows what they repeated: where such a ply is late enough
+    to have done it, the first says so.
+    """
     repeated = rows.positions[:, variant.squares + REPETITION].astype(np.int64)
     near = (repeated + 2 >= variant.fold_rule) & (variant.fold_rule > 0)
     clocks = rows.positions[:, variant.squares + CLOCK].astype(np.int64)
@@ -76,7 +80,25 @@ def _repetitions(
     goes_on[1:] = (rows.games[1:] == rows.games[:-1]) & (clocks[1:] > clocks[:-1])
     counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(near)])
     first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(rows))))
-    return counts[:-1] > counts[first], near
+    unknown = np.concatenate([np.zeros(1, np.int64), np.cumsum(_hides(variant, rows, clocks))])
+    return (counts[:-1] > counts[first]) | (unknown[1:] > unknown[first]), near
+
+
+def _hides(
+    variant: Variant, rows: GameRows, clocks: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Whether the ply before each position [N] is not recorded and may have repeated another for
+    the last time but one; a position comes back after four plies at the earliest."""
+    if not variant.fold_rule or variant.irreversible:
+        return np.zeros(len(rows), np.bool_)
+    left = rows.moves_left.astype(np.int64)
+    # A clock may have been reset between two rows and be higher by one all the same.
+    one_ply = (left[:-1] - left[1:] == 1) | (left[1:] == UNKNOWN_END)
+    follows = np.zeros(len(rows), np.bool_)
+    follows[1:] = (rows.games[1:] == rows.games[:-1]) & (clocks[1:] - clocks[:-1] == 1) & one_ply
+    earliest = 4 * (variant.fold_rule - 2)
+    hides: npt.NDArray[np.bool_] = ~follows & (clocks > max(0, earliest))
+    return hides
 
 
 def _values(rows: npt.NDArray[np.uint8], oracle: Oracle, near: npt.NDArray[np.bool_]) -> Values:

@@ -35,6 +35,7 @@ from training.directory import (
     RunError,
     checkpoint_of,
     is_checkpoint,
+    is_round_line,
     read_metrics,
 )
 from training.gate import mean_gate_score
@@ -86,6 +87,7 @@ def _is_state(header: dict[str, Any], names: list[str]) -> bool:
     return (
         (acting is None or (is_checkpoint(Path(acting)) and Path(acting).name == acting))
         and isinstance(header.get("network", {}), dict)
+        and (header.get("line") is None or is_round_line(header["line"]))
         and all(isinstance(text, str) for text in texts)
         and all(type(count) is int and 0 <= count < 1 << 53 for count in counts)
         and type(header["seconds"]) in (int, float)
@@ -267,7 +269,8 @@ class TrainingRun:
             self.directory.log(f"{self.checkpoint}: missing, the newest network plays")
             self._acting = self._newest.name
         if header is None or lost or not self._newest.exists():
-            self._save()
+            # Whose line of the metrics may still be untold.
+            self._save(header.get("line") if header else None)
         for game in self._games:
             finished = self._index.shards_of(game.variant.name, range(self._round + 1))
             game.fill(self.directory.games, finished, self.directory.log)
@@ -415,7 +418,9 @@ class TrainingRun:
         if orders:
             names = self._actors.play(orders, self._monitor.advance)
             new = [self._index.add_shard(name) for name in names]
-            self._inference = follow_inference(self._variants, new, self._inference, self._choices)
+            self._inference = follow_inference(
+                self._variants, new, self._inference, self.config.self_play, self._choices
+            )
             written += new
         for game in self._games:
             own = [shard for shard in written if shard.variant == game.variant.name]

@@ -26,7 +26,7 @@ _SEARCHED_AT_ONCE: Final = 256
 _MEASURE_SHARE: Final = 0.1
 """Of the time that measuring may take, beside play and learning."""
 _LONGEST_PAUSE: Final = 10
-"""How many times the pause that was asked for may pass between two measurements."""
+"""How many times the pause that was asked for may pass after a single measurement."""
 
 EvaluatorOf = Callable[[str], Evaluator]
 """The evaluator of the game of that name."""
@@ -236,6 +236,8 @@ class TruthCurves:
         self._pause = pause
         # When the last measurement began, in seconds of the run; what the quickest of them took.
         self._measured_at, self._quickest = -math.inf, math.inf
+        # Measurements of this session.
+        self._points = 0
 
     def __len__(self) -> int:
         return len(self._curves)
@@ -256,12 +258,13 @@ class TruthCurves:
         """Whether it is time for a point, `seconds` into the run.
 
         The pause grows where measuring is costly: by the quickest measurement so far, because a
-        slow one tells of the machine's moment, and never beyond `_LONGEST_PAUSE` pauses.
+        slow one tells of the machine's moment. A single one may be such, and makes it
+        `_LONGEST_PAUSE` pauses at most. No pause asked for stays none.
         """
         pause = self._pause
-        if self._quickest < math.inf:
-            grown = min(self._quickest / _MEASURE_SHARE, _LONGEST_PAUSE * pause)
-            pause = max(pause, grown)
+        if self._points and pause:
+            grown = self._quickest / _MEASURE_SHARE
+            pause = max(pause, min(grown, _LONGEST_PAUSE * pause) if self._points == 1 else grown)
         return seconds - self._measured_at >= pause
 
     def measure_raw(self, evaluator_of: EvaluatorOf) -> None:
@@ -275,6 +278,7 @@ class TruthCurves:
         points = {name: curve.measure(evaluator_of(name)) for name, curve in self._curves.items()}
         self._measured_at = seconds
         self._quickest = min(self._quickest, working_time() - begun)
+        self._points += 1
         return points
 
     def conclude(

@@ -47,6 +47,10 @@ class BackendError(InputError):
     """A backend that is unknown, missing, or refused because it disagrees with the network."""
 
 
+class RefusedError(BackendError):
+    """Every backend that is asked for failed, or disagrees with the network."""
+
+
 class NetworkEvaluation(NamedTuple):
     """Judgements of B positions with M legal moves in all."""
 
@@ -141,7 +145,7 @@ class BackendEvaluator:
         makers: Mapping[Candidate, Maker],
         probe: Probe,
     ) -> None:
-        """Raises BackendError where every candidate is refused, and NotFiniteError for a network
+        """Raises RefusedError where every candidate is refused, and NotFiniteError for a network
         whose judgement in float32 is none."""
         self._makers, self._probe = dict(makers), probe
         self._config = network.config
@@ -184,7 +188,7 @@ class BackendEvaluator:
     def update(self, network: PolicyValueNet) -> None:
         """Go on with the weights of another network of the same configuration.
 
-        Raises InputError for another configuration, and BackendError where the backend no longer
+        Raises InputError for another configuration, and RefusedError where the backend no longer
         agrees and no other candidate does, or NotFiniteError; the old weights are then gone.
         """
         if network.config != self._config:
@@ -217,7 +221,7 @@ class BackendEvaluator:
             else:
                 self._refuse(candidate, objection)
         if not agreeing:
-            raise BackendError("; ".join(self._notes))
+            raise RefusedError("; ".join(self._notes))
         self._backend = min(agreeing, key=_seconds) if len(agreeing) > 1 else agreeing[0]
 
     def _refuse(self, candidate: Candidate, objection: str) -> None:
