@@ -238,8 +238,8 @@ def _show(
     if not result.games:
         print(f"{players}: no game was played to its end")
         return
-    counts = f"+{result.wins} ={result.draws} -{result.losses} of {result.games} games"
-    print(f"{players}: {counts} ({result.score:.1%})")
+    tally = f"+{result.wins} ={result.draws} -{result.losses} of {result.games} games"
+    print(f"{players}: {tally} ({result.score:.1%})")
     elo = result.elo
     print(f"Elo {elo.elo:+.0f}, between {elo.low:+.0f} and {elo.high:+.0f} with 95 % confidence")
     if test:
