@@ -1,10 +1,14 @@
 """Exact values of positions at every clock, by brute force on the rules; no endgame table is read.
 
+`python -m tests.clock_cases` counts how many wins of king and pawn the perfect player keeps: all
+positions of Gardner, clocks 80 to 99, in some minutes. The tests ask for a part of them.
+
 All positions that some first positions lead to become a graph of moves. The values at clock c
 follow from those at clock c + 1 and, after captures and pawn moves, from those at clock 0, from
 the last clock down to the first, again and again until the values at clock 0 stay as they are.
 """
 
+import sys
 from functools import cache
 from itertools import permutations
 from typing import NamedTuple
@@ -13,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.kernels import generate_batch, hash_row, is_check
+from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, CLOCK, EN_PASSANT, KING, NO_SQUARE, PAWN, SIDE
-from engine.rules.variant import Variant
+from engine.rules.variant import Variant, get_variant
+from search.tablebase import solve_endgames
+from search.tablebase_player import PerfectEndgamePlayer
 from training.selfplay import GAME_GOES_ON, play_moves
 
 Rows = npt.NDArray[np.uint8]
@@ -33,6 +40,11 @@ class ClockTruth(NamedTuple):
     """[C + 1, N] the value for the side to move at clock c; all 0 at the rule's number C."""
     gains: npt.NDArray[np.int8]
     """[C, M] the value of each move, for the side that makes it, made at clock c."""
+
+    def gain(self, index: int, clock: int, move: int) -> int:
+        """The value of a move of position `index`, for the side that makes it at a clock."""
+        part = slice(self.offsets[index], self.offsets[index + 1])
+        return int(self.gains[clock, part][self.moves[part] == move][0])
 
     def selected(self, *codes: int) -> npt.NDArray[np.int64]:
         """The positions with just these men on the board."""
@@ -125,3 +137,29 @@ def at_clock(row: npt.NDArray[np.uint8], clock: int) -> npt.NDArray[np.uint8]:
     worn = row.copy()
     worn[-2] = clock
     return worn
+
+
+def count_kept(clock: int) -> tuple[int, int, int, int]:
+    """Wins of king and pawn against king on Gardner at a clock, those that the perfect player
+    keeps, draws, and those that it keeps and calls drawn."""
+    variant = get_variant("gardner")
+    truth, player = king_and(variant, PAWN), PerfectEndgamePlayer(solve_endgames(variant, 3)[0])
+    counts = np.zeros(4, np.int64)
+    for index in truth.selected(KING, KING | BLACK_BIT, PAWN):
+        value = int(truth.values[clock, index])
+        if value < 0:
+            continue
+        row = at_clock(truth.rows[index], clock)
+        choice = player.choose(Position.from_row(row, variant))
+        kept = truth.gain(int(index), clock, choice.move) == choice.value == value
+        counts[0 if value else 2] += 1
+        counts[1 if value else 3] += kept
+    wins, kept_wins, draws, kept_draws = counts.tolist()
+    return wins, kept_wins, draws, kept_draws
+
+
+if __name__ == "__main__":
+    for number in range(80, 100):
+        wins, won, draws, drawn = count_kept(number)
+        sys.stdout.write(f"clock {number}: {won} of {wins} wins kept, {drawn} of {draws} draws\n")
+        sys.stdout.flush()

@@ -113,7 +113,7 @@ def test_older_networks_are_dated_by_the_metrics(tmp_path: Path) -> None:
     for step in (0, 24, 48):
         path = tmp_path / "checkpoints" / f"{step:08d}.safetensors"
         save_checkpoint(path, network, metadata={"step": step})
-    lines = ({"step": step, "seconds": step / 2} for step in (24, 48))
+    lines = ({"round": step // 24, "step": step, "seconds": step / 2} for step in (24, 48))
     (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert [seconds for seconds, _ in checkpoints(tmp_path)] == [0.0, 12.0, 24.0]
 

@@ -53,12 +53,6 @@ def tables(variant: Variant, men: int = 3) -> Tablebases:
     return solve_endgames(variant, men)[0]
 
 
-def chosen(truth: ClockTruth, index: int, clock: int, move: int) -> int:
-    """The exact value of a move."""
-    part = slice(truth.offsets[index], truth.offsets[index + 1])
-    return int(truth.gains[clock, part][truth.moves[part] == move][0])
-
-
 def positions_at(truth: ClockTruth, clock: int, count: int) -> list[int]:
     """Positions of king and pawn, not all alike in value."""
     covered = truth.selected(KING, KING | BLACK_BIT, PAWN)
@@ -113,7 +107,7 @@ def test_perfect_keeps_every_value(clock: int) -> None:
         row = at_clock(truth.rows[index], clock)
         choice = player.choose(Position.from_row(row, GARDNER))
         value = int(truth.values[clock, index])
-        assert chosen(truth, index, clock, choice.move) == choice.value == value
+        assert truth.gain(index, clock, choice.move) == choice.value == value
         seen.add(value)
     # With one ply left nobody can lose: the winner has no move after the loser's.
     assert seen == ({0, 1} if clock == 99 else {-1, 0, 1})
@@ -129,14 +123,14 @@ def test_searches_keep_every_value(kind: str) -> None:
         for index, position in zip(indices, positions, strict=True):
             found = alphabeta(position, AlphaBetaConfig(depth=2))
             value = int(truth.values[clock, index])
-            assert chosen(truth, index, clock, found.moves[0]) == value
+            assert truth.gain(index, clock, found.moves[0]) == value
             assert (abs(found.score) > WIN_SCORE - LONGEST_WIN) == (value != 0)
         return
     result = searched(kind, *positions)
     for game, index in enumerate(indices):
         assert result.proven[game] == truth.values[clock, index]
         move = int(result.moves[result.offsets[game] + result.choices[game]])
-        assert chosen(truth, index, clock, move) == truth.values[clock, index]
+        assert truth.gain(index, clock, move) == truth.values[clock, index]
 
 
 def searched(kind: str, *positions: Position) -> SearchResult:
@@ -207,7 +201,7 @@ def test_repetitions_before_the_root_count() -> None:
         assert choice is not None
         value = int(truth.values[position.clock, index])
         assert choice.value == value
-        assert chosen(truth, index, position.clock, choice.move) == value
+        assert truth.gain(index, position.clock, choice.move) == value
         values.add(value)
     assert values == {-1, 0, 1}
 
