@@ -49,29 +49,7 @@ def plan(pytest_arguments: Sequence[str], cores: int) -> list[Check]:
             variables={"NUMBA_DISABLE_JIT": "1", **threads},
             good=(0, PYTEST_FOUND_NO_TESTS) if given else (0,),
         ),
-        *(
-            Check(name=name, arguments=("pytest", *parallel, *part), variables=threads)
-            for name, part in _parts(given)
-        ),
-    ]
-
-
-def _parts(given: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
-    """The runs of pytest, by name: one for what was asked for, else the test files in thirds.
-
-    One process that runs half of all tests has crashed in a garbage collection, at the same test
-    each time, for a reason that is not found yet; none that runs a third has.
-    """
-    if given:
-        return [("pytest", given)]
-    files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("test_*.py"))
-    bounds = [("a", "g"), ("g", "n"), ("n", "{")]
-    return [
-        (
-            f"pytest tests/test_[{first}-{chr(ord(behind) - 1)}]*.py",
-            tuple(name for name in files if first <= name[len("tests/test_")] < behind),
-        )
-        for first, behind in bounds
+        Check(name="pytest", arguments=("pytest", *parallel, *given), variables=threads),
     ]
 
 

@@ -112,9 +112,9 @@ def _run(path: Path, positions: Array) -> tuple[str, list[Array]] | None:
         session = onnxruntime.InferenceSession(path)
         return "ONNX Runtime", session.run(None, {"positions": positions})
     with contextlib.suppress(ImportError):
-        import openvino as ov
+        from engine.network.openvino_core import compile_for_cpu
 
-        compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        compiled = compile_for_cpu(path, {"INFERENCE_PRECISION_HINT": "f32"})
         return "OpenVINO", [np.asarray(output) for output in compiled(positions).values()]
     return None
 

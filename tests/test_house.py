@@ -140,6 +140,17 @@ def test_planted_json_is_found() -> None:
     assert not printed_json(ast.parse("import json\nprint(json.dumps({}, allow_nan=False))"))
 
 
+def test_one_place_makes_openvinos_core() -> None:
+    """A second one breaks ^C: see that place."""
+    makers = [
+        str(path)
+        for path in sources(*ROOMS, "tests")
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "Core"
+    ]
+    assert set(makers) == {"engine/network/openvino_core.py"}
+
+
 def test_rules_and_search_load_without_torch() -> None:
     modules = [
         ".".join(path.with_suffix("").parts).removesuffix(".__init__")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import openvino as ov
 import pytest
 import torch
 
@@ -16,6 +15,7 @@ from engine.network.checkpoint import save_checkpoint
 from engine.network.config import LanguageConfig
 from engine.network.export import ExportError, save_onnx, save_openvino
 from engine.network.language import LanguageModel
+from engine.network.openvino_core import compile_for_cpu
 from engine.network.policy_value import PolicyValueNet
 from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.variant import get_variant
@@ -37,7 +37,7 @@ def by_onnx_runtime(path: Path, given: Array) -> list[Array]:
 
 
 def by_openvino(path: Path, given: Array) -> list[Array]:
-    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = compile_for_cpu(path, {"INFERENCE_PRECISION_HINT": "f32"})
     return [np.asarray(output) for output in compiled(given).values()]
 
 

@@ -1,5 +1,6 @@
 """Every backend says what the network says, and one that does not is refused."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -292,6 +293,40 @@ def test_torch_serves_where_openvino_is_not_installed(monkeypatch: pytest.Monkey
 def test_nothing_else_needs_openvino() -> None:
     code = "import sys; sys.modules['openvino'] = None; import engine.network.inference"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+FREED_IN_THE_ORDER_MADE = """
+import signal
+from engine.network.inference import make_evaluator
+from tests.network_cases import lively_network, random_moves, random_rows
+from engine.rules.variant import get_variant
+variant = get_variant("hexapawn")
+rows, moves = random_rows(variant, 1), random_moves(variant, 1)
+def used():
+    evaluator = make_evaluator(lively_network("hexapawn", "plain"), backend="openvino")
+    evaluator.evaluate(rows, *moves)
+    return evaluator
+first, second = used(), used()
+del first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_finds_a_stack_when_openvinos_networks_are_gone() -> None:
+    """Two of its Cores would leave the main thread with an alternate signal stack that is freed."""
+    done = subprocess.run(
+        [sys.executable, "-c", FREED_IN_THE_ORDER_MADE],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 @pytest.mark.parametrize(

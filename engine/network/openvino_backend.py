@@ -14,6 +14,7 @@ from engine.network.backends import (
 )
 from engine.network.encoding import Encoder, Rows
 from engine.network.memory import keep_freed_memory
+from engine.network.openvino_core import compile_for_cpu
 from engine.network.openvino_graph import OUTPUTS, build_graph, build_sites
 from engine.network.policy_value import PolicyValueNet
 from engine.network.quantisation import best_range, chosen_rows
@@ -45,7 +46,6 @@ class OpenVinoBackend:
         self._calibration = calibration if precision == "int8" else None
         self._load(network)
         self._sizes = (*(size for size in SIZES if size < max_batch), max_batch)
-        self._core = ov.Core()
         self._settings = {
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -77,7 +77,7 @@ class OpenVinoBackend:
 
     def _compiled(self, size: int) -> Batch:
         graph = build_graph(self._network, size, self._ranges)
-        request = self._core.compile_model(graph, "CPU", self._settings).create_infer_request()
+        request = compile_for_cpu(graph, self._settings).create_infer_request()
         batch = empty_batch(self._network.config, size, lambda: request.infer())
         request.set_input_tensor(0, _shared(batch.squares))
         request.set_input_tensor(1, _shared(batch.state))
@@ -98,7 +98,7 @@ def find_ranges(network: PolicyValueNet, rows: Rows) -> dict[str, tuple[float, f
     if not names:
         return {}
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = compile_for_cpu(model, settings).create_infer_request()
     inputs = [request.get_input_tensor(index).data for index in range(2)]
     Encoder(network.eyes).encode(chosen, *inputs)
     request.infer()
