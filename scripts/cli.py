@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
+from engine.rules.termination import Terminated, raise_on_termination
+
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 1
 INTERRUPTED: Final = 130
 """As a shell reports a process that SIGINT ended."""
+TERMINATED: Final = 143
+"""As a shell reports a process that SIGTERM ended."""
 READER_LEFT: Final = 141
 """As a shell reports a process that SIGPIPE ended."""
 
@@ -35,6 +39,8 @@ class Command:
     kernels: bool = True
     # Whether it does so before it begins; else as each kernel is first called.
     compiles_first: bool = True
+    # Whether SIGTERM ends it as ^C does; else at once.
+    tidies_up: bool = True
 
 
 COMMANDS: Final = {
@@ -65,6 +71,8 @@ COMMANDS: Final = {
         help="serve as an engine for a chess program",
         # The protocol wants its first answer within seconds.
         compiles_first=False,
+        # It keeps nothing, and whoever sends it SIGTERM wants it gone.
+        tidies_up=False,
     ),
     "perft": Command(
         module="scripts.perft", help="count the positions at a depth, and how fast that goes"
@@ -80,14 +88,21 @@ COMMANDS: Final = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line, without the program's name; the exit status."""
+    """Run one command line, without the program's name, or that of this process; the exit status.
+
+    In a process of its own SIGTERM ends most commands as ^C does.
+    """
     _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
+        if arguments is None and _tidies_up(words):
+            raise_on_termination()
         status = _dispatch([word for word in words if word != "--debug"])
         sys.stdout.flush()
         return status
+    except Terminated:
+        return _complain("terminated", TERMINATED)
     except KeyboardInterrupt:
         if debug:
             raise
@@ -129,6 +144,10 @@ def _dispatch(words: list[str]) -> int:
     main = importlib.import_module(command.module).main
     status: int = main(arguments)
     return status
+
+
+def _tidies_up(words: list[str]) -> bool:
+    return all(COMMANDS[word].tidies_up for word in words[:1] if word in COMMANDS)
 
 
 def _usage() -> str:

@@ -258,11 +258,9 @@ class _Evaluation:
         for name in options.anchor:
             # Better now than after an hour of games.
             make(name, np.random.default_rng(0)).close()
-        with closing(Pool(self._folder)) as pool:
+        with closing(Pool(self._folder, self._variant)) as pool:
             while pairing := missing_pairing(pool, plan):
-                games = play_pairing(
-                    pool, *pairing, variant=self._variant, games=options.games, make=make
-                )
+                games = play_pairing(pool, *pairing, games=options.games, make=make)
                 total = options.games - len(pool.numbers(*pairing))
                 words = " against ".join(pairing)
                 for number, _ in enumerate(games, start=1):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,11 +70,20 @@ def main(arguments: list[str]) -> int:
     directory = LanguageDirectory(path, variant, _overrides(options, variant, path))
     keep_freed_memory()
     bars = _Bars(quiet=options.json)
+    run: LanguageRun | None = None
     try:
         run = LanguageRun(directory, variant, bars, _evaluator)
         with _after_the_round() as interrupted:
             run.learn(interrupted)
         summary = run.train()
+    except KeyboardInterrupt:
+        bars.close()
+        if run is not None and run.saved_rounds is not None:
+            print(
+                f"{path}: {run.saved_rounds} rounds are saved, the same command goes on",
+                file=sys.stderr,
+            )
+        raise
     finally:
         bars.close()
         directory.close()
@@ -83,7 +93,8 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _after_the_round() -> Iterator[Callable[[], bool]]:
-    """Here ^C interrupts nothing: the function says whether it came. A second one interrupts."""
+    """Here ^C and SIGTERM interrupt nothing: the function says whether one came. A second one
+    interrupts."""
     came = False
 
     def note(number: int, frame: object) -> None:
@@ -92,11 +103,12 @@ def _after_the_round() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         came = True
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: came
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _evaluator(checkpoint: str, variant: Variant) -> Any:

@@ -30,7 +30,6 @@ from training.arena import (
 from training.pentanomial import PairTally
 from training.sprt import Sprt, Verdict
 
-INTERRUPTED = 130
 _GAMES = 100
 _MOST_TESTED = 20_000
 """Games after which a test without an answer ends."""
@@ -88,9 +87,9 @@ def main(arguments: list[str]) -> int:
     played: list[PlayedGame] = []
     readers: dict[str, list[LanguagePlayer]] = {"a": [], "b": []}
     tally, repeats = PairTally(games_repeat=False), False
-    exhausted, status = False, 0
+    exhausted = False
     made: list[Player] = []
-    cut_short: Exception | None = None
+    cut_short: BaseException | None = None
     try:
         with _pgn_file(options.pgn) as file, ExitStack() as stack:
             stack.callback(close_players, made)
@@ -128,9 +127,9 @@ def main(arguments: list[str]) -> int:
                     break
             else:
                 exhausted = len(played) < total
-    except KeyboardInterrupt:
-        print(f"interrupted after {len(played)} games", file=sys.stderr)
-        status = INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        print(f"the match is interrupted after {len(played)} games", file=sys.stderr)
+        cut_short = interrupt
     except Exception as problem:
         # What was played counts, whatever ended the match.
         if not played:
@@ -139,10 +138,10 @@ def main(arguments: list[str]) -> int:
         cut_short = problem
     figures = _test_figures(test, tally, exhausted=exhausted) if test else None
     result = summarise(played, games_repeat=repeats)
-    _show(options, result, figures, _against_rules(readers))
+    _show(options, result, figures, _against_rules(readers), complete=cut_short is None)
     if cut_short is not None:
         raise cut_short
-    return status
+    return 0
 
 
 def _checked(options: MatchOptions) -> Sprt | None:
@@ -211,11 +210,17 @@ def _show(
     result: MatchResult,
     test: dict[str, Any] | None,
     against_rules: dict[str, dict[str, int]],
+    *,
+    complete: bool,
 ) -> None:
-    """`against_rules`: what language models chose before the rules were asked."""
+    """`against_rules`: what language models chose before the rules were asked.
+
+    `complete`: neither an interrupt nor an error ended the match.
+    """
     if options.json:
         figures = {
             "games": result.games,
+            "complete": complete,
             "wins": result.wins,
             "draws": result.draws,
             "losses": result.losses,

@@ -35,6 +35,7 @@ RUNS: Final = Path("runs")
 SHIPPED: Final = Path(engine.__file__).with_name("weights")
 NETWORK_PLAYER: Final = "mcts:400"
 SEARCH_PLAYER: Final = "alphabeta:4"
+_KEPT_EVALUATORS: Final = 16
 _CALIBRATION: Final = 1024
 """Positions on which int8 finds its scales."""
 
@@ -105,17 +106,28 @@ def load_evaluator(
 ) -> Evaluator:
     """The network that the text names, ready to judge by the fastest backend of the precision.
 
+    Who asks for the same again is given the same: backends are tried for half a second each time.
     Raises InputError for a checkpoint that is missing, damaged or for other rules, for a precision
     that cannot be had, and OSError.
     """
     import torch
 
-    from engine.network.checkpoint import load_checkpoint
-    from engine.network.inference import make_evaluator
-
     # One game asks about one position at a time: a second thread would only be waited for.
     torch.set_num_threads(1)
     path = find_checkpoint(text, variant)
+    found = path.stat()
+    file = found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return _loaded(path, file, variant, precision)
+
+
+@functools.lru_cache(maxsize=_KEPT_EVALUATORS)
+def _loaded(
+    path: Path, file: tuple[int, ...], variant: Variant, precision: PrecisionName
+) -> Evaluator:
+    """`file` tells a file from another, also from one that has been put in its place."""
+    from engine.network.checkpoint import load_checkpoint
+    from engine.network.inference import make_evaluator
+
     network = load_checkpoint(path, variant=variant).network
     calibration = _calibration(path, variant) if precision == "int8" else None
     return make_evaluator(network, precision=precision, calibration=calibration)

@@ -156,7 +156,7 @@ def test_games_count_once_between_those_who_have_no_chance(
                 points=float(colour == "white"),
                 ending="normal",
                 reason="",
-                moves=f"{colour} moves",
+                moves="a1a2" if colour == "white" else "c1c2",
             )
         )
     (found,) = pool.pairings()
@@ -214,7 +214,7 @@ def climb(pool: Pool, plan: LadderPlan = PLAN, most: int | None = None) -> list[
     """Play what is missing, or `most` games of it."""
     played: list[LadderGame] = []
     while found := missing_pairing(pool, plan):
-        games = play_pairing(pool, *found, variant=HEXAPAWN, games=plan.games, make=make)
+        games = play_pairing(pool, *found, games=plan.games, make=make)
         for game in games:
             played.append(game)
             if len(played) == most:
@@ -225,7 +225,7 @@ def climb(pool: Pool, plan: LadderPlan = PLAN, most: int | None = None) -> list[
 
 @pytest.fixture
 def pool(run: Path) -> Iterator[Pool]:
-    opened = Pool(run)
+    opened = Pool(run, HEXAPAWN)
     yield opened
     opened.close()
 
@@ -238,7 +238,7 @@ def test_players_of_a_resumed_pairing_draw_anew(pool: Pool) -> None:
         return make(name, rng)
 
     for most in (1, 2):
-        games = play_pairing(pool, "a@1", "b@1", variant=HEXAPAWN, games=4, make=note)
+        games = play_pairing(pool, "a@1", "b@1", games=4, make=note)
         for _ in zip(range(most), games, strict=False):
             pass
         games.close()
@@ -285,19 +285,19 @@ def test_the_games_are_games(pool: Pool) -> None:
 def test_an_interrupted_ladder_goes_on(tmp_path: Path) -> None:
     """Broken off after each number of games, in the middle of a line too."""
     (tmp_path / "whole").mkdir()
-    whole = Pool(tmp_path / "whole")
+    whole = Pool(tmp_path / "whole", HEXAPAWN)
     climb(whole)
     expected = {(game.a, game.b, game.number): game.moves[:9] for game in whole.games()}
     whole.close()
     for most in (3, 14):
         run = tmp_path / str(most)
         run.mkdir()
-        first = Pool(run)
+        first = Pool(run, HEXAPAWN)
         kept = climb(first, most=most)
         first.close()
         with (run / "ladder.jsonl").open("a") as file:
             file.write('{"a": "c@1", "b": "ran')
-        second = Pool(run)
+        second = Pool(run, HEXAPAWN)
         assert second.games() == kept
         later = climb(second)
         assert not {(g.a, g.b, g.number) for g in kept} & {(g.a, g.b, g.number) for g in later}
@@ -331,7 +331,7 @@ def test_the_index_repeats_the_games_and_is_made_again(run: Path) -> None:
     (run / "games").mkdir()
     (run / "checkpoints").mkdir()
     Index(run).close()
-    pool = Pool(run)
+    pool = Pool(run, HEXAPAWN)
     climb(pool, most=5)
     games = [(game.a, game.b, game.number, game.points) for game in pool.games()]
     pool.close()
@@ -340,16 +340,47 @@ def test_the_index_repeats_the_games_and_is_made_again(run: Path) -> None:
     Index(run).close()
     assert sorted(rows(run)) == sorted(games)
     (run / "index.sqlite").unlink()
-    Pool(run).close()
+    Pool(run, HEXAPAWN).close()
     assert sorted(rows(run)) == sorted(games)
 
 
+def test_games_that_come_to_one_position_count_once(run: Path) -> None:
+    """Deterministic players play on from there as before; random ones need not."""
+    pool = Pool(run, get_variant("gardner"))
+    # The first comes to the second's opening after four moves of its own.
+    beginnings = ["b1a3 b5c3 a3b1 c3b5 a2a3 c4c3", "a2a3 c4c3"]
+    for one, other, independent in [("alphabeta:2", "minimax:1", 1), ("alphabeta:2", "random", 2)]:
+        for number in range(4):
+            pool.add(
+                LadderGame(
+                    a=one, b=other, number=number, colour=("white", "black")[number % 2],
+                    points=0.5, ending="normal", reason="", moves=beginnings[number // 2] + " b1c3",
+                )
+            )  # fmt: skip
+        pairing = pool.pairings()[-1]
+        assert (pairing.independent_pairs, pairing.distinct_pairs) == (independent, 2)
+    pool.close()
+
+
+def test_a_game_that_breaks_the_rules_is_named(run: Path) -> None:
+    pool = Pool(run, HEXAPAWN)
+    pool.add(
+        LadderGame(
+            a="alphabeta:2", b="minimax:1", number=0, colour="white", points=0.5, ending="normal",
+            reason="", moves="a1c3",
+        )
+    )  # fmt: skip
+    with pytest.raises(RunError, match=r"ladder\.jsonl: the move 'a1c3' is not legal"):
+        pool.pairings()
+    pool.close()
+
+
 def test_two_at_once_are_refused(run: Path) -> None:
-    first = Pool(run)
+    first = Pool(run, HEXAPAWN)
     with pytest.raises(RunError, match=r"ladder\.jsonl: another"):
-        Pool(run)
+        Pool(run, HEXAPAWN)
     first.close()
-    Pool(run).close()
+    Pool(run, HEXAPAWN).close()
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"a": "x"}', '{"a": 1, "what": 2}'])
@@ -357,11 +388,11 @@ def test_a_line_that_is_no_game_is_named(run: Path, line: str) -> None:
     good = LadderGame(
         a="a", b="b", number=0, colour="white", points=1.0, ending="normal", reason="", moves=""
     )
-    pool = Pool(run)
+    pool = Pool(run, HEXAPAWN)
     pool.add(good)
     pool.close()
     with (run / "ladder.jsonl").open("a") as file:
         file.write(line + "\n" + json.dumps({}) + "\n")
     with pytest.raises(RunError, match="line 2") as caught:
-        Pool(run)
+        Pool(run, HEXAPAWN)
     assert line in str(caught.value)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine.rules.interrupts import StopFlag, interruptible
+from engine.rules.termination import Terminated, raise_on_termination
 from engine.rules.variant import get_variant
 from search import position_table, solution
 from search.position_table import PositionTable, key_layout
@@ -54,9 +55,21 @@ def test_whoever_listens_already_still_hears() -> None:
         os.close(theirs)
 
 
-def interrupt_and_wait(stop: StopFlag) -> None:
+def test_a_request_to_terminate_ends_a_kernel_too() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    own = np.zeros(1, np.uint8)
     try:
-        signal.raise_signal(signal.SIGINT)
+        raise_on_termination()
+        with pytest.raises(Terminated), interruptible(own) as stop:
+            interrupt_and_wait(stop, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert own[0] == 1
+
+
+def interrupt_and_wait(stop: StopFlag, number: int = signal.SIGINT) -> None:
+    try:
+        signal.raise_signal(number)
     finally:
         while not stop[0]:
             threading.Event().wait(0.001)

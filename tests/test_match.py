@@ -50,8 +50,9 @@ def play(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Play:
 
 def test_the_figures_of_a_match(play: Play) -> None:
     figures, games = play("random", "alphabeta:2", "hexapawn4x4", "--games", "7")
+    assert figures["complete"]
     assert list(figures) == [
-        *("games", "wins", "draws", "losses", "elo", "elo_low", "elo_high"),
+        *("games", "complete", "wins", "draws", "losses", "elo", "elo_low", "elo_high"),
         *("illegal", "time_losses", "distinct", "pairs", "distinct_pairs", "independent_pairs"),
     ]
     assert figures["games"] == len(games) == 7
@@ -279,10 +280,12 @@ def test_an_interrupt_shows_the_score_so_far(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         printed, complaints = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    counted = json.loads(printed)["games"]
+    told = json.loads(printed)
+    counted = told["games"]
+    assert not told["complete"]
     # The interrupt may come between writing a game and counting it.
     assert len(list(read_pgn(path.read_text()))) - counted in (0, 1)
-    assert f"interrupted after {counted} games" in complaints
+    assert f"interrupted after {counted} games\npawnscope: interrupted\n" in complaints
 
 
 def test_our_own_engine_plays_as_an_external_one(

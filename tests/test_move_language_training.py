@@ -450,7 +450,9 @@ def test_a_killed_command_resumes_with_the_same_words(
             assert time.monotonic() < deadline, "it never wrote"
             time.sleep(0.05)
         process.send_signal(how)
-        process.communicate()
+        _, complaints = process.communicate()
+    kept = f"{load_tensors(state)[1]['round']} rounds are saved, the same command goes on"
+    assert (kept in complaints.decode()) == (how == signal.SIGINT)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     reached = load_tensors(state)[1]["round"]
     assert reached > 0

@@ -10,6 +10,7 @@ import pytest
 
 from engine.network.checkpoint import save_checkpoint
 from engine.rules.errors import InputError
+from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant
@@ -203,6 +204,19 @@ def test_the_default_opponent_is_the_best_there_is(tmp_path: Path) -> None:
     newest = "runs/first/checkpoints/00000020.safetensors"
     assert default_player(HEXAPAWN, perfect=True) == f"mcts:400:{newest}"
     assert default_player(mallett, perfect=True) == "alphabeta:4"
+
+
+def test_a_network_is_made_ready_once_until_its_file_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, lively_network("hexapawn", "plain", 1), metadata={})
+    first = load_evaluator(str(path), HEXAPAWN)
+    assert load_evaluator(str(path), HEXAPAWN) is first
+    assert load_evaluator(str(path), HEXAPAWN, "fp32") is not first
+    save_checkpoint(path, lively_network("hexapawn", "plain", 2), metadata={})
+    second = load_evaluator(str(path), HEXAPAWN)
+    rows = HEXAPAWN.start_row[None]
+    moves = generate_batch(HEXAPAWN.tables, rows)
+    assert (first.evaluate(rows, *moves).wdl != second.evaluate(rows, *moves).wdl).any()
 
 
 def test_a_checkpoint_is_a_file_a_run_or_the_newest(tmp_path: Path) -> None:

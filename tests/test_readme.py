@@ -11,15 +11,20 @@ import pytest
 
 from scripts.checks import ROOT
 
-SHORT = "[self_play]\npositions = 256\nfirst_simulations = 0\nsimulations = 4\n"
-"""Settings of a short round, in a file of their own."""
+SHORT = """
+raw_sample = 500
+search_sample = 100
+search_simulations = 4
+network = { channels = 16, hidden = 32, policy_channels = 16 }
+self_play = { first_simulations = 0, simulations = 4, positions = 256 }
+"""
+"""Settings of a short training with few measurements, in a file of their own."""
+SHORT_TRAINING = ["--minutes", "0.01", "--actors", "0", "--config", "short.toml"]
 SHORTENED = {
-    "train hexapawn4x4": ["--minutes", "0.05", "--actors", "0"],
-    "train gardner --minutes 10": ["--minutes", "0.05", "--actors", "0", "--config", "short.toml"],
-    "train hexapawn4x4+hexapawn5x4": ["--minutes", "0.05", "--actors", "0"],
-    "train losalamos --from runs/gardner": [
-        *("--minutes", "0.05", "--actors", "0", "--config", "short.toml")
-    ],
+    "train hexapawn4x4": SHORT_TRAINING,
+    "train gardner --minutes 10": SHORT_TRAINING,
+    "train hexapawn4x4+hexapawn5x4": SHORT_TRAINING,
+    "train losalamos --from runs/gardner": SHORT_TRAINING,
     "language train hexapawn4x4": ["--rounds", "2"],
     "evaluate runs/hexapawn4x4": ["--games", "2", "--simulations", "8"],
     "match mcts:64 alphabeta:4 hexapawn4x4 --games 20 --pgn games.pgn": ["--games", "2"],

@@ -101,14 +101,18 @@ def only_forward(run: Path) -> list[dict[str, Any]]:
     return rounds
 
 
-def interrupted(process: subprocess.Popen[str]) -> None:
-    """^C as a terminal does it, to everyone in the group, ends it with one line."""
-    os.killpg(process.pid, signal.SIGINT)
+def interrupted(process: subprocess.Popen[str], *, by: int = signal.SIGINT) -> None:
+    """^C, as a terminal does it to everyone in the group, or SIGTERM to the learner alone ends it
+    with the same two lines."""
+    if by == signal.SIGINT:
+        os.killpg(process.pid, by)
+    else:
+        process.send_signal(by)
     printed, errors = everyone_gone(process)
-    assert process.returncode == 130
+    assert process.returncode == 128 + by, errors
     assert printed == ""
     told, last = errors.splitlines()[-2:]
-    assert last == "pawnscope: interrupted"
+    assert last == ("pawnscope: interrupted" if by == signal.SIGINT else "pawnscope: terminated")
     assert "rounds are saved, the same command goes on" in told
     assert "Traceback" not in errors
 
@@ -162,7 +166,7 @@ def test_workers_do_not_outlive_the_learner(
 
     again = start(processes, run, "--actors", "2")
     await_rounds(again, run, len(before) + 1)
-    interrupted(again)
+    interrupted(again, by=signal.SIGTERM)
     assert only_forward(run)[: len(before)] == before
 
 

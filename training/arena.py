@@ -92,22 +92,30 @@ class PlayedGame:
         return 0.5 if self.winner is None else float(self.winner == self.colour)
 
     def continuations(self) -> list[int]:
-        """A number for each position from the end of the opening on, together with the moves from
-        there; equal for positions that differ in the clock or in what they repeat."""
-        position, rows = Position(self.record.variant), []
-        place = self.record.variant.squares
-        for move in (*self.record.moves, None):
-            row = position.row.copy()
-            row[[place + CLOCK, place + REPETITION]] = 0
-            rows.append(row.tobytes())
-            if move is not None:
-                position.push(move)
-        # From the end: the hash of a rest is made of that of the next.
-        found, rest = [], 0
-        for ply in range(len(rows) - 1, self.opening_plies - 1, -1):
-            rest = hash((rest, *self.record.moves[ply : ply + 1]))
-            found.append(hash((rows[ply], rest)))
-        return found[::-1]
+        """See the function of this name."""
+        return continuations(self.record.variant, self.record.moves, self.opening_plies)
+
+
+def continuations(variant: Variant, moves: Sequence[int], opening_plies: int) -> list[int]:
+    """A number for each position of a game from the end of its opening on, together with the moves
+    from there; equal for positions that differ in the clock or in what they repeat.
+
+    Good for this process only, as Python's hashes are.
+    """
+    position, rows = Position(variant), []
+    place = variant.squares
+    for move in (*moves, None):
+        row = position.row.copy()
+        row[[place + CLOCK, place + REPETITION]] = 0
+        rows.append(row.tobytes())
+        if move is not None:
+            position.push(move)
+    # From the end: the hash of a rest is made of that of the next.
+    found, rest = [], 0
+    for ply in range(len(rows) - 1, opening_plies - 1, -1):
+        rest = hash((rest, *moves[ply : ply + 1]))
+        found.append(hash((rows[ply], rest)))
+    return found[::-1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.rules.errors import InputError
 from engine.rules.files import append_to
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
@@ -25,7 +26,7 @@ from engine.rules.variant import Variant
 from search.external import close_players
 from search.player import Player
 from search.players import is_deterministic
-from training.arena import PlayedGame, default_opening_plies, match_games
+from training.arena import PlayedGame, continuations, default_opening_plies, match_games
 from training.directory import RunError
 from training.pentanomial import PairTally
 from training.ratings import Pairing, Rating, fit_ratings
@@ -96,9 +97,11 @@ def _disk_errors(path: Path) -> Iterator[None]:
 class Pool:
     """The games of a run's ladder, held open for one process at a time until `close`."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, variant: Variant) -> None:
         """Read them; half a line at the end is dropped. Raises RunError or OSError."""
+        self.variant = variant
         self._path = run / _FILE
+        self._continuations: dict[LadderGame, list[int]] = {}
         self._games: dict[tuple[str, str], dict[int, LadderGame]] = {}
         self._file = self._path.open("a+b", buffering=0)
         try:
@@ -158,8 +161,39 @@ class Pool:
         return self._games.get(in_order(one, other), {}).keys()
 
     def pairings(self) -> list[Pairing]:
-        """The scores of all who have met."""
-        return [_score(a, b, list(games.values())) for (a, b), games in self._games.items()]
+        """The scores of all who have met; raises RunError where a kept game breaks the rules."""
+        return [self._score(a, b, list(games.values())) for (a, b), games in self._games.items()]
+
+    def _score(self, a: str, b: str, games: Sequence[LadderGame]) -> Pairing:
+        # Kept games have only the names of who played them.
+        repeat = is_deterministic(a) and is_deterministic(b)
+        tally = PairTally(games_repeat=repeat)
+        for game in games:
+            # The tally compares moves, whatever they are written in.
+            moves = [zlib.crc32(game.moves.encode())]
+            tally.add(game.number, game.points, moves, self._rests(game) if repeat else ())
+        return Pairing(
+            a=a,
+            b=b,
+            wins=sum(game.points == 1.0 for game in games),
+            draws=sum(game.points == 0.5 for game in games),
+            losses=sum(game.points == 0.0 for game in games),
+            pairs=tally.counts,
+            distinct_pairs=tally.distinct,
+            independent_pairs=tally.independent,
+        )
+
+    def _rests(self, game: LadderGame) -> list[int]:
+        """The game's `arena.continuations`, worked out once."""
+        if game not in self._continuations:
+            position = Position(self.variant)
+            try:
+                moves = [position.push_uci(word) for word in game.moves.split()]
+            except InputError as problem:
+                raise RunError(f"{self._path}: {problem}") from None
+            opening = default_opening_plies(self.variant)
+            self._continuations[game] = continuations(self.variant, moves, opening)
+        return self._continuations[game]
 
     def close(self) -> None:
         """Let go of the files."""
@@ -170,24 +204,6 @@ class Pool:
 def in_order(one: str, other: str) -> tuple[str, str]:
     """The two names as a pairing has them."""
     return (one, other) if one < other else (other, one)
-
-
-def _score(a: str, b: str, games: Sequence[LadderGame]) -> Pairing:
-    # Kept games have only the names of who played them.
-    tally = PairTally(games_repeat=is_deterministic(a) and is_deterministic(b))
-    for game in games:
-        # The tally compares moves, whatever they are written in.
-        tally.add(game.number, game.points, [zlib.crc32(game.moves.encode())])
-    return Pairing(
-        a=a,
-        b=b,
-        wins=sum(game.points == 1.0 for game in games),
-        draws=sum(game.points == 0.5 for game in games),
-        losses=sum(game.points == 0.0 for game in games),
-        pairs=tally.counts,
-        distinct_pairs=tally.distinct,
-        independent_pairs=tally.independent,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +264,7 @@ MakePlayer = Callable[[str, np.random.Generator], Player]
 
 
 def play_pairing(
-    pool: Pool, one: str, other: str, *, variant: Variant, games: int, make: MakePlayer
+    pool: Pool, one: str, other: str, *, games: int, make: MakePlayer
 ) -> Generator[LadderGame, None, None]:
     """Play and keep what is missing of a pairing, handing out each game as it ends.
 
@@ -271,9 +287,9 @@ def play_pairing(
         found = match_games(
             player(0),
             player(1),
-            variant,
+            pool.variant,
             games=games,
-            opening_plies=default_opening_plies(variant),
+            opening_plies=default_opening_plies(pool.variant),
             rng=opening_rng,
             revive=player,
             concurrency=_ENGINES,

@@ -394,6 +394,8 @@ class LanguageRun:
         resumed = directory.state.exists()
         if resumed:
             self._restore()
+        # Rounds that a process which ends now does not lose; None before the first save.
+        self.saved_rounds = self._round if resumed else None
         # Round and seconds of the last measurement that is written.
         self._told = directory.drop_after(self._round if resumed else -1)
 
@@ -622,6 +624,7 @@ class LanguageRun:
             "precision": "bf16" if self._bf16 else "fp32",
         }
         save_tensors(self._directory.state, tensors, header)
+        self.saved_rounds = self._round
 
     def _restore(self) -> None:
         """Go on from the last `save`; raises CheckpointError naming what does not fit."""

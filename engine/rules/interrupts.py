@@ -8,6 +8,8 @@ sees what it returned:
     with interruptible() as stop:
         nodes = long_kernel(tables, row, stop)
 
+SIGTERM is heard as ^C is where the program has asked for that (termination.py).
+
 Every kernel that may run for more than a tenth of a second takes such a flag or works in slices
 between which Python gets its turn. A kernel that has ended leaves no thread at work behind.
 """
@@ -22,6 +24,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from engine.rules.termination import raises
 
 StopFlag = npt.NDArray[np.uint8]
 """uint8[1]: kernels run without the interpreter's lock and end soon after it becomes 1."""
@@ -49,7 +53,7 @@ class _Listener:
         while True:
             ready.poll()
             with self._lock:
-                if signal.SIGINT in self._heard():
+                if any(map(raises, self._heard())):
                     for flag in self._flags:
                         flag[0] = 1
 
