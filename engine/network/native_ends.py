@@ -141,7 +141,9 @@ def judge(
     for v in range(values):
         for w in range(values):
             hidden[w] += pooled[v] / np.float32(squares) * heads.hidden[v, w]
-    wdl[:] = heads.wdl_bias
+    # Numba's slice assignment, with its message of shapes, takes two seconds to compile.
+    for k in range(3):
+        wdl[k] = heads.wdl_bias[k]
     for v in range(values):
         for k in range(3):
             wdl[k] += max(hidden[v], none) * heads.wdl[v, k]
