@@ -2,8 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 
+from engine.network import inference
 from engine.network.config import NetworkConfig
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.moves import make_move
@@ -46,6 +48,15 @@ def lively_network(variant: str, trunk: str, seed: int = 0, **settings: object) 
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return network.eval()
+
+
+def with_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No backend is compiled, compared and timed: a third of a second for each network loaded.
+
+    For tests of what is done with judgements; `test_network_inference_backends` is about who
+    computes them.
+    """
+    monkeypatch.setattr(inference, "_COMPUTES", {"torch": ("fp32",)})
 
 
 def random_rows(variant: Variant, count: int, seed: int = 0) -> Rows:
