@@ -24,9 +24,9 @@ from scripts.curve import Panel, draw_panels
 from scripts.study import _losalamos_panels, main
 from tests.network_cases import lively_network, with_torch_alone
 from tests.process_cases import stay_or_fail
+from tests.run_cases import StopHere, Watch
+from tests.run_cases import train as train_here
 from tests.search_cases import decisions, keeping_moves
-from tests.test_training_run import StopHere, Watch
-from tests.test_training_run import train as train_here
 from training import side_by_side, study, study_transfer
 from training.arena import MatchResult, play_match
 from training.config import merge
