@@ -1,9 +1,15 @@
 """Small networks and random boards for the tests of engine/network."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 
+from engine.network import inference
+from engine.network.backends import BackendName, Batch, PrecisionName, TorchBackend
 from engine.network.config import NetworkConfig
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.moves import make_move
@@ -46,6 +52,42 @@ def lively_network(variant: str, trunk: str, seed: int = 0, **settings: object) 
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return network.eval()
+
+
+def with_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No backend is compiled, compared and timed: a third of a second for each network loaded.
+
+    For tests of what is done with judgements; `test_network_inference_backends` is about who
+    computes them.
+    """
+    monkeypatch.setattr(inference, "_COMPUTES", {"torch": ("fp32",)})
+
+
+class SpoiltBackend:
+    """Torch in float32, under any backend's name, whose answers `spoil` changes before anybody
+    sees them."""
+
+    def __init__(
+        self, network: PolicyValueNet, spoil: Callable[[Batch], None], name: BackendName = "torch"
+    ) -> None:
+        self.name: BackendName = name
+        self.precision: PrecisionName = "fp32"
+        self._inner = TorchBackend(network, precision="fp32", max_batch=64)
+        self._spoil = spoil
+
+    def batch(self, count: int) -> Batch:
+        """See Backend."""
+        batch = self._inner.batch(count)
+
+        def run() -> None:
+            batch.run()
+            self._spoil(batch)
+
+        return replace(batch, run=run)
+
+    def update(self, network: PolicyValueNet) -> None:
+        """See Backend."""
+        self._inner.update(network)
 
 
 def random_rows(variant: Variant, count: int, seed: int = 0) -> Rows:

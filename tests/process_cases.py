@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from engine.rules.errors import InputError
+
 PATIENCE: Final = 60.0
 """Seconds."""
 
@@ -37,3 +39,12 @@ def process_in(noted: Path) -> int:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return int(noted.read_text())
+
+
+def stay_or_fail(folder: Path) -> None:
+    """The first who comes stays for long, and the second fails."""
+    try:
+        (folder / "begun").symlink_to(str(os.getpid()))
+    except FileExistsError:
+        raise InputError("planted") from None
+    time.sleep(60)

@@ -11,8 +11,9 @@ from engine.rules.moves import from_square, make_move, promotion, to_square
 from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, CASTLING, EMPTY, SIDE
 from engine.rules.variant import Variant, get_variant
-from search.evaluator import Evaluation
-from search.puct import Roots, SearchResult
+from search.evaluator import Evaluation, UniformEvaluator
+from search.gumbel import GumbelConfig, gumbel_search
+from search.puct import PuctConfig, Roots, SearchResult, puct_search
 
 Rows = npt.NDArray[np.uint8]
 Moves = npt.NDArray[np.uint16]
@@ -175,3 +176,13 @@ class WhiteIsWinning:
         wdl = np.zeros((len(positions), 3), dtype=np.float32)
         wdl[np.arange(len(positions)), 2 * black_to_move] = 1.0
         return Evaluation(np.zeros(len(moves), dtype=np.float32), wdl)
+
+
+def searched(kind: str, *positions: Position, variant: Variant | None = None) -> SearchResult:
+    """What "puct" or "gumbel" finds with 40 simulations and no opinion, from each position, in its
+    own variant or another with the same moves."""
+    rng, evaluator = np.random.default_rng(1), UniformEvaluator()
+    played, roots = variant or positions[0].variant, roots_of(*positions)
+    if kind == "puct":
+        return puct_search(played, roots, evaluator, PuctConfig(simulations=40), rng)
+    return gumbel_search(played, roots, evaluator, GumbelConfig(simulations=40), rng)

@@ -1,5 +1,7 @@
 """`pawnscope evaluate`: all its tables, as JSON and in words, from runs made by hand."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -7,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from engine.network.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts import evaluate, players
+from tests.network_cases import with_torch_alone
 from tests.training_cases import SMALL_NETWORK, hexapawn
 from training.config import resolve, to_toml
 from training.simulations import COUNTS
@@ -31,6 +34,7 @@ PATIENCE = 120.0
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(players, "solution_cache", lambda: tmp_path / "solutions")
+    with_torch_alone(monkeypatch)
 
 
 def plant(path: Path, name: str, seeds: list[int]) -> Path:
@@ -64,9 +68,31 @@ def figures(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     return printed
 
 
-def test_everything_of_a_solved_game(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = plant(tmp_path / "run", "hexapawn", [1, 2, 3])
-    found = figures(capsys, str(run), *QUICK)
+class Measured(NamedTuple):
+    """A run of which everything was measured, to be copied."""
+
+    run: Path
+    found: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    folder = tmp_path_factory.mktemp("measured")
+    run, printed = plant(folder / "run", "hexapawn", [1, 2, 3]), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(players, "solution_cache", lambda: folder / "solutions")
+        with_torch_alone(patch)
+        assert evaluate.main([str(run), *QUICK, "--json"]) == 0
+    return Measured(run, json.loads(printed.getvalue()))
+
+
+@pytest.fixture
+def run(measured: Measured, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(measured.run, tmp_path / "run"))
+
+
+def test_everything_of_a_solved_game(measured: Measured) -> None:
+    run, found = measured
     assert [point["step"] for point in found["checkpoints"]] == [0, 10, 20]
     for point in found["checkpoints"]:
         assert 0.0 <= point["raw"] <= 1.0
@@ -110,14 +136,12 @@ def _check_ladder(found: dict[str, Any]) -> None:
 
 
 def test_a_second_time_nothing_is_played(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    measured: Measured, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = plant(tmp_path / "run", "hexapawn", [1, 2])
     words = (str(run), *QUICK, "--only", "ladder")
-    first = figures(capsys, *words)
     text = (run / "ladder.jsonl").read_text()
     second = figures(capsys, *words)
-    assert second["ladder"] == first["ladder"]
+    assert second["ladder"] == measured.found["ladder"] != []
     assert (run / "ladder.jsonl").read_text() == text
     assert second["textbook"] == second["simulations"] == []
     # Half the games are lost: they alone are played again.
@@ -182,12 +206,11 @@ def test_a_game_without_solution_has_a_ladder_alone(
     assert found["picture"] == str(tmp_path / "x.svg")
 
 
-def test_the_tables_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = plant(tmp_path / "run", "hexapawn", [1, 2])
+def test_the_tables_in_words(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main([str(run), *QUICK]) == 0
     printed = capsys.readouterr().out
     for words in (
-        "hexapawn, 2 checkpoints kept",
+        "hexapawn, 3 checkpoints kept",
         "step      10  keeps the value: raw",
         "puct             256   100.00%",
         "gumbel             1 ",

@@ -52,10 +52,11 @@ def test_invented_games_agree_with_fairy_stockfish(seed: int) -> None:
     pyffish.load_variant_config(text)
     referee = Referee(variant.name, prefix="")
     for finished in random_games(variant, 3, 40, seed=seed):
-        fen, ucis, _ = texts_of(finished)
+        walked = list(replayed(finished))
+        fen, ucis, _ = texts_of(walked)
         assert len(referee.sans(fen, ucis)) == len(ucis)
         assert_same_end(referee, finished, fen, ucis)
-        for position in list(replayed(finished))[::6]:
+        for position in walked[::6]:
             moves = sorted(position.uci(move) for move in position.legal_moves)
             if moves:
                 assert referee.legal_moves(position.fen()) == moves, position.fen()

@@ -291,9 +291,11 @@ def test_an_interrupt_shows_the_score_so_far(tmp_path: Path) -> None:
 def test_our_own_engine_plays_as_an_external_one(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two of it at once, and each goes on to a second game."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     engine = f"uci:{sys.executable} -m scripts.cli uci --player alphabeta:8:nodes=10000"
-    figures, games = play("random", engine, "hexapawn", "--games", "4")
+    words = ("random", engine, "hexapawn", "--games", "4", "--concurrency", "2")
+    figures, games = play(*words)
     assert figures["illegal"] == figures["time_losses"] == 0
     assert [game.result for game in games if game.tags["Black"] == engine] == ["0-1"] * 2
 

@@ -1,8 +1,11 @@
 """Exported networks say what torch says, whatever the batch, and appear whole or not at all."""
 
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +16,7 @@ import torch
 from engine.network import export
 from engine.network.checkpoint import save_checkpoint
 from engine.network.config import LanguageConfig
-from engine.network.export import ExportError, save_onnx, save_openvino
+from engine.network.export import ExportError, save_onnx
 from engine.network.language import LanguageModel
 from engine.network.openvino_core import compile_for_cpu
 from engine.network.policy_value import PolicyValueNet
@@ -66,19 +69,20 @@ def check_near(expected: list[torch.Tensor], found: list[Array], what: object) -
             assert np.abs(exact - other).max() < limit, what
 
 
-@pytest.mark.parametrize(
-    ("game", "trunk"),
-    [("diana", "geometric"), ("gardner", "residual"), ("hexapawn", "learned")],
-)
-def test_a_policy_value_net_at_any_batch(game: str, trunk: str, tmp_path: Path) -> None:
-    """Castling and en passant, promotions and none, and either trunk."""
-    network = lively_network(game, trunk)
-    save_onnx(network, tmp_path / "net.onnx")
-    rows = random_rows(get_variant(game), max(BATCHES))
+def check_at_any_batch(network: PolicyValueNet, path: Path) -> None:
+    rows = random_rows(get_variant(network.config.variant), max(BATCHES))
     for name, run in RUNTIMES.items():
         for batch in BATCHES:
             expected = list(network(torch.from_numpy(rows[:batch])))
-            check_near(expected, run(tmp_path / "net.onnx", rows[:batch]), (name, batch))
+            check_near(expected, run(path, rows[:batch]), (name, batch))
+
+
+@pytest.mark.parametrize(("game", "trunk"), [("diana", "geometric"), ("hexapawn", "learned")])
+def test_a_policy_value_net_at_any_batch(game: str, trunk: str, tmp_path: Path) -> None:
+    """Castling and en passant, promotions and none; a tower below, as the command writes it."""
+    network = lively_network(game, trunk)
+    save_onnx(network, tmp_path / "net.onnx")
+    check_at_any_batch(network, tmp_path / "net.onnx")
 
 
 def test_a_language_model_at_any_batch_and_length(tmp_path: Path) -> None:
@@ -91,14 +95,6 @@ def test_a_language_model_at_any_batch_and_length(tmp_path: Path) -> None:
         for batch, length in zip(BATCHES, (CONTEXT, 1, 65), strict=True):
             part = tokens[:batch, :length]
             check_near([model(part)], run(tmp_path / "lm.onnx", part.numpy()), (name, batch))
-
-
-def test_openvinos_own_files(tmp_path: Path) -> None:
-    network = lively_network("gardner", "geometric")
-    save_openvino(network, tmp_path / "net.xml")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.bin", "net.xml"]
-    rows = random_rows(get_variant("gardner"), 7)
-    check_near(list(network(torch.from_numpy(rows))), by_openvino(tmp_path / "net.xml", rows), "")
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +124,33 @@ def test_a_missing_package_is_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_writes_compares_and_says_what_it_takes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checkpoint, path = tmp_path / "net.safetensors", tmp_path / "net.onnx"
-    save_checkpoint(checkpoint, lively_network("gardner", "residual"), metadata={})
-    assert cli.main(["export", str(checkpoint), str(path), "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
+class Exported(NamedTuple):
+    """A tower as the command has written it twice, and what it printed: tracing takes seconds."""
+
+    network: PolicyValueNet
+    onnx: Path
+    figures: dict[str, Any]
+    openvino: Path
+    words: str
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    onnx, openvino = (folder / name / f"net.{name}" for name in ("onnx", "xml"))
+    network, checkpoint = lively_network("gardner", "residual"), folder / "net.safetensors"
+    save_checkpoint(checkpoint, network, metadata={})
+    printed = []
+    for path, *words in ((onnx, "--json"), (openvino,)):
+        path.parent.mkdir()
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert cli.main(["export", str(checkpoint), str(path), *words]) == 0
+        printed.append(out.getvalue())
+    return Exported(network, onnx, json.loads(printed[0]), openvino, printed[1])
+
+
+def test_the_command_writes_compares_and_says_what_it_takes(exported: Exported) -> None:
+    figures = exported.figures
     assert figures["inputs"] == [{"name": "positions", "shape": "uint8[batch, 30]"}]
     assert [port["name"] for port in figures["outputs"]] == [
         "policy",
@@ -144,11 +160,20 @@ def test_the_command_writes_compares_and_says_what_it_takes(
     ]
     assert figures["runtime"] == "ONNX Runtime"
     assert 0 < figures["difference"] < NEAR
-    assert figures["bytes"] == path.stat().st_size
-    assert cli.main(["export", str(checkpoint), str(path.with_suffix(".xml"))]) == 0
-    printed = capsys.readouterr().out
-    assert "policy     float32[batch, 25, 25]" in printed
-    assert "by OpenVINO at most" in printed
+    assert figures["bytes"] == exported.onnx.stat().st_size
+    assert "policy     float32[batch, 25, 25]" in exported.words
+    assert "by OpenVINO at most" in exported.words
+
+
+def test_what_the_command_writes_serves_any_batch(exported: Exported) -> None:
+    check_at_any_batch(exported.network, exported.onnx)
+
+
+def test_openvinos_own_files(exported: Exported) -> None:
+    path = exported.openvino
+    assert sorted(part.name for part in path.parent.iterdir()) == ["net.bin", "net.xml"]
+    rows = random_rows(get_variant("gardner"), 7)
+    check_near(list(exported.network(torch.from_numpy(rows))), by_openvino(path, rows), "")
 
 
 def test_a_universal_network_is_exported_for_a_game(

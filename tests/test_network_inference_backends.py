@@ -33,7 +33,14 @@ from engine.rules.kernels import generate_batch
 from engine.rules.moves import make_move
 from engine.rules.variant import get_variant, variant_names
 from search.evaluator import Evaluator
-from tests.network_cases import TRUNKS, lively_network, random_moves, random_rows, small_config
+from tests.network_cases import (
+    TRUNKS,
+    SpoiltBackend,
+    lively_network,
+    random_moves,
+    random_rows,
+    small_config,
+)
 from tests.random_games import random_games, replayed
 
 Question = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint16], npt.NDArray[np.int64]]
@@ -181,29 +188,6 @@ def test_training_on_does_not_change_an_evaluator(
     np.testing.assert_allclose(alone.logits, before.logits[: offsets[1]], atol=0.02)
 
 
-class Broken:
-    """Torch, whose answers `spoil` changes before anybody sees them."""
-
-    name: BackendName = "openvino"
-
-    def __init__(self, network: PolicyValueNet, spoil: Callable[[Batch], None]) -> None:
-        self.precision: PrecisionName = "fp32"
-        self._inner = TorchBackend(network, precision="fp32", max_batch=64)
-        self._spoil = spoil
-
-    def batch(self, count: int) -> Batch:
-        batch = self._inner.batch(count)
-
-        def run() -> None:
-            batch.run()
-            self._spoil(batch)
-
-        return replace(batch, run=run)
-
-    def update(self, network: PolicyValueNet) -> None:
-        self._inner.update(network)
-
-
 def stronger_draws(batch: Batch) -> None:
     batch.wdl[:, 1] += 1.0
 
@@ -224,7 +208,7 @@ def evaluator_with(
     spoil: Callable[[Batch], None], *others: Candidate, network: PolicyValueNet | None = None
 ) -> BackendEvaluator:
     makers: dict[Candidate, Maker] = {
-        ("openvino", "fp32"): lambda network: Broken(network, spoil),
+        ("openvino", "fp32"): lambda network: SpoiltBackend(network, spoil, "openvino"),
     }
     for candidate in others:
         makers[candidate] = lambda network: TorchBackend(network, precision="fp32", max_batch=64)

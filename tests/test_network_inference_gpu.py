@@ -13,7 +13,6 @@ from engine.network import cuda_backend
 from engine.network.agreement import PROBE_POSITIONS, probe_of, random_positions
 from engine.network.backends import (
     TORCH_TYPES,
-    BackendName,
     Batch,
     PrecisionName,
     TorchBackend,
@@ -26,7 +25,7 @@ from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.bench import main as bench
 from scripts.benchmarks import gpu
-from tests.network_cases import TRUNKS, lively_network
+from tests.network_cases import TRUNKS, SpoiltBackend, lively_network
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
@@ -113,29 +112,6 @@ def test_a_backend_that_fails_is_refused() -> None:
         BackendEvaluator(network, {("torch", "bf16"): fail}, probe)
 
 
-class Spoilt:
-    """Torch in float32 whose batches `spoil` changes."""
-
-    name: BackendName = "torch"
-
-    def __init__(self, network: PolicyValueNet, spoil: Callable[[Batch], None]) -> None:
-        self.precision: PrecisionName = "fp32"
-        self._inner = TorchBackend(network, precision="fp32", max_batch=16)
-        self._spoil = spoil
-
-    def batch(self, count: int) -> Batch:
-        batch = self._inner.batch(count)
-
-        def run() -> None:
-            batch.run()
-            self._spoil(batch)
-
-        return Batch(**{**vars(batch), "run": run})
-
-    def update(self, network: PolicyValueNet) -> None:
-        self._inner.update(network)
-
-
 def leave(_: Batch) -> None:
     """As it is."""
 
@@ -164,7 +140,7 @@ def test_the_check_finds_what_is_wrong(
     gpu.truth.cache_clear()
     network = gpu.lively("gardner", "small")
     rows = random_positions(get_variant("gardner"), 21)
-    said = gpu.answers(Spoilt(network, spoil), Encoder(network.eyes), rows)
+    said = gpu.answers(SpoiltBackend(network, spoil), Encoder(network.eyes), rows)
     found = gpu.error(said, gpu.truth("gardner", "small", 0))
     gpu.truth.cache_clear()
     assert (found <= gpu.LARGEST_ERROR["fp32"]) == passes

@@ -34,46 +34,16 @@ from scripts import cli
 from tests.language_cases import lively_model
 from tests.move_language_cases import train_small
 from tests.network_cases import lively_network, small_config
-from tests.training_cases import SMALL_NETWORK, hexapawn, perfect_rows
+from tests.run_cases import SETTINGS, Watch, train
+from tests.training_cases import hexapawn, perfect_rows
 from training.config import ConfigError, LearningConfig, resolve
-from training.directory import RunDirectory
 from training.language_measures import ModelPredictor
 from training.learner import Learner
 from training.losses import Draw, LossTerms
 from training.replay import ReplayWindow
-from training.run import TrainingRun
 
 VARIANT: Final = get_variant("hexapawn")
 QUICK: Final = LearningConfig(batch=16, learning_rate=1e-2, warm_up=0)
-SETTINGS: Final[dict[str, Any]] = {
-    "network": SMALL_NETWORK,
-    "minutes": 0.5,
-    "stop_at_raw": 2.0,
-    "self_play": {
-        "actors": 0,
-        "games": 16,
-        "simulations": 4,
-        "positions": 80,
-        "backend": "torch",
-        "precision": "fp32",
-    },
-}
-
-
-class Silent:
-    """Watches nothing."""
-
-    def task(self, name: str, total: int) -> None:
-        """See training.monitor.Monitor."""
-
-    def advance(self, amount: int) -> None:
-        """See training.monitor.Monitor."""
-
-    def metrics(self, values: dict[str, Any]) -> None:
-        """See training.monitor.Monitor."""
-
-    def note(self, text: str) -> None:
-        """See training.monitor.Monitor."""
 
 
 class Planted:
@@ -159,15 +129,8 @@ def test_weights_that_are_finite_and_too_large_are_not_sound() -> None:
 
 
 def session(path: Path, **learning: Any) -> None:
-    directory = RunDirectory(
-        path, VARIANT, SETTINGS | {"learning": {"threads": 1, "batch": 32} | learning}
-    )
-    run: TrainingRun | None = None
-    try:
-        run = TrainingRun(directory, VARIANT, Silent())
-        run.train()
-    finally:
-        (run or directory).close()
+    """Of few rounds, where nothing is refused."""
+    train(path, Watch(after=2), learning=SETTINGS["learning"] | learning)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -22,10 +22,11 @@ from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.curve import Panel, draw_panels
 from scripts.study import _losalamos_panels, main
-from tests.network_cases import lively_network
+from tests.network_cases import lively_network, with_torch_alone
+from tests.process_cases import stay_or_fail
+from tests.run_cases import StopHere, Watch
+from tests.run_cases import train as train_here
 from tests.search_cases import decisions, keeping_moves
-from tests.test_training_run import StopHere, Watch
-from tests.test_training_run import train as train_here
 from training import side_by_side, study, study_transfer
 from training.arena import MatchResult, play_match
 from training.config import merge
@@ -137,7 +138,7 @@ def test_a_moment_goes_before_the_clock(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 SETTINGS: dict[str, Any] = {
-    "minutes": 0.05,
+    "minutes": 0.01,
     "network": {"blocks": 1, "channels": 16, "heads": 2, "hidden": 16},
     "self_play": {"positions": 256},
 }
@@ -156,7 +157,7 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
     train_side_by_side(trainings, told.append)
     # What will be done, and what is done.
     at_once = min(2, len(os_cores()))
-    assert told[0].startswith(f"2 trainings of 3 s are missing, {at_once} at a time: ")
+    assert told[0].startswith(f"2 trainings of 0.6 s are missing, {at_once} at a time: ")
     assert sorted(told[1:]) == [f"{tmp_path / name} is trained" for name in ("one", "two")]
     for training in trainings:
         found = list(checkpoints(training.path))
@@ -164,7 +165,7 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
         assert [seconds for seconds, _ in found] == sorted(seconds for seconds, _ in found)
         # The time may end while the last round is written, after its network was dated.
         assert found[-1][0] > 0.0
-        assert float((training.path / study.OVER).read_text()) == 0.05
+        assert float((training.path / study.OVER).read_text()) == 0.01
     train_side_by_side(trainings, told.append)
     assert len(told) == 3
 
@@ -172,12 +173,20 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
 def test_sizes_never_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole command on the smallest boards: better than blind where it never trained."""
+    """The whole command on the smallest boards: better than blind where it never trained.
+
+    A network of one block, in this process: its first round is enough.
+    """
+    with_torch_alone(monkeypatch)
+    monkeypatch.setattr(study, "run_side_by_side", map)
+    small = {"network": {"blocks": 1, "channels": 32, "hidden": 32}}
+    small |= {"self_play": {"positions": 256}, "learning": {"average_steps": 10}}
+    monkeypatch.setattr(study_transfer, "_SIZES", merge(study_transfer._SIZES, small))
     monkeypatch.setattr(study_transfer, "LESSONS", ("hexapawn", "hexapawn4x3"))
     monkeypatch.setattr(study_transfer, "UNSEEN", ("hexapawn3x4",))
     monkeypatch.setattr(scripts.study, "LESSONS", ("hexapawn", "hexapawn4x3"))
     monkeypatch.setattr(scripts.study, "UNSEEN", ("hexapawn3x4",))
-    arguments = ["sizes", "--minutes", "0.04", "--out", str(tmp_path), "--json"]
+    arguments = ["sizes", "--minutes", "0.005", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
     # Nothing of the unseen size was learned.
@@ -230,15 +239,6 @@ def test_a_score_of_nothing_is_in_the_picture(
     panel = Panel(title="", curves={"a": [(0.0, 0.0), (1.0, 57.0)]}, level=None, unit="%")
     draw_panels([panel], "title", tmp_path / "shares.svg")
     assert bottoms == [-1, 50]
-
-
-def stay_or_fail(folder: Path) -> None:
-    """The first who comes stays for long, and the second fails."""
-    try:
-        (folder / "begun").symlink_to(str(os.getpid()))
-    except FileExistsError:
-        raise InputError("planted") from None
-    time.sleep(60)
 
 
 def test_where_one_fails_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 from engine.network.inference import DEFAULT_PRECISIONS
 from engine.rules.variant import get_variant
 from scripts import cli
-from training import study_trunks
+from tests.network_cases import with_torch_alone
+from training import study, study_trunks
 from training.config import resolve
 from training.study_trunks import CHESS, SAME_SIZE, SOLVED, TOWER, TRUNKS, fresh, measure_speeds
 
@@ -39,7 +40,10 @@ def test_networks_differ_in_the_trunk_and_in_nothing_else(game: str, tmp_path: P
         assert network["norm"] == "layer"
 
 
-def test_every_network_has_a_speed_on_torch() -> None:
+def test_every_network_has_a_speed_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median of few turns of small batches: that there is one, not how large it is."""
+    monkeypatch.setattr(study_trunks, "_BATCH", 8)
+    monkeypatch.setattr(study_trunks, "_TURNS", 3)
     speeds = measure_speeds(get_variant(CHESS))["speeds"]
     assert set(speeds) == set(TRUNKS)
     for found in speeds.values():
@@ -50,7 +54,9 @@ def test_every_network_has_a_speed_on_torch() -> None:
 def test_the_command_fills_the_table_and_measures_nothing_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With small networks of the same two kinds, on small games, for moments."""
+    """With small networks of the same two kinds, on small games, for moments, in this process."""
+    with_torch_alone(monkeypatch)
+    monkeypatch.setattr(study, "run_side_by_side", map)
     tower = {"trunk": "residual", "blocks": 1, "channels": 16, "squeeze": 4}
     transformer = {"blocks": 1, "channels": 16, "heads": 1, "hidden": 16}
     small = {name: tower if name == TOWER else transformer for name in TRUNKS}
@@ -65,7 +71,7 @@ def test_the_command_fills_the_table_and_measures_nothing_twice(
         "_GAMES": 2,
     }.items():
         monkeypatch.setattr(study_trunks, name, value)
-    words = ["study", "trunks", "--minutes", "0.01", "--out", str(tmp_path), "--json"]
+    words = ["study", "trunks", "--minutes", "0.002", "--out", str(tmp_path), "--json"]
     assert cli.main(words) == 0
     first = json.loads(capsys.readouterr().out)["results"]
     assert list(first) == list(TRUNKS)

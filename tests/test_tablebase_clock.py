@@ -25,19 +25,15 @@ from search.alphabeta import (
     _store,
     alphabeta,
 )
-from search.evaluator import UniformEvaluator
-from search.gumbel import GumbelConfig, gumbel_search
 from search.line import start_line
 from search.material import LONGEST_WIN, WIN_SCORE
 from search.players import AlphaBetaPlayer, PerfectPlayer
-from search.puct import PuctConfig, puct_search
-from search.result import SearchResult
 from search.solution import UnreachablePositionError
 from search.solver import solve
 from search.tablebase import UNPROVEN, Tablebases, solve_endgames
 from search.tablebase_player import PerfectEndgamePlayer, table_choice, with_tablebases
 from tests.clock_cases import ClockTruth, at_clock, clock_truth, king_and, placed
-from tests.search_cases import roots_of
+from tests.search_cases import searched
 from tests.tablebase_cases import has_unborn_pawn, hurried_endgame, legal_rows
 from tests.training_cases import child_of
 
@@ -131,15 +127,6 @@ def test_searches_keep_every_value(kind: str) -> None:
         assert result.proven[game] == truth.values[clock, index]
         move = int(result.moves[result.offsets[game] + result.choices[game]])
         assert truth.gain(index, clock, move) == truth.values[clock, index]
-
-
-def searched(kind: str, *positions: Position) -> SearchResult:
-    rng, evaluator, variant = np.random.default_rng(1), UniformEvaluator(), positions[0].variant
-    if kind == "puct":
-        puct = PuctConfig(simulations=40)
-        return puct_search(variant, roots_of(*positions), evaluator, puct, rng)
-    gumbel = GumbelConfig(simulations=40)
-    return gumbel_search(variant, roots_of(*positions), evaluator, gumbel, rng)
 
 
 @pytest.mark.parametrize("resistance", ["longest", "random"])

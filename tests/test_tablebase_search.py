@@ -17,15 +17,14 @@ from scripts.cli import main
 from scripts.players import has_tablebases, player_of
 from search.alphabeta import AlphaBetaConfig, alphabeta
 from search.evaluator import UniformEvaluator
-from search.gumbel import GumbelConfig, gumbel_search
 from search.limits import Limits
 from search.material import WIN_SCORE
 from search.player import Choice, Player
-from search.puct import PuctConfig, PuctSearch, puct_search
+from search.puct import PuctConfig, PuctSearch
 from search.result import SearchResult
 from search.tablebase import UNPROVEN, Tablebases, solve_endgames
 from search.tablebase_player import TablebaseBatchPlayer, TablebasePlayer, with_tablebases
-from tests.search_cases import roots_of
+from tests.search_cases import roots_of, searched
 
 GARDNER = get_variant("gardner")
 KEYS = ("visit_counts", "q_values", "proven_moves", "distances", "policy", "wdl", "proven")
@@ -50,20 +49,15 @@ def decided(name: str, count: int) -> list[Position]:
     return [Position.from_row(row, GARDNER) for row in rows[chosen]]
 
 
-def searched(kind: str, *positions: Position, attached: bool = True) -> SearchResult:
-    variant = tables().attached if attached else GARDNER
-    rng, evaluator = np.random.default_rng(1), UniformEvaluator()
-    if kind == "puct":
-        puct = PuctConfig(simulations=40)
-        return puct_search(variant, roots_of(*positions), evaluator, puct, rng)
-    gumbel = GumbelConfig(simulations=40)
-    return gumbel_search(variant, roots_of(*positions), evaluator, gumbel, rng)
+def attached_or_not(kind: str, position: Position) -> tuple[SearchResult, SearchResult]:
+    """With the tables and without."""
+    return searched(kind, position, variant=tables().attached), searched(kind, position)
 
 
 @pytest.mark.parametrize("kind", ["puct", "gumbel"])
 def test_moves_into_the_tables_are_proven(kind: str) -> None:
     positions = decided("KRvK", 20) + decided("KPvK", 20)
-    result = searched(kind, *positions)
+    result = searched(kind, *positions, variant=tables().attached)
     values = [known(position)[0] for position in positions]
     assert result.proven.tolist() == values
     seen = 0
@@ -85,7 +79,7 @@ def test_a_capture_into_the_tables() -> None:
     position = Position(GARDNER, "4k/5/5/n4/R3K w - - 0 1")
     assert known(position) == (UNPROVEN, 0)
     for kind in ("puct", "gumbel"):
-        with_tables, without = (searched(kind, position, attached=on) for on in (True, False))
+        with_tables, without = attached_or_not(kind, position)
         assert (int(with_tables.proven[0]), int(without.proven[0])) == (1, UNPROVEN)
         assert with_tables.moves[with_tables.choices[0]] == position.parse_uci("a1a2")
 
@@ -93,7 +87,7 @@ def test_a_capture_into_the_tables() -> None:
 def test_searches_without_tables_are_as_they_were() -> None:
     start = Position(GARDNER)
     for kind in ("puct", "gumbel"):
-        with_tables, without = (searched(kind, start, attached=on) for on in (True, False))
+        with_tables, without = attached_or_not(kind, start)
         for key in KEYS:
             np.testing.assert_array_equal(getattr(with_tables, key), getattr(without, key))
 
@@ -107,7 +101,7 @@ def test_wins_that_the_move_rule_forestalls_are_draws(kind: str) -> None:
     for clock, proven in ((rule - distance, value), (rule - distance + 1, 0)):
         row = position.row.copy()
         row[GARDNER.squares + CLOCK] = clock
-        result = searched(kind, Position.from_row(row, GARDNER))
+        result = searched(kind, Position.from_row(row, GARDNER), variant=tables().attached)
         assert result.proven[0] == proven
 
 

@@ -14,7 +14,7 @@ from engine.network.config import NetworkConfig
 from engine.network.inference import make_evaluator
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import get_variant
-from tests.test_training_run import SETTINGS, Watch, state_of, train
+from tests.run_cases import SETTINGS, Watch, state_of, train
 from tests.training_cases import SMALL_NETWORK, self_play_config
 from training import acting, preparation
 from training import directory as directory_module

@@ -20,7 +20,7 @@ from engine.network.universal import UniversalConfig
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.solver import solve
 from tests.network_cases import lively_network
-from tests.test_training_run import SETTINGS, Watch, contents, refused, state_of, train
+from tests.run_cases import SETTINGS, Watch, contents, refused, state_of, train
 from tests.universal_cases import lively_universal
 from training.config import Games, load_config
 from training.directory import read_metrics, run_checkpoints

@@ -16,7 +16,7 @@ from numba.core import event
 from engine.network.checkpoint import load_tensors, save_tensors
 from engine.rules import compile_time
 from engine.rules.compile_time import working_time
-from tests.test_training_run import SETTINGS, StopHere, Watch, train
+from tests.run_cases import SETTINGS, StopHere, Watch, train
 from training import run as run_module
 from training import truth as truth_module
 from training.directory import RunDirectory, RunError, read_metrics

@@ -27,7 +27,7 @@ from engine.rules.variant import Variant, get_variant
 from scripts import cli, evaluate
 from scripts.curve import of_game
 from search.solver import solve
-from tests.test_training_run import SETTINGS, Watch, refused, state_of, train
+from tests.run_cases import SETTINGS, Watch, refused, state_of, train
 from tests.training_cases import perfect_rows, self_play_config
 from tests.universal_cases import lively_universal
 from training.actors import WorkerPool, company_of_actors

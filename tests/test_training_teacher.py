@@ -13,7 +13,7 @@ from engine.probing.canonical import canonical_boards
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from search.evaluator import SolverEvaluator
-from tests.test_training_run import HEXAPAWN, SETTINGS, Watch, state_of, train
+from tests.run_cases import HEXAPAWN, SETTINGS, Watch, state_of, train
 from tests.training_cases import hexapawn, self_play_config
 from training.config import merge
 from training.directory import RunError, read_metrics, run_checkpoints
