@@ -58,11 +58,11 @@ def test_a_tiny_model_learns_the_rules_of_hexapawn_from_random_games(tmp_path: P
     summary, _ = train_small(
         tmp_path / "run",
         get_variant("hexapawn"),
-        rounds=80,
+        rounds=100,
         round_games=512,
         batch=64,
         blocks=1,
-        learning_rate=2e-2,
+        learning_rate=1e-2,
     )
     assert summary.own.legal_moves.share > 0.99
     assert summary.held_out.best_legal.share == 1.0
