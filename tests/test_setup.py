@@ -206,7 +206,7 @@ def test_a_start_imports_next_to_nothing() -> None:
 
 
 def test_run_hands_over_to_an_environment_that_stands(tmp_path: Path) -> None:
-    for name in ("scripts", "constraints.txt", "pyproject.toml"):
+    for name in ("engine", "scripts", "constraints.txt", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
 

@@ -269,8 +269,12 @@ _RANGES: Final = {
 
 
 def quoted(value: object) -> str:
-    """A value as a message repeats it: a file's may be of any length."""
-    text = repr(value)
+    """A value as a message repeats it."""
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """What a message repeats of a text from a file, which may be of any length."""
     return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 1]}…"
 
 

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from engine.network.checkpoint import CheckpointError, opened, refuse_faults
-from engine.network.config import Activation, LanguageConfig
+from engine.network.config import Activation, LanguageConfig, shortened
 from engine.network.language import LanguageModel
 from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError
@@ -226,7 +226,8 @@ def _share(path: Path, settings: Settings, name: str, default: float) -> float:
 
 
 def _refusal(path: Path, settings: Settings, name: str, problem: str) -> CheckpointError:
-    return CheckpointError(f"{path}: {name} = {json.dumps(settings.get(name))}: {problem}")
+    value = shortened(json.dumps(settings.get(name)))
+    return CheckpointError(f"{path}: {name} = {value}: {problem}")
 
 
 def _gpt2_settings(model: LanguageModel) -> Settings:
