@@ -88,9 +88,10 @@ COMMANDS: Final = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line, without the program's name, or that of this process; the exit status.
+    """Run one command line and return the exit status.
 
-    In a process of its own SIGTERM ends most commands as ^C does.
+    `arguments` are without the program's name; this process's own where absent, and then SIGTERM
+    ends most commands as ^C does.
     """
     _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -101,11 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _dispatch([word for word in words if word != "--debug"])
         sys.stdout.flush()
         return status
-    except Terminated:
-        return _complain("terminated", TERMINATED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if debug:
             raise
+        if isinstance(interrupt, Terminated):
+            return _complain("terminated", TERMINATED)
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError as error:
         left = [stream for stream in (sys.stdout, sys.stderr) if _reader_left(stream)]

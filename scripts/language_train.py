@@ -14,6 +14,7 @@ import torch
 
 from engine.network.memory import keep_freed_memory
 from engine.rules.errors import InputError
+from engine.rules.termination import Terminated
 from engine.rules.variant import Variant, get_variant
 from scripts.bars import Bars, columns, fitting
 from scripts.options import FigureOptions, parse_options, print_json
@@ -80,7 +81,7 @@ def main(arguments: list[str]) -> int:
         bars.close()
         if run is not None and run.saved_rounds is not None:
             print(
-                f"{path}: {run.saved_rounds} rounds are saved, the same command goes on",
+                f"{path}: round {run.saved_rounds} is saved, the same command continues the run",
                 file=sys.stderr,
             )
         raise
@@ -93,19 +94,22 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _after_the_round() -> Iterator[Callable[[], bool]]:
-    """Here ^C and SIGTERM interrupt nothing: the function says whether one came. A second one
-    interrupts."""
-    came = False
+    """In the block ^C and SIGTERM interrupt nothing; the function tells whether one has come. A
+    second one interrupts. After SIGTERM the block raises Terminated for KeyboardInterrupt."""
+    came: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        nonlocal came
-        if came:
+        came.append(number)
+        if len(came) > 1:
             raise KeyboardInterrupt
-        came = True
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: came
+        yield lambda: bool(came)
+    except KeyboardInterrupt:
+        if signal.SIGTERM in came:
+            raise Terminated from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

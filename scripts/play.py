@@ -12,6 +12,7 @@ from engine.rules.board_text import board_text
 from engine.rules.errors import IllegalMoveError
 from engine.rules.position import Outcome, Position, Termination
 from engine.rules.tables import BLACK, WHITE
+from engine.rules.termination import Terminated
 from engine.rules.variant import get_variant
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
@@ -69,8 +70,10 @@ def main(arguments: list[str]) -> int:
         sys.stdin.reconfigure(errors="replace")
     try:
         TerminalGame(Position(variant), colours[options.colour], opponent, _ask_person).play()
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, KeyboardInterrupt) as end:
         print(f"\n{_UNFINISHED}")
+        if isinstance(end, Terminated):
+            raise
     finally:
         opponent.close()
     return 0

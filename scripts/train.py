@@ -63,7 +63,8 @@ def main(arguments: list[str]) -> int:
         monitor.close()
         if run is not None:
             print(
-                f"{path}: {run.rounds} rounds are saved, the same command goes on", file=sys.stderr
+                f"{path}: round {run.rounds} is saved, the same command continues the run",
+                file=sys.stderr,
             )
         raise
     finally:

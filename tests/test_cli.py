@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.rules.errors import InputError
+from engine.rules.termination import Terminated
 from scripts import cli
 from scripts.options import print_json
 
@@ -89,6 +90,7 @@ def test_an_unknown_command_is_told_the_nearest(
         (OSError(errno.ENOSPC, "No space left on device"), 2, "pawnscope: No space left on device"),
         (KeyError("lost"), 1, "internal error: KeyError: 'lost'"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(), 143, "terminated"),
     ],
 )
 def test_an_error_is_one_line_and_with_debug_a_traceback(

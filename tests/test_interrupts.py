@@ -55,16 +55,36 @@ def test_whoever_listens_already_still_hears() -> None:
         os.close(theirs)
 
 
-def test_a_request_to_terminate_ends_a_kernel_too() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    own = np.zeros(1, np.uint8)
+@contextlib.contextmanager
+def handlers(**chosen: signal.Handlers) -> Iterator[None]:
+    """These signals handled so for as long as the block lasts."""
+    before = {name: signal.signal(signal.Signals[name], how) for name, how in chosen.items()}
     try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(signal.Signals[name], handler)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_request_to_terminate_ends_a_kernel_too(background: bool) -> None:
+    """Also where a shell has started the command in the background, which ignores SIGINT."""
+    own = np.zeros(1, np.uint8)
+    ignored = {"SIGINT": signal.SIG_IGN} if background else {}
+    with handlers(SIGTERM=signal.SIG_DFL, **ignored):
         raise_on_termination()
         with pytest.raises(Terminated), interruptible(own) as stop:
             interrupt_and_wait(stop, signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     assert own[0] == 1
+
+
+def test_who_ignores_a_request_to_terminate_goes_on() -> None:
+    with handlers(SIGTERM=signal.SIG_IGN):
+        raise_on_termination()
+        with interruptible() as stop:
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    assert not stop[0]
 
 
 def interrupt_and_wait(stop: StopFlag, number: int = signal.SIGINT) -> None:

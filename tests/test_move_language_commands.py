@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from engine.network.move_language import MoveReader
 from engine.network.move_tokens import START, MoveTokenizer
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
+from engine.rules.termination import Terminated
 from engine.rules.variant import BUILT_IN, get_variant
 from scripts import language_continue, language_train, match, players
 from scripts.players import player_of
@@ -282,3 +284,27 @@ def test_a_checkpoint_of_all_words_plays_its_own_variant(tmp_path: Path) -> None
     save_language(path, model, tokenizer, variant, metadata={})
     player = player_of(f"language:{path}", variant, np.random.default_rng(0))
     assert player.choose(Position(variant)).move in Position(variant).legal_moves
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+@pytest.mark.parametrize("signals", [1, 2])
+def test_the_first_signal_waits_for_the_round_and_the_second_does_not(
+    number: signal.Signals, raised: type[KeyboardInterrupt], signals: int
+) -> None:
+    heard = []
+
+    def session() -> None:
+        with language_train._after_the_round() as came:
+            for _ in range(signals):
+                signal.raise_signal(number)
+                heard.append(came())
+            # What `LanguageRun.learn` does after the round.
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        session()
+    assert caught.type is raised
+    # The second comes through before anybody is asked.
+    assert heard == [True]

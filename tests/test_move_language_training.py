@@ -451,7 +451,7 @@ def test_a_killed_command_resumes_with_the_same_words(
             time.sleep(0.05)
         process.send_signal(how)
         _, complaints = process.communicate()
-    kept = f"{load_tensors(state)[1]['round']} rounds are saved, the same command goes on"
+    kept = f"round {load_tensors(state)[1]['round']} is saved, the same command continues the run"
     assert (kept in complaints.decode()) == (how == signal.SIGINT)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     reached = load_tensors(state)[1]["round"]

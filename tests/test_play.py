@@ -13,8 +13,9 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
+from engine.rules.termination import Terminated
 from engine.rules.variant import get_variant
-from scripts import play, players
+from scripts import cli, play, players
 from scripts.play import TerminalGame
 from scripts.players import SHIPPED, default_player, find_checkpoint, load_evaluator, player_of
 from search.limits import Limits
@@ -187,6 +188,17 @@ def test_an_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: Print
 
     monkeypatch.setattr(play, "_ask_person", interrupt)
     assert play.main(["hexapawn", "--opponent", "random"]) == 0
+    assert capsys.readouterr().out.endswith("\nThe game was left unfinished.\n")
+
+
+def test_a_request_to_terminate_keeps_its_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    def terminate(prompt: str) -> str:
+        raise Terminated
+
+    monkeypatch.setattr(play, "_ask_person", terminate)
+    assert cli.main(["play", "hexapawn", "--opponent", "random"]) == 143
     assert capsys.readouterr().out.endswith("\nThe game was left unfinished.\n")
 
 

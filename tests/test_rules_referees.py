@@ -29,7 +29,7 @@ from tests.variant_lists import EVERY, HEXAPAWNS, STRANGE, STRANGE_FILE
 FULL = os.environ.get("PAWNSCOPE_FULL_REFEREE") == "1"
 GAMES = 200 if FULL else 100
 SEED = 140
-"""One whose first hundred games end in every way that two hundred of another do, and promote."""
+"""Its first hundred games end in nearly every way that two hundred of another do."""
 PLIES = 40
 SAMPLES = 2
 FEWEST_REVERSIBLE = 4

@@ -113,7 +113,7 @@ def interrupted(process: subprocess.Popen[str], *, by: int = signal.SIGINT) -> N
     assert printed == ""
     told, last = errors.splitlines()[-2:]
     assert last == ("pawnscope: interrupted" if by == signal.SIGINT else "pawnscope: terminated")
-    assert "rounds are saved, the same command goes on" in told
+    assert "is saved, the same command continues the run" in told
     assert "Traceback" not in errors
 
 

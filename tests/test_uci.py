@@ -2,6 +2,8 @@
 
 import io
 import queue
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -373,3 +375,18 @@ def test_python_chess_drives_the_program() -> None:
         mate_in_one = chess.Board("7k/8/6K1/8/8/8/8/5Q2 w - - 0 1")
         played = engine.play(mate_in_one, chess.engine.Limit(depth=3), info=chess.engine.INFO_SCORE)
         assert played.info["score"].relative == chess.engine.Mate(1)
+
+
+def test_a_request_to_terminate_ends_the_engine_at_once() -> None:
+    """Nothing is kept that would have to be saved."""
+    command = [sys.executable, "-m", "scripts.cli", "uci", "--player", "random"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as engine:
+        assert engine.stdin is not None
+        assert engine.stdout is not None
+        engine.stdin.write("uci\n")
+        engine.stdin.flush()
+        assert "uciok\n" in iter(engine.stdout.readline, "")
+        engine.terminate()
+    assert engine.returncode == -signal.SIGTERM

@@ -62,6 +62,17 @@ class LadderGame:
     # From the start position, in UCI's notation.
     moves: str
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no game has: a file may hold anything."""
+        texts = (self.a, self.b, self.ending, self.reason, self.moves)
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and type(self.number) is int
+            and self.points in (0.0, 0.5, 1.0)
+            and self.colour in _COLOURS
+        ):
+            raise ValueError("not a game")
+
     @classmethod
     def of(cls, a: str, b: str, game: PlayedGame) -> "LadderGame":
         """The line of a game that A and B have played."""

@@ -394,7 +394,7 @@ class LanguageRun:
         resumed = directory.state.exists()
         if resumed:
             self._restore()
-        # Rounds that a process which ends now does not lose; None before the first save.
+        # The round of the last saved state; None before the first.
         self.saved_rounds = self._round if resumed else None
         # Round and seconds of the last measurement that is written.
         self._told = directory.drop_after(self._round if resumed else -1)

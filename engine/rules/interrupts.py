@@ -105,15 +105,16 @@ os.register_at_fork(after_in_child=_forget_listener)
 
 @contextlib.contextmanager
 def interruptible(stop: StopFlag | None = None) -> Iterator[StopFlag]:
-    """A flag (`stop` where given) that ^C raises for as long as the block lasts.
+    """A flag (`stop` where given) that ^C and SIGTERM raise for as long as the block lasts.
 
-    In the main thread only, and only where ^C raises KeyboardInterrupt: a program that handles
-    SIGINT by itself gets whole results.
+    In the main thread only, and only signals that raise KeyboardInterrupt: a program that handles
+    them by itself gets whole results.
     """
     global _listener
     flag = np.zeros(1, dtype=np.uint8) if stop is None else stop
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    # A command that a shell starts in the background ignores ^C and may still hear SIGTERM.
+    if not is_main or not any(map(raises, (signal.SIGINT, signal.SIGTERM))):
         yield flag
         return
     if _listener is None:

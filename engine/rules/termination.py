@@ -1,6 +1,6 @@
-"""SIGTERM as a second ^C: an exception in the main thread, for programs that ask for it.
+"""SIGTERM handled as ^C is, by an exception in the main thread, for programs that ask for it.
 
-What tidies up after KeyboardInterrupt, saves and says what is done, does so then, too.
+Code that saves and reports on KeyboardInterrupt then does so on SIGTERM, too.
 """
 
 import signal
@@ -13,8 +13,12 @@ class Terminated(KeyboardInterrupt):
 
 
 def raise_on_termination() -> None:
-    """From here on SIGTERM raises Terminated in the main thread, which must be the caller's."""
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    """From here on SIGTERM raises Terminated in the main thread, which must be the caller's.
+
+    Where SIGTERM is ignored or handled already it stays so.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _raise_terminated)
 
 
 def raises(number: int) -> bool:
