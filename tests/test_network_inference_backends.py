@@ -279,6 +279,43 @@ def test_nothing_else_needs_openvino() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+CONNECTIONS_TOLD = """
+import os, pathlib, sys
+def hear(event, arguments):
+    if event.startswith("socket."):
+        os.write(2, f"{event} {arguments}".encode())
+sys.addaudithook(hear)
+from engine.network.export import save_openvino
+from engine.network.inference import make_evaluator
+from tests.network_cases import lively_network
+network = lively_network("hexapawn", "plain")
+make_evaluator(network, backend="openvino")
+save_openvino(network, pathlib.Path(sys.argv[1]) / "net.xml")
+"""
+
+
+def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
+    """Its import alone would ask for the address of a server, and leave files at home."""
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    out.mkdir()
+    caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    # Where continuous integration says who it is OpenVINO is silent by itself.
+    variables = {name: value for name, value in os.environ.items() if name != "CI"}
+    variables |= {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_CACHE_HOME": caches}
+    done = subprocess.run(
+        [sys.executable, "-c", CONNECTIONS_TOLD, str(out)],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "socket." not in done.stderr
+    assert not list(home.iterdir())
+    assert (out / "net.xml").exists()
+
+
 FREED_IN_THE_ORDER_MADE = """
 import signal
 from engine.network.inference import make_evaluator

@@ -74,7 +74,7 @@ def save_openvino(network: PolicyValueNet | LanguageModel, path: str | Path) -> 
     if Path(path).suffix != OPENVINO_SUFFIX:
         raise ExportError(f"{path}: OpenVINO's own files are named FILE{OPENVINO_SUFFIX}")
     _require(*_WRITERS, "openvino")
-    import openvino as ov
+    from engine.network.openvino_core import ov
 
     def write(place: Path) -> None:
         onnx = place.with_suffix(ONNX_SUFFIX)

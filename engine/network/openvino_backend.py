@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 import numpy as np
-import openvino as ov
 
 from engine.network.backends import (
     BackendName,
@@ -14,7 +13,7 @@ from engine.network.backends import (
 )
 from engine.network.encoding import Encoder, Rows
 from engine.network.memory import keep_freed_memory
-from engine.network.openvino_core import compile_for_cpu
+from engine.network.openvino_core import compile_for_cpu, ov
 from engine.network.openvino_graph import OUTPUTS, build_graph, build_sites
 from engine.network.policy_value import PolicyValueNet
 from engine.network.quantisation import best_range, chosen_rows

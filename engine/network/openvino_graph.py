@@ -17,12 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 import torch
-from openvino import opset13 as ops
 from torch import Tensor, nn
 
 from engine.network.backbone import Backbone, Block
+from engine.network.openvino_core import ov
 from engine.network.policy_value import PolicyValueNet
 from engine.network.quantisation import LEVELS
 from engine.network.residual import ResidualBlock, ResidualTower, SqueezeExcitation
@@ -33,6 +32,8 @@ Node = Any
 Array = npt.NDArray[np.float32]
 Ranges = Mapping[str, tuple[float, float]]
 """The lowest and highest number at each site; 0 lies between them."""
+
+ops: Final = ov.opset13
 
 OUTPUTS: Final = ("policy", "promotion", "wdl")
 
