@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.rules.compilation import KERNEL_CACHE, generic_kernel
 from engine.rules.interrupts import StopFlag, interruptible
 from engine.rules.termination import Terminated, raise_on_termination
 from engine.rules.variant import get_variant
@@ -76,6 +77,35 @@ def test_a_request_to_terminate_ends_a_kernel_too(background: bool) -> None:
         with pytest.raises(Terminated), interruptible(own) as stop:
             interrupt_and_wait(stop, signal.SIGTERM)
     assert own[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_an_interrupt_waits_until_a_kernel_is_compiled(
+    number: signal.Signals, raised: type[KeyboardInterrupt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LLVM would drop the exception, and the kernel would be half there."""
+    finished = []
+
+    def interrupted_load(*_: object) -> None:
+        signal.raise_signal(number)
+        finished.append(number)
+
+    monkeypatch.setattr(KERNEL_CACHE, "load", interrupted_load)
+
+    @generic_kernel
+    def doubled(value: int) -> int:
+        return 2 * value
+
+    with handlers(SIGTERM=signal.SIG_DFL):
+        raise_on_termination()
+        with pytest.raises(raised):
+            doubled(3)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        # It is whole: nothing is loaded or compiled any more.
+        assert doubled(3) == 6
+    assert finished == [number]
 
 
 def test_who_ignores_a_request_to_terminate_goes_on() -> None:

@@ -25,6 +25,7 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typing.templates import make_concrete_template
 from numba.extending import intrinsic
 
+from engine.rules.interrupts import interrupts_postponed
 from engine.rules.kernel_cache import KernelCache
 from engine.rules.signatures import declared_types
 
@@ -81,6 +82,11 @@ class GenericKernel(CPUDispatcher):
     def full_name(self) -> str:
         """`engine.rules.kernels.generate`."""
         return f"{self.py_func.__module__}.{self.py_func.__qualname__}"
+
+    def compile(self, sig: Any) -> Any:
+        """Load or compile the code for a signature, whole, whatever signals come meanwhile."""
+        with interrupts_postponed():
+            return super().compile(sig)
 
     def callees(self) -> Iterator["GenericKernel"]:
         """The kernels that its code names."""

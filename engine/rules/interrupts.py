@@ -104,6 +104,28 @@ os.register_at_fork(after_in_child=_forget_listener)
 
 
 @contextlib.contextmanager
+def interrupts_postponed() -> Iterator[None]:
+    """Let ^C and SIGTERM raise KeyboardInterrupt at the end of the block only.
+
+    For work in which Python code is called from C that drops its exceptions, as LLVM's is.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        # Python handles signals elsewhere.
+        yield
+        return
+    postponed = [number for number in (signal.SIGINT, signal.SIGTERM) if raises(number)]
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in postponed}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
 def interruptible(stop: StopFlag | None = None) -> Iterator[StopFlag]:
     """A flag (`stop` where given) that ^C and SIGTERM raise for as long as the block lasts.
 
@@ -123,4 +145,4 @@ def interruptible(stop: StopFlag | None = None) -> Iterator[StopFlag]:
         yield flag
 
 
-__all__ = ["StopFlag", "interruptible"]
+__all__ = ["StopFlag", "interruptible", "interrupts_postponed"]
