@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from engine.rules.compilation import JIT_ENABLED, KERNEL_CACHE, GenericKernel, Kernel, kernels
 from engine.rules.kernel_cache import kernel_modules
+from engine.rules.processes import ProcessPool
 from scripts.options import FigureOptions, parse_options, print_json
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
@@ -171,28 +172,21 @@ def _run(tasks: list[Task], advance: Callable[[], object]) -> str:
     waiting = {task.name: task for task in tasks}
     urgency = _urgencies(waiting)
     processes = min(_cores(), _MOST_PROCESSES)
-    context = multiprocessing.get_context("spawn")
     running: dict[Future[str], str] = {}
     problem = ""
     unfinished = set(waiting)
-    with ProcessPoolExecutor(processes, context, _end_with_parent) as pool:
-        try:
-            while waiting or running:
-                ready = [task for task in waiting.values() if not task.after & unfinished]
-                ready.sort(key=lambda task: -urgency[task.name])
-                for task in ready[: processes - len(running)]:
-                    del waiting[task.name]
-                    running[pool.submit(compile_task, task)] = task.name
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    unfinished.discard(running.pop(future))
-                    problem = future.result() or problem
-                    advance()
-        except BaseException:
-            # Whoever waits for ^C does not wait for the kernel under way.
-            for process in pool._processes.values():
-                process.terminate()
-            raise
+    with ProcessPool(processes, _end_with_parent) as pool:
+        while waiting or running:
+            ready = [task for task in waiting.values() if not task.after & unfinished]
+            ready.sort(key=lambda task: -urgency[task.name])
+            for task in ready[: processes - len(running)]:
+                del waiting[task.name]
+                running[pool.submit(compile_task, task)] = task.name
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                unfinished.discard(running.pop(future))
+                problem = future.result() or problem
+                advance()
     return problem
 
 

@@ -3,10 +3,8 @@
 import copy
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +21,7 @@ from engine.rules.variant import get_variant
 from scripts.curve import Panel, draw_panels
 from scripts.study import _losalamos_panels, main
 from tests.network_cases import lively_network, with_torch_alone
-from tests.process_cases import stay_or_fail
+from tests.process_cases import assert_ends, stay_or_fail
 from tests.run_cases import StopHere, Watch
 from tests.run_cases import train as train_here
 from tests.search_cases import decisions, keeping_moves
@@ -245,7 +243,7 @@ def test_where_one_fails_the_others_end(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(side_by_side, "cores", lambda: os_cores()[:1] * 2)
     with pytest.raises(InputError, match="planted"):
         list(run_side_by_side(stay_or_fail, [tmp_path, tmp_path]))
-    expect_end(int(os.readlink(tmp_path / "begun")))
+    assert_ends(int(os.readlink(tmp_path / "begun")))
 
 
 _FAMILY = """
@@ -275,24 +273,46 @@ def test_processes_end_with_the_one_that_began_them(tmp_path: Path) -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()
-    expect_end(child)
+    assert_ends(child)
 
 
-def expect_end(child: int) -> None:
-    """Fail where the process lives on."""
-    for _ in range(300):
-        # One without a parent is nobody's zombie here: it is gone, or it runs.
-        if not _is_running(child):
-            return
-        time.sleep(0.1)
-    os.kill(child, signal.SIGKILL)
-    pytest.fail("the child lives on")
+_BEGUN = """
+import os, signal, sys, threading
+from multiprocessing import active_children
+import time
+from training.side_by_side import run_side_by_side
 
+def interrupt():
+    while not active_children():
+        time.sleep(0.001)
+    time.sleep(0.2)
+    if sys.argv[1] == "SIGINT":
+        os.killpg(0, signal.SIGINT)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
 
-def _is_running(pid: int) -> bool:
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=interrupt).start()
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+        list(run_side_by_side(time.sleep, [60, 60]))
+    except KeyboardInterrupt:
+        print("interrupted", active_children())
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_while_processes_start_is_no_noise(name: str, tmp_path: Path) -> None:
+    """A terminal sends it to all of them, a job's time limit to the first alone."""
+    script = tmp_path / "family.py"
+    script.write_text(_BEGUN, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), name],
+        env=os.environ | {"PYTHONPATH": str(Path(study.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("interrupted []\n", "")

@@ -12,9 +12,8 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -28,6 +27,7 @@ from torch import Tensor
 from engine.network.checkpoint import load_checkpoint
 from engine.rules.compile_time import add_compile_seconds, compile_seconds, working_time
 from engine.rules.errors import InputError, UnknownVariantError
+from engine.rules.processes import interrupts_held
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import UniformEvaluator
 from search.tablebase import Tablebases
@@ -341,18 +341,6 @@ def pin_to_core(number: int) -> None:
         os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Block ^C, also in a process that starts here: it would die loudly while it still imports."""
-    # Its start would unblock the signal again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class WorkerPool:
     """Actors in processes of their own, which are also the learner's hands (`Gradients`)."""
 
@@ -392,7 +380,7 @@ class WorkerPool:
             )
             arguments = (setup, theirs, weights, part)
             process = context.Process(target=_work, args=arguments, daemon=True)
-            with _interrupts_held():
+            with interrupts_held():
                 process.start()
             theirs.close()
             self._workers.append((process, ours))

@@ -9,12 +9,14 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from typing import Any, TypeVar
 
 import torch
+
+from engine.rules.processes import ProcessPool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -50,14 +52,9 @@ def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) 
     workers = min(len(cores()), len(tasks))
     # Nothing is ever sent: the processes live as long as this end of the pipe is open.
     lives, life = context.Pipe(duplex=False)
-    with lives, life, ProcessPoolExecutor(workers, context, _settle, (free, lives)) as pool:
-        try:
-            for done in as_completed([pool.submit(function, task) for task in tasks]):
-                yield done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            life.close()
-            raise
+    with lives, life, ProcessPool(workers, _settle, free, lives) as pool:
+        for done in as_completed([pool.submit(function, task) for task in tasks]):
+            yield done.result()
 
 
 def cores() -> list[int]:
@@ -87,7 +84,7 @@ def _settle(free: "Queue[int]", lives: Connection) -> None:
 
 
 def _end_with(lives: Connection) -> None:
-    """End when the other end is closed: by a parent that gives up, or by the system where it was
-    killed and could tell nobody; the pool's processes would wait for ever."""
+    """End when the system closes the other end, of a parent that was killed and could tell nobody;
+    the pool's processes would wait for ever."""
     lives.poll(None)
     os._exit(1)
