@@ -19,7 +19,7 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from scripts.bars import Waiting
 from scripts.curve import draw_curve, draw_ladder, draw_simulations, of_game
-from scripts.options import FigureOptions, parse_options, print_json
+from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.players import load_evaluator, load_solution, player_of
 from search.evaluator import Evaluator, SolverEvaluator
 from search.player import Player
@@ -98,6 +98,8 @@ def _check(options: EvaluateOptions) -> None:
             raise InputError(f"--{name} {getattr(options, name)}: at least {least}")
     if options.plot is not None and len(options.runs) > 1:
         raise InputError(f"--plot {options.plot}: one picture cannot show {len(options.runs)} runs")
+    if options.plot is not None:
+        require_writable(options.plot, "--plot")
     if options.zero not in (*_ANCHORS, "perfect", *options.anchor):
         raise InputError(
             f"--zero {options.zero}: not one of the ladder's players; --anchor adds it"

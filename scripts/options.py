@@ -7,6 +7,7 @@ field is its help, and the docstring of the class that of the command.
 import difflib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -42,6 +43,15 @@ class EndgameOptions(Options):
 
     # A folder of endgame tables, made by solve --men; alphabeta, mcts and gumbel look them up.
     tablebases: Path | None = None
+
+
+def require_writable(path: Path, option: str = "") -> None:
+    """Raises InputError where the file could not be written, before minutes of work for it."""
+    named = f"{option} {path}" if option else str(path)
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{named}: there is no folder {path.parent}")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"{named}: nothing can be written to the folder {path.parent}")
 
 
 def print_json(figures: Mapping[str, Any]) -> None:

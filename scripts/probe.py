@@ -25,7 +25,7 @@ from engine.rules.errors import InputError
 from engine.rules.files import write_whole
 from engine.rules.position import Position
 from engine.rules.variant import Variant
-from scripts.options import FigureOptions, parse_options
+from scripts.options import FigureOptions, parse_options, require_writable
 from scripts.players import is_solved_quickly, load_solution
 from search.solver import Solution
 from training.directory import run_checkpoints
@@ -117,12 +117,14 @@ def _page_path(options: ProbeOptions, name: str) -> Path:
     if options.out is not None:
         if options.out.suffix not in (".html", ".htm"):
             raise InputError(f"--out {options.out}: the page's name ends in .html")
-        if not options.out.parent.is_dir():
-            raise InputError(f"--out {options.out}: there is no folder {options.out.parent}")
+        require_writable(options.out, "--out")
         return options.out
     if options.run.is_dir():
-        return options.run / f"{name}.html"
-    return options.run.with_name(f"{options.run.stem}-{name}.html")
+        page = options.run / f"{name}.html"
+    else:
+        page = options.run.with_name(f"{options.run.stem}-{name}.html")
+    require_writable(page)
+    return page
 
 
 def _subjects(paths: list[Path], variant: Variant) -> list[Subject]:

@@ -11,7 +11,7 @@ from typing import Any
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from scripts.bars import Bars
-from scripts.options import FigureOptions, parse_options, print_json
+from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from search.solver import Solution, format_bytes, solve
 from search.tablebase import TableReport, solve_endgames
 
@@ -48,8 +48,8 @@ def main(arguments: list[str]) -> int:
     limit_bytes = parse_size(options.limit)
     if options.men is not None:
         return _solve_endgames(options, variant, options.men, limit_bytes)
-    if options.out is not None and not options.out.absolute().parent.is_dir():
-        raise InputError(f"--out {options.out}: there is no such folder")
+    if options.out is not None:
+        require_writable(options.out, "--out")
 
     with closing(Bars(quiet=options.json)) as bars:
         bars.begin(f"solving {variant.name}", 0, " positions")

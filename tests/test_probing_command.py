@@ -1,11 +1,13 @@
 """`pawnscope probe`: what it writes, where its positions come from, and how it refuses."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import scripts.probe
 from engine.network.checkpoint import save_checkpoint
 from engine.network.policy_value import PolicyValueNet
 from engine.rules.variant import get_variant
@@ -139,6 +141,21 @@ def test_games_of_another_variant_are_refused(
     assert probe(run) == 2
     assert "games of 'gardner' by other rules than baby's" in capsys.readouterr().err
     assert not (run / "report.html").exists()
+
+
+def test_a_closed_folder_is_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_checkpoint(
+        tmp_path / "one.safetensors", lively_network("hexapawn", "geometric"), metadata={}
+    )
+    # Whoever may write everywhere runs the tests, too.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(scripts.probe, "probe_networks", lambda *_, **__: pytest.fail("it probes"))
+    page = tmp_path / "page.html"
+    for words in (("--out", str(page)), ()):
+        assert probe(str(tmp_path / "one.safetensors"), *words) == 2
+        assert f"nothing can be written to the folder {tmp_path}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ SHORTENED = {
     "train losalamos --from runs/gardner": SHORT_TRAINING,
     "language train hexapawn4x4": ["--rounds", "2"],
     "evaluate runs/hexapawn4x4": ["--games", "2", "--simulations", "8"],
-    "match mcts:64 alphabeta:4 hexapawn4x4 --games 20 --pgn games.pgn": ["--games", "2"],
+    "match mcts:64 alphabeta:4 gardner --games 20 --pgn games.pgn": ["--games", "2"],
 }
 """What would take minutes runs with these words behind it: the same code for less long."""
 SKIPPED = {"python3 scripts/test.py"}
