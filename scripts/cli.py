@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
-from engine.rules.termination import Terminated, raise_on_termination
+from engine.system.termination import Terminated, raise_on_termination
 
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 1
@@ -45,29 +45,35 @@ class Command:
 
 COMMANDS: Final = {
     "train": Command(
-        module="scripts.train", help="teach a network a game by self-play; again to resume"
+        module="scripts.commands.train", help="teach a network a game by self-play; again to resume"
     ),
-    "play": Command(module="scripts.play", help="play against a network, a search or the truth"),
-    "probe": Command(module="scripts.probe", help="report what the networks of a run have learned"),
-    "solve": Command(module="scripts.solve", help="solve a game exactly"),
+    "play": Command(
+        module="scripts.commands.play", help="play against a network, a search or the truth"
+    ),
+    "probe": Command(
+        module="scripts.commands.probe", help="report what the networks of a run have learned"
+    ),
+    "solve": Command(module="scripts.commands.solve", help="solve a game exactly"),
     "match": Command(
-        module="scripts.match", help="games between two players, with Elo and its interval"
+        module="scripts.commands.match", help="games between two players, with Elo and its interval"
     ),
     "evaluate": Command(
-        module="scripts.evaluate", help="measure a run's checkpoints against the truth"
+        module="scripts.commands.evaluate", help="measure a run's checkpoints against the truth"
     ),
     "ablation": Command(
-        module="scripts.ablation", help="measure what each switch of training is worth"
+        module="scripts.commands.ablation", help="measure what each switch of training is worth"
     ),
     "language": Command(
-        module="scripts.language", help="models of a game's moves, and GPT-2: train, go on, count"
+        module="scripts.commands.language.main",
+        help="models of a game's moves, and GPT-2: train, go on, count",
     ),
-    "export": Command(module="scripts.export", help="write a network as ONNX or OpenVINO"),
+    "export": Command(module="scripts.commands.export", help="write a network as ONNX or OpenVINO"),
     "study": Command(
-        module="scripts.study", help="train networks side by side and compare what they learn"
+        module="scripts.commands.study",
+        help="train networks side by side and compare what they learn",
     ),
     "uci": Command(
-        module="scripts.uci",
+        module="scripts.commands.uci",
         help="serve as an engine for a chess program",
         # The protocol wants its first answer within seconds.
         compiles_first=False,
@@ -75,15 +81,16 @@ COMMANDS: Final = {
         tidies_up=False,
     ),
     "perft": Command(
-        module="scripts.perft", help="count the positions at a depth, and how fast that goes"
+        module="scripts.commands.perft",
+        help="count the positions at a depth, and how fast that goes",
     ),
-    "bench": Command(module="scripts.bench", help="speed figures of this machine"),
+    "bench": Command(module="scripts.commands.bench", help="speed figures of this machine"),
     "compile": Command(
-        module="scripts.compile",
+        module="scripts.commands.compile",
         help="compile the kernels; set-up does it by itself",
         kernels=False,
     ),
-    "variants": Command(module="scripts.variants", help="list the games", kernels=False),
+    "variants": Command(module="scripts.commands.variants", help="list the games", kernels=False),
 }
 
 
@@ -138,7 +145,7 @@ def _dispatch(words: list[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if command.kernels and not {"-h", "--help"} & set(arguments):
         if command.compiles_first:
-            from scripts.compile import ensure_compiled
+            from scripts.commands.compile import ensure_compiled
 
             ensure_compiled()
         _announce_compilation()
@@ -184,7 +191,7 @@ def _settle_home() -> None:
 
 @functools.cache
 def _announce_compilation() -> None:
-    from engine.rules.compilation import KERNEL_CACHE, on_compile
+    from engine.rules.compilation.decorators import KERNEL_CACHE, on_compile
 
     def announce() -> None:
         # Where nothing can be kept that has been said, and said why.

@@ -17,19 +17,19 @@ from tqdm import tqdm
 
 import engine
 from engine.rules.errors import InputError
-from engine.rules.files import cache_folder
 from engine.rules.variant import Variant
+from engine.system.files import cache_folder
 from search.evaluator import Evaluator
+from search.exact.solver import Solution, estimate_positions, load_or_solve
+from search.exact.tablebase.file import table_names
+from search.exact.tablebase.tables import Tablebases
 from search.player import Player
-from search.players import make_player
-from search.solver import Solution, estimate_positions, load_or_solve
-from search.tablebase import Tablebases
-from search.tablebase_file import table_names
-from search.tablebase_player import PerfectEndgamePlayer, with_tablebases
-from training.directory import RunError, checkpoint_of, run_checkpoints
+from search.players.builtin import make_player
+from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
+from training.data.run_directory import RunError, checkpoint_of, run_checkpoints
 
 if TYPE_CHECKING:
-    from engine.network.move_language import MoveReader
+    from engine.network.language.move_predictor import MoveReader
 
 RUNS: Final = Path("runs")
 SHIPPED: Final = Path(engine.__file__).with_name("weights")
@@ -80,7 +80,7 @@ def _is_for(path: Path, variant: Variant) -> bool:
 
 def _is_language_of(path: Path, variant: Variant) -> bool:
     """As `_is_for`, of a move language model."""
-    from engine.network.language_checkpoint import read_language
+    from engine.network.language.checkpoint import read_language
 
     try:
         return read_language(path).variant_digest == variant.digest
@@ -126,7 +126,7 @@ def _loaded(
 ) -> Evaluator:
     """`file` tells a file from another, also from one that has been put in its place."""
     from engine.network.checkpoint import load_checkpoint
-    from engine.network.inference import make_evaluator
+    from engine.network.inference.evaluator import make_evaluator
 
     network = load_checkpoint(path, variant=variant).network
     calibration = _calibration(path, variant) if precision == "int8" else None
@@ -153,8 +153,8 @@ def load_language(text: str | None, variant: Variant) -> "MoveReader":
     """
     import torch
 
-    from engine.network.language_checkpoint import load_language as load
-    from engine.network.move_language import MoveReader
+    from engine.network.language.checkpoint import load_language as load
+    from engine.network.language.move_predictor import MoveReader
 
     torch.set_num_threads(1)
     loaded = load(find_language(text, variant), variant=variant)
@@ -163,7 +163,7 @@ def load_language(text: str | None, variant: Variant) -> "MoveReader":
 
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
     """Positions uint8[N, R] of the newest games of the run that a checkpoint is from."""
-    from training.games import load_games, newest_shard
+    from training.data.shards import load_games, newest_shard
 
     games = newest_shard(checkpoint.resolve().parent.parent / "games", variant)
     if games is None:

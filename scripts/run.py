@@ -7,7 +7,7 @@ if __name__ == "__main__":
     # Python put scripts/ here, where files would hide library modules of the same name.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
-        from scripts.environment import hand_over
+        from scripts.setup.environment import hand_over
 
         hand_over("scripts.cli")
     except KeyboardInterrupt:

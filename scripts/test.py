@@ -1,4 +1,4 @@
-"""Check all of Pawnscope: `python3 scripts/test.py [PYTEST ARGUMENTS]`; see scripts/checks.py."""
+"""Check all of Pawnscope: `python3 scripts/test.py [PYTEST ARGUMENTS]`; see setup/checks.py."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ if __name__ == "__main__":
     # Python put scripts/ here, where files would hide library modules of the same name.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
-        from scripts.environment import hand_over
+        from scripts.setup.environment import hand_over
 
-        hand_over("scripts.checks", extras=("test",))
+        hand_over("scripts.setup.checks", extras=("test",))
     except KeyboardInterrupt:
         sys.exit(130)

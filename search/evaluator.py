@@ -9,10 +9,10 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.signatures import Array2D, contiguous
 from engine.rules.finite import require_finite
-from engine.rules.signatures import Array2D, contiguous
-from search.solution import Solution
+from search.exact.solution import Solution
 
 Rows = npt.NDArray[np.uint8]
 Moves = npt.NDArray[np.uint16]

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.rules.interrupts import StopFlag
+from engine.system.interrupts import StopFlag
 
 _POLL_SECONDS: Final = 0.01
 

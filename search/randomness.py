@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import internal_kernel, kernel
+from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.kernels import Int
 
 States = npt.NDArray[np.uint64]

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import kernel
+from engine.rules.compilation.decorators import kernel
 
 WIN: Final = 16384
 LONGEST: Final = WIN // 2 - 1

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
-from engine.network.config import NetworkConfig
-from engine.network.universal import UniversalConfig
+from engine.network.model.config import NetworkConfig
+from engine.network.model.universal import UniversalConfig
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant, variant_names
@@ -50,7 +50,7 @@ class SelfPlayConfig:
     search: Search = "puct"
     # Moves that Gumbel's first phase looks at.
     considered: int = 16
-    # How sharply Gumbel's policy follows the values it found (search/gumbel.py).
+    # How sharply Gumbel's policy follows the values it found (search/mcts/gumbel.py).
     c_scale: float = 1.0
     # Simulations of a full search.
     simulations: int = 64
@@ -64,7 +64,7 @@ class SelfPlayConfig:
     full_share: float = 1.0
     # Simulations of a quick search.
     fast_simulations: int = 16
-    # What computes the network (engine/network/inference.py): "auto" measures.
+    # What computes the network (engine/network/inference/evaluator.py): "auto" measures.
     backend: Backend = "auto"
     # In which numbers: "auto" takes the fastest that is known to cost no strength.
     precision: Inference = "auto"

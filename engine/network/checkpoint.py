@@ -32,17 +32,17 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.config import BuildConfig, NetworkConfig, quoted
 from engine.network.finite import require_finite_tensors, tensor_fault
-from engine.network.game_features import KINDS
-from engine.network.policy_value import PolicyValueNet
+from engine.network.model.config import BuildConfig, NetworkConfig, quoted
+from engine.network.model.policy_value import PolicyValueNet
+from engine.network.model.tokens import TOKENS
+from engine.network.model.universal import UniversalConfig, UniversalNet
+from engine.network.model.variant_features import KINDS
 from engine.network.stored_json import parse_json
-from engine.network.tokens import TOKENS
-from engine.network.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import InputError
-from engine.rules.files import replacing
 from engine.rules.finite import NotFiniteError
 from engine.rules.variant import Variant, get_variant
+from engine.system.files import replacing
 
 FORMAT: Final = 1
 _KEY: Final = "pawnscope"

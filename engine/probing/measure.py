@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from engine.network.config import NetworkConfig
-from engine.network.policy_value import PolicyValueNet
-from engine.probing.capture import Features, Readout, capture, raw_input, stream_points
-from engine.probing.concepts import Concept, ConceptUndefinedError, Labels
-from engine.probing.controls import control_task_labels, random_networks, shuffled_labels
-from engine.probing.probes import LinearProbe, ProbeFitter
-from engine.probing.report import (
+from engine.network.model.config import NetworkConfig
+from engine.network.model.policy_value import PolicyValueNet
+from engine.probing.activations.capture import Features, Readout, capture, raw_input, stream_points
+from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Labels
+from engine.probing.controls.controls import control_task_labels, random_networks, shuffled_labels
+from engine.probing.data.splits import Indices, Sample, clusters, count_distinct, split
+from engine.probing.probes.linear import LinearProbe, ProbeFitter
+from engine.probing.probes.scores import METRICS, Bootstrap, Resampled, macro_auc, score
+from engine.probing.report.cells import (
     Cell,
     CheckpointSummary,
     ClassCount,
@@ -24,8 +26,6 @@ from engine.probing.report import (
     Measurement,
     Report,
 )
-from engine.probing.scores import METRICS, Bootstrap, Resampled, macro_auc, score
-from engine.probing.splits import Indices, Sample, clusters, count_distinct, split
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 

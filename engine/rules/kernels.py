@@ -9,8 +9,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation import inlined, internal_kernel, kernel, lowest_bit, shared_kernel
-from engine.rules.signatures import Array2D, contiguous
+from engine.rules.compilation.decorators import (
+    inlined,
+    internal_kernel,
+    kernel,
+    lowest_bit,
+    shared_kernel,
+)
+from engine.rules.compilation.signatures import Array2D, contiguous
 from engine.rules.tables import (
     BISHOP,
     BOARD,

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from engine.rules.compilation import internal_kernel, kernel
-from engine.rules.interrupts import StopFlag, interruptible
+from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.compilation.signatures import Array2D, contiguous
 from engine.rules.kernels import Row, Rows, apply, copy_into, generate
-from engine.rules.signatures import Array2D, contiguous
 from engine.rules.tables import MAX_MOVES, SQUARES, STATE_SIZE, Tables
+from engine.system.interrupts import StopFlag, interruptible
 
 
 @internal_kernel

@@ -6,8 +6,9 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules import fen, kernels, moves
+from engine.rules import kernels, moves
 from engine.rules.errors import IllegalMoveError
+from engine.rules.notation import fen
 from engine.rules.tables import (
     BLACK,
     CASTLING_RIGHTS,
@@ -243,13 +244,13 @@ class Position:
 
     def san(self, move: int) -> str:
         """The legal move in standard algebraic notation."""
-        from engine.rules import san
+        from engine.rules.notation import san
 
         return san.san(self, move)
 
     def parse_san(self, text: str) -> int:
         """The legal move of that SAN text; raises IllegalMoveError."""
-        from engine.rules import san
+        from engine.rules.notation import san
 
         return san.parse_san(self, text)
 
@@ -260,7 +261,7 @@ class Position:
         return move
 
     def __str__(self) -> str:
-        from engine.rules import board_text
+        from engine.rules.notation import board_text
 
         return board_text.board_text(self.row, self.variant)
 

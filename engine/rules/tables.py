@@ -134,7 +134,7 @@ ZOBRIST_CASTLING: Final = ZOBRIST_SIDE + 1
 ZOBRIST_EN_PASSANT: Final = ZOBRIST_CASTLING + 16
 """[64] keys of the en-passant square."""
 ENDGAMES: Final = ZOBRIST_EN_PASSANT + BOARD
-"""Where in the array endgame tables begin (search/tablebase_index.py); 0 for none."""
+"""Where in the array endgame tables begin (search/exact/tablebase/index.py); 0 for none."""
 FIRST_LINE: Final = ENDGAMES + 1
 """Steps and threats follow from here."""
 

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules import fen
 from engine.rules import tables as layout
 from engine.rules.betza import Movement
 from engine.rules.errors import InputError, UnknownVariantError, VariantError
+from engine.rules.notation import fen
 from engine.rules.section_reader import SectionReader
 from engine.rules.tables import (
     BLACK,

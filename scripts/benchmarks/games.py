@@ -9,9 +9,9 @@ from engine.rules.perft import perft as count_moves
 from engine.rules.variant import Variant, get_variant
 from scripts.benchmarks.rows import BATCH, SIMULATIONS, Row, rates, row
 from search.evaluator import Evaluator, UniformEvaluator
-from search.gumbel import GumbelConfig, gumbel_search
-from search.puct import PuctConfig, Roots, puct_search
-from search.solver import solve
+from search.exact.solver import solve
+from search.mcts.gumbel import GumbelConfig, gumbel_search
+from search.mcts.puct import PuctConfig, Roots, puct_search
 
 
 def perft() -> Iterator[Row]:

@@ -15,21 +15,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.network.agreement import random_positions
-from engine.network.backends import Backend, PrecisionName
-from engine.network.config import NetworkConfig
-from engine.network.cuda_backend import CudaBackend, exact_arithmetic
-from engine.network.encoding import Encoder
-from engine.network.inference import BackendEvaluator, make_evaluator
-from engine.network.policy_value import PolicyValueNet
-from engine.network.tokens import Tokens
+from engine.network.inference.backends import Backend, PrecisionName
+from engine.network.inference.cuda import CudaBackend, exact_arithmetic
+from engine.network.inference.evaluator import BackendEvaluator, make_evaluator
+from engine.network.inference.parity import random_positions
+from engine.network.model.config import NetworkConfig
+from engine.network.model.encoder import Encoder
+from engine.network.model.policy_value import PolicyValueNet
+from engine.network.model.tokens import Tokens
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import get_variant
 from scripts.benchmarks.network import GAME, NETWORKS, network_rates
 from scripts.benchmarks.rows import REPEATS, SIMULATIONS, Row, row
 from scripts.benchmarks.self_play import Meter
-from search.puct import PuctConfig, Roots, puct_search
+from search.mcts.puct import PuctConfig, Roots, puct_search
 
 LARGER: Final[dict[str, dict[str, object]]] = {
     "transformer-8x256": {

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.network.config import LanguageConfig, NetworkConfig
-from engine.network.language import LanguageModel
-from engine.network.policy_value import PolicyValueNet
-from engine.rules.compile_time import working_time
+from engine.network.language.model import LanguageModel
+from engine.network.model.config import LanguageConfig, NetworkConfig
+from engine.network.model.policy_value import PolicyValueNet
+from engine.rules.compilation.compile_time import working_time
 from engine.rules.variant import get_variant
 from scripts.benchmarks.rows import REPEATS, Row, row
 from scripts.benchmarks.self_play import cores

@@ -10,19 +10,19 @@ import numpy.typing as npt
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.network.config import NetworkConfig
-from engine.network.inference import BackendEvaluator, make_evaluator
-from engine.network.policy_value import PolicyValueNet
+from engine.network.inference.evaluator import BackendEvaluator, make_evaluator
+from engine.network.model.config import NetworkConfig
+from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant, get_variant
 from scripts.benchmarks.rows import BATCH, Row, rates, row
 from search.evaluator import UniformEvaluator
 from training.config import LearningConfig, SelfPlayConfig
-from training.games import GameRows
-from training.learner import Learner
-from training.replay import ReplayWindow
-from training.selfplay import SelfPlay
+from training.data.replay import ReplayWindow
+from training.data.shards import GameRows
+from training.learner.learner import Learner
+from training.selfplay.games import SelfPlay
 
 GAME: Final = "gardner"
 NETWORKS: Final[dict[str, dict[str, object]]] = {

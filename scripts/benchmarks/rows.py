@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.rules.compile_time import working_time
+from engine.rules.compilation.compile_time import working_time
 
 REPEATS = 5
 BATCH = 128

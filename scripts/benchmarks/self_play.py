@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from engine.rules.compile_time import working_time
+from engine.rules.compilation.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.benchmarks.network import (
@@ -25,9 +25,9 @@ from scripts.benchmarks.network import (
 )
 from scripts.benchmarks.rows import BATCH, REPEATS, SIMULATIONS, Row, row
 from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
-from training.actors import pin_to_core
 from training.config import SelfPlayConfig
-from training.selfplay import SelfPlay
+from training.selfplay.actors.processes import pin_to_core
+from training.selfplay.games import SelfPlay
 
 _SECONDS = 2.0
 """Of one repeat."""

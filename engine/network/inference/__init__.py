@@ -1,0 +1,1 @@
+"""A network as an evaluator: backends, their parity, quantisation, export."""

@@ -1,0 +1,1 @@
+"""Inference by kernels for AVX-512, written by hand."""

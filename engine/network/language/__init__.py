@@ -1,0 +1,1 @@
+"""Language models: of a game's moves, and GPT-2."""

@@ -1,0 +1,145 @@
+"""Move language models on disk, as `checkpoint.py` has it for networks.
+
+The header: {"format": 1, "language": {…LanguageConfig…}, "tokenizer": {"digest": …, "words": …},
+"variant": {"name": …, "digest": …, "ini": …}, "metadata": {…the caller's…}}.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from engine.network.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    Metadata,
+    check_format,
+    check_tensors,
+    checked_metadata,
+    header_field,
+    load_tensors,
+    read_metadata,
+    save_tensors,
+)
+from engine.network.language.model import LanguageModel
+from engine.network.language.move_tokens import MARKS, MoveTokenizer
+from engine.network.model.config import LanguageConfig, difference, quoted
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
+
+_TOKEN: Final = "token.weight"
+
+
+class LanguageDescription(NamedTuple):
+    """What the file of a language model says of itself."""
+
+    config: LanguageConfig
+    tokenizer: MoveTokenizer
+    variant_name: str
+    variant_digest: str
+    metadata: Metadata
+
+
+class LoadedLanguage(NamedTuple):
+    """A language model, its vocabulary, and what its maker said of it."""
+
+    model: LanguageModel
+    tokenizer: MoveTokenizer
+    metadata: Metadata
+
+
+def save_language(
+    path: str | Path,
+    model: LanguageModel,
+    tokenizer: MoveTokenizer,
+    variant: Variant,
+    *,
+    metadata: Mapping[str, object],
+) -> None:
+    """Write a model of the variant's games, whole or not at all; raises OSError."""
+    header = {
+        "format": FORMAT,
+        "language": model.config.to_dict(),
+        "tokenizer": {"digest": tokenizer.digest, "words": " ".join(tokenizer.words)},
+        "variant": {"name": variant.name, "digest": variant.digest, "ini": variant.ini()},
+        "metadata": dict(metadata),
+    }
+    save_tensors(path, model.state_dict(), header)
+
+
+def load_language(
+    path: str | Path, *, variant: Variant | None = None, config: LanguageConfig | None = None
+) -> LoadedLanguage:
+    """The model of `save_language`, in float32 on the CPU, its vocabulary and metadata.
+
+    Where `variant` or `config` is given, the file must be of the same rules or configuration.
+    Raises OSError, and CheckpointError naming what is truncated, foreign, unknown, missing, of
+    another shape or other than wanted.
+    """
+    tensors, header = load_tensors(path)
+    found = _describe(Path(path), header)
+    if variant is not None and variant.digest != found.variant_digest:
+        raise CheckpointError(
+            f"{path}: a language model of {quoted(found.variant_name)}"
+            f" (rules {quoted(found.variant_digest)}),"
+            f" not of '{variant.name}' (rules {variant.digest})"
+        )
+    if config is not None:
+        check_config(Path(path), found.config, config)
+    # Shapes first, without memory: a damaged configuration may ask for any amount of it.
+    shapes = LanguageModel.without_memory(found.config).state_dict()
+    check_tensors(Path(path), tensors, shapes)
+    model = LanguageModel(found.config)
+    model.load_state_dict(tensors)
+    return LoadedLanguage(model, found.tokenizer, found.metadata)
+
+
+def read_language(path: str | Path) -> LanguageDescription:
+    """What a file says of its model, without its tensors. Raises as `load_language`."""
+    return _describe(Path(path), read_metadata(path))
+
+
+def check_config(path: Path, found: LanguageConfig, wanted: LanguageConfig) -> None:
+    """Raises CheckpointError, naming the first field in which they differ."""
+    different = difference(found, wanted)
+    if different:
+        raise CheckpointError(f"{path}: {different}")
+
+
+def _describe(path: Path, header: Metadata) -> LanguageDescription:
+    if "language" not in header:
+        raise CheckpointError(f"{path}: holds no language model (no field 'language')")
+    check_format(path, header)
+    language, variant = (
+        header_field(path, header, "language"),
+        header_field(path, header, "variant"),
+    )
+    tokenizer = _tokenizer(path, header_field(path, header, "tokenizer"))
+    for name in ("name", "digest", "ini"):
+        if not isinstance(variant.get(name), str):
+            raise CheckpointError(f"{path}: missing field 'variant.{name}'")
+    try:
+        config = LanguageConfig.from_dict(language)
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    if config.vocabulary != len(tokenizer):
+        raise CheckpointError(
+            f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} words"
+        )
+    metadata = checked_metadata(path, header)
+    return LanguageDescription(config, tokenizer, variant["name"], variant["digest"], metadata)
+
+
+def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:
+    words = values.get("words")
+    if not isinstance(words, str):
+        raise CheckpointError(f"{path}: missing field 'tokenizer.words'")
+    try:
+        tokenizer = MoveTokenizer(words.split()[len(MARKS) :])
+    except InputError as error:
+        raise CheckpointError(f"{path}: tokenizer.words: {str(error)[:200]}") from None
+    if tokenizer.digest != values.get("digest"):
+        raise CheckpointError(
+            f"{path}: tokenizer.digest = {quoted(values.get('digest'))}, the words have"
+            f" {tokenizer.digest!r}"
+        )
+    return tokenizer

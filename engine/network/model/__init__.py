@@ -1,0 +1,1 @@
+"""The networks: configuration, backbone, trunks, heads, hook points, transfer of weights."""

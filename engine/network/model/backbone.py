@@ -1,0 +1,307 @@
+"""The transformer that everything stands on: embedded tokens in, features of the same shape out.
+
+Axes, wherever they are named:
+
+    B  batch          H  attention heads        T  tokens: squares of boards, moves of a game, text
+    D  channels       E  channels of a head     q  the token that looks, k  the token looked at
+    M  hidden width of the MLP                  G  boards of different sizes in one batch
+    (D = H * E)
+
+Blocks are pre-LayerNorm (Radford et al. 2019, section 2.3), without the MLP where M is 0:
+
+    x --+--> LayerNorm -> attention --+--> LayerNorm -> MLP --+--> x
+        |                             |                       |
+        +-----------------------------+-----------------------+
+
+Points (see `hook_points.py`), i from 0:
+
+    embed                      [B, T, D]     tokens with their positions, as block 0 receives them
+    block.i.attention.pattern  [B, H, q, k]  softmaxed weights; rows sum to 1
+    block.i.attention.head     [B, H, T, E]  what each head gathered, before the output matrix
+    block.i.mlp.hidden         [B, T, M]     after the activation function
+    block.i.residual           [B, T, D]     the stream as it leaves the block
+    final                      [B, T, D]     after the last LayerNorm, as heads receive it
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.model.config import TransformerConfig
+from engine.network.model.hook_points import Points
+from engine.rules.tables import LARGEST_SIDE
+
+EXPLICIT_TOKENS: Final = 64
+"""Up to here a CPU is faster with plain matrix products than with PyTorch's fused attention (on 25
+squares with 4 heads the whole network by 1.1 in float32 and 1.4 in bfloat16)."""
+EXPLICIT_LEARNING: Final = 128
+"""The same where gradients are taken: by 1.5 in bfloat16 at 64 tokens of 4 heads of 32 channels. At
+256 of 6 heads of 64 both take the same time, and the fused one keeps a third less memory."""
+_STEPS: Final = 2 * LARGEST_SIDE - 1
+"""Steps from file to file, or from rank to rank, on the largest board."""
+
+
+class Boards(NamedTuple):
+    """The boards of a batch whose rows are not all of one size, padded to T squares."""
+
+    board: Tensor
+    """int64[B] in 0 .. G - 1: the board of each row."""
+    steps: Tensor
+    """int64[G, q, k]: the step from square to square, as `board_steps` numbers them."""
+    present: Tensor
+    """bool[G, T]: False for padding, which nobody looks at."""
+
+
+class Cache:
+    """Keys and values of the tokens that a causal backbone has read, for the tokens to come.
+
+    For inference: what is kept has no gradients.
+    """
+
+    def __init__(self, config: TransformerConfig, batch: int, like: Tensor) -> None:
+        """Room for `config.context` tokens of `batch` sequences, in the numbers of `like`."""
+        E = config.channels // config.heads
+        shape = (config.blocks, 2, batch, config.heads, config.context, E)
+        self.kept = torch.empty(shape, dtype=like.dtype, device=like.device)
+        self.length = 0
+
+    def extend(self, block: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep those of the newest tokens, each [B, H, T, E]; returns those of all so far."""
+        end = self.length + keys.shape[2]
+        kept = self.kept[block]
+        kept[0, :, :, self.length : end] = keys.detach()
+        kept[1, :, :, self.length : end] = values.detach()
+        return kept[0, :, :, :end], kept[1, :, :, :end]
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2), optionally causal."""
+
+    def __init__(self, config: TransformerConfig, points: Points, block: int) -> None:
+        super().__init__()
+        self.heads, self.causal, self.block = config.heads, config.causal, block
+        self.dropout = config.dropout
+        self.qkv = nn.Linear(config.channels, 3 * config.channels)
+        self.out = nn.Linear(config.channels, config.channels)
+        self.pattern_point = points.declare(f"block.{block}.attention.pattern")
+        self.head_point = points.declare(f"block.{block}.attention.head")
+
+    def forward(self, x: Tensor, bias: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """[B, T, D] -> [B, T, D]. `bias` [H or 1, q, k] or [B, H or 1, q, k] adds to the scores."""
+        B, T, D = x.shape
+        qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # query, key and value, each [B, H, T, E]
+        longest = EXPLICIT_LEARNING if torch.is_grad_enabled() else EXPLICIT_TOKENS
+        explicit = self.pattern_point.open or (x.device.type == "cpu" and longest >= T)
+        query, key, value = qkv.contiguous() if explicit else qkv  # one copy, not one a product
+        if cache is not None:
+            key, value = cache.extend(self.block, key, value)
+        share = self.dropout if self.training else 0.0
+        if explicit:
+            pattern = self.pattern_point(_pattern(query, key, bias, self.causal))
+            # bhqk,bhke->bhqe: weighted sum of values
+            gathered = F.dropout(pattern, share) @ value
+        else:
+            mask, is_causal = _mask(bias, self.causal, T, key)
+            gathered = F.scaled_dot_product_attention(query, key, value, mask, share, is_causal)
+        gathered = self.head_point(gathered)
+        out: Tensor = self.out(gathered.transpose(1, 2).reshape(B, T, D))
+        return out
+
+
+def _pattern(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
+    """Attention weights [B, H, q, k]; the softmax is taken in float32 or better."""
+    scores = query @ key.transpose(-2, -1)  # bhqe,bhke->bhqk: likeness of query and key
+    scale = query.shape[-1] ** -0.5
+    scores = scores * scale if bias is None else torch.add(bias, scores, alpha=scale)
+    if causal and query.shape[2] > 1:
+        scores = scores + _later(query.shape[2], scores)
+    if scores.dtype in (torch.bfloat16, torch.float16):
+        return scores.float().softmax(-1).to(scores.dtype)
+    return scores.softmax(-1)
+
+
+def _later(queries: int, like: Tensor) -> Tensor:
+    """[q, k]: -inf where k comes after q, else 0; the last of k tokens is the last of q."""
+    keys = like.shape[-1]
+    return like.new_full((queries, keys), -torch.inf).triu(1 + keys - queries)
+
+
+def _mask(
+    bias: Tensor | None, causal: bool, queries: int, key: Tensor
+) -> tuple[Tensor | None, bool]:
+    """`attn_mask` and `is_causal` for `scaled_dot_product_attention`, which takes only one."""
+    keys = key.shape[2]
+    if not causal or queries == 1:
+        return bias, False
+    if bias is None and queries == keys:
+        return None, True
+    later = _later(queries, key.new_empty(keys))
+    return later if bias is None else bias + later, False
+
+
+class MLP(nn.Module):
+    """One hidden layer, applied to every token by itself."""
+
+    def __init__(self, config: TransformerConfig, points: Points, block: int) -> None:
+        super().__init__()
+        self.relu = config.activation == "relu"
+        self.up = nn.Linear(config.channels, config.hidden)
+        self.down = nn.Linear(config.hidden, config.channels)
+        self.hidden_point = points.declare(f"block.{block}.mlp.hidden")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        hidden = self.up(x)
+        hidden = F.relu(hidden, inplace=True) if self.relu else F.gelu(hidden, approximate="tanh")
+        out: Tensor = self.down(self.hidden_point(hidden))
+        return out
+
+
+class Block(nn.Module):
+    """Attention, then the MLP where there is one, each added to the stream."""
+
+    def __init__(self, config: TransformerConfig, points: Points, block: int) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(config.channels)
+        self.attention = Attention(config, points, block)
+        self.mlp_norm = nn.LayerNorm(config.channels) if config.hidden else None
+        self.mlp = MLP(config, points, block) if config.hidden else None
+        self.residual_point = points.declare(f"block.{block}.residual")
+
+    def forward(self, x: Tensor, bias: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """[B, T, D] -> [B, T, D]; `bias` as in `Attention`."""
+        x = x + self._drop(self.attention(self.attention_norm(x), bias, cache))
+        if self.mlp is not None and self.mlp_norm is not None:
+            x = x + self._drop(self.mlp(self.mlp_norm(x)))
+        return self.residual_point(x)
+
+    def _drop(self, added: Tensor) -> Tensor:
+        return F.dropout(added, self.dropout) if self.training and self.dropout else added
+
+
+def board_steps(files: Tensor, ranks: Tensor) -> Tensor:
+    """int64[q, k]: the step from each square to each, of squares on files and ranks int64[T].
+
+    Numbered rank by rank over all the steps that an 8x8 board has, -7 to 7 either way.
+    """
+    file_step = files[None, :] - files[:, None] + LARGEST_SIDE - 1
+    rank_step = ranks[None, :] - ranks[:, None] + LARGEST_SIDE - 1
+    return rank_step * _STEPS + file_step
+
+
+class GeometricBias(nn.Module):
+    """Attention scores by relative file and rank, for every block and head.
+
+    One number for each step from the looking square to the square looked at, as in the relative
+    position bias of Swin (Liu et al. 2021, section 3.2). The table spans an 8x8 board whatever the
+    board is, so that a network can be carried from one board to another.
+    """
+
+    index: Tensor | None  # int64[q, k]: the steps of the backbone's own board, if it has one
+
+    def __init__(self, blocks: int, heads: int, board: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(blocks, heads, _STEPS * _STEPS))
+        index = None
+        if board is not None:
+            square = torch.arange(math.prod(board))
+            index = board_steps(square % board[0], square // board[0])
+        self.register_buffer("index", index, persistent=False)
+
+    def forward(self, boards: Boards | None = None) -> Tensor:
+        """[blocks, H, q, k], or of different boards [blocks, B, H, q, k]."""
+        if boards is not None:
+            return self.table[:, :, boards.steps].transpose(1, 2)[:, boards.board]
+        if self.index is None:
+            raise ValueError("a backbone without a board of its own must be told the boards")
+        return self.table[:, :, self.index]
+
+
+class Backbone(nn.Module):
+    """Blocks between a position term and a last LayerNorm, initialised as in GPT-2."""
+
+    def __init__(self, config: TransformerConfig, points: Points) -> None:
+        super().__init__()
+        self.config = config
+        self.place = None
+        if config.position == "learned":
+            self.place = nn.Parameter(torch.zeros(config.context, config.channels))
+        self.geometry = None
+        if config.position == "geometric":
+            if config.board is not None and math.prod(config.board) != config.context:
+                raise ValueError(f"a context of {config.context} tokens, a board {config.board}")
+            self.geometry = GeometricBias(config.blocks, config.heads, config.board)
+        self.embed_point = points.declare("embed")
+        self.blocks = nn.ModuleList(Block(config, points, i) for i in range(config.blocks))
+        self.norm = nn.LayerNorm(config.channels)
+        self.final_point = points.declare("final")
+        # What has no memory has no numbers: torch's device "meta" serves to count and to check.
+        if not self.norm.weight.is_meta:
+            self._initialise()
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of fresh weights: GPT-2's 0.02 at its 768 channels, wider for fewer,
+        where the configuration says nothing."""
+        spread = self.config.spread
+        return 0.02 * math.sqrt(768 / self.config.channels) if spread is None else spread
+
+    def _initialise(self) -> None:
+        """What writes to the stream is smaller by the root of the number of writers (Radford et al.
+        2019, section 2.3)."""
+        if self.place is not None:
+            nn.init.normal_(self.place, std=self.spread)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                writer = name.endswith((".out", ".down"))
+                share = math.sqrt(2 * self.config.blocks) if writer else 1.0
+                nn.init.normal_(module.weight, std=self.spread / share)
+                nn.init.zeros_(module.bias)
+
+    def cache(self, batch: int) -> Cache:
+        """An empty cache for `batch` sequences; only a causal backbone has use for one, and squares
+        of a board are seen all at once."""
+        if not self.config.causal or self.geometry is not None:
+            raise ValueError("no cache: only a causal sequence can go on from what was read")
+        return Cache(self.config, batch, self.norm.weight)
+
+    def forward(
+        self, x: Tensor, boards: Boards | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """Embedded tokens [B, T, D] to features [B, T, D].
+
+        `boards` tells apart the rows of a batch of padded boards. With a `cache` the tokens are
+        those that follow what it holds, and it keeps theirs. Raises ValueError for more tokens than
+        `context`.
+        """
+        begin = 0 if cache is None else cache.length
+        end = begin + x.shape[1]
+        if end > self.config.context:
+            raise ValueError(f"{end} tokens, the context is {self.config.context}")
+        if self.place is not None:
+            x = x + self.place[begin:end]
+        if self.training and self.config.dropout:
+            x = F.dropout(x, self.config.dropout)
+        x = self.embed_point(x)
+        biases = self._biases(boards, x)
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if biases is None else biases[i], cache)
+        if cache is not None:
+            cache.length = end
+        return self.final_point(self.norm(x))
+
+    def _biases(self, boards: Boards | None, x: Tensor) -> Tensor | None:
+        """What is added to the scores: [blocks, H or 1, q, k] or [blocks, B, H or 1, q, k]."""
+        biases: Tensor | None = None if self.geometry is None else self.geometry(boards)
+        if boards is None:
+            return biases
+        absent = x.new_zeros(boards.present.shape).masked_fill_(~boards.present, -torch.inf)
+        hidden = absent[boards.board][:, None, None, :]  # [B, 1, 1, k]
+        if biases is None:
+            return hidden.expand(self.config.blocks, *hidden.shape)
+        return biases + hidden

@@ -1,0 +1,115 @@
+"""Heads over square features [B, S, D]; every trunk has the same.
+
+E  channels of a policy query     P  promotion types     V  channels of the pooled board
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.model.hook_points import Points
+
+MOVES_LEFT_UNIT: Final = 20.0
+"""Plies; about what a game on a small board has left, so that the layer before it is near 1."""
+
+
+EMPTY_SQUARE: Final = 0
+MY_SQUARE: Final = 1
+THEIR_SQUARE: Final = 2
+"""Classes of the placement head: who stands on a square when the game is over."""
+
+_NO_DRAW: Final = -30.0
+"""Logit of a draw for a head that knows none."""
+
+
+class FromToPolicy(nn.Module):
+    """A move's logit: the query of its from-square times the key of its to-square.
+
+    A fresh head finds all moves alike: keys and promotion logits begin at zero.
+    """
+
+    def __init__(self, channels: int, policy_channels: int, promotions: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(channels, policy_channels)
+        self.key = nn.Linear(channels, policy_channels)
+        self.promotion = nn.Linear(channels, promotions) if promotions else None
+        nn.init.zeros_(self.key.weight)
+        nn.init.zeros_(self.key.bias)
+        if self.promotion is not None:
+            nn.init.zeros_(self.promotion.weight)
+            nn.init.zeros_(self.promotion.bias)
+
+    def forward(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """From-to logits [B, from S, to S] and promotion logits [B, to S, P]."""
+        query, key = self.query(squares), self.key(squares)
+        scale = query.shape[-1] ** -0.5
+        policy = (query * scale) @ key.transpose(1, 2)  # bfe,bte->bft: likeness of from and to
+        if self.promotion is None:
+            return policy, squares.new_zeros(*squares.shape[:2], 0)
+        return policy, self.promotion(squares)
+
+
+class ScalarValue(nn.Module):
+    """A single number v in [-1, 1] said as WDL logits: win (1 + v) / 2, loss the rest, no draws.
+
+    As one layer of three outputs: logits (x, -30, -x), so that v = tanh(x).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(channels, 1)
+        nn.init.zeros_(self.value.weight)
+        nn.init.zeros_(self.value.bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """[3, V]."""
+        return torch.cat([self.value.weight, 0 * self.value.weight, -self.value.weight])
+
+    @property
+    def bias(self) -> Tensor:
+        """[3]."""
+        return torch.cat([self.value.bias, 0 * self.value.bias + _NO_DRAW, -self.value.bias])
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, V] -> [B, 3]."""
+        return F.linear(hidden, self.weight, self.bias)
+
+
+class ValueHead(nn.Module):
+    """WDL and moves left from the board pooled to its mean.
+
+    A fresh head finds win, draw and loss alike (a scalar one: win and loss). Point `value.hidden`
+    [B, V].
+    """
+
+    def __init__(
+        self, channels: int, value_channels: int, points: Points, *, scalar: bool = False
+    ) -> None:
+        super().__init__()
+        self.square = nn.Linear(channels, value_channels)
+        self.hidden = nn.Linear(value_channels, value_channels)
+        self.hidden_point = points.declare("value.hidden")
+        self.wdl = ScalarValue(value_channels) if scalar else nn.Linear(value_channels, 3)
+        self.moves_left = nn.Linear(value_channels, 1)
+        for layer in (self.wdl, self.moves_left):
+            if isinstance(layer, nn.Linear):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, squares: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """WDL logits [B, 3] of the side to move and plies left [B], never negative.
+
+        `present` bool[B, S] is False for padding, over which the mean is not taken.
+        """
+        seen = F.relu(self.square(squares), inplace=True)
+        if present is None:
+            pooled = seen.mean(1)
+        else:
+            pooled = seen.masked_fill(~present[..., None], 0.0).sum(1)
+            pooled = pooled / present.sum(1, keepdim=True)
+        hidden = self.hidden_point(F.relu(self.hidden(pooled)))
+        moves_left = F.softplus(self.moves_left(hidden)) * MOVES_LEFT_UNIT
+        return self.wdl(hidden), moves_left.squeeze(1)

@@ -1,0 +1,187 @@
+"""The policy/value network: embedded board, trunk, heads.
+
+    positions uint8[B, R] -> tokens [B, S] -> embedding [B, S, D] -> trunk [B, S, D] -> Outputs
+
+All that it sees and says is from the side to move (`tokens.py` shows how).
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.model.backbone import Backbone
+from engine.network.model.config import NetworkConfig
+from engine.network.model.heads import FromToPolicy, ValueHead
+from engine.network.model.hook_points import Points
+from engine.network.model.residual_tower import ResidualTower
+from engine.network.model.tokens import STATE_FEATURES, TOKENS, SideToMove, Tokens
+from engine.rules.tables import LARGEST_SIDE
+
+
+class Outputs(NamedTuple):
+    """What the network says of B positions, as their side to move sees the board."""
+
+    policy: Tensor
+    """[B, S, S] logits of moving from a square to a square."""
+    promotion: Tensor
+    """[B, S, P] logits that add to them where a pawn arrives and becomes each of P types."""
+    wdl: Tensor
+    """[B, 3] logits of win, draw and loss for the side to move."""
+    moves_left: Tensor
+    """[B] plies until the game ends, never negative."""
+
+
+class Lessons(NamedTuple):
+    """What the auxiliary heads say: only training asks them (Wu 2019, sections 3.4 and 4.1)."""
+
+    reply: Tensor | None
+    """[B, S, S] logits of the opponent's next move, on the board of the side to move."""
+    placement: Tensor | None
+    """[B, S, 3] logits of who stands on each square when the game is over (`heads.py`)."""
+
+
+class BoardEmbedding(nn.Module):
+    """Each square's vector: its token, its rank and file, and the state of the game.
+
+    Ranks and files are counted from both edges, up to eight, so that the weights fit any board.
+    """
+
+    places: Tensor  # float32[S, 32], one-hot four times
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.token = nn.Embedding(TOKENS, config.channels)
+        self.place = nn.Linear(4 * LARGEST_SIDE, config.channels, bias=False)
+        self.state = nn.Linear(STATE_FEATURES, config.channels, bias=False)
+        # A square's four place vectors together weigh as much as its token.
+        nn.init.normal_(self.token.weight, std=0.5)
+        nn.init.normal_(self.place.weight, std=0.25)
+        nn.init.normal_(self.state.weight, std=0.5)
+        places = board_places(config.width, config.height)
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """[B, S, D]."""
+        state = self.state(tokens.state.to(self.state.weight.dtype))
+        x: Tensor = self.token(tokens.squares) + (self.place(self.places) + state[:, None])
+        return x
+
+
+def board_places(width: int, height: int) -> Tensor:
+    """float32[S, 32]: rank from below and from above, file from the left and from the right."""
+    square = torch.arange(width * height)
+    file, rank = square % width, square // width
+    counts = torch.stack([rank, height - 1 - rank, file, width - 1 - file], dim=1)
+    return F.one_hot(counts, LARGEST_SIDE).flatten(1).float()
+
+
+class GameNetwork(nn.Module, ABC):
+    """What a network says of one game, wherever its weights come from."""
+
+    config: NetworkConfig
+    points: Points
+    eyes: SideToMove
+
+    @abstractmethod
+    def features(self, positions: Tensor) -> Tensor:
+        """Square features [B, S, D] of positions uint8[B, S + 5]."""
+        ...
+
+    @abstractmethod
+    def outputs(self, squares: Tensor) -> Outputs:
+        """What the heads say of square features [B, S, D]."""
+        ...
+
+    @abstractmethod
+    def lessons(self, squares: Tensor) -> Lessons:
+        """What the auxiliary heads say of them."""
+        ...
+
+    def forward(self, positions: Tensor) -> Outputs:
+        """Judge positions uint8[B, S + 5]."""
+        return self.outputs(self.features(positions))
+
+    def judge_and_learn(self, positions: Tensor) -> tuple[Outputs, Lessons]:
+        """`forward`, and what the auxiliary heads of the configuration say."""
+        squares = self.features(positions)
+        lessons = self.lessons(squares)
+        return self.outputs(squares), lessons
+
+    def move_logits(
+        self, outputs: Outputs, positions: Tensor, moves: Tensor, rows: Tensor
+    ) -> Tensor:
+        """Logits [M] of `moves` int64[M] (as `engine.rules.moves` packs them).
+
+        `rows` int64[M] names each move's position. A promotion to a type that the network does not
+        have raises IndexError.
+        """
+        pairs = self.eyes.from_to(positions, moves, rows)
+        logits = outputs.policy.flatten()[pairs]
+        if not self.config.promotion_types:
+            return logits
+        # A first column of zeros serves the moves that do not promote.
+        bonus = F.pad(outputs.promotion, (1, 0))
+        to_square = pairs % self.config.squares
+        return logits + bonus[rows, to_square, self.eyes.promotion(moves)]
+
+    @torch.no_grad()
+    def wdl(self, positions: Tensor) -> Tensor:
+        """Probabilities float32[B, 3] of win, draw and loss for the side to move."""
+        outputs: Outputs = self(positions)
+        return outputs.wdl.float().softmax(-1)
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers to be learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class PolicyValueNet(GameNetwork):
+    """The network of one configuration, freshly initialised: near uniform in all it says."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.points = Points()
+        self.eyes = SideToMove(
+            config.width, config.height, config.promotion_types, config.clock_rule
+        )
+        self.embedding = BoardEmbedding(config)
+        self.trunk = (
+            Backbone(config.transformer(), self.points)
+            if config.trunk == "transformer"
+            else ResidualTower(config, self.points)
+        )
+        self.policy = FromToPolicy(
+            config.channels, config.policy_channels, len(config.promotion_types)
+        )
+        self.value = ValueHead(
+            config.channels,
+            config.value_channels,
+            self.points,
+            scalar=config.value == "scalar",
+        )
+        # Last, so that the rest of a fresh network is the same with them and without.
+        self.reply = (
+            FromToPolicy(config.channels, config.policy_channels, 0) if config.reply else None
+        )
+        self.placement = nn.Linear(config.channels, 3) if config.placement else None
+
+    def features(self, positions: Tensor) -> Tensor:
+        """Square features [B, S, D] of positions uint8[B, S + 5]."""
+        squares: Tensor = self.trunk(self.embedding(self.eyes(positions)))
+        return squares
+
+    def outputs(self, squares: Tensor) -> Outputs:
+        """What the heads say of square features [B, S, D]."""
+        return Outputs(*self.policy(squares), *self.value(squares))
+
+    def lessons(self, squares: Tensor) -> Lessons:
+        """What the auxiliary heads say of them."""
+        return Lessons(
+            None if self.reply is None else self.reply(squares)[0],
+            None if self.placement is None else self.placement(squares),
+        )

@@ -1,0 +1,165 @@
+"""A residual tower over the board: convolutions with squeeze-and-excitation.
+
+Axes: B batch, S squares = height * width, D channels, C squeezed channels.
+
+    x --+--> LayerNorm -> 3x3 -> ReLU -> 3x3 -> squeeze-and-excitation --+--> x
+        |                                                                |
+        +----------------------------------------------------------------+
+
+Every square is normalised by itself, as in the transformer: no statistics over the batch, so a
+position's evaluation does not depend on its neighbours in it, and training and play agree.
+
+With `norm = "none"` nothing is normalised before the heads; a ReLU follows the embedding and each
+sum, as in He et al. 2016, and each block begins as the identity, as in Fixup (Zhang et al. 2019,
+section 3). The stream is then never negative, which suits 8-bit numbers, and a block is two
+convolutions that a CPU runs without a step in between:
+
+    x --+--> 3x3 -> ReLU -> 3x3 -> squeeze-and-excitation --+--> ReLU --> x
+        |                                                   |
+        +---------------------------------------------------+
+
+Points (see `hook_points.py`), i from 0; all show squares, not planes:
+
+    embed             [B, S, D]   the board as block 0 receives it
+    block.i.hidden    [B, S, D]   between the convolutions, after the ReLU
+    block.i.gate      [B, D]      what squeeze-and-excitation multiplies each channel by, 0 to 1
+    block.i.residual  [B, S, D]   the stream as it leaves the block
+    final             [B, S, D]   after the last LayerNorm, as heads receive it
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.model.config import NetworkConfig
+from engine.network.model.hook_points import Point, Points
+
+
+class SqueezeExcitation(nn.Module):
+    """Each channel scaled, and shifted, by what the whole board holds.
+
+    Hu et al. 2018, section 3; the shift beside the gate is Leela Chess Zero's.
+    """
+
+    def __init__(self, channels: int, squeeze: int, gate_point: Point) -> None:
+        super().__init__()
+        self.down = nn.Linear(channels, squeeze)
+        self.up = nn.Linear(squeeze, 2 * channels)
+        self.gate_point = gate_point
+
+    def forward(self, planes: Tensor, absent: Tensor | None = None) -> Tensor:
+        """[B, D, height, width] -> the same; `absent` as in `ResidualBlock`."""
+        if absent is None:
+            mean = planes.mean((2, 3))
+        else:
+            mean = planes.masked_fill(absent, 0.0).sum((2, 3)) / (~absent).sum((2, 3))
+        squeezed = F.relu(self.down(mean))  # [B, C]
+        gate, shift = self.up(squeezed).chunk(2, dim=1)  # 2 × [B, D]
+        gate = self.gate_point(gate.sigmoid())
+        return torch.addcmul(shift[:, :, None, None], planes, gate[:, :, None, None])
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and squeeze-and-excitation, added to the stream."""
+
+    def __init__(self, config: NetworkConfig, points: Points, name: str) -> None:
+        super().__init__()
+        self.board = (config.height, config.width)
+        channels = config.channels
+        self.norm = nn.LayerNorm(channels) if config.norm == "layer" else None
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.hidden_point = points.declare(f"{name}.hidden")
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.excitation = (
+            SqueezeExcitation(channels, config.squeeze, points.declare(f"{name}.gate"))
+            if config.excitation
+            else None
+        )
+        self.residual_point = points.declare(f"{name}.residual")
+
+    def forward(
+        self, x: Tensor, board: tuple[int, int] | None = None, absent: Tensor | None = None
+    ) -> Tensor:
+        """[B, S, D] -> [B, S, D]; `board` as in `ResidualTower`.
+
+        `absent` bool[B, 1, height, width] is True for padding, which convolutions read as 0.
+        """
+        board = board or self.board
+        seen = to_planes(x if self.norm is None else self.norm(x), board)
+        hidden = F.relu(self.first(_without(seen, absent)), inplace=True)
+        if self.hidden_point.open:
+            hidden = to_planes(self.hidden_point(to_squares(hidden)), board)
+        planes = self.second(_without(hidden, absent))
+        if self.excitation is not None:
+            planes = self.excitation(planes, absent)
+        x = x + to_squares(planes)
+        return self.residual_point(x if self.norm is not None else F.relu(x))
+
+
+def _without(planes: Tensor, absent: Tensor | None) -> Tensor:
+    return planes if absent is None else planes.masked_fill(absent, 0.0)
+
+
+class ResidualTower(nn.Module):
+    """The trunk: blocks, then a last LayerNorm."""
+
+    def __init__(self, config: NetworkConfig, points: Points) -> None:
+        super().__init__()
+        self.normed = config.norm == "layer"
+        self.board = config.height, config.width
+        self.embed_point = points.declare("embed")
+        blocks = [ResidualBlock(config, points, f"block.{i}") for i in range(config.blocks)]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.channels)
+        self.final_point = points.declare("final")
+        for block in blocks:
+            _initialise(block, config)
+
+    def forward(
+        self, x: Tensor, board: tuple[int, int] | None = None, present: Tensor | None = None
+    ) -> Tensor:
+        """Embedded squares [B, S, D] to square features [B, S, D].
+
+        `board` is its (height, width), where it is not the configuration's: no weight depends on
+        it. `present` bool[B, S] is False where a smaller board is padded.
+        """
+        x = self.embed_point(x if self.normed else F.relu(x))
+        board = board or self.board
+        absent = None if present is None else to_planes(~present[..., None], board)
+        for block in self.blocks:
+            x = block(x, board, absent)
+        return self.final_point(self.norm(x))
+
+
+def to_planes(squares: Tensor, board: tuple[int, int]) -> Tensor:
+    """[B, S, D] -> [B, D, height, width]: a view, with channels last in memory."""
+    B, _, D = squares.shape
+    return squares.view(B, *board, D).permute(0, 3, 1, 2)
+
+
+def to_squares(planes: Tensor) -> Tensor:
+    """[B, D, height, width] -> [B, S, D]: a view where channels are last in memory."""
+    return planes.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _initialise(block: ResidualBlock, config: NetworkConfig) -> None:
+    """He et al. 2015 for the first convolution; the second is smaller by the root of the depth, and
+    a fresh gate is one half everywhere. Without LayerNorm the first is smaller and the second zero:
+    Fixup's rules 1 and 2 for two layers a block, without its scalars, since Adam's steps do not
+    depend on a gradient's scale and every channel has a bias."""
+    nn.init.kaiming_normal_(block.first.weight, nonlinearity="relu")
+    nn.init.kaiming_normal_(block.second.weight, nonlinearity="relu")
+    share = 1 / math.sqrt(config.blocks)
+    with torch.no_grad():
+        if block.norm is None:
+            block.first.weight *= share
+            block.second.weight.zero_()
+        else:
+            block.second.weight *= share
+    for convolution in (block.first, block.second):
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    if block.excitation is not None:
+        nn.init.zeros_(block.excitation.up.bias)
+        nn.init.zeros_(block.excitation.up.weight)

@@ -1,0 +1,1 @@
+"""What a network holds at its hook points."""

@@ -1,0 +1,1 @@
+"""What a position shows: one decorated function a concept."""

@@ -1,0 +1,1 @@
+"""What a score must be compared with."""

@@ -1,0 +1,1 @@
+"""Which positions are probed, and how they are split."""

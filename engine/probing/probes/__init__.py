@@ -1,0 +1,1 @@
+"""Probes, and the scores of their predictions."""

@@ -1,0 +1,1 @@
+"""Results as cells, JSON and a page."""

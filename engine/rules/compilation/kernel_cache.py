@@ -1,0 +1,146 @@
+"""Machine code on disk: one file a kernel, in a folder that is named by all that went into it.
+
+The folder's name is a digest of the sources of all kernels, of numba, LLVM and Python, and of the
+processor that the code is for: after an edit or on another machine a new folder begins, and code of
+before can never run. Each file begins with a digest of the rest, so that damage is noticed.
+
+A cache is a convenience: where it cannot be read or written, kernels are compiled in every process,
+and `problem` says why.
+"""
+
+import contextlib
+import hashlib
+import os
+import pickle
+import platform
+import re
+import shutil
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import llvmlite
+import numba
+from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
+from numba.core.serialize import dumps
+
+from engine.system.files import cache_folder
+
+_ROOT: Final = Path(__file__).resolve().parents[3]
+KERNEL_ROOMS: Final = ("engine/rules", "engine/network", "engine/probing", "search", "training")
+_CONSTANT_ROOMS: Final = ("engine/rules", "engine/network", "search")
+"""Rooms of which every module counts: kernels take constants, and pieces of code, from them."""
+KERNEL_WORDS: Final = (b"kernel\n", b"@inlined", b"intrinsic")
+"""What only a module with kernels holds: the end of a decorator's line, or the like."""
+_KEPT_FOLDERS: Final = 8
+_OUR_FOLDER: Final = re.compile("[0-9a-f]{16}")
+_DIGEST_BYTES: Final = 32
+
+
+def kernel_modules() -> list[Path]:
+    """The source files that hold kernels, in a fixed order."""
+    return [path for path in _sources() if _holds_kernels(path.read_bytes())]
+
+
+def _sources() -> list[Path]:
+    return [path for room in KERNEL_ROOMS for path in sorted((_ROOT / room).rglob("*.py"))]
+
+
+def _holds_kernels(source: bytes) -> bool:
+    return any(word in source for word in KERNEL_WORDS)
+
+
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    for path in _sources():
+        source = path.read_bytes()
+        name = path.relative_to(_ROOT).as_posix()
+        if name.startswith(_CONSTANT_ROOMS) or _holds_kernels(source):
+            digest.update(f"{name} {len(source)} ".encode())
+            digest.update(source)
+    return digest.hexdigest()
+
+
+class KernelCache:
+    """The files of this process's kernels; nothing is read or made before the first is asked for.
+
+    Attribute `problem` is why the last file could not be kept, empty where all is well.
+    """
+
+    def __init__(self, base: Path | None = None) -> None:
+        """`base` is the folder of folders; the user's cache directory unless noted."""
+        self._base = base or _default_base()
+        self._folder: Path | None = None
+        self.problem = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the kernels of these sources, libraries and processor are kept."""
+        if self._folder is None:
+            made_for = (
+                _source_digest(),
+                numba.__version__,
+                llvmlite.__version__,
+                platform.python_implementation() + platform.python_version(),
+                *cpu_target.target_context.codegen().magic_tuple(),
+            )
+            name = hashlib.sha256(repr(made_for).encode()).hexdigest()[:16]
+            self._folder = self._base / name
+            self._tidy(self._folder)
+        return self._folder
+
+    def _tidy(self, folder: Path) -> None:
+        """Mark the folder as used; drop those that were not used for longest."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.utime(folder)
+            ours = [path for path in folder.parent.iterdir() if _OUR_FOLDER.fullmatch(path.name)]
+            older = sorted(ours, key=lambda path: path.stat().st_mtime)
+            for path in older[:-_KEPT_FOLDERS]:
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError as problem:
+            self.problem = f"{problem.strerror}: {folder}"
+
+    def path(self, name: str, signature: Any) -> Path:
+        """The file of a kernel's code for argument types."""
+        types = hashlib.sha256(str(signature).encode()).hexdigest()[:12]
+        return self.folder / f"{name}-{types}"
+
+    def load(self, path: Path, context: Any) -> CompileResult | None:
+        """What was kept there; None where there is nothing, or nothing whole."""
+        try:
+            kept = path.read_bytes()
+        except OSError:
+            return None
+        digest, code = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+        if hashlib.sha256(code).digest() != digest:
+            return None
+        result: CompileResult = CompileResult._rebuild(context, *pickle.loads(code))
+        return result
+
+    def save(self, path: Path, result: CompileResult) -> None:
+        """Keep a kernel's code."""
+        code = dumps(result._reduce())
+        self.write(path, hashlib.sha256(code).digest() + code)
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a file whole or not at all."""
+        # Not synced: there are hundreds, and what a power cut damages is noticed and made again.
+        temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        except OSError as problem:
+            self.problem = f"{problem.strerror}: {path.parent}"
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _default_base() -> Path:
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    if named:
+        return Path(named) / "pawnscope" / "kernels"
+    # A user without a place for caches has none; nobody else may write what is run here.
+    return cache_folder("kernels") or Path(os.devnull) / "kernels"

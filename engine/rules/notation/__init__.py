@@ -1,0 +1,1 @@
+"""Positions and moves as text: FEN, SAN, PGN, a board of letters."""

@@ -1,0 +1,95 @@
+"""`pawnscope bench`: speed figures of this machine, each beside a peer or a ceiling of the run."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.network.inference.allocator import keep_freed_memory
+from engine.rules.errors import InputError
+from scripts.benchmarks.rows import Row
+from scripts.options import FigureOptions, parse_options, print_json
+
+GROUPS = (
+    "ceiling",
+    "perft",
+    "solve",
+    "search",
+    "network",
+    "gpu",
+    "learner",
+    "language",
+    "self-play",
+    "peers",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(FigureOptions):
+    """Measure this machine: medians of some runs with their spread.
+
+    One core and one thread, but for self-play and the language model, which take all cores, and a
+    GPU where there is one.
+    """
+
+    # Only one group: ceiling, perft, solve, search, network, gpu, learner, language, self-play or
+    # peers.
+    only: str | None = None
+    # Python of the environment where peers are installed (pgx, mctx, OpenSpiel); .venv-peers here
+    # where nothing is said.
+    peers: Path | None = None
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print."""
+    options = parse_options(BenchOptions, "bench", arguments)
+    if options.only is not None and options.only not in GROUPS:
+        raise InputError(f"--only {options.only!r}: the groups are {', '.join(GROUPS)}")
+    if options.peers is not None and not options.peers.exists():
+        raise InputError(f"--peers {options.peers}: no such file")
+    keep_freed_memory()
+    rows = []
+    for found in _measure(options):
+        rows.append(found)
+        if not options.json:
+            _show(found)
+    if options.json:
+        print_json({"rows": [asdict(found) for found in rows]})
+    return 0
+
+
+def _measure(options: BenchOptions) -> Iterator[Row]:
+    """The rows of the groups that were asked for, each as it is found."""
+    from scripts.benchmarks import games, gpu, language, network, peers, self_play
+
+    measures: dict[str, Callable[[], Iterator[Row]]] = {
+        "ceiling": network.ceiling,
+        "perft": games.perft,
+        "solve": games.solver,
+        "search": games.search,
+        "network": network.network,
+        "gpu": gpu.gpu,
+        "learner": network.learner,
+        "language": language.language,
+        "self-play": self_play.self_play,
+        "peers": lambda: peers.peers(options.peers or peers.DEFAULT_PYTHON),
+    }
+    for group in GROUPS:
+        if group == "gpu" and options.only is None and not gpu.available():
+            continue
+        if options.only in (None, group):
+            yield from measures[group]()
+
+
+def _show(found: Row) -> None:
+    share = ""
+    if found.share_of_ceiling is not None:
+        share = f"  {found.share_of_ceiling:.3g} times {found.against}"
+    print(
+        f"{found.name:<62}{_number(found.value):>20} {found.unit:<14}"
+        f" ({_number(found.low)} to {_number(found.high)}){share}",
+        flush=True,
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

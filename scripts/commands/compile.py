@@ -1,0 +1,258 @@
+"""`pawnscope compile`: compile every kernel, once, on all cores; set-up does it by itself.
+
+Each kernel is a task of its own, begun when all that it calls is compiled. Of the tasks that are
+ready the one goes first behind which most code waits.
+"""
+
+import importlib
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tqdm import tqdm
+
+from engine.rules.compilation.decorators import (
+    JIT_ENABLED,
+    KERNEL_CACHE,
+    GenericKernel,
+    Kernel,
+    kernels,
+)
+from engine.rules.compilation.kernel_cache import kernel_modules
+from engine.system.processes import ProcessPool
+from scripts.options import FigureOptions, parse_options, print_json
+
+NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
+"""Games whose networks, as the presets build them, are compiled as well where the processor has
+what the native kernels need: those that a newcomer meets first. Others follow when used."""
+_WEIGHT_OF_A_NETWORK: Final = 10_000
+"""In bytes of code: they take longest."""
+_COMPLETE: Final = "complete"
+_MOST_PROCESSES: Final = 8
+_ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions(FigureOptions):
+    """Compile all kernels for this machine. What is compiled already stays as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One kernel or network to compile."""
+
+    # Full name of a kernel, or the name of a game.
+    name: str
+    # Module of the kernel; None for a network.
+    module: str | None
+    # Names of the kernels that must be compiled before.
+    after: frozenset[str]
+    # How long it takes, about: bytes of its Python code.
+    weight: int
+
+
+def main(arguments: list[str]) -> int:
+    """Compile what is missing; 0, or 1 where it cannot be kept."""
+    options = parse_options(CompileOptions, "compile", arguments)
+    start = time.monotonic()
+    compiled = compile_all(quiet=options.json)
+    seconds = time.monotonic() - start
+    problem = KERNEL_CACHE.problem
+    if options.json:
+        print_json({"compiled": compiled, "seconds": seconds, "problem": problem or None})
+    elif not problem:
+        done = f"{compiled} compiled in {seconds:.1f} s" if compiled else "all were compiled before"
+        print(f"kernels: {done}; they are kept in {KERNEL_CACHE.folder}")
+    return 1 if problem else 0
+
+
+def ensure_compiled() -> None:
+    """Compile all kernels where that was not done before.
+
+    Where that fails a line says why, and kernels are compiled as they are called.
+    """
+    if is_complete():
+        return
+    try:
+        compile_all(quiet=False)
+    except (OSError, ImportError, BrokenProcessPool) as problem:
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        text = f"the kernels are compiled as they are called ({reason})"
+        print(f"pawnscope: {text}", file=sys.stderr, flush=True)
+
+
+def is_complete() -> bool:
+    """Whether nothing is left to compile: a whole compilation has ended here, or JIT is off."""
+    return not JIT_ENABLED or (KERNEL_CACHE.folder / _COMPLETE).exists()
+
+
+def compile_all(*, quiet: bool) -> int:
+    """Compile what is missing, with a bar on standard error; the number of kernels and networks.
+
+    Where the cache cannot be used nothing is compiled, and unless `quiet` a line says why.
+    """
+    folder = KERNEL_CACHE.folder
+    if not KERNEL_CACHE.problem:
+        tasks = missing_tasks()
+        with _bar(len(tasks), quiet=quiet) as bar:
+            KERNEL_CACHE.problem = _run(tasks, lambda: bar.update())
+        if not KERNEL_CACHE.problem:
+            KERNEL_CACHE.write(folder / _COMPLETE, b"")
+    if KERNEL_CACHE.problem:
+        if not quiet:
+            text = (
+                f"compiled kernels cannot be kept ({KERNEL_CACHE.problem}): every start takes long"
+            )
+            print(f"pawnscope: {text}", file=sys.stderr, flush=True)
+        return 0
+    return len(tasks)
+
+
+def _bar(total: int, *, quiet: bool) -> "tqdm[None]":
+    if total and not quiet and not sys.stderr.isatty():
+        print("compiling the kernels (once) …", file=sys.stderr, flush=True)
+    return tqdm(
+        desc="compiling the kernels (once)",
+        total=total,
+        unit="",
+        leave=False,
+        file=sys.stderr,
+        disable=True if quiet or not total else None,
+        dynamic_ncols=True,
+    )
+
+
+def missing_tasks() -> list[Task]:
+    """All that is not yet compiled."""
+    names = [".".join(path.relative_to(_ROOT).with_suffix("").parts) for path in kernel_modules()]
+    for name in names:
+        importlib.import_module(name)
+    missing = {
+        kernel.full_name: kernel
+        for kernel in kernels()
+        if kernel.py_func.__module__ in names and not kernel.is_kept
+    }
+    tasks = [
+        Task(
+            name=name,
+            module=kernel.py_func.__module__,
+            after=frozenset(set(_below(kernel)) & missing.keys()),
+            weight=len(kernel.py_func.__code__.co_code),
+        )
+        for name, kernel in missing.items()
+    ]
+    from engine.network.inference.avx512.kernels import available_numbers
+
+    if available_numbers() and not is_complete():
+        tasks += [
+            Task(name=game, module=None, after=frozenset(), weight=_WEIGHT_OF_A_NETWORK)
+            for game in NETWORKS
+        ]
+    return tasks
+
+
+def _below(kernel: GenericKernel) -> Iterator[str]:
+    """The kernels that it calls, directly or through code that it absorbs."""
+    for callee in kernel.callees():
+        if isinstance(callee, Kernel):
+            yield callee.full_name
+        else:
+            yield from _below(callee)
+
+
+def _run(tasks: list[Task], advance: Callable[[], object]) -> str:
+    """Run the tasks in as many processes as there are cores; raises what a task raises.
+
+    Returns why something could not be kept, "" where all was.
+    """
+    if not tasks:
+        return ""
+    waiting = {task.name: task for task in tasks}
+    urgency = _urgencies(waiting)
+    processes = min(_cores(), _MOST_PROCESSES)
+    running: dict[Future[str], str] = {}
+    problem = ""
+    unfinished = set(waiting)
+    with ProcessPool(processes, _end_with_parent) as pool:
+        while waiting or running:
+            ready = [task for task in waiting.values() if not task.after & unfinished]
+            ready.sort(key=lambda task: -urgency[task.name])
+            for task in ready[: processes - len(running)]:
+                del waiting[task.name]
+                running[pool.submit(compile_task, task)] = task.name
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                unfinished.discard(running.pop(future))
+                problem = future.result() or problem
+                advance()
+    return problem
+
+
+def _urgencies(tasks: Mapping[str, Task]) -> dict[str, int]:
+    """Of each task: the weight of the longest chain of tasks that begins with it."""
+    above: dict[str, list[str]] = {name: [] for name in tasks}
+    for task in tasks.values():
+        for name in task.after:
+            above[name].append(task.name)
+    found: dict[str, int] = {}
+
+    def urgency(name: str) -> int:
+        if name not in found:
+            found[name] = tasks[name].weight + max(map(urgency, above[name]), default=0)
+        return found[name]
+
+    return {name: urgency(name) for name in tasks}
+
+
+def _end_with_parent() -> None:
+    """End this process of the pool when the one that began it is killed; it would wait for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def compile_task(task: Task) -> str:
+    """Compile one kernel or network, in a process of the pool; why it could not be kept, or ""."""
+    if task.module is None:
+        _compile_network(task.name)
+    else:
+        importlib.import_module(task.module)
+        next(kernel for kernel in kernels() if kernel.full_name == task.name).prepare()
+    return KERNEL_CACHE.problem
+
+
+def _compile_network(game: str) -> None:
+    """Judge one position with a network as the game's preset builds it, by native kernels."""
+    from engine.network.inference.avx512.backend import NativeBackend, computes
+    from engine.network.inference.backends import PrecisionName
+    from engine.network.inference.evaluator import DEFAULT_PRECISIONS
+    from engine.network.model.policy_value import PolicyValueNet
+    from engine.rules.variant import get_variant
+    from training.config import resolve
+
+    variant = get_variant(game)
+    config = resolve((variant,), {}).network_config(variant)
+    known: list[PrecisionName] = [name for name in DEFAULT_PRECISIONS if computes(config, name)]
+    if known:
+        # The last is the fastest, and what "auto" tries first.
+        backend = NativeBackend(PolicyValueNet(config), precision=known[-1], max_batch=1)
+        backend.batch(1).run()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,294 @@
+"""`pawnscope match A B VARIANT`: games between two players, Elo with its interval, SPRT, PGN."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+from tyro import conf
+
+from engine.rules.errors import InputError
+from engine.rules.notation.pgn import write_pgn
+from engine.rules.variant import get_variant
+from engine.system.files import append_to
+from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json
+from scripts.players import PrecisionName, player_of
+from search.player import Player, games_repeat
+from search.players.external import close_players
+from search.players.language import LanguagePlayer
+from training.evaluation.arena import (
+    MatchResult,
+    PlayedGame,
+    default_opening_plies,
+    match_games,
+    summarise,
+)
+from training.evaluation.pentanomial import PairTally
+from training.evaluation.sprt import Sprt, Verdict
+
+_GAMES = 100
+_MOST_TESTED = 20_000
+"""Games after which a test without an answer ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchOptions(FigureOptions, EndgameOptions):
+    """Let two players play each other; every opening twice, with colours swapped.
+
+    A player is random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
+    mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT],
+    language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]; a checkpoint is a file, a run
+    directory, or absent for the newest run of the game.
+    """
+
+    # The player whose side the figures take.
+    a: str
+    # The other player.
+    b: str
+    # The game.
+    variant: str
+    # How many games to play; 100 if left out, and with --sprt 20,000 at most.
+    games: int | None = None
+    # Plies of the openings, which are all that there are in random order; 2 if left out, 0 on
+    # boards of less than 16 squares. When they have run out they come again; in a test of two
+    # deterministic players longer ones follow.
+    opening_plies: Annotated[int | None, conf.arg(aliases=("--openings",))] = None
+    # Stop as soon as it is known whether A is ELO0 (H0) or ELO1 (H1) stronger than B.
+    sprt: tuple[float, float] | None = None
+    # Of the test: the chance of saying H1 where H0 is true.
+    alpha: float = 0.05
+    # Of the test: the chance of saying H0 where H1 is true.
+    beta: float = 0.05
+    # Numbers in which A's network is computed: auto, fp32, bf16 or int8 (which finds its scales on
+    # the games of the run that the checkpoint is from) ...
+    precision_a: PrecisionName = "auto"
+    # ... and B's.
+    precision_b: PrecisionName = "auto"
+    # Games at once against an external engine, which is started so many times.
+    concurrency: int = 8
+    # Where openings and the players' random choices come from.
+    seed: int = 1
+    # A file to which each finished game is added.
+    pgn: Path | None = None
+
+
+def main(arguments: list[str]) -> int:
+    """Play, with a progress bar on standard error, and print the score."""
+    options = parse_options(MatchOptions, "match", arguments)
+    test = _checked(options)
+    variant = get_variant(options.variant)
+    opening_rng, *player_rngs = np.random.default_rng(options.seed).spawn(3)
+    plies = options.opening_plies
+    total = options.games or (_MOST_TESTED if test else _GAMES)
+    played: list[PlayedGame] = []
+    readers: dict[str, list[LanguagePlayer]] = {"a": [], "b": []}
+    tally, repeats = PairTally(games_repeat=False), False
+    exhausted = False
+    made: list[Player] = []
+    cut_short: BaseException | None = None
+    try:
+        with _pgn_file(options.pgn) as file, ExitStack() as stack:
+            stack.callback(close_players, made)
+
+            def make(which: int) -> Player:
+                spec = options.b if which else options.a
+                precision = options.precision_b if which else options.precision_a
+                player = player_of(spec, variant, player_rngs[which], options.tablebases, precision)
+                made.append(player)
+                if isinstance(player, LanguagePlayer):
+                    readers["b" if which else "a"].append(player)
+                return player
+
+            pair = make(0), make(1)
+            repeats = games_repeat(*pair)
+            tally = PairTally(games_repeat=repeats)
+            games = match_games(
+                *pair,
+                variant,
+                games=total,
+                opening_plies=default_opening_plies(variant) if plies is None else plies,
+                rng=opening_rng,
+                revive=make,
+                concurrency=options.concurrency,
+                repeat_openings=test is None or not repeats,
+            )
+            stack.enter_context(closing(games))
+            for game in _with_bar(games, total):
+                if file is not None:
+                    append_to(file, write_pgn(game.record).encode())
+                played.append(game)
+                continuations = game.continuations() if repeats else ()
+                tally.add(game.number, game.points, game.record.moves, continuations)
+                if test and test.verdict(tally.ordered) != Verdict.UNDECIDED:
+                    break
+            else:
+                exhausted = len(played) < total
+    except KeyboardInterrupt as interrupt:
+        print(f"the match is interrupted after {len(played)} games", file=sys.stderr)
+        cut_short = interrupt
+    except Exception as problem:
+        # What was played counts, whatever ended the match.
+        if not played:
+            raise
+        print(f"the match ends after {len(played)} of {total} games", file=sys.stderr)
+        cut_short = problem
+    figures = _test_figures(test, tally, exhausted=exhausted) if test else None
+    result = summarise(played, games_repeat=repeats)
+    _show(options, result, figures, _against_rules(readers), complete=cut_short is None)
+    if cut_short is not None:
+        raise cut_short
+    return 0
+
+
+def _checked(options: MatchOptions) -> Sprt | None:
+    """The test where one is asked for; raises InputError for numbers that make no match."""
+    if options.games is not None and options.games < 1:
+        raise InputError(f"--games {options.games}: a match has at least 1 game")
+    if options.opening_plies is not None and options.opening_plies < 0:
+        raise InputError(f"openings of {options.opening_plies} plies: there are none below 0")
+    if options.concurrency < 1:
+        raise InputError(f"--concurrency {options.concurrency}: at least 1 game is played at once")
+    if options.sprt is None:
+        return None
+    elo0, elo1 = options.sprt
+    return Sprt(elo0=elo0, elo1=elo1, alpha=options.alpha, beta=options.beta)
+
+
+def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
+    counts = {1.0: 0, 0.5: 0, 0.0: 0}
+    with tqdm(total=total, unit="game", disable=None) as bar:
+        for game in games:
+            counts[game.points] += 1
+            bar.set_postfix_str(f"+{counts[1.0]} ={counts[0.5]} -{counts[0.0]}", refresh=False)
+            bar.update()
+            yield game
+
+
+def _against_rules(readers: dict[str, list[LanguagePlayer]]) -> dict[str, dict[str, int]]:
+    """What the language models of each side were asked, and chose before the rules were."""
+    return {
+        side: {
+            "asked": sum(player.asked for player in players),
+            "illegal": sum(player.illegal for player in players),
+        }
+        for side, players in readers.items()
+        if players
+    }
+
+
+def _test_figures(test: Sprt, tally: PairTally, *, exhausted: bool) -> dict[str, Any]:
+    """`exhausted`: the match ended because no opening was left."""
+    return {
+        "elo0": test.elo0,
+        "elo1": test.elo1,
+        "alpha": test.alpha,
+        "beta": test.beta,
+        "ratio": test.ratio(tally.ordered),
+        "lower": test.lower,
+        "upper": test.upper,
+        "pairs": sum(tally.ordered),
+        "verdict": test.verdict(tally.ordered).value,
+        "openings_exhausted": exhausted,
+    }
+
+
+@contextmanager
+def _pgn_file(path: Path | None) -> Iterator[BinaryIO | None]:
+    if path is None:
+        yield None
+        return
+    with open(path, "ab", buffering=0) as file:
+        yield file
+
+
+def _show(
+    options: MatchOptions,
+    result: MatchResult,
+    test: dict[str, Any] | None,
+    against_rules: dict[str, dict[str, int]],
+    *,
+    complete: bool,
+) -> None:
+    """`against_rules`: what language models chose before the rules were asked.
+
+    `complete`: neither an interrupt nor an error ended the match.
+    """
+    if options.json:
+        figures = {
+            "games": result.games,
+            "complete": complete,
+            "wins": result.wins,
+            "draws": result.draws,
+            "losses": result.losses,
+            "elo": result.elo.elo,
+            "elo_low": result.elo.low,
+            "elo_high": result.elo.high,
+            "illegal": result.illegal,
+            "time_losses": result.time_losses,
+            "distinct": result.distinct,
+            "pairs": result.pairs,
+            "distinct_pairs": result.distinct_pairs,
+            "independent_pairs": result.independent_pairs,
+        }
+        more: dict[str, Any] = {"sprt": test} if test else {}
+        if against_rules:
+            more["language"] = against_rules
+        print_json(figures | more)
+        return
+    players = f"{options.a} against {options.b} at {options.variant}"
+    if not result.games:
+        print(f"{players}: no game was played to its end")
+        return
+    tally = f"+{result.wins} ={result.draws} -{result.losses} of {result.games} games"
+    print(f"{players}: {tally} ({result.score:.1%})")
+    elo = result.elo
+    print(f"Elo {elo.elo:+.0f}, between {elo.low:+.0f} and {elo.high:+.0f} with 95 % confidence")
+    if test:
+        _show_test(test)
+    if result.illegal or result.time_losses:
+        print(
+            f"{result.illegal} games lost by an illegal move or a crash,"
+            f" {result.time_losses} by silence"
+        )
+    for side, counts in against_rules.items():
+        share = counts["illegal"] / max(1, counts["asked"])
+        print(
+            f"{getattr(options, side)}: in {counts['illegal']:,} of {counts['asked']:,} positions"
+            f" ({share:.2%}) its first choice was against the rules; it played its likeliest"
+            " legal move"
+        )
+    _show_repeats(result)
+
+
+def _show_repeats(result: MatchResult) -> None:
+    pairs, independent = sum(result.pairs), result.independent_pairs
+    if independent < pairs:
+        print(
+            f"{independent} of {pairs} pairs of games differ; the others count for the score and"
+            " not for its certainty"
+        )
+    elif 2 * result.distinct_pairs < pairs:
+        print(
+            f"{result.distinct_pairs} of {pairs} pairs of games differ; all count, since not both"
+            " players are known to be deterministic"
+        )
+
+
+def _show_test(test: dict[str, Any]) -> None:
+    words = {
+        Verdict.H0: f"H0, A is not {test['elo1']:g} Elo stronger but {test['elo0']:g}",
+        Verdict.H1: f"H1, A is {test['elo1']:g} Elo stronger and not {test['elo0']:g}",
+        Verdict.UNDECIDED: "undecided",
+    }
+    verdict = words[Verdict(test["verdict"])]
+    if test["openings_exhausted"]:
+        verdict += ", openings exhausted"
+    print(
+        f"SPRT [{test['elo0']:g}, {test['elo1']:g}]: {verdict}; log ratio"
+        f" {test['ratio']:.2f} in ({test['lower']:.2f}, {test['upper']:.2f})"
+        f" after {test['pairs']} pairs"
+    )

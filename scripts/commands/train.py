@@ -1,0 +1,234 @@
+"""`pawnscope train VARIANT`: self-play training with progress bars and a live truth curve."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro import conf
+
+from engine.network.inference.allocator import keep_freed_memory
+from scripts.options import FigureOptions, parse_options, print_json
+from scripts.progress import Bars, Pace, columns, fitting
+from training.config import games_named, merge, read_toml
+from training.data.run_directory import RunDirectory
+from training.evaluation.truth import Reached, TruthShares
+from training.run.loop import TrainingRun
+from training.run.monitor import Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(FigureOptions):
+    """Train a network by playing against itself. The same command resumes the run."""
+
+    # The game; `pawnscope variants` lists them. Several, as "hexapawn4x4+gardner", are learned by
+    # one network.
+    variant: str
+    # The run's directory; runs/VARIANT where left out (with the checkpoint to begin from, the
+    # teacher and the seed, if given).
+    run: Path | None = None
+    # Begin with the weights of a checkpoint, or of a run's last one, of this game or another.
+    initial: Annotated[str | None, conf.arg(name="from", metavar="CHECKPOINT")] = None
+    # Stop after so many minutes in all.
+    minutes: float | None = None
+    # Where every random choice comes from.
+    seed: int | None = None
+    # A TOML file with settings of your own (training/presets.toml shows them).
+    config: Path | None = None
+    # Worker processes that play; 0 plays in the learner's own process.
+    actors: int | None = None
+    # Simulations a move in self-play.
+    simulations: int | None = None
+    # Learn the solver's positions with their exact values and best moves instead of self-play's.
+    teacher: Literal["solver"] | None = None
+
+
+def main(arguments: list[str]) -> int:
+    """Train until the network is as good as was asked for, the time is over or ^C."""
+    options = parse_options(TrainOptions, "train", arguments)
+    games = games_named(options.variant)
+    path = options.run or _default_run(options)
+    begun = time.monotonic()
+    directory = RunDirectory(path, games, _overrides(options))
+    keep_freed_memory()
+    monitor = _Bars(quiet=options.json)
+    run: TrainingRun | None = None
+    try:
+        run = TrainingRun(directory, games, monitor)
+        summary = run.train()
+    except KeyboardInterrupt:
+        monitor.close()
+        if run is not None:
+            print(
+                f"{path}: round {run.rounds} is saved, the same command continues the run",
+                file=sys.stderr,
+            )
+        raise
+    finally:
+        monitor.close()
+        (run or directory).close()
+    _print_summary(summary, path, time.monotonic() - begun, options.json)
+    return 0
+
+
+def _default_run(options: TrainOptions) -> Path:
+    name = options.variant
+    if options.initial is not None:
+        name += f"-from-{Path(options.initial).stem}"
+    if options.teacher is not None:
+        name += f"-{options.teacher}"
+    if options.seed is not None:
+        name += f"-seed{options.seed}"
+    return Path("runs") / name
+
+
+def _overrides(options: TrainOptions) -> dict[str, Any]:
+    values = read_toml(options.config) if options.config else {}
+    given: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("minutes", "seed", "teacher", "initial")
+        if getattr(options, name) is not None
+    }
+    self_play = {
+        name: getattr(options, name)
+        for name in ("actors", "simulations")
+        if getattr(options, name) is not None
+    }
+    return merge(values, given | ({"self_play": self_play} if self_play else {}))
+
+
+class _Bars(Bars):
+    """A live line for the round under way, and a line that stays for every measurement.
+
+    Between measurements that are far apart, and where nobody knows the truth, a line stays every
+    now and then.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._rounds = 0
+        # The last point of the truth curve, in words.
+        self._truth: Sequence[str] = ()
+        self._rounds_pace = Pace(at_once=True)
+
+    def task(self, name: str, total: int) -> None:
+        self.begin(f"round {self._rounds + 1} {name:5}", total, "", logged=False)
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        self._rounds = values["round"]
+        parts = describe_round(values)
+        measured = "truth" in values
+        if measured:
+            self._truth = _point(values["truth"])
+        # The round stands before the bar.
+        self.words([*self._truth[:2], *_rate(values)])
+        if measured:
+            self._rounds_pace.said(values["seconds"])
+        if measured or self._rounds_pace.due(values["seconds"]):
+            self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
+
+    def note(self, text: str) -> None:
+        self.keep(text, always=True)
+
+
+def describe_round(values: dict[str, Any]) -> list[str]:
+    """A line of metrics.jsonl in words, the most important first: time, round, truth, speed."""
+    parts = [f"{values['seconds']:7.1f} s", f"round {values['round']:<4d}"]
+    if "truth" in values:
+        parts += _point(values["truth"])
+    return parts + _rate(values)
+
+
+def _rate(values: dict[str, Any]) -> list[str]:
+    """Speed, losses and counts; nothing before the first round."""
+    if "losses" not in values:
+        return []
+    losses = values["losses"]
+    return [
+        f"{values['positions_per_second']:6,.0f}/s",
+        f"policy {losses['policy']:.3f}",
+        f"value {losses['wdl']:.3f}",
+        f"games {values['games']:,d}",
+        f"positions {values['positions']:,d}",
+    ]
+
+
+def _point(truth: dict[str, Any]) -> list[str]:
+    """A point of the truth curve; of several games the raw network's shares by game."""
+    if "games" in truth:
+        shares = [f"{name} {point['raw']:.1%}" for name, point in truth["games"].items()]
+        return [f"truth {shares[0]}", *shares[1:]]
+    return [
+        f"truth {truth['raw']:6.1%}",
+        f"with search {truth['search']:6.1%}",
+        _meter(truth["raw"]),
+    ]
+
+
+def _meter(share: float, width: int = 10) -> str:
+    full = int(share * width)
+    return "#" * full + "-" * (width - full)
+
+
+def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) -> None:
+    if as_json:
+        truth = dataclasses.asdict(summary.truth) if summary.truth else None
+        if summary.truths:
+            games = {name: dataclasses.asdict(shares) for name, shares in summary.truths.items()}
+            truth = {"games": games}
+        print_json(
+            {
+                "seconds": summary.seconds,
+                "checkpoint": str(summary.checkpoint),
+                "reason": summary.reason,
+                "reached": {
+                    name: dataclasses.asdict(reached) for name, reached in summary.reached.items()
+                },
+                "truth": truth,
+            }
+        )
+        return
+    print(
+        f"{path}: {_why(summary)}, after {summary.seconds:.1f} s of training ({seconds:.1f} s this"
+        " time)"
+    )
+    if summary.truth:
+        print(_conclusion(summary.truth))
+    for name, shares in summary.truths.items():
+        print(f"{name}: {_conclusion(shares)}")
+    print(f"last checkpoint {summary.checkpoint}")
+
+
+def _why(summary: Summary) -> str:
+    """What the training ended with."""
+    if summary.reason == "time":
+        return "its time is over"
+    if summary.reason == "perfect":
+        return "the raw network is perfect: " + _all(summary.reached)
+    return "the raw network keeps the value in " + _all(summary.reached)
+
+
+def _all(reached: Mapping[str, Reached]) -> str:
+    """Of one game or several, what was reached on how many decisions."""
+    texts = []
+    for name, one in reached.items():
+        share = f"{one.raw:.2%}" if one.raw < 1.0 else "all"
+        whole = one.measured == one.decision_positions
+        which = "its" if whole else f"a sample of {one.measured:,} of its"
+        game = f"{name}: " if len(reached) > 1 else ""
+        texts.append(f"{game}{share} of {which} {one.decision_positions:,} decisions")
+    return "; ".join(texts)
+
+
+def _conclusion(shares: TruthShares) -> str:
+    def on(sample: int) -> str:
+        return "" if sample == shares.decision_positions else f" (on a sample of {sample:,})"
+
+    return (
+        f"of {shares.decision_positions:,} positions in which the choice matters, the raw"
+        f" network keeps the value in {shares.raw:.2%}{on(shares.raw_positions)}; with search"
+        f" {shares.search:.2%}{on(shares.searched)}"
+    )

@@ -1,0 +1,246 @@
+"""The pictures of a run: the truth curve or the losses, simulations against truth, the ladder."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.rules.errors import InputError
+from engine.system.files import replacing
+
+_RAW, _SEARCH, _QUIET = "#1f6f8b", "#e07a1f", "#6b7280"
+_COLOURS = {"puct": _RAW, "gumbel": _SEARCH}
+
+
+@contextmanager
+def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
+    """Panels to draw in; written in the end, in the format that the ending of `path` names.
+
+    Raises InputError for an unknown ending, before anything is drawn, and OSError.
+    """
+    # Without a place for its caches it only takes longer.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    endings = figure.canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".") not in endings:
+        raise InputError(f"{path}: pictures end in {', '.join(sorted(endings))}")
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for one in axes:
+        one.grid(visible=True, color="#e5e7eb")
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
+    yield axes
+    figure.suptitle(title, x=0.02, ha="left")
+    # No date in the file: the same run gives the same picture.
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with matplotlib.rc_context({"svg.hashsalt": title}), replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
+
+
+def of_game(metrics: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The metrics of a run as one of its games has them: its own counts of games and positions, and
+    its own truth curve, where it has one."""
+    found = []
+    for values in metrics:
+        own = values | values.get("by_game", {}).get(name, {})
+        if "games" in own.get("truth", ()):
+            point = own.pop("truth")["games"].get(name)
+            own |= {"truth": point} if point else {}
+        found.append(own)
+    return found
+
+
+def draw_curve(
+    metrics: list[dict[str, Any]], title: str, path: Path, beginning: str = "zero"
+) -> None:
+    """Write the picture in the format that the ending of `path` names (svg, png, pdf).
+
+    `beginning` says what the run began with: zero, or another network.
+
+    Raises InputError where the run has measured nothing yet, or for an unknown ending, and OSError.
+    """
+    if not metrics:
+        raise InputError(f"{title}: the run has no metrics yet, nothing to draw")
+    measured = [values for values in metrics if "truth" in values]
+    name = f"{title}: {metrics[-1]['games']:,} games of self-play, from {beginning}"
+    with _figure(path, name) as (axes,):
+        if measured:
+            _draw_truth(axes, measured)
+        else:
+            _draw_losses(axes, metrics)
+        axes.set_xlabel("seconds of training")
+
+
+def _draw_truth(axes: Any, measured: list[dict[str, Any]]) -> None:
+    seconds = [values["seconds"] for values in measured]
+    for name, label, colour in (
+        ("search", "network with search", _SEARCH),
+        ("raw", "raw network", _RAW),
+    ):
+        shares = [100 * values["truth"][name] for values in measured]
+        axes.plot(seconds, shares, color=colour, marker="o", markersize=3, label=label)
+    axes.axhline(100, color=_QUIET, linewidth=1, linestyle=":")
+    axes.set_ylabel("positions in which the move\nkeeps the game's exact value, %")
+    lowest = min(100 * min(values["truth"].values()) for values in measured)
+    axes.set_ylim(10 * math.floor(max(0.0, lowest - 5) / 10), 101)
+    axes.set_xlim(0, None)
+    axes.legend(frameon=False, loc="lower right")
+
+
+def _draw_losses(axes: Any, metrics: list[dict[str, Any]]) -> None:
+    # A run may measure the untrained network before its first loss.
+    metrics = [values for values in metrics if "losses" in values]
+    seconds = [values["seconds"] for values in metrics]
+    for name, label, colour in (
+        ("policy_gap", "policy, above its targets' entropy", _RAW),
+        ("wdl", "win, draw, loss", _SEARCH),
+    ):
+        axes.plot(
+            seconds, [values["losses"][name] for values in metrics], color=colour, label=label
+        )
+    axes.set_ylabel("loss, nats")
+    axes.set_ylim(0, None)
+    axes.legend(frameon=False)
+
+
+def draw_simulations(points: Sequence[dict[str, Any]], raw: float, title: str, path: Path) -> None:
+    """Write the picture of `SearchPoint`s (training/evaluation/truth.py): share and regret.
+
+    `raw` is the share that the network keeps without search. Raises as `draw_curve`.
+    """
+    with _figure(path, title, panels=2) as (shares, regrets):
+        for search in dict.fromkeys(point["search"] for point in points):
+            own = [point for point in points if point["search"] == search]
+            _draw_search(shares, own, "share", 100.0, _COLOURS.get(search, _QUIET))
+            _draw_search(regrets, own, "regret", 1.0, _COLOURS.get(search, _QUIET))
+        shares.axhline(100 * raw, color=_QUIET, linewidth=1, linestyle=":", label="raw network")
+        shares.set_ylabel("positions in which the move\nkeeps the game's exact value, %")
+        regrets.set_ylabel("mean value given away\n(a win and a loss lie 2 apart)")
+        regrets.set_ylim(0, None)
+        for axes in (shares, regrets):
+            axes.set_xlabel("simulations a move")
+            axes.set_xscale("log", base=2)
+            counts = sorted({point["simulations"] for point in points})
+            axes.set_xticks(counts, [str(count) for count in counts])
+            axes.minorticks_off()
+        shares.legend(frameon=False, loc="lower right")
+
+
+def _draw_search(
+    axes: Any, points: Sequence[dict[str, Any]], name: str, scale: float, colour: str
+) -> None:
+    values = [scale * point[name] for point in points]
+    below = [scale * (point[name] - point[f"{name}_low"]) for point in points]
+    above = [scale * (point[f"{name}_high"] - point[name]) for point in points]
+    axes.errorbar(
+        [point["simulations"] for point in points],
+        values,
+        yerr=[below, above],
+        color=colour,
+        marker="o",
+        markersize=4,
+        capsize=3,
+        label=points[0]["search"],
+    )
+
+
+class Panel(NamedTuple):
+    """Curves over the seconds of training, in one part of a picture."""
+
+    title: str
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    """By label."""
+    level: tuple[str, float] | None
+    """A label, and a height to compare with."""
+    unit: str
+    lowest: float | None = None
+    """Where heights begin; None for a little below the lowest that is not 0."""
+
+
+def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
+    """Write the picture of several curves, panel beside panel. Raises as `draw_curve`."""
+    with _figure(path, title, panels=len(panels)) as parts:
+        for axes, panel in zip(parts, panels, strict=True):
+            for (label, curve), colour in zip(panel.curves.items(), (_SEARCH, _RAW), strict=False):
+                seconds, heights = zip(*curve, strict=True)
+                axes.plot(seconds, heights, color=colour, marker="o", markersize=3, label=label)
+            if panel.level is not None:
+                label, height = panel.level
+                axes.axhline(height, color=_QUIET, linewidth=1, linestyle=":", label=label)
+            axes.set_title(panel.title, fontsize=10, loc="left")
+            axes.set_xlabel("seconds of training")
+            axes.set_xlim(0, None)
+            axes.set_ylim(_lowest(panels) if panel.lowest is None else panel.lowest, 101)
+        parts[0].set_ylabel(panels[0].unit)
+        parts[-1].legend(frameon=False, loc="lower right")
+
+
+def _lowest(panels: Sequence[Panel]) -> float:
+    """Where the shares begin; networks that find all moves alike stand at 0 and are left out."""
+    heights = [height for panel in panels for curve in panel.curves.values() for _, height in curve]
+    heights += [panel.level[1] for panel in panels if panel.level is not None]
+    return 10 * math.floor(
+        max(0.0, min(height for height in [*heights, 100] if height > 0) - 5) / 10
+    )
+
+
+def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
+    """Write the picture of Elo against hours, from the rows of `evaluate --ladder`.
+
+    Rows without hours are players of known strength and become level lines. Raises as `draw_curve`.
+    """
+    with _figure(path, title) as (axes,):
+        trained = sorted((row for row in rows if row["hours"] is not None), key=_hours)
+        if trained:
+            elos = [row["elo"] for row in trained]
+            below = [row["elo"] - row["low"] for row in trained]
+            above = [row["high"] - row["elo"] for row in trained]
+            axes.errorbar(
+                [row["hours"] for row in trained],
+                elos,
+                yerr=[below, above],
+                color=_SEARCH,
+                marker="o",
+                markersize=4,
+                capsize=3,
+            )
+        known = sorted((row for row in rows if row["hours"] is None), key=_elo)
+        for row in known:
+            axes.axhline(row["elo"], color=_QUIET, linewidth=1, linestyle=":")
+        _label_lines(axes, [(row["name"], row["elo"]) for row in known])
+        axes.set_xlabel("hours of training")
+        axes.set_ylabel("Elo, with 95 % intervals")
+        axes.set_xlim(0, None)
+
+
+def _label_lines(axes: Any, lines: Sequence[tuple[str, float]]) -> None:
+    """Names beside level lines, in rising order, each above the last one's name."""
+    low, high = axes.get_ylim()
+    least = -math.inf
+    for name, height in lines:
+        least = max(height, least + (high - low) / 25)
+        axes.annotate(
+            name,
+            (1.0, least),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=_QUIET,
+        )
+
+
+def _hours(row: dict[str, Any]) -> float:
+    return float(row["hours"])
+
+
+def _elo(row: dict[str, Any]) -> float:
+    return float(row["elo"])

@@ -1,0 +1,1 @@
+"""The environment, and the checks that run in it."""

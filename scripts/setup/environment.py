@@ -1,0 +1,252 @@
+"""The set-up that run.py and test.py share: make `.venv`, install into it, hand over to its Python.
+
+Every start passes through here, so nothing is imported that the common case, an environment that
+stands, does not need. Annotations of newer Pythons are quoted: an old Python must be able to read
+this file as far as its own refusal.
+
+A stamp in `.venv` says what was installed. While a set-up is at work it reads "unfinished", so that
+one which was killed, at whatever moment, is begun anew by the next start.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+TYPE_CHECKING = False  # typing's own is slow to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+OLDEST_PYTHON = (3, 11)
+NEWEST_PYTHON = (3, 13)
+UNFINISHED = "unfinished"
+LINES_OF_A_FAILURE = 12
+
+
+class SetupError(Exception):
+    """Why there is no environment to start in, in words for whoever started it."""
+
+
+def hand_over(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
+    """Become `python -m module` in the environment, with this process's arguments."""
+    try:
+        check_python(sys.version_info[:2])
+        environment = Environment(ROOT)
+        installed = environment.prepare(extras)
+    except KeyboardInterrupt:
+        say("set-up interrupted; the next start begins it anew")
+        sys.exit(130)
+    except (SetupError, OSError) as error:
+        say(str(error))
+        sys.exit(2)
+    if installed:
+        try:
+            environment.compile_kernels()
+        except KeyboardInterrupt:
+            say("interrupted; the next start compiles what is missing")
+            sys.exit(130)
+    # Without byte code on disk every start would compile all libraries anew, which takes seconds.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    python = str(environment.python)
+    # -P: a folder `engine` where the person happens to stand is not ours.
+    os.execv(python, [python, "-P", "-m", module, *sys.argv[1:]])
+
+
+def check_python(version: "tuple[int, ...]") -> None:
+    """Refuse a Python, (major, minor), that the pinned libraries do not support."""
+    if os.name != "posix":
+        raise SetupError("Pawnscope runs on Linux and macOS (on Windows: inside WSL)")
+    if not OLDEST_PYTHON <= version <= NEWEST_PYTHON:
+        name, oldest, newest = (
+            ".".join(str(part) for part in v) for v in (version, OLDEST_PYTHON, NEWEST_PYTHON)
+        )
+        raise SetupError(
+            f"Pawnscope needs Python {oldest} to {newest} and this is Python {name} "
+            f"({sys.executable}): start it as python{newest} {' '.join(sys.argv)}"
+        )
+
+
+def say(message: str) -> None:
+    """A line for the person; standard output belongs to the command."""
+    print(f"pawnscope: {message}", file=sys.stderr, flush=True)
+
+
+class Environment:
+    """The folder `.venv` under `root`.
+
+    `run` does one step of the set-up: a command, the folder to run it in, and a descriptor that the
+    command must keep open. It raises SetupError when the command fails.
+    """
+
+    def __init__(
+        self, root: Path, run: "Callable[[Sequence[str], Path, int], None] | None" = None
+    ) -> None:
+        self._root = root
+        self._run = run or run_quietly
+        self._folder = root / ".venv"
+        self._stamp = self._folder / "pawnscope-stamp"
+        self.python = self._folder / "bin" / "python"
+
+    def is_ready(self, extras: "Iterable[str]") -> bool:
+        """Whether all that is asked for stands installed."""
+        place, contents, installed = self._read_stamp()
+        return (
+            place == self._place()
+            and contents == self._contents()
+            and set(extras) <= set(installed)
+            and self.python.exists()
+        )
+
+    def prepare(self, extras: "Sequence[str]") -> bool:
+        """Make and fill the environment where it is not ready; one process at a time does so.
+
+        Whether this call installed anything. Raises SetupError or OSError.
+        """
+        if self.is_ready(extras):
+            return False
+        import fcntl
+
+        with open(self._root / ".venv.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another set-up is at work in .venv; waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.is_ready(extras):
+                return False
+            self._install(extras, lock.fileno())
+            return True
+
+    def compile_kernels(self) -> None:
+        """Compile all kernels with a progress bar, so that no command waits for it later.
+
+        Where that fails, commands compile what they need and say what is wrong.
+        """
+        import subprocess
+
+        subprocess.run(
+            [str(self.python), "-P", "-m", "scripts.cli", "compile"],
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def _install(self, extras: "Sequence[str]", lock: int) -> None:
+        import time
+
+        start = time.monotonic()
+        say(f"setting up {self._folder} (once; about a minute, longer on a slow connection)")
+        place, contents, installed = self._read_stamp()
+        if place != self._place() or not self.python.exists():
+            self._begin_anew(lock)
+            place, contents, installed = "", "", ()
+        wanted = sorted({*extras, *installed})
+        self._write_stamp(UNFINISHED)
+        what = "." + (f"[{','.join(wanted)}]" if wanted else "")
+        pip = [str(self.python), "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        try:
+            self._run([*pip, "install", "-c", "constraints.txt", "-e", what], self._root, lock)
+        except SetupError:
+            if place:
+                # pip gave up by itself, and puts back what it had replaced: the old state stands.
+                self._write_stamp(place, contents, *installed)
+            raise
+        self._write_stamp(self._place(), self._contents(), *wanted)
+        say(f"set up in {time.monotonic() - start:.0f} s")
+
+    def _begin_anew(self, lock: int) -> None:
+        import shutil
+
+        mark = self._folder / "pyvenv.cfg"
+        if mark.exists() and not self._stamp.exists():
+            raise SetupError(f"{self._folder} is not Pawnscope's: move it away or delete it")
+        if self._folder.exists():
+            # First what makes it an environment: from here on a kill leaves nobody's folder.
+            mark.unlink(missing_ok=True)
+            shutil.rmtree(self._folder)
+        self._folder.mkdir()
+        self._write_stamp(UNFINISHED)
+        # The base executable: this process may itself run in the environment that was removed.
+        base = getattr(sys, "_base_executable", sys.executable)
+        self._run([base, "-m", "venv", str(self._folder)], self._root, lock)
+
+    def _place(self) -> str:
+        """What an environment does not survive: a move, or another Python."""
+        return _digest(str(sys.version_info[:2]).encode(), os.fsencode(self._root))
+
+    def _contents(self) -> str:
+        names = ("constraints.txt", "pyproject.toml")
+        return _digest(*((self._root / name).read_bytes() for name in names))
+
+    def _read_stamp(self) -> "tuple[str, str, tuple[str, ...]]":
+        try:
+            place, contents, *extras = self._stamp.read_text().split()
+        except (OSError, ValueError):
+            return "", "", ()
+        return place, contents, tuple(extras)
+
+    def _write_stamp(self, *words: str) -> None:
+        temporary = self._stamp.with_suffix(".new")
+        temporary.write_text(" ".join(words) + "\n")
+        os.replace(temporary, self._stamp)
+
+
+def run_quietly(command: "Sequence[str]", folder: Path, lock: int) -> None:
+    """Run one step; a terminal shows its latest line, a failure its last ones.
+
+    The step inherits `lock`: should this process be killed, the lock holds until the step has ended
+    too, and the next set-up waits for that.
+    """
+    import collections
+    import subprocess
+
+    surroundings = dict(os.environ)
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH"):
+        surroundings.pop(name, None)
+    lines: collections.deque[str] = collections.deque(maxlen=LINES_OF_A_FAILURE)
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=surroundings,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(lock,),
+    ) as step:
+        assert step.stdout is not None
+        try:
+            for line in step.stdout:
+                # Warnings tell of the machine's own configuration and never of why it failed.
+                if line.strip() and not line.startswith("WARNING"):
+                    lines.append(line.rstrip())
+                    _show_latest(lines[-1])
+        except BaseException:
+            step.terminate()
+            raise
+        finally:
+            _show_latest("")
+    if step.returncode:
+        raise SetupError(
+            f"set-up failed: {' '.join(command)} ended with status {step.returncode} after saying\n"
+            + "\n".join(f"    {line}" for line in lines)
+        )
+
+
+def _show_latest(line: str) -> None:
+    if sys.stderr.isatty():
+        import shutil
+
+        width = shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
+
+
+def _digest(*parts: bytes) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest()[:16]

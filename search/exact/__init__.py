@@ -1,0 +1,1 @@
+"""Perfect play: the solver and its solutions."""

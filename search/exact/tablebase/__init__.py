@@ -1,0 +1,1 @@
+"""Endgame tables by retrograde analysis."""

@@ -1,0 +1,197 @@
+"""Going on with what a tree knows: the subtree below the moves played becomes the new tree.
+
+    before   root -> a -> b ...          after the moves (a, b)      b ...
+                  -> c -> d ...
+
+Nodes and edges only ever move to the front, in their order: a parent stands before its children,
+and the edges of an earlier node before those of a later one. So one pass in place is enough.
+
+Values, visits and proofs of the subtree stay as they are: they do not depend on what was above. Nor
+do repetitions, whose counts include the path from the old root and the game before it, as long as
+the new history ends with that path; `continued` appends it.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.compilation.signatures import Array2D
+from engine.rules.errors import InputError
+from engine.rules.kernels import Int, apply, copy_into, generate, hash_row, repetitions
+from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
+from search.mcts.roots import Roots
+from search.mcts.tree import (
+    CONSIDERED,
+    EDGES_USED,
+    INHERITED,
+    NO_EDGE,
+    NO_PARENT,
+    NODES_USED,
+    ROOT,
+    ROUND_START,
+    SIMULATIONS,
+    UNVISITED,
+    Tree,
+    Trees,
+    tree_of,
+)
+
+NO_MOVE: Final = -1
+"""In an array of moves: the line ends before this place."""
+_GONE: Final = -1
+_MOST_REPETITIONS: Final = 255
+
+Lines = npt.NDArray[np.int64]
+"""[B, K] the moves that each game went on by, NO_MOVE behind the last."""
+
+
+@internal_kernel
+def _find_child(tree: Tree, index: Int, move: Int) -> int:
+    """The node after a move, UNVISITED where there is none."""
+    node = tree.nodes[index]
+    for place in range(node["edge_start"], node["edge_start"] + node["edge_count"]):
+        if tree.edges[place]["move"] == move:
+            child: int = tree.edges[place]["child"]
+            return child
+    return UNVISITED
+
+
+@internal_kernel
+def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: npt.NDArray[np.uint8]) -> Int:
+    """The node at the end of a line, if its position is `row` and it was judged, else UNVISITED."""
+    index = np.int64(ROOT)
+    for place in range(line.shape[0]):
+        if line[place] == NO_MOVE:
+            break
+        index = np.int64(_find_child(tree, index, line[place]))
+        if index == UNVISITED:
+            return UNVISITED
+    node = tree.nodes[index]
+    # Without edges it waits to be judged, the game is over, or a table knew it: a new root then.
+    if node["edge_count"] == 0:
+        return UNVISITED
+    for place in range(row.shape[0]):
+        if tree.rows[index, place] != row[place]:
+            return UNVISITED
+    return index
+
+
+@internal_kernel
+def _move_node(tree: Tree, old: Int, new: Int, edge_start: Int) -> None:
+    """Copy a node, its row and its edges to places further in front."""
+    start, count = np.int64(tree.nodes[old]["edge_start"]), np.int64(tree.nodes[old]["edge_count"])
+    if new != old:
+        tree.nodes[new] = tree.nodes[old]
+        for place in range(tree.rows.shape[1]):
+            tree.rows[new, place] = tree.rows[old, place]
+    if edge_start != start:
+        for place in range(count):
+            tree.edges[edge_start + place] = tree.edges[start + place]
+    tree.nodes[new]["edge_start"] = edge_start if count > 0 else 0
+
+
+@internal_kernel
+def _keep_subtree(tree: Tree, top: Int) -> None:
+    """Make the node `top` the root; all that is not below it is dropped."""
+    used = np.int64(tree.totals[NODES_USED])
+    places = np.full(used, _GONE, np.int64)
+    shifts = np.zeros(used, np.int64)
+    nodes, edges = np.int64(0), np.int64(0)
+    for old in range(top, used):
+        parent, parent_edge = np.int64(NO_PARENT), np.int64(NO_EDGE)
+        if old != top:
+            above = np.int64(tree.nodes[old]["parent"]) if old > 0 else np.int64(NO_PARENT)
+            # The nodes before `top` are gone, whatever stands in their places by now.
+            if above < top or places[above] == _GONE:
+                continue
+            parent = places[above]
+            parent_edge = np.int64(tree.nodes[old]["parent_edge"]) - shifts[above]
+            tree.edges[parent_edge]["child"] = nodes
+        places[old] = nodes
+        shifts[old] = np.int64(tree.nodes[old]["edge_start"]) - edges
+        count = np.int64(tree.nodes[old]["edge_count"])
+        _move_node(tree, np.int64(old), nodes, edges)
+        tree.nodes[nodes]["parent"] = parent
+        tree.nodes[nodes]["parent_edge"] = parent_edge
+        nodes += 1
+        edges += count
+    tree.totals[NODES_USED] = nodes
+    tree.totals[EDGES_USED] = edges
+
+
+@kernel
+def keep_lines(trees: Trees, lines: Array2D[np.int64], positions: Array2D[np.uint8]) -> None:
+    """Make the end of each game's line the root of its tree; `positions` [B, R] stand there.
+
+    A tree is emptied where the line is empty, leads out of the tree, or ends in another position.
+    All games have begun no simulations at their new roots.
+    """
+    for game in range(lines.shape[0]):
+        tree = tree_of(trees, game)
+        child = np.int64(UNVISITED)
+        if lines[game, 0] != NO_MOVE and tree.totals[NODES_USED] > 0:
+            child = np.int64(_find_descendant(tree, lines[game], positions[game]))
+        inherited = np.int64(0)
+        if child == UNVISITED:
+            tree.totals[NODES_USED] = 0
+            tree.totals[EDGES_USED] = 0
+        else:
+            _keep_subtree(tree, child)
+            for place in range(tree.nodes[ROOT]["edge_count"]):
+                inherited += np.int64(tree.edges[place]["visits"])
+        tree.totals[SIMULATIONS] = 0
+        tree.totals[INHERITED] = inherited
+        tree.totals[ROUND_START] = 0
+        tree.totals[CONSIDERED] = 0
+
+
+@kernel
+def _follow(
+    tables: Tables,
+    row: npt.NDArray[np.uint8],
+    history: npt.NDArray[np.uint64],
+    length: int,
+    line: npt.NDArray[np.int64],
+) -> int:
+    """Play a line on `row` and `history` in place; plies played, fewer where a move is illegal."""
+    moves, after = np.empty(MAX_MOVES, np.uint16), np.empty_like(row)
+    played = 0
+    for place in range(line.shape[0]):
+        move = line[place]
+        count = generate(tables, row, moves)
+        legal = False
+        for other in range(count):
+            legal = legal or moves[other] == move
+        if not legal:
+            break
+        history[length + played] = hash_row(tables, row)
+        apply(tables, row, move, after)
+        played += 1
+        clock = int(np.int64(after[tables[SQUARES] + CLOCK]))
+        if clock > 0:
+            seen = repetitions(history, length + played, clock, hash_row(tables, after))
+            after[tables[SQUARES] + REPETITION] = min(seen, _MOST_REPETITIONS)
+        copy_into(row, after)
+    return played
+
+
+def continued(tables: Tables, roots: Roots, lines: Lines) -> Roots:
+    """The positions after these lines, with the histories that led there.
+
+    Raises InputError for a move that is not legal.
+    """
+    games, plies = lines.shape
+    held = roots.histories.shape[1]
+    longest = int(roots.history_lengths.max(initial=0)) + plies
+    histories = np.zeros((games, max(held, longest)), dtype=np.uint64)
+    histories[:, :held] = roots.histories
+    positions, lengths = roots.positions.copy(), roots.history_lengths.copy()
+    for game in range(games):
+        line = lines[game, lines[game] != NO_MOVE]
+        played = _follow(tables, positions[game], histories[game], lengths[game], line)
+        if played < len(line):
+            raise InputError(f"move number {line[played]} is not legal at ply {played} of {line}")
+        lengths[game] += played
+    return Roots(positions, histories, lengths)

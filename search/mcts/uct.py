@@ -1,0 +1,223 @@
+"""UCT with random rollouts, as in the textbook.
+
+Kocsis and Szepesvari 2006, "Bandit based Monte-Carlo Planning"; one node is added to the tree a
+simulation, as in Coulom 2006.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.compilation.signatures import Array2D
+from engine.rules.errors import InputError
+from engine.rules.kernels import ONGOING, Int, apply, generate, terminal_value, termination
+from engine.rules.position import Position
+from engine.rules.tables import MAX_MOVES, Tables
+from engine.rules.variant import Variant
+from engine.system.interrupts import StopFlag, interruptible
+from search.mcts.result import SearchResult, collect, most_visited, principal_variation
+from search.mcts.roots import Roots
+from search.mcts.tree import (
+    EDGES_USED,
+    NO_EDGE,
+    NODES_USED,
+    ROOT,
+    SIMULATIONS,
+    UNPROVEN,
+    UNVISITED,
+    Tree,
+    Trees,
+    add_child,
+    add_root,
+    allocate,
+    backup,
+    backup_proven,
+    expand,
+    reserve,
+    tree_of,
+)
+from search.randomness import random_below, seed_states
+
+
+@dataclass(frozen=True, kw_only=True)
+class UctConfig:
+    """How one UCT search behaves."""
+
+    # Simulations, each one a rollout or a visit to the end of the game.
+    simulations: int = 1000
+    # C_p for rewards in [0, 1]; 1 / sqrt(2) makes it UCB1 (Browne et al. 2012, section 3.3).
+    exploration: float = math.sqrt(0.5)
+    # Plies after which a rollout is given up as a draw. Rollouts do not look for repetitions: the
+    # move rule ends them.
+    longest_rollout: int = 512
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing; raises InputError."""
+        explores = 0.0 <= self.exploration < math.inf
+        if self.simulations < 1 or self.longest_rollout < 0 or not explores:
+            raise InputError(f"not a UCT search: {self}")
+
+
+@kernel
+def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[np.uint64]) -> int:
+    """UCB1: any untried edge first, then the highest mean plus 2 C_p sqrt(ln N(s) / N(s, a)).
+
+    Values lie in [-1, 1] and not in [0, 1], so that the second term counts twice.
+    """
+    node = tree.nodes[index]
+    start, stop = node["edge_start"], node["edge_start"] + node["edge_count"]
+    untried = np.int64(0)
+    for place in range(start, stop):
+        untried += tree.edges[place]["child"] == UNVISITED
+    if untried > 0:
+        skip = random_below(state, untried)
+        for place in range(start, stop):
+            if tree.edges[place]["child"] == UNVISITED:
+                if skip == 0:
+                    return place
+                skip -= 1
+    best: int = NO_EDGE
+    best_score = -math.inf
+    width = 4.0 * exploration * math.sqrt(math.log(node["visits"]))
+    for place in range(start, stop):
+        edge = tree.edges[place]
+        score = edge["value"] + width / math.sqrt(edge["visits"])
+        if score > best_score:
+            best, best_score = place, score
+    return best if best != NO_EDGE else start
+
+
+@internal_kernel
+def _rollout(
+    tables: Tables,
+    position: npt.NDArray[np.uint8],
+    longest: int,
+    state: npt.NDArray[np.uint64],
+    rows: Array2D[np.uint8],
+    moves: npt.NDArray[np.uint16],
+) -> int:
+    """Play random moves to the end; the value for the side to move at first. `rows` is [2, R]."""
+    for place in range(position.shape[0]):
+        rows[0, place] = position[place]
+    for ply in range(longest):
+        row = rows[ply & 1]
+        count = generate(tables, row, moves)
+        reason = termination(tables, row, count)
+        if reason != ONGOING:
+            value: int = terminal_value(tables, reason, row)
+            return -value if ply & 1 else value
+        move = np.int64(moves[random_below(state, count)])
+        apply(tables, row, move, rows[1 - (ply & 1)])
+    return 0
+
+
+@internal_kernel
+def _simulate(
+    tables: Tables,
+    tree: Tree,
+    history: npt.NDArray[np.uint64],
+    history_length: int,
+    exploration: float,
+    longest_rollout: int,
+    state: npt.NDArray[np.uint64],
+    moves: npt.NDArray[np.uint16],
+    rows: Array2D[np.uint8],
+) -> None:
+    """One simulation: descend, add a node, roll out from it, back up."""
+    tree.totals[SIMULATIONS] += 1
+    proofs = np.bool_(False)
+    index, child = np.int64(ROOT), np.int64(ROOT)
+    edge: Int = np.int64(NO_EDGE)
+    while child != UNVISITED and tree.nodes[child]["proven"] == UNPROVEN:
+        index = child
+        edge = _choose_edge(tree, index, exploration, state)
+        child = np.int64(tree.edges[edge]["child"])
+    if child == UNVISITED:
+        count = add_child(tables, tree, index, edge, history, history_length, moves)
+        child = np.int64(tree.edges[edge]["child"])
+        if count > 0:
+            expand(tree, child, moves[:count], np.zeros(count, np.float32))
+            value = _rollout(tables, tree.rows[child], longest_rollout, state, rows, moves)
+            win = 1.0 if value == 1 else 0.0
+            loss = 1.0 if value == -1 else 0.0
+            backup(tree, child, win, 1.0 - win - loss, loss, proofs)
+            return
+    backup_proven(tree, child, proofs)
+
+
+@kernel
+def _simulate_until(
+    tables: Tables,
+    trees: Trees,
+    roots: Roots,
+    limit: int,
+    exploration: float,
+    longest_rollout: int,
+    state: npt.NDArray[np.uint64],
+    stop: npt.NDArray[np.uint8],
+) -> bool:
+    """Simulate up to the limit or the stop; false where the pool of edges must grow first."""
+    tree = tree_of(trees, np.int64(0))
+    history, length = roots.histories[0], roots.history_lengths[0]
+    moves = np.empty(MAX_MOVES, np.uint16)
+    rows = np.empty((2, tree.rows.shape[1]), np.uint8)
+    if tree.totals[NODES_USED] == 0:
+        count = add_root(tables, tree, roots.positions[0], history, length, moves)
+        if count > 0:
+            expand(tree, np.int64(ROOT), moves[:count], np.zeros(count, np.float32))
+    while (
+        tree.totals[SIMULATIONS] < limit and tree.nodes[ROOT]["proven"] == UNPROVEN and stop[0] == 0
+    ):
+        if tree.totals[EDGES_USED] + MAX_MOVES > tree.edges.shape[0]:
+            return False
+        _simulate(tables, tree, history, length, exploration, longest_rollout, state, moves, rows)
+    return True
+
+
+class UctSearch:
+    """A UCT search of one position, which can be run on and stopped."""
+
+    def __init__(
+        self, variant: Variant, root: Roots, config: UctConfig, rng: np.random.Generator
+    ) -> None:
+        """Nothing is searched yet; `root` holds one position."""
+        self._tables = variant.tables
+        self._root = root
+        self._config = config
+        self._state = seed_states(rng, 1)[0]
+        self.trees = allocate(1, config.simulations + 1, 2 * MAX_MOVES, variant.row_size)
+
+    def run(self, simulations: int | None = None, stop: StopFlag | None = None) -> None:
+        """Go on until so many simulations (the configuration's where absent) are done in all."""
+        limit = self._config.simulations if simulations is None else simulations
+        self.trees = reserve(self.trees, nodes=limit + 1)
+        with interruptible(stop) as flag:
+            while not _simulate_until(
+                self._tables,
+                self.trees,
+                self._root,
+                limit,
+                self._config.exploration,
+                self._config.longest_rollout,
+                self._state,
+                flag,
+            ):
+                self.trees = reserve(self.trees, edges=2 * self.trees.edges.shape[1])
+
+    def result(self) -> SearchResult:
+        """Visit counts and values; the policy is the share of visits."""
+        return collect(self.trees, most_visited(self.trees))
+
+    def principal_variation(self) -> list[int]:
+        """The line of the most visits."""
+        return principal_variation(self.trees, 0, int(most_visited(self.trees)[0]))
+
+
+def uct_search(position: Position, config: UctConfig, rng: np.random.Generator) -> SearchResult:
+    """Search one position; the same generator state gives the same result."""
+    search = UctSearch(position.variant, Roots.from_positions([position]), config, rng)
+    search.run()
+    return search.result()

@@ -1,0 +1,139 @@
+"""The line of play under examination in a depth-first search: one row of scratch a ply."""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.compilation.signatures import Array2D
+from engine.rules.kernels import Int, apply, hash_row, repetitions
+from engine.rules.position import Position
+from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
+from search.exact.tablebase.probe import repetition_is_near
+from search.minimax.material import WIN_SCORE, piece_values
+
+NODES: Final = 0
+NODE_LIMIT: Final = 1
+ABORTED: Final = 2
+REPETITION_NEAR: Final = 3
+"""Places in Line.counters."""
+
+_MOST_REPETITIONS: Final = 255
+_NO_LIMIT: Final = 2**62
+
+
+class Line(NamedTuple):
+    """P + 1 plies from the root at ply 0, after H earlier positions of the game."""
+
+    rows: Array2D[np.uint8]
+    """[P + 1, R] positions."""
+    moves: Array2D[np.uint16]
+    """[P + 1, MAX_MOVES] the legal moves at each ply."""
+    hashes: npt.NDArray[np.uint64]
+    """[H + P + 1] Zobrist hashes: the game before the root, then the line."""
+    before: int
+    """H."""
+    variations: Array2D[np.uint16]
+    """[P + 2, P + 2] the best line from each ply on."""
+    lengths: npt.NDArray[np.int32]
+    """[P + 2] its length."""
+    piece_values: npt.NDArray[np.int32]
+    """[32] centipawns by piece code."""
+    counters: npt.NDArray[np.int64]
+    """[4] NODES so far, NODE_LIMIT, 1 at ABORTED once a limit ended the search, and 1 at
+    REPETITION_NEAR where a position before the root is a draw when it comes up again, since the
+    last capture or pawn move; known where endgame tables are looked up."""
+    stop: npt.NDArray[np.uint8]
+    """[1] set to 1 from outside to end the search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredLine:
+    """What a depth-first search found."""
+
+    # Centipawns from the side to move; WIN_SCORE less the plies to the end for a win found.
+    score: int
+    # The principal variation from the root, empty where the game is over.
+    moves: tuple[int, ...]
+    # Plies searched completely.
+    depth: int
+    # Positions looked at.
+    nodes: int
+
+
+def start_line(
+    position: Position,
+    plies: int,
+    stop: npt.NDArray[np.uint8] | None = None,
+    node_limit: int | None = None,
+) -> Line:
+    """A line of up to `plies` plies from a position; `stop` is uint8[1]."""
+    variant, before = position.variant, len(position.hashes)
+    rows = np.empty((plies + 1, variant.row_size), dtype=np.uint8)
+    rows[0] = position.row
+    hashes = np.zeros(before + plies + 1, dtype=np.uint64)
+    hashes[:before] = position.hashes
+    hashes[before] = hash_row(variant.tables, position.row)
+    limit = _NO_LIMIT if node_limit is None else node_limit
+    near = repetition_is_near(variant.tables, hashes, before, position.clock)
+    return Line(
+        rows=rows,
+        moves=np.empty((plies + 1, MAX_MOVES), dtype=np.uint16),
+        hashes=hashes,
+        before=before,
+        variations=np.zeros((plies + 2, plies + 2), dtype=np.uint16),
+        lengths=np.zeros(plies + 2, dtype=np.int32),
+        piece_values=piece_values(variant),
+        counters=np.array([0, limit, 0, near], dtype=np.int64),
+        stop=np.zeros(1, dtype=np.uint8) if stop is None else stop,
+    )
+
+
+def scored_line(line: Line, score: int, depth: int) -> ScoredLine:
+    """The result of a search that has just ended on `line`."""
+    moves = tuple(line.variations[0, : line.lengths[0]].tolist())
+    return ScoredLine(score=score, moves=moves, depth=depth, nodes=int(line.counters[NODES]))
+
+
+@internal_kernel
+def enter(line: Line, ply: int) -> bool:
+    """Count a node and begin its variation; false where a limit ends the search."""
+    line.lengths[ply] = 0
+    if line.counters[NODES] >= line.counters[NODE_LIMIT] or line.stop[0] != 0:
+        line.counters[ABORTED] = 1
+    if line.counters[ABORTED] != 0:
+        return False
+    line.counters[NODES] += 1
+    return True
+
+
+@kernel
+def play(tables: Tables, line: Line, ply: int, move: Int) -> None:
+    """Make the move at `ply`; the position after it stands at the next ply, repetitions counted."""
+    row = line.rows[ply + 1]
+    apply(tables, line.rows[ply], move, row)
+    position_hash = hash_row(tables, row)
+    length = line.before + ply + 1
+    line.hashes[length] = position_hash
+    clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
+    if clock > 0:
+        count = repetitions(line.hashes, length, clock, position_hash)
+        row[tables[SQUARES] + REPETITION] = min(count, _MOST_REPETITIONS)
+
+
+@internal_kernel
+def keep_variation(line: Line, ply: int, move: Int) -> None:
+    """Put the move before the best line of the next ply."""
+    length = line.lengths[ply + 1]
+    line.variations[ply, 0] = move
+    for place in range(length):
+        line.variations[ply, place + 1] = line.variations[ply + 1, place]
+    line.lengths[ply] = length + 1
+
+
+@internal_kernel
+def final_score(value: int, ply: int) -> int:
+    """The score of a finished game of value -1, 0 or 1: a quick win is the better one."""
+    return value * (WIN_SCORE - ply)

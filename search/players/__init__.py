@@ -1,0 +1,1 @@
+"""Players: built-in, by network, external engines, from tables, language models."""

@@ -1,0 +1,449 @@
+"""An external engine as a player, over the Universal Chess Interface and for boards of any size.
+
+python-chess drives engines on 8x8 only, so this is a client of our own, as small as it can be. An
+engine is somebody else's program: whatever it prints, keeps silent about or leaves running, no wait
+is without a limit, and closing it ends every process that it has started.
+"""
+
+import contextlib
+import os
+import queue
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Final
+
+from engine.rules.errors import IllegalMoveError, InputError
+from engine.rules.position import Position
+from engine.rules.variant import Variant
+from search.limits import Limits
+from search.minimax.material import WIN_SCORE, score_to_value
+from search.player import Choice, Player, legal_moves
+
+_START_SECONDS: Final = 10.0
+_READY_SECONDS: Final = 60.0
+"""Until an engine has loaded what it needs, for instance a network or newly compiled kernels."""
+_GRACE_SECONDS: Final = 10.0
+"""How long an engine may think past its time before it counts as dead."""
+_LONGEST_SECONDS: Final = 600.0
+_QUIT_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.01
+_GAMES_PATH: Final = "/usr/games:/usr/local/games"
+"""Where Debian puts engines, which is not on everybody's path."""
+_DEFAULT_LIMITS: Final = Limits(nodes=10_000)
+
+_WORDS: Final = frozenset({"uciok", "readyok", "option", "info", "bestmove"})
+"""First words of the lines that are read; everything else that an engine prints is passed over."""
+_LONGEST_LINE: Final = 1 << 16
+"""Bytes of a line that are kept; what is longer is cut off."""
+_MOST_LINES: Final = 10_000
+"""Unread lines above which further `info` is dropped; twice as many, and everything is."""
+_LONGEST_WORD: Final = 20
+"""Characters of a move that a message quotes."""
+_CHUNK: Final = 1 << 16
+_MOST_CLOSED: Final = 32
+"""Players that are closed at once."""
+_NUMBER: Final = r"-?\d{1,15}"
+
+
+class EngineError(InputError):
+    """An external engine that died, keeps silent or cannot go on."""
+
+
+class EngineTimeoutError(EngineError):
+    """An external engine that keeps silent for too long."""
+
+
+class UciEngine:
+    """A running engine: lines in, lines out, and a time limit on every wait.
+
+    The engine leads a process group of its own, so that its helpers end with it. A terminal's ^C
+    does not reach that group: whoever starts an engine closes it.
+    """
+
+    def __init__(self, command: str) -> None:
+        """Start the process; raises OSError where there is no such program, or EngineError."""
+        self.command = command
+        try:
+            arguments = shlex.split(command)
+        except ValueError as problem:
+            raise InputError(f"engine command '{command}': {problem}") from None
+        if not arguments:
+            raise InputError(f"engine command '{command}' is empty")
+        if shutil.which(arguments[0]) is None:
+            arguments[0] = shutil.which(arguments[0], path=_GAMES_PATH) or arguments[0]
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+        )
+        # The last resort, also at the interpreter's end: nothing that was started stays behind.
+        self._kill = weakref.finalize(self, _kill_group, self._process.pid, os.getpid())
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(
+            target=_read_lines, args=(self._process.stdout, self._lines), daemon=True
+        )
+        # Options by their names in lower case.
+        self.options: dict[str, UciOption] = {}
+        try:
+            os.set_blocking(self._process.stdin.fileno(), False)
+            self._reader.start()
+            self._read_options()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_options(self) -> None:
+        self.send("uci")
+        deadline = time.monotonic() + _START_SECONDS
+        while (line := self.receive(deadline)) != "uciok":
+            match = re.match(r"option\s+name\s+(.+?)\s+type\s+(\w+)(.*)", line or "", re.IGNORECASE)
+            if match:
+                self.options[match[1].casefold()] = UciOption(match[1], _offered(match[3]))
+
+    def send(self, line: str, seconds: float = _GRACE_SECONDS) -> None:
+        """Write a line; raises EngineError where nobody reads it any more."""
+        stream = self._process.stdin
+        assert stream is not None
+        data = line.encode(errors="surrogateescape") + b"\n"
+        deadline = time.monotonic() + seconds
+        if stream.closed:
+            raise self._ended()
+        room = select.poll()
+        room.register(stream, select.POLLOUT)
+        while data:
+            if not room.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+                raise EngineTimeoutError(f"the engine '{self.command}' reads no input")
+            try:
+                data = data[stream.write(data) or 0 :]
+            except OSError:
+                raise self._ended() from None
+
+    def receive(self, deadline: float, poll: float | None = None) -> str | None:
+        """The next line that has a meaning in UCI; None after `poll` seconds without one.
+
+        Its blanks are single spaces and its first word is in lower case. Raises EngineError at the
+        deadline (of time.monotonic), whatever the engine goes on printing, or where it has ended.
+        """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise EngineTimeoutError(f"the engine '{self.command}' does not answer")
+        try:
+            line = self._lines.get(timeout=left if poll is None else min(left, poll))
+        except queue.Empty:
+            return None if poll is not None else self.receive(deadline)
+        if line is None:
+            # Whoever asks again is told again.
+            self._lines.put(None)
+            raise self._ended()
+        return line
+
+    def discard(self) -> None:
+        """Drop what the engine has said so far; raises EngineError where it has ended."""
+        for _ in range(self._lines.qsize()):
+            if self._lines.get_nowait() is None:
+                self._lines.put(None)
+                raise self._ended()
+
+    def _ended(self) -> EngineError:
+        try:
+            status = self._process.wait(_QUIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return EngineError(f"the engine '{self.command}' has closed its input or output")
+        return EngineError(f"the engine '{self.command}' has ended (exit status {status})")
+
+    def synchronise(self) -> None:
+        """Wait until the engine has done what it was told."""
+        self.send("isready")
+        deadline = time.monotonic() + _READY_SECONDS
+        while self.receive(deadline) != "readyok":
+            pass
+
+    def set_option(self, name: str, value: str) -> None:
+        """Set an option that the engine has, under the name and, of a choice, the value that the
+        engine writes: UCI compares them without regard to case, but not every engine does."""
+        option = self.options[name.casefold()]
+        self.send(f"setoption name {option.name} value {option.spelling(value)}")
+
+    def close(self) -> None:
+        """Ask the engine to quit, end all its processes where it does not; a no-op if repeated.
+
+        Takes at most a few times `_QUIT_SECONDS`, whoever holds the engine's standard output.
+        """
+        if not self._kill.alive:
+            return
+        try:
+            with contextlib.suppress(EngineError):
+                self.send("quit", 0.0)
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            self._wait()
+            # Helpers may have outlived their engine.
+            _signal_group(self._process.pid, signal.SIGTERM)
+            self._wait()
+        finally:
+            self._kill()
+            self._wait()
+
+    def _wait(self) -> None:
+        """Until the process has ended and nobody holds its output any more, or time is up."""
+        deadline = time.monotonic() + _QUIT_SECONDS
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_QUIT_SECONDS)
+            if self._reader.ident is not None:
+                self._reader.join(max(0.0, deadline - time.monotonic()))
+
+
+class UciOption:
+    """An option that an engine offers."""
+
+    def __init__(self, name: str, values: list[str]) -> None:
+        """`name` as the engine writes it; `values` to choose from, empty where any will do."""
+        self.name, self.values = name, values
+
+    def offers(self, value: str) -> bool:
+        """Whether the value is among those to choose from."""
+        return value.casefold() in [offered.casefold() for offered in self.values]
+
+    def spelling(self, value: str) -> str:
+        """The value as the engine writes it."""
+        return next((v for v in self.values if v.casefold() == value.casefold()), value)
+
+
+def _offered(text: str) -> list[str]:
+    """The values behind the words `var` of an option's line."""
+    _, *values = re.split(r"\svar\s", f"{text} ")
+    names = [re.sub(r"\s+default\s.*", "", value).strip() for value in values]
+    return [name for name in names if name]
+
+
+def _signal_group(leader: int, number: int) -> None:
+    """Send a signal to a process group, if there still is one."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def _kill_group(leader: int, owner: int) -> None:
+    """End a process group for good; not from a forked child of the process that began it."""
+    if os.getpid() == owner:
+        _signal_group(leader, signal.SIGKILL)
+
+
+def _read_lines(stream: IO[bytes], lines: "queue.Queue[str | None]") -> None:
+    """Hand on the lines of a stream as they come, and None at its end; then close it.
+
+    Runs in a thread that alone owns the stream: to close it elsewhere would wait for a read that
+    somebody's helper process may keep waiting.
+    """
+    rest, cut = b"", False
+    with stream, contextlib.suppress(OSError):
+        while chunk := os.read(stream.fileno(), _CHUNK):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                if not cut:
+                    _keep(line, lines)
+                cut = False
+            if len(rest) > _LONGEST_LINE:
+                # The beginning of an endless line is read once, and the rest of it never.
+                if not cut:
+                    _keep(rest[:_LONGEST_LINE], lines)
+                rest, cut = b"", True
+        if not cut:
+            _keep(rest, lines)
+    lines.put(None)
+
+
+def _keep(line: bytes, lines: "queue.Queue[str | None]") -> None:
+    words = line[:_LONGEST_LINE].decode(errors="replace").split()
+    first = words[0].lower() if words else ""
+    # Whoever waits for a line is never that far behind.
+    if first in _WORDS and lines.qsize() < (_MOST_LINES if first == "info" else 2 * _MOST_LINES):
+        lines.put(" ".join([first, *words[1:]]))
+
+
+def close_players(players: Iterable[Player]) -> None:
+    """Close players at the same time: engines that do not heed `quit` are waited for together."""
+    players = list(players)
+    if players:
+        with ThreadPoolExecutor(min(len(players), _MOST_CLOSED)) as pool:
+            list(pool.map(lambda player: player.close(), players))
+
+
+class ExternalPlayer(Player):
+    """A UCI engine that knows the variant by name or reads it from a file (VariantPath)."""
+
+    # Not even with a limit of nodes: nothing in the protocol tells whether an engine draws random
+    # numbers, searches in several threads or keeps its hash table from game to game.
+    deterministic = False
+
+    def __init__(self, command: str, variant: Variant, limits: Limits | None = None) -> None:
+        """Start the engine; raises OSError or EngineError. 10,000 nodes a move by default."""
+        self.name = f"uci:{command}"
+        self._limits = limits or _DEFAULT_LIMITS
+        self._variant_file: Path | None = None
+        self._engine = UciEngine(command)
+        try:
+            self._choose_variant(variant)
+            self.new_game()
+        except BaseException:
+            self.close()
+            raise
+
+    def _choose_variant(self, variant: Variant) -> None:
+        options = self._engine.options
+        known = options.get("uci_variant", UciOption("UCI_Variant", ["chess"]))
+        if not known.offers(variant.name):
+            if "variantpath" not in options:
+                raise EngineError(
+                    f"the engine '{self._engine.command}' does not know '{variant.name}'"
+                )
+            with tempfile.NamedTemporaryFile(
+                "w", suffix=".ini", delete=False, encoding="utf-8"
+            ) as file:
+                self._variant_file = Path(file.name)
+                file.write(variant.ini() + _older_keys(variant))
+            self._engine.set_option("VariantPath", file.name)
+        if "uci_variant" in options:
+            self._engine.set_option("UCI_Variant", variant.name)
+        if "uci_showwdl" in options:
+            self._engine.set_option("UCI_ShowWDL", "true")
+
+    def new_game(self) -> None:
+        """Say that the next position is of another game; raises EngineError."""
+        self._engine.send("ucinewgame")
+        self._engine.synchronise()
+
+    def choose(self, position: Position, limits: Limits | None = None) -> Choice:
+        """See Player; raises EngineError, and IllegalMoveError for a move against the rules."""
+        legal_moves(position)
+        limits = limits or self._limits
+        # A second answer to an earlier question is none to this one.
+        self._engine.discard()
+        self._engine.send(_position_command(position))
+        self._engine.send(_go_command(limits))
+        seconds = _LONGEST_SECONDS if limits.movetime is None else limits.movetime + _GRACE_SECONDS
+        deadline = time.monotonic() + seconds
+        stopping, info = False, ""
+        while True:
+            line = self._engine.receive(deadline, _POLL_SECONDS) or ""
+            if limits.stop is not None and limits.stop.is_set() and not stopping:
+                self._engine.send("stop")
+                stopping, deadline = True, time.monotonic() + _GRACE_SECONDS
+            kind, _, rest = line.partition(" ")
+            if kind == "info":
+                info = _newer_info(rest, info)
+            elif kind == "bestmove":
+                return _read_choice(position, rest, info)
+
+    def close(self) -> None:
+        """End the engine."""
+        try:
+            self._engine.close()
+        finally:
+            if self._variant_file is not None:
+                self._variant_file.unlink(missing_ok=True)
+
+
+def _newer_info(new: str, old: str) -> str:
+    """The line that holds the score: the newest of the best variation, a bound only if need be."""
+    # What follows the word `string` is free text.
+    new = re.sub(r"(^| )string( .*|$)", "", new)
+    variation = re.search(r"\bmultipv (\d+)", new)
+    if " score " not in f" {new}" or (variation is not None and variation[1].lstrip("0") != "1"):
+        return old
+    return old if old and re.search(r"\b(lower|upper)bound\b", new) else new
+
+
+def _older_keys(variant: Variant) -> str:
+    """What Fairy-Stockfish before version 14 calls a promotion region (later ones pass over it)."""
+    last_rank = (1 << variant.width) - 1 << variant.width * (variant.height - 1)
+    if variant.promotion_region[0] != last_rank:
+        return ""
+    return f"promotionRank = {variant.height}\n"
+
+
+def _position_command(position: Position) -> str:
+    walk, texts = position.copy(), []
+    moves = walk.move_stack
+    for _ in moves:
+        walk.pop()
+    start = walk.fen()
+    for move in moves:
+        texts.append(walk.uci(move))
+        walk.push(move)
+    return f"position fen {start} moves {' '.join(texts)}" if texts else f"position fen {start}"
+
+
+def _go_command(limits: Limits) -> str:
+    words = ["go"]
+    if limits.nodes is not None:
+        words.append(f"nodes {limits.nodes}")
+    if limits.depth is not None:
+        words.append(f"depth {limits.depth}")
+    if limits.movetime is not None:
+        words.append(f"movetime {max(1, round(1000 * limits.movetime))}")
+    return " ".join(words if len(words) > 1 else ["go", "infinite"])
+
+
+def _read_choice(position: Position, answer: str, info: str) -> Choice:
+    """What `bestmove` and the last `info` with a score say, without these words."""
+    move = _read_move(position, answer)
+    score = re.search(rf"\bscore (cp|mate) ({_NUMBER})\b", info)
+    value = None
+    if score is not None:
+        mated = score[2].startswith("-") or int(score[2]) == 0
+        decided = -WIN_SCORE if mated else WIN_SCORE
+        value = score_to_value(int(score[2]) if score[1] == "cp" else decided)
+    shares = re.search(r"\bwdl (\d{1,9}) (\d{1,9}) (\d{1,9})\b", info)
+    wdl = None
+    if shares is not None and sum(map(int, shares.groups())) > 0:
+        win, draw, loss = (int(share) / sum(map(int, shares.groups())) for share in shares.groups())
+        wdl = (win, draw, loss)
+    nodes = re.search(rf"\bnodes ({_NUMBER})\b", info)
+    return Choice(
+        move=move,
+        value=value,
+        wdl=wdl,
+        principal_variation=_read_variation(position, move, info),
+        nodes=int(nodes[1]) if nodes is not None else 0,
+    )
+
+
+def _read_move(position: Position, answer: str) -> int:
+    """The legal move that an engine answers; raises EngineError or IllegalMoveError."""
+    word = answer.partition(" ")[0]
+    if word.lower() in ("", "(none)", "none", "null", "0000"):
+        raise EngineError(
+            f"the engine finds no move in '{position.fen()}' ({position.variant.name}):"
+            " does it know the rules of this variant?"
+        )
+    # Some engines write the piece of a promotion as a capital, a few the squares as well.
+    with contextlib.suppress(IllegalMoveError):
+        return position.parse_uci(word.lower())
+    return position.parse_uci(word[:_LONGEST_WORD])
+
+
+def _read_variation(position: Position, move: int, info: str) -> tuple[int, ...]:
+    """The engine's line as far as it is legal, the move alone where the line begins otherwise."""
+    _, _, text = info.partition(" pv ")
+    walk, line = position.copy(), []
+    with contextlib.suppress(IllegalMoveError):
+        for word in text.split():
+            line.append(walk.push_uci(word.lower()))
+    return tuple(line) if line[:1] == [move] else (move,)

@@ -1,0 +1,192 @@
+"""Gradients against finite differences, in float64."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.network.language.model import LanguageModel
+from engine.network.model import backbone
+from engine.network.model.backbone import Attention, Backbone, Block, Boards, board_steps
+from engine.network.model.config import LanguageConfig, TransformerConfig
+from engine.network.model.heads import FromToPolicy, ScalarValue, ValueHead
+from engine.network.model.hook_points import Point, Points
+from engine.network.model.residual_tower import ResidualBlock, SqueezeExcitation
+from engine.rules.variant import get_variant
+from tests.support.network_cases import lively_network, random_rows, small_config
+
+
+def check(
+    module: nn.Module, call: Callable[..., Tensor | tuple[Tensor, ...]], *inputs: Tensor
+) -> None:
+    """Gradients of `call` by its inputs and by every parameter of the module."""
+    module.double()
+    torch.manual_seed(1)
+    parameters = list(module.parameters())
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    leaves = tuple(x.double().requires_grad_() for x in inputs)
+
+    def function(*values: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return call(*values[: len(inputs)])
+
+    assert torch.autograd.gradcheck(function, (*leaves, *parameters))
+
+
+CONFIG = TransformerConfig(
+    channels=4,
+    blocks=1,
+    heads=2,
+    hidden=3,
+    activation="gelu",
+    position="none",
+    causal=True,
+    context=3,
+)
+
+
+WAYS = pytest.mark.parametrize("explicit", [0, 64], ids=["fused", "explicit"])
+
+
+@WAYS
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention(explicit: int, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a bias, which gets its gradient as well, and without."""
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
+    config = dataclasses.replace(CONFIG, causal=causal)
+    module = Attention(config, Points(), 0)
+    check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
+    module = Attention(config, Points(), 0)
+    check(module, module, torch.randn(2, 3, 4))
+
+
+@WAYS
+def test_backbone_over_padded_boards(explicit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards of 2 x 2 and 3 x 1 squares, the second padded; what padding holds is not asked."""
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
+    config = dataclasses.replace(CONFIG, causal=False, position="geometric", context=4)
+    square = torch.arange(4)
+    steps = torch.stack([board_steps(square % 2, square // 2), board_steps(square, 0 * square)])
+    present = torch.tensor([[True] * 4, [True] * 3 + [False]])
+    boards = Boards(torch.tensor([1, 0]), steps, present)
+    module = Backbone(config, Points())
+
+    def judge(x: Tensor) -> Tensor:
+        out: Tensor = module(x, boards)
+        return out[present[boards.board]]
+
+    check(module, judge, torch.randn(2, 4, 4))
+
+
+def test_layer_norm() -> None:
+    module = nn.LayerNorm(4)
+    check(module, module, torch.randn(3, 4))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_loss_of_a_language_model(tied: bool) -> None:
+    """A tied table gets what comes by the head and what comes by the embedding."""
+    config = LanguageConfig(
+        vocabulary=5, context=3, channels=4, blocks=2, heads=2, hidden=3, dropout=0.0, tied=tied
+    )
+    model = LanguageModel(config)
+    tokens = torch.tensor([[0, 3, 1, 2], [4, 4, 2, 0]])
+
+    def loss() -> Tensor:
+        return F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+
+    check(model, loss)
+
+
+def test_block_with_layer_norm() -> None:
+    module = Block(CONFIG, Points(), 0)
+    check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
+
+
+def test_squeeze_and_excitation() -> None:
+    module = SqueezeExcitation(3, 2, Point("gate"))
+    check(module, module, torch.randn(2, 3, 2, 2))
+
+
+def test_residual_block() -> None:
+    config = small_config("hexapawn", "residual", channels=2)
+    module = ResidualBlock(config, Points(), "block.0")
+    check(module, module, torch.randn(2, 9, 2))
+
+
+def test_heads() -> None:
+    squares = torch.randn(2, 4, 3)
+    for head in (
+        FromToPolicy(3, 2, 2),
+        FromToPolicy(3, 2, 0),
+        ValueHead(3, 2, Points()),
+        ValueHead(3, 2, Points(), scalar=True),
+    ):
+        check(head, head, squares)
+    scalar = ScalarValue(3)
+    check(scalar, scalar, torch.randn(2, 3))
+
+
+def test_through_what_is_put_in_at_points() -> None:
+    """A replacement, an addition and directions that are taken out get gradients of their own."""
+    points = Points()
+    module = Block(CONFIG, points, 0)
+    heads, steering, directions = torch.randn(2, 2, 3, 2), torch.randn(4), torch.randn(2, 4)
+
+    def edited(x: Tensor, heads: Tensor, steering: Tensor, directions: Tensor) -> Tensor:
+        with (
+            points.replace({"block.0.attention.head": lambda head: head * heads}),
+            points.replace({"block.0.attention.pattern": lambda pattern: pattern.square()}),
+            points.add({"block.0.residual": steering}),
+            points.project_out({"block.0.residual": directions}),
+        ):
+            out: Tensor = module(x)
+        return out
+
+    check(module, edited, torch.randn(2, 3, 4), heads, steering, directions)
+
+
+def test_through_a_replacement_only_the_replacement() -> None:
+    points = Points()
+    module = Block(CONFIG, points, 0)
+    x, heads = torch.randn(2, 3, 4), torch.randn(2, 2, 3, 2, requires_grad=True)
+    with points.replace({"block.0.attention.head": heads}):
+        out = module(x)
+    ours, theirs = torch.autograd.grad(
+        out.sum(), [heads, module.attention.qkv.weight], allow_unused=True
+    )
+    assert ours.any()
+    assert theirs is None
+
+
+def test_through_the_points_of_the_tower() -> None:
+    points = Points()
+    module = ResidualBlock(small_config("hexapawn", "residual", channels=2), points, "block.0")
+
+    def edited(x: Tensor, hidden: Tensor, gate: Tensor, direction: Tensor) -> Tensor:
+        with (
+            points.add({"block.0.hidden": hidden}),
+            points.replace({"block.0.gate": gate}),
+            points.project_out({"block.0.residual": direction}),
+        ):
+            out: Tensor = module(x)
+        return out
+
+    values = torch.randn(2), torch.rand(2, 2), torch.randn(2)
+    check(module, edited, torch.randn(2, 9, 2), *values)
+
+
+@pytest.mark.parametrize("trunk", ["geometric", "residual"])
+def test_every_parameter_of_the_network_gets_a_gradient(trunk: str) -> None:
+    network = lively_network("diana", trunk)
+    outputs = network(torch.from_numpy(random_rows(get_variant("diana"), 32)))
+    loss = torch.stack([output.square().mean() for output in outputs]).sum()
+    names, parameters = zip(*network.named_parameters(), strict=True)
+    for name, gradient in zip(names, torch.autograd.grad(loss, parameters), strict=True):
+        assert gradient.any(), name

@@ -1,0 +1,192 @@
+"""`pawnscope probe`: what it writes, where its positions come from, and how it refuses."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scripts.commands.probe
+from engine.network.checkpoint import save_checkpoint
+from engine.network.model.policy_value import PolicyValueNet
+from engine.rules.variant import get_variant
+from scripts import cli
+from search.evaluator import UniformEvaluator
+from tests.support.network_cases import lively_network
+from tests.support.training_cases import self_play_config
+from tests.support.universal_cases import lively_universal
+from training.data.shards import save_games
+from training.selfplay.games import SelfPlay
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solutions that the command keeps stay out of the person's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def make_run(path: Path, *networks: PolicyValueNet) -> Path:
+    """A run directory with these networks as its checkpoints."""
+    (path / "checkpoints").mkdir(parents=True)
+    for step, network in enumerate(networks):
+        name = f"{100 * step:08d}.safetensors"
+        save_checkpoint(path / "checkpoints" / name, network, metadata={"step": 100 * step})
+    return path
+
+
+def probe(*words: str | Path) -> int:
+    return cli.main(["probe", *map(str, words)])
+
+
+def test_a_run_gets_a_page_and_its_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = [lively_network("hexapawn4x4", "geometric", seed) for seed in range(3)]
+    run = make_run(tmp_path / "run", *networks)
+    assert probe(run, "--positions", "900") == 0
+    printed = capsys.readouterr().out
+    assert "a random 900 of 11,420 reachable unfinished positions" in printed
+    assert f"report: {run / 'report.html'}" in printed
+    page = (run / "report.html").read_text(encoding="utf-8")
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    assert [each["step"] for each in report["checkpoints"]] == [0, 200]
+    assert [each["name"] for each in report["concepts"]] == [
+        "material",
+        "mobility",
+        "a pawn can break through",
+        "game value",
+    ]
+    assert "last, step 200" in page
+    assert sorted(item.name for item in run.iterdir()) == [
+        "checkpoints",
+        "report.html",
+        "report.json",
+    ]
+
+
+def test_one_checkpoint_json_alone_and_another_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.safetensors"
+    save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
+    assert probe(path, "--json", "--out", tmp_path / "page.html") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["counts"]["rows"] == 70
+    assert report["checkpoints"] == [{"name": "one", "role": "only", "step": None}]
+    refused = {cell["refused"] for cell in report["cells"] if cell["width"] == 32}
+    assert refused == {
+        f"refused: {report['counts']['train_distinct']} distinct training positions, width 32"
+    }
+    assert json.loads((tmp_path / "page.json").read_text(encoding="utf-8")) == report
+    assert "one (one)" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_each_of_several_games_has_its_page(tmp_path: Path) -> None:
+    games = ["hexapawn", "hexapawn4x3"]
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    path = run / "checkpoints" / "00000000.safetensors"
+    save_checkpoint(path, lively_universal("geometric"), metadata={"step": 0}, trained_on=games)
+    for game in games:
+        assert probe(run, "--game", game, "--positions", "60") == 0
+    pages = {path.name: path.read_text(encoding="utf-8") for path in run.glob("report*.html")}
+    assert set(pages) == {f"report-{game}.html" for game in games}
+    for game in games:
+        assert json.loads((run / f"report-{game}.json").read_text())["variant"] == game
+
+
+def add_games(run: Path, shards: int) -> None:
+    """Self-play without a network, a few games a shard."""
+    variant = get_variant("gardner")
+    (run / "games").mkdir()
+    config = self_play_config(games=16, simulations=2, longest_game=24, temperature_plies=99)
+    play = SelfPlay(variant, config, np.random.default_rng(0))
+    for number in range(shards):
+        rows = play.play(UniformEvaluator(), 300)
+        save_games(run / "games" / f"{number:08d}.safetensors", rows, variant, {})
+
+
+def test_an_unsolved_game_is_probed_on_the_run_s_own_games(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run", lively_network("gardner", "geometric"))
+    add_games(run, 3)
+    assert probe(run, "--positions", "700", "--json", "--seed", "3") == 0
+    report = json.loads(capsys.readouterr().out)
+    counts = report["counts"]
+    assert counts["source"].endswith("self-play games of the run")
+    assert 700 <= int(counts["source"].split()[0]) < 730
+    assert counts["split_by"] == "canonical position and game"
+    assert counts["test_games"] >= 8
+    assert report["seed"] == 3
+    absent = {each["name"]: each["absent"] for each in report["concepts"]}
+    assert absent["game value"] == "gardner is not solved, so that the exact value is not known"
+    assert "Not measured" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_without_games_is_probed_on_random_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run", lively_network("gardner", "geometric"))
+    assert probe(run, "--positions", "500") == 0
+    assert "games of random moves" in capsys.readouterr().out
+
+
+def test_games_of_another_variant_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run", lively_network("baby", "geometric"))
+    add_games(run, 1)
+    assert probe(run) == 2
+    assert "games of 'gardner' by other rules than baby's" in capsys.readouterr().err
+    assert not (run / "report.html").exists()
+
+
+def test_a_closed_folder_is_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_checkpoint(
+        tmp_path / "one.safetensors", lively_network("hexapawn", "geometric"), metadata={}
+    )
+    # Whoever may write everywhere runs the tests, too.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(
+        scripts.commands.probe, "probe_networks", lambda *_, **__: pytest.fail("it probes")
+    )
+    page = tmp_path / "page.html"
+    for words in (("--out", str(page)), ()):
+        assert probe(str(tmp_path / "one.safetensors"), *words) == 2
+        assert f"nothing can be written to the folder {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("nowhere",), "No such file or directory: nowhere"),
+        (("empty",), "no checkpoints there"),
+        (("half.safetensors",), "truncated or not a safetensors file"),
+        (("one.safetensors", "--positions", "3"), "--positions 3: at least 20"),
+        (("one.safetensors", "--out", "page.json"), "--out page.json: the page's name ends in"),
+        (("one.safetensors", "--readout", "median"), "--readout is 'median', not one of"),
+        (("one.safetensors", "--out", "no/such/page.html"), "there is no folder no/such"),
+        ((), "missing: RUN"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: tuple[str, ...],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint("one.safetensors", lively_network("hexapawn", "geometric"), metadata={})
+    Path("half.safetensors").write_bytes(Path("one.safetensors").read_bytes()[:2000])
+    Path("empty").mkdir()
+    assert probe(*words) == 2
+    message = capsys.readouterr().err
+    assert complaint in message
+    assert message.count("\n") == 1
+    left = {item.name for item in tmp_path.iterdir()}
+    assert left <= {"one.safetensors", "half.safetensors", "empty", "cache"}

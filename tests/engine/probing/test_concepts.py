@@ -1,0 +1,208 @@
+"""Concepts say what they should: on drawn boards, on every position of small games, for twins."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from engine.probing.concepts.registry import (
+    Concept,
+    ConceptUndefinedError,
+    breakthrough,
+    concept,
+    game_value,
+    material,
+    mobility,
+    registered_concepts,
+)
+from engine.rules.position import Position
+from engine.rules.tables import BLACK_BIT, SIDE
+from engine.rules.variant import Variant, get_variant
+from tests.support.probing_cases import Row, game_rows, mirrored, recoloured, solution, solved_rows
+from tests.support.training_cases import child_of
+
+
+def answer(asked: Concept, name: str, fen: str) -> float:
+    variant = get_variant(name)
+    return float(asked.labels(Position(variant, fen).row[None], variant)[0])
+
+
+# A board, ranks from the top, with White to move: P mine, p theirs.
+FREE = [
+    pytest.param("hexapawn4x4", "4/P3/3p/4", id="alone on its file"),
+    pytest.param("hexapawn4x4", "1p2/P2p/4/4", id="an attacker at its shoulder comes too late"),
+    pytest.param("hexapawn4x4", "3p/4/P3/4", id="an enemy three files away"),
+    pytest.param("hexapawn5x5", "2p2/5/P4/5/5", id="two files aside, too near to cross over"),
+    pytest.param("breakthrough5", "5/P4/1p3/5/5", id="past the guard"),
+    pytest.param("gardner", "r1k2/P4/5/1p3/2K2", id="pieces do not count, only pawns"),
+    pytest.param("gardner", "2k2/5/P1p2/5/2K2", id="a pawn beside it two files away"),
+]
+STOPPED = [
+    pytest.param("hexapawn4x4", "pppp/4/4/PPPP", id="the start"),
+    pytest.param("hexapawn4x4", "p3/4/P3/4", id="blocked on the last rank"),
+    pytest.param("hexapawn4x4", "1p2/4/P3/4", id="captured as it arrives beside"),
+    pytest.param("hexapawn4x4", "p3/P3/4/4", id="nose to nose"),
+    pytest.param("hexapawn5x5", "2p2/5/5/5/P4", id="two files aside and four ranks ahead"),
+    pytest.param("hexapawn4x4", "4/4/4/pp2", id="no man at all"),
+    pytest.param("gardner", "2k2/1p3/5/P4/2K2", id="a guard two ranks ahead on the next file"),
+    pytest.param("chess", "4k3/8/1p6/8/P7/8/8/4K3", id="so on a large board"),
+]
+
+
+@pytest.mark.parametrize(("name", "board"), FREE)
+def test_a_free_pawn_breaks_through(name: str, board: str) -> None:
+    both_colours(name, board, 1)
+
+
+@pytest.mark.parametrize(("name", "board"), STOPPED)
+def test_a_stopped_pawn_does_not(name: str, board: str) -> None:
+    both_colours(name, board, 0)
+
+
+def both_colours(name: str, board: str, wanted: int) -> None:
+    """The board with White to move, its mirror image, and both with the colours changed."""
+    variant = get_variant(name)
+    row = Position(variant, f"{board} w - - 0 1").row
+    turned = recoloured(row, variant)
+    assert turned[variant.squares + SIDE] == 1
+    for each in (row, mirrored(row, variant), turned, mirrored(turned, variant)):
+        assert breakthrough.labels(each[None], variant)[0] == wanted
+
+
+def walks_through(row: Row, variant: Variant) -> bool:
+    """Whether some man of the side to move can walk straight to the last rank, come what may.
+
+    The enemy may wait, step or capture with any man; the mover's other men stand still.
+    """
+    width, height = variant.width, variant.height
+    black = bool(row[variant.squares + SIDE])
+
+    def men(colour: int) -> frozenset[tuple[int, int]]:
+        """(file, rank as the side to move counts it)."""
+        found = [square for square in range(variant.squares) if row[square] == 7 | colour]
+        ranks = [height - 1 - s // width if black else s // width for s in found]
+        return frozenset(zip((s % width for s in found), ranks, strict=True))
+
+    own, enemy = (BLACK_BIT, 0) if black else (0, BLACK_BIT)
+    still = men(own)
+
+    @functools.cache
+    def arrives(
+        file: int,
+        rank: int,
+        others: frozenset[tuple[int, int]],
+        enemies: frozenset[tuple[int, int]],
+    ) -> bool:
+        step = (file, rank + 1)
+        if step in enemies or step in others:
+            return False
+        if rank + 1 == height - 1:
+            return True
+        replies = [(others, enemies)]
+        for man in enemies:
+            f, r = man
+            rest = enemies - {man}
+            if (f, r - 1) not in enemies | others | {step} and r > 0:
+                replies.append((others, rest | {(f, r - 1)}))
+            for target in ((f - 1, r - 1), (f + 1, r - 1)):
+                if target == step:
+                    return False
+                if target in others:
+                    replies.append((others - {target}, rest | {target}))
+        return all(arrives(*step, *reply) for reply in replies)
+
+    return any(arrives(*man, still - {man}, men(enemy)) for man in still)
+
+
+@pytest.mark.parametrize("name", ["hexapawn", "hexapawn4x3", "hexapawn3x4", "hexapawn4x4"])
+def test_breaking_through_is_walking_straight_whatever_the_enemy_does(name: str) -> None:
+    variant, rows = get_variant(name), solved_rows(name)
+    walked = [walks_through(row, variant) for row in rows]
+    assert breakthrough.labels(rows, variant).tolist() == walked
+
+
+def test_on_five_ranks_who_breaks_through_does_walk() -> None:
+    variant, rows = get_variant("hexapawn3x5"), solved_rows("hexapawn3x5")
+    walked = np.array([walks_through(row, variant) for row in rows])
+    said = breakthrough.labels(rows, variant) == 1
+    assert not (said & ~walked).any()
+    # An enemy that would have to capture its way across counts as able to.
+    assert 0 < (walked & ~said).sum() < 0.02 * len(rows)
+
+
+def test_games_without_pawns_have_no_breakthrough() -> None:
+    variant = child_of("gardner", "knights", pawn="-", startFen="nn1k1/5/5/5/NN1K1 w - - 0 1")
+    row = Position(variant).row
+    with pytest.raises(ConceptUndefinedError, match="knights has no pawns"):
+        breakthrough.labels(row[None], variant)
+
+
+@pytest.mark.parametrize(
+    ("name", "fen", "difference"),
+    [
+        ("gardner", "rnbqk/ppppp/5/PPPPP/RNBQK w - - 0 1", 0),
+        ("gardner", "1nb1k/5/5/4P/R1B1K w - - 0 1", 9 - 6),
+        ("gardner", "1nb1k/5/5/4P/R1B1K b - - 0 1", 6 - 9),
+        ("gardner", "3qk/5/5/5/4K w - - 0 1", -9),
+        ("hexapawn4x4", "pppp/4/1P2/P2P b - - 0 1", 1),
+        ("breakthrough5", "ppppp/5/5/5/PP3 w - - 0 1", -3),
+    ],
+)
+def test_material_is_counted_from_the_side_to_move(name: str, fen: str, difference: int) -> None:
+    assert answer(material, name, fen) == difference
+
+
+@pytest.mark.parametrize("name", ["hexapawn4x4", "gardner", "silverman4x5", "chess"])
+def test_mobility_is_the_number_of_legal_moves(name: str) -> None:
+    variant = get_variant(name)
+    rows, _ = game_rows(name, 4)
+    counts = [len(Position.from_row(row, variant).legal_moves) for row in rows]
+    assert mobility.labels(rows, variant).tolist() == counts
+
+
+def test_mobility_of_the_starts() -> None:
+    assert answer(mobility, "chess", get_variant("chess").start_fen) == 20
+    assert answer(mobility, "hexapawn", "ppp/3/PPP b - - 0 1") == 3
+
+
+@pytest.mark.parametrize("name", ["hexapawn4x4", "breakthrough5", "gardner"])
+def test_twins_have_one_label(name: str) -> None:
+    variant = get_variant(name)
+    rows, _ = game_rows(name, 6)
+    for each in registered_concepts():
+        labels = each.labels(rows, variant)
+        for twin in (mirrored, recoloured):
+            others = np.stack([twin(row, variant) for row in rows])
+            np.testing.assert_array_equal(each.labels(others, variant), labels, each.name)
+
+
+def test_the_game_value_is_the_exact_one_for_the_side_to_move() -> None:
+    solved = solution("hexapawn")
+    value = game_value(lambda rows: solved.lookup_batch(rows)[0])
+    variant = get_variant("hexapawn")
+    rows = solved_rows("hexapawn")
+    assert value.labels(rows, variant).tolist() == [solved.value(row) for row in rows]
+    # Black wins 3x3: White loses to move, and so Black wins after White's first move.
+    assert answer(value, "hexapawn", "ppp/3/PPP w - - 0 1") == -1
+    assert answer(value, "hexapawn", "ppp/1P1/P1P b - - 0 1") == 1
+    assert [value.class_name(label) for label in (1.0, 0.0, -1.0)] == ["win", "draw", "loss"]
+
+
+def test_the_built_in_concepts_are_registered_once() -> None:
+    names = [each.name for each in registered_concepts()]
+    assert names == ["material", "mobility", "a pawn can break through"]
+    with pytest.raises(AssertionError, match="registered twice"):
+        concept("material", kind="scalar")(material.function)
+
+
+def test_a_definition_is_the_first_paragraph() -> None:
+    assert breakthrough.definition.startswith("The side to move has a pawn (or man)")
+    assert breakthrough.definition.endswith("the larger of 1 and 2a.")
+
+
+def test_a_label_for_each_position() -> None:
+    short = Concept(
+        name="short", kind="binary", definition="", function=lambda rows, variant: np.zeros(1)
+    )
+    with pytest.raises(AssertionError, match="short"):
+        short.labels(solved_rows("hexapawn"), get_variant("hexapawn"))

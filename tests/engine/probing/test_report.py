@@ -1,0 +1,391 @@
+"""The toolkit itself: it finds what was planted, finds nothing where nothing is, and says so."""
+
+import copy
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from engine.network.model.policy_value import PolicyValueNet
+from engine.probing.activations.capture import READOUTS, Readout, capture, raw_input, stream_points
+from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Kind, Labels, material
+from engine.probing.controls.controls import random_networks
+from engine.probing.data.canonical import Rows, board_fractions, canonical_boards, seen_boards
+from engine.probing.data.splits import Sample, Split, split
+from engine.probing.measure import ProbeConfig, absent_concept, probe_networks
+from engine.probing.probes.linear import ProbeFitter
+from engine.probing.probes.scores import score
+from engine.probing.report.cells import Report
+from engine.probing.report.html import render_page
+from engine.rules.tables import BLACK_BIT, EMPTY
+from engine.rules.variant import Variant, get_variant
+from tests.support.network_cases import lively_network, small_config
+from tests.support.probing_cases import (
+    QUICK,
+    game_rows,
+    mirrored,
+    planted_report,
+    recoloured,
+    solved_rows,
+    subject,
+)
+
+LAYER = "block.1.residual"
+MAN = 7
+
+
+def direction(network: PolicyValueNet, kind: Kind) -> Concept:
+    """Planted and present: a linear function of the network's own activation."""
+
+    def function(rows: Rows, variant: Variant) -> Labels:
+        features = capture(network, rows, [LAYER])[LAYER].astype(np.float64)
+        weights = np.random.default_rng(5).normal(size=features.shape[1])
+        values: Labels = (features / features.std(axis=0)) @ weights
+        return values if kind == "scalar" else (values > np.median(values)).astype(np.float64)
+
+    return Concept(name=f"direction ({kind})", kind=kind, definition="Planted.", function=function)
+
+
+def by_hash(kind: Kind) -> Concept:
+    """Planted and absent: a coin, or a number, that the board decides and nothing can learn."""
+
+    def function(rows: Rows, variant: Variant) -> Labels:
+        fractions = board_fractions(canonical_boards(rows, variant), 17)
+        return fractions if kind == "scalar" else (fractions < 0.3).astype(np.float64)
+
+    return Concept(name=f"hash ({kind})", kind=kind, definition="Planted.", function=function)
+
+
+def odd_men(rows: Rows, variant: Variant) -> Labels:
+    """Whether the side to move has an odd number of men: nothing linear on the board says so."""
+    boards = seen_boards(rows, variant)
+    odd: Labels = ((boards != EMPTY) & (boards < BLACK_BIT)).sum(axis=1) % 2.0
+    return odd
+
+
+ODD = Concept(name="odd", kind="binary", definition="An odd number of men.", function=odd_men)
+
+
+@pytest.fixture(scope="module")
+def planted() -> Report:
+    network = lively_network("hexapawn4x4", "geometric")
+    kinds: tuple[Kind, ...] = ("scalar", "binary")
+    concepts = [direction(network, kind) for kind in kinds] + [by_hash(kind) for kind in kinds]
+    return planted_report(tuple(concepts), network=network)
+
+
+@pytest.mark.parametrize("kind", ["scalar", "binary"])
+def test_a_planted_direction_is_found_where_it_is(planted: Report, kind: Kind) -> None:
+    found = planted.cell(f"direction ({kind})", LAYER, "planted").measurement
+    assert found is not None
+    assert found.score > 0.95
+    assert found.gain > 0.05
+    assert found.is_above_controls
+    assert found.gain_low <= found.gain <= found.gain_high
+    assert found.baseline == pytest.approx(max(found.raw_input, np.mean(found.random_init)))
+    assert found.auc is None if kind == "scalar" else (found.auc or 0) > 0.99
+
+
+@pytest.mark.parametrize("kind", ["scalar", "binary"])
+def test_nothing_is_found_where_nothing_is(planted: Report, kind: Kind) -> None:
+    chance = 0.0 if kind == "scalar" else 0.5
+    for layer in planted.layers:
+        found = planted.cell(f"hash ({kind})", layer, "planted").measurement
+        assert found is not None
+        assert not found.is_above_controls
+        assert found.score == pytest.approx(chance, abs=0.08)
+
+
+def test_shuffled_labels_and_the_control_task_are_chance(planted: Report) -> None:
+    for cell in planted.cells:
+        found = cell.measurement
+        assert found is not None
+        chance = 0.0 if "scalar" in cell.concept else 0.5
+        assert found.majority == pytest.approx(chance, abs=0.02)
+        assert found.shuffled_labels == pytest.approx(chance, abs=0.08)
+        assert found.control_task < chance + 0.08
+        if "direction" in cell.concept:
+            assert found.control_task_training > found.control_task, "it memorises a little"
+
+
+def faced(rows: Rows, variant: Variant) -> Labels:
+    """[N, S] where a man of the side to move stands nose to nose with an enemy."""
+    boards = seen_boards(rows, variant).reshape(-1, variant.height, variant.width)
+    found = np.zeros(boards.shape)
+    found[:, :-1] = (boards[:, :-1] == MAN) & (boards[:, 1:] == MAN | BLACK_BIT)
+    return found.reshape(len(rows), -1)
+
+
+def teach(network: PolicyValueNet, rows: Rows, squares: Labels) -> None:
+    """Train the trunk to tell the marked squares [N, S] apart, for about a second."""
+    torch.set_num_threads(1)
+    head = torch.nn.Linear(network.config.channels, 1)
+    optimiser = torch.optim.AdamW([*network.parameters(), *head.parameters()], lr=1e-2)
+    boards, wanted = torch.from_numpy(rows), torch.from_numpy(squares).float()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        batch = torch.from_numpy(rng.integers(len(rows), size=256))
+        with network.points.read("final") as activations:
+            network(boards[batch])
+        logits = head(activations["final"])[..., 0]
+        loss = F.binary_cross_entropy_with_logits(logits, wanted[batch])
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+
+
+def test_training_plants_what_the_probe_then_finds() -> None:
+    name = "hexapawn4x4"
+    variant, rows = get_variant(name), solved_rows(name, 2500)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = PolicyValueNet(small_config(name, "residual", blocks=1))
+        untrained = copy.deepcopy(network)
+        teach(network, rows, faced(rows, variant))
+    count = Concept(
+        name="faced men",
+        kind="scalar",
+        definition="How many of my men stand nose to nose with an enemy.",
+        function=lambda rows, variant: faced(rows, variant).sum(axis=1),
+    )
+    # Of three untrained networks the spread would be known too badly.
+    config = ProbeConfig(random_networks=5, resamples=300)
+    first, last = (
+        planted_report((count,), network=each, rows=rows, config=config)
+        for each in (untrained, network)
+    )
+    for layer, gain in (("block.0.residual", 0.2), ("final", 0.4)):
+        learned = last.cell("faced men", layer, "planted").measurement
+        fresh = first.cell("faced men", layer, "planted").measurement
+        assert learned is not None
+        assert fresh is not None
+        assert learned.gain_low > gain
+        assert not fresh.is_above_controls
+    embedded = last.cell("faced men", "embed", "planted").measurement
+    assert embedded is not None
+    assert not embedded.is_above_controls, "no square has seen its neighbours there"
+
+
+def test_a_leak_shows_in_the_shuffled_labels() -> None:
+    """Features that name the position: an honest split finds nothing in them, a leaky one does."""
+    rng = np.random.default_rng(0)
+    base = solved_rows("hexapawn4x4", 120)
+    variant = get_variant("hexapawn4x4")
+    rows = np.concatenate([base, [recoloured(mirrored(row, variant), variant) for row in base]])
+    sample = Sample.from_rows(rows, variant)
+    names = np.eye(sample.distinct, dtype=np.float32)[sample.groups]
+    labels = rng.permutation(np.arange(sample.distinct) % 2.0)[sample.groups]
+    honest = split(sample, 0.3, rng)
+    leaky = Split(train=np.arange(120), test=np.arange(120, 240))
+    scores = []
+    for sides in (honest, leaky):
+        inner = Split(train=sides.train[::2], test=sides.train[1::2])
+        probe = ProbeFitter(names, sides.train, inner).fit(labels, "binary", penalty=1e-3)
+        scores.append(score("binary", labels[sides.test], probe.predict(names[sides.test])))
+    assert scores[0] < 0.65
+    assert scores[1] == 1.0
+
+
+def test_the_same_seed_gives_the_same_report() -> None:
+    texts = [
+        planted_report(
+            (material, ODD), rows=solved_rows("hexapawn4x4", 800), config=config
+        ).to_json()
+        for config in (QUICK, QUICK, ProbeConfig(seed=1, random_networks=3, resamples=300))
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_untrained_networks_are_of_the_same_build_and_all_different() -> None:
+    config = small_config("hexapawn4x4", "residual")
+    state = torch.get_rng_state()
+    first, second = random_networks(config, [1, 2])
+    (again,) = random_networks(config, [1])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.config == second.config == config
+    weights = [network.state_dict()["embedding.token.weight"] for network in (first, second, again)]
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+
+
+def test_three_by_three_is_refused() -> None:
+    network = lively_network("hexapawn", "geometric")
+    report = planted_report((material, ODD), name="hexapawn", network=network)
+    assert report.counts.rows == 70
+    for cell in report.cells:
+        if cell.width > report.counts.train_distinct:
+            assert cell.measurement is None
+            assert cell.refused == (
+                f"refused: {report.counts.train_distinct} distinct training positions, "
+                f"width {cell.width}"
+            )
+        else:
+            assert cell.layer == "value.hidden"
+    assert report.cell("material", "final", "planted").width == 32
+    page = render_page(report)
+    assert "distinct training positions, width 32" in page
+
+
+def test_rare_classes_are_refused_and_constants_absent() -> None:
+    rows = solved_rows("hexapawn4x4", 600)
+
+    def rare(rows: Rows, variant: Variant) -> Labels:
+        return (np.arange(len(rows)) < 6).astype(np.float64)
+
+    def undefined(rows: Rows, variant: Variant) -> Labels:
+        raise ConceptUndefinedError("there are no dragons")
+
+    report = planted_report(
+        (
+            Concept(name="rare", kind="binary", definition="", function=rare),
+            Concept(name="flat", kind="scalar", definition="", function=lambda r, v: np.ones(600)),
+            Concept(name="dragons", kind="binary", definition="", function=undefined),
+        ),
+        rows=rows,
+    )
+    assert {cell.concept for cell in report.cells} == {"rare"}
+    assert all("distinct" in (cell.refused or "") for cell in report.cells)
+    absent = {each.name: each.absent for each in report.concepts}
+    assert absent == {
+        "rare": None,
+        "flat": "'1' in every training position",
+        "dragons": "there are no dragons",
+    }
+    page = render_page(report)
+    assert "there are no dragons" in page
+    assert "Not measured" in page
+
+
+def test_games_are_kept_together_and_drawn_together() -> None:
+    variant = get_variant("gardner")
+    rows, games = game_rows("gardner", 60, plies=25)
+    report = probe_networks(
+        [subject(lively_network("gardner", "residual"))],
+        Sample.from_rows(rows, variant, games),
+        (material,),
+        variant,
+        run="games",
+        source="random games",
+        config=ProbeConfig(random_networks=2, resamples=100, layers=("final",)),
+    )
+    assert report.counts.split_by == "canonical position and game"
+    assert report.counts.test_games is not None
+    assert 10 <= report.counts.test_games <= 18
+    assert report.layers == ("final",)
+    found = report.cells[0].measurement
+    assert found is not None
+    assert found.raw_input > 0.9, "material is linear on the board"
+    assert "held-out games" in render_page(report)
+
+
+@pytest.mark.parametrize("trunk", ["geometric", "residual"])
+@pytest.mark.parametrize("readout", READOUTS)
+def test_features_are_the_activations(trunk: str, readout: Readout) -> None:
+    network = lively_network("hexapawn4x4", trunk).train()
+    rows = solved_rows("hexapawn4x4", 10)
+    points = stream_points(network)
+    assert points == ("embed", "block.0.residual", LAYER, "final", "value.hidden")
+    found = capture(network, rows, points, readout=readout, batch=4)
+    assert network.training
+    with network.points.read(*points) as activations, torch.no_grad():
+        network(torch.from_numpy(rows))
+    for name in points:
+        activation = activations[name].numpy()
+        if name != "value.hidden":
+            mean, largest = activation.mean(1), activation.max(1)
+            activation = {
+                "mean": mean,
+                "mean+max": np.concatenate([mean, largest], axis=1),
+                "squares": activation.reshape(len(rows), -1),
+            }[readout]
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], activation, rtol=1e-4, atol=1e-5)
+
+
+def test_the_raw_input_tells_positions_apart_and_twins_not() -> None:
+    variant = get_variant("hexapawn4x4")
+    rows = solved_rows("hexapawn4x4", 200)
+    network = lively_network("hexapawn4x4", "geometric")
+    both = np.concatenate([rows, [recoloured(row, variant) for row in rows]])
+    features = raw_input(network, both)
+    np.testing.assert_array_equal(features[:200], features[200:])
+    boards = {board.tobytes() for board in seen_boards(rows, variant)}
+    assert len(np.unique(features[:200], axis=0)) == len(boards)
+    assert (np.ptp(features, axis=0) > 0).all()
+
+
+class WellFormed(HTMLParser):
+    """Checks that elements close in the order in which they opened; collects attributes."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [name for name, _ in attrs]
+        if tag not in self.VOID and not (self.get_starttag_text() or "").endswith("/>"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "p" or "p" in self.open:
+            assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [name for name, _ in attrs]
+
+
+def test_the_page_stands_alone_and_is_whole(planted: Report) -> None:
+    page = render_page(planted)
+    for outside in ("http", "//", "url(", "@import", "<script", "<link", "<img"):
+        assert outside not in page, outside
+    parser = WellFormed()
+    parser.feed(page)
+    assert parser.open == []
+    assert not {"src", "href", "onload"} & set(parser.attributes)
+    for words in ("Decodable is not used", "No intervention was made", "May not", "by chance"):
+        assert words in " ".join(page.split())
+    for concept in planted.concepts:
+        assert concept.name in page
+    for layer in planted.layers:
+        assert layer in page
+    assert page.count('<svg class="strip"') == len(planted.layers) * len(planted.concepts)
+
+
+def test_the_page_escapes_what_people_name() -> None:
+    rows = solved_rows("hexapawn4x4", 600)
+    evil = Concept(
+        name="<script>&", kind="binary", definition="<b>", function=lambda r, v: odd_men(r, v)
+    )
+    report = probe_networks(
+        [subject(lively_network("hexapawn4x4", "geometric"), "<i>")],
+        Sample.from_rows(rows, get_variant("hexapawn4x4")),
+        (evil,),
+        get_variant("hexapawn4x4"),
+        run="<u>",
+        source="<em>",
+        absent=[absent_concept(evil, "<s>")],
+        config=ProbeConfig(random_networks=2, resamples=50, layers=("final",)),
+    )
+    page = render_page(report)
+    for text in ("<script", "<b>run", "<u>", "<em>", "<s>", "<i><"):
+        assert text not in page
+    assert "&lt;script&gt;&amp;" in page
+
+
+def test_the_json_has_every_control(planted: Report) -> None:
+    data = json.loads(planted.to_json())
+    assert data["format"] == "pawnscope-probe-report-1"
+    assert len(data["cells"]) == len(planted.concepts) * len(planted.layers)
+    cell = data["cells"][0]
+    controls = {"majority", "raw_input", "random_init", "shuffled_labels", "control_task"}
+    assert controls < set(cell["measurement"])
+    assert len(cell["measurement"]["random_init"]) == QUICK.random_networks
+    classes = data["concepts"][1]["classes"]
+    assert [each["name"] for each in classes] == ["0", "1"]
+    assert sum(each["train"] + each["test"] for each in classes) == data["counts"]["rows"]

@@ -1,0 +1,72 @@
+"""What the benchmark counts and compares with is what it says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.network.language.model import LanguageModel
+from engine.rules.errors import InputError
+from engine.rules.variant import get_variant
+from scripts.benchmarks import peers
+from scripts.benchmarks.language import CONFIG, flops_a_token, without_points
+from tests.support.network_cases import TRUNKS, lively_network, random_rows
+from tests.support.process_cases import assert_ends, process_in
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_the_twin_without_points_is_the_network_without_points(trunk: str) -> None:
+    """It says the same, and what is put in at its points reaches nobody."""
+    network = lively_network("gardner", trunk)
+    twin = without_points(network)
+    positions = torch.from_numpy(random_rows(get_variant("gardner"), 4))
+    names = network.points.names
+    assert twin.points.names == names
+    with (
+        twin.points.replace(dict.fromkeys(names, torch.zeros_like)),
+        twin.points.read(*names) as seen,
+    ):
+        answers = twin(positions)
+    assert not seen
+    for ours, theirs in zip(network(positions), answers, strict=True):
+        assert torch.equal(ours, theirs)
+    with network.points.replace({"final": torch.zeros_like}):
+        assert not torch.equal(network(positions).wdl, answers.wdl)
+
+
+def test_a_tokens_arithmetic_is_nanogpts() -> None:
+    """12 D^2 weights a block, the head's table, the norms and biases; three times 2 operations."""
+    with torch.device("meta"):
+        model = LanguageModel(CONFIG)
+    D, L, V, T = CONFIG.channels, CONFIG.blocks, CONFIG.vocabulary, CONFIG.context
+    biases_and_norms = L * (3 * D + D + 4 * D + D + 4 * D) + 2 * D
+    flops = flops_a_token(model)
+    assert flops["6ND"] == 6 * (12 * L * D * D + V * D + biases_and_norms)
+    assert flops["6ND-and-attention"] - flops["6ND"] == 12 * L * D * T
+    assert 10e6 < model.parameter_count < 11e6
+
+
+def test_what_a_slow_peer_has_started_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, script = tmp_path / "noted", tmp_path / "peer.py"
+    script.write_text(
+        f"""
+import pathlib, subprocess, sys, time
+helper = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(1000)"])
+pathlib.Path({str(noted)!r}).write_text(f"{{helper.pid}} ")
+time.sleep(1000)
+"""
+    )
+    communicate = subprocess.Popen.communicate
+
+    def later(process: subprocess.Popen[str], timeout: float) -> tuple[str, str]:
+        process_in(noted)
+        return communicate(process, timeout=0.1)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", later)
+    with pytest.raises(InputError, match=r"peer\.py did not end"):
+        list(peers._run(Path(sys.executable), script))
+    assert_ends(process_in(noted))

@@ -1,0 +1,289 @@
+"""The command line: which words it takes, and how it says what is wrong."""
+
+import errno
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from engine.rules.errors import InputError
+from engine.system.termination import Terminated
+from scripts import cli
+from scripts.options import print_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(*words: str, code: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line, or `code`, in a process of its own."""
+    program = ["-c", code] if code else ["-m", "scripts.cli"]
+    return subprocess.run(
+        [sys.executable, *program, *words],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The module of a command `planted`, to be given a `main`."""
+    module = types.ModuleType("scripts.planted")
+    monkeypatch.setitem(sys.modules, "scripts.planted", module)
+    command = cli.Command(module="scripts.planted", help="", kernels=False)
+    monkeypatch.setitem(cli.COMMANDS, "planted", command)
+    return module
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error; nothing may stand on standard output."""
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = [line for line in printed.err.splitlines() if not line.startswith("compiling")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in cli.COMMANDS)
+
+
+def test_help_imports_no_library() -> None:
+    code = "import sys; from scripts.cli import main; main(['--help']); print(*sys.modules)"
+    loaded = set(start(code=code).stdout.split("traceback of an error.")[1].split())
+    assert "scripts.cli" in loaded
+    assert not {"matplotlib", "numba", "numpy", "torch", "tyro"} & loaded
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_is_served(name: str) -> None:
+    assert callable(importlib.import_module(cli.COMMANDS[name].module).main)
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [("tran", "did you mean train"), ("Solve", "solve"), ("xyzzy", "see pawnscope --help")],
+)
+def test_an_unknown_command_is_told_the_nearest(
+    word: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([word]) == 2
+    line = complaint(capsys)
+    assert repr(word) in line
+    assert advice in line
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (InputError("FEN 'x y': bad"), 2, "pawnscope: FEN 'x y': bad"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.ini"), 2, "No such file: a.ini"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "pawnscope: No space left on device"),
+        (KeyError("lost"), 1, "internal error: KeyError: 'lost'"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(), 143, "terminated"),
+    ],
+)
+def test_an_error_is_one_line_and_with_debug_a_traceback(
+    error: BaseException,
+    status: int,
+    line: str,
+    planted: types.ModuleType,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(arguments: list[str]) -> int:
+        raise error
+
+    planted.__dict__["main"] = main
+    assert cli.main(["planted"]) == status
+    assert line in complaint(capsys)
+    for words in (["--debug", "planted"], ["planted", "--debug"]):
+        with pytest.raises(type(error)):
+            cli.main(words)
+
+
+def test_figures_are_json_whatever_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": math.nan, "b": [1.5, -math.inf, (2, {"c": math.inf})], "d": None, "e": True})
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert found == {"a": None, "b": [1.5, None, [2, {"c": None}]], "d": None, "e": True}
+
+
+def test_a_command_gets_its_words_and_gives_its_status(planted: types.ModuleType) -> None:
+    seen = []
+
+    def main(arguments: list[str]) -> int:
+        seen.append(arguments)
+        return 3
+
+    planted.__dict__["main"] = main
+    assert cli.main(["planted", "a", "--debug", "--b=c"]) == 3
+    assert seen == [["a", "--b=c"]]
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_error(buffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+def test_the_first_compilation_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text(
+        "from engine.rules.compilation.decorators import kernel\n"
+        "@kernel\ndef one(x: float) -> float:\n    return x + 1\n"
+        "@kernel\ndef two(x: float) -> float:\n    return one(x) + 1\n"
+        "def main(arguments):\n    print(two(1), two(1.5))\n    return 0\n"
+    )
+    code = (
+        "import sys; from scripts import cli\n"
+        "cli.COMMANDS['planted'] = cli.Command(module='planted', help='', compiles_first=False)\n"
+        "sys.exit(cli.main(['planted']))\n"
+    )
+    surroundings = {
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "NUMBA_DISABLE_JIT": "0",
+        "PYTHONPATH": str(tmp_path),
+    }
+    first, second = (start(code=code, **surroundings) for _ in range(2))
+    assert first.stdout == second.stdout == "3.0 3.5\n"
+    assert first.stderr.count("compiling kernels") == 1
+    assert second.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "quoted"),
+    [
+        ("perft", "VARIANT, DEPTH"),
+        ("perft gardner", "DEPTH"),
+        ("perft gardner x", "'x'"),
+        ("perft gardner -1", "-1"),
+        ("perft gardner 1 extra", "'extra'"),
+        ("perft gardner 1 --fne x", "--fen"),
+        ("perft gardner 1 --fen", "--fen"),
+        ("perft gardner 1 --fen 5/5", "5/5"),
+        ("perft gardener 1", "gardner"),
+        ("perft gardner 1 --variants no-such-file.ini", "no-such-file.ini"),
+    ],
+)
+def test_bad_options_are_quoted_in_one_line(
+    words: str, quoted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words.split()) == 2
+    assert quoted in complaint(capsys)
+
+
+@pytest.mark.nojit
+def test_perft_prints_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["perft", "hexapawn", "3", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert set(figures) == {"nodes", "seconds", "nodes_per_second"}
+    assert figures["nodes"] == 28  # golden/perft.txt
+    assert figures["nodes_per_second"] == pytest.approx(figures["nodes"] / figures["seconds"])
+
+
+@pytest.mark.nojit
+def test_perft_divide_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["perft", "hexapawn", "3", "--divide"]) == 0
+    *moves, total = capsys.readouterr().out.splitlines()
+    behind = {move: int(count) for move, count in (line.split(": ") for line in moves)}
+    assert set(behind) == {"a1a2", "b1b2", "c1c2"}
+    assert behind["a1a2"] == behind["c1c2"]
+    assert total.startswith(f"{sum(behind.values())} nodes in ")
+
+
+def test_perft_counts_from_a_given_position(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["perft", "hexapawn", "1", "--json", "--fen", "p1p/PpP/3 w - - 0 1"]) == 0
+    assert json.loads(capsys.readouterr().out)["nodes"] == 0
+
+
+def test_variants_lists_board_and_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["variants"]) == 0
+    printed = capsys.readouterr().out
+    assert "ppp/3/PPP w - - 0 1" in next(
+        line for line in printed.splitlines() if line.startswith("hexapawn ")
+    )
+    assert cli.main(["variants", "--json"]) == 0
+    games = json.loads(capsys.readouterr().out)
+    assert games["gardner"] == {
+        "width": 5,
+        "height": 5,
+        "start_fen": "rnbqk/ppppp/5/PPPPP/RNBQK w - - 0 1",
+    }
+
+
+def test_a_person_brings_variants_of_their_own(tmp_path: Path) -> None:
+    own = tmp_path / "own.ini"
+    own.write_text("[lonely:hexapawn]\nstartFen = 1p1/3/P1P w - - 0 1\n")
+    done = start("perft", "lonely", "1", "--json", "--variants", str(own))
+    assert json.loads(done.stdout)["nodes"] == 2
+    listed = start("variants", "--variants", str(own))
+    assert "lonely" in listed.stdout
+
+
+CLOSED = """
+import os, sys
+for number in map(int, sys.argv.pop(1).split(",")):
+    os.close(number)
+os.execv(sys.executable, [sys.executable, "-m", "scripts.cli", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "status", "printed"),
+    [
+        ("1", "variants", 0, ""),
+        ("2", "perft gardener 3", 2, ""),
+        ("2", "match random random hexapawn --games 2 --json", 0, '{"games": 2'),
+        ("0,1,2", "variants", 0, ""),
+    ],
+)
+def test_closed_streams_lead_nowhere(closed: str, words: str, status: int, printed: str) -> None:
+    done = start(closed, *words.split(), code=CLOSED)
+    assert done.returncode == status
+    assert done.stdout.startswith(printed)
+    # What was meant for one stream does not go to another.
+    assert done.stdout.count("\n") <= 1
+    assert "Error" not in done.stderr + done.stdout
+
+
+def test_a_complaint_that_nobody_can_hear_keeps_its_status() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", "perft", "gardener", "3"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=write,
+    )
+    os.close(write)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_a_user_without_a_home_has_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 0x7FFFFFF0)
+    assert cli.main(["variants", "--json"]) == 0
+    assert Path.home() == Path("/nonexistent")

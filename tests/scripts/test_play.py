@@ -1,0 +1,253 @@
+"""The terminal board, played as a person would, through standard input and output."""
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.network.checkpoint import save_checkpoint
+from engine.rules.errors import InputError
+from engine.rules.kernels import generate_batch
+from engine.rules.position import Position
+from engine.rules.tables import BLACK, WHITE
+from engine.rules.variant import get_variant
+from engine.system.termination import Terminated
+from scripts import cli, players
+from scripts.commands import play
+from scripts.commands.play import TerminalGame
+from scripts.players import SHIPPED, default_player, find_checkpoint, load_evaluator, player_of
+from search.limits import Limits
+from search.player import Choice, Player
+from tests.support.network_cases import lively_network
+
+HEXAPAWN = get_variant("hexapawn")
+START_BOARD = "3  p p p\n2  . . .\n1  P P P\n\n   a b c\n"
+
+Printed = pytest.CaptureFixture[str]
+
+
+class Scripted(Player):
+    """Plays what it was told."""
+
+    name = "scripted"
+
+    def __init__(self, *moves: str) -> None:
+        self._moves = list(moves)
+
+    def choose(self, position: Position, limits: Limits | None = None) -> Choice:
+        move = position.parse_uci(self._moves.pop(0))
+        return Choice(move=move, value=0.5, wdl=(0.625, 0.25, 0.125))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No runs and no solutions of the person's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(players, "solution_cache", lambda: tmp_path / "solutions")
+
+
+@pytest.fixture
+def game(capsys: Printed) -> Callable[..., str]:
+    """Play the lines that a person types against a scripted player; what was printed."""
+
+    def run(lines: list[str], *replies: str, colour: int = WHITE, name: str = "hexapawn") -> str:
+        typed: Iterator[str] = iter(lines)
+        position = Position(get_variant(name))
+        TerminalGame(position, colour, Scripted(*replies), lambda _: next(typed)).play()
+        assert next(typed, None) is None, "the game was over too early"
+        return capsys.readouterr().out
+
+    return run
+
+
+def command(monkeypatch: pytest.MonkeyPatch, typed: str, *words: str) -> int:
+    """`pawnscope play` with its input from a pipe."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    return play.main(list(words))
+
+
+def test_a_game_from_its_board_to_its_goal(game: Callable[..., str]) -> None:
+    printed = game(["a2", "axb3"], "c3c2")
+    assert printed.startswith("hexapawn: you have White, scripted has Black.")
+    assert START_BOARD in printed
+    assert "3  p P .\n2  . . p\n1  . P P\n" in printed
+    assert printed.endswith("1-0: White (you) wins, the goal is reached.\n")
+
+
+def test_the_opponent_says_what_it_thinks(game: Callable[..., str]) -> None:
+    printed = game(["b2", "quit"], "a3b2")
+    assert "Black plays axb2; its chances: win 62%, draw 25%, loss 12%" in printed
+    assert "3  . p p\n2  . p .\n1  P . P\n" in printed
+
+
+def test_the_end_says_who_won_and_why(game: Callable[..., str]) -> None:
+    lost = game(["b2", "cxb2", "a2"], "a3b2", "c3c2", "c2c1")
+    assert lost.endswith("0-1: Black (scripted) wins, the goal is reached.\n")
+    blocked = game(["b2", "axb2", "cxb2"], "a3b2", "c3b2")
+    assert blocked.endswith("1-0: White (you) wins, Black has no legal move.\n")
+    shuffle = ["Nf3", "Ng1"] * 2, ["g8f6", "f6g8"] * 2
+    drawn = game(shuffle[0], *shuffle[1], name="chess")
+    assert drawn.endswith("1/2-1/2: a draw, the position was repeated too often.\n")
+
+
+def test_moves_lists_what_is_legal(game: Callable[..., str]) -> None:
+    assert "\na2 b2 c2\n" in "\n" + game(["moves", "quit"])
+    assert "\na2 axb2 c2 cxb2\n" in game(["b2", "moves", "quit"], "a3b2")
+
+
+@pytest.mark.parametrize("bad", ["b4", "b1b3", "castle", "Kb2", "b1b2q", "e9", "ö"])
+def test_a_bad_move_is_answered_in_one_line(game: Callable[..., str], bad: str) -> None:
+    printed = game([bad, "b2", "quit"], "a3b2")
+    complaint = [line for line in printed.splitlines() if bad in line]
+    assert len(complaint) == 1
+    assert f"'{bad}'" in complaint[0]
+    assert "Black plays axb2" in printed
+
+
+def test_undo_takes_back_both_moves(game: Callable[..., str]) -> None:
+    printed = game(["undo", "b2", "undo", "b2", "undo", "undo", "quit"], "a3b2", "c3b2")
+    assert printed.count("there is no move of yours to take back") == 2
+    assert printed.count(START_BOARD) == 3
+
+
+def test_undo_as_black_leaves_the_first_move_standing(game: Callable[..., str]) -> None:
+    printed = game(["undo", "axb2", "undo", "cxb2", "quit"], "b1b2", "a1b2", "a1b2", colour=BLACK)
+    assert printed.count("there is no move of yours to take back") == 1
+    # Black looks from the other side.
+    assert "1  P . P\n2  . P .\n3  p p p\n\n   c b a\n" in printed
+
+
+def test_hint_shows_a_move_and_plays_none(game: Callable[..., str]) -> None:
+    printed = game(["hint", "moves", "quit"], "b1b2")
+    assert "hint: b2; your chances: win 62%, draw 25%, loss 12%\n" in printed
+    assert "a2 b2 c2" in printed
+
+
+@pytest.mark.parametrize(("colour", "result"), [(WHITE, "0-1"), (BLACK, "1-0")])
+def test_resigning_gives_the_game_to_the_opponent(
+    game: Callable[..., str], colour: int, result: str
+) -> None:
+    printed = game(["resign"], "b1b2", colour=colour)
+    winner = "White" if colour == BLACK else "Black"
+    assert printed.endswith(f"{result}: you resign, {winner} (scripted) wins.\n")
+
+
+def test_help_names_every_command(game: Callable[..., str]) -> None:
+    printed = game(["HELP", "", "quit"])
+    for word in ("moves", "hint", "undo", "board", "resign", "quit"):
+        assert f"\n{word} " in printed
+
+
+def test_chess_is_played_to_its_mate(game: Callable[..., str]) -> None:
+    printed = game(["f3", "g4"], "e7e5", "d8h4", name="chess")
+    assert "Black plays Qh4#" in printed
+    assert printed.endswith("0-1: Black (scripted) wins, checkmate.\n")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_black_beats_whoever_plays_at_random(capsys: Printed, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    position = Position(HEXAPAWN)
+
+    def guess(prompt: str) -> str:
+        return position.san(int(rng.choice(position.legal_moves)))
+
+    TerminalGame(position, WHITE, player_of("perfect", HEXAPAWN, rng), guess).play()
+    printed = capsys.readouterr().out
+    assert "\n0-1: Black (perfect) wins, " in printed
+    assert "its chances: win 100%, draw 0%, loss 0%" in printed
+
+
+def test_a_whole_session_through_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    typed = "what\nmoves\nhint\nb2\nundo\nb1b2\nboard\nresign\n"
+    assert command(monkeypatch, typed, "hexapawn", "--terminal", "--seed", "3") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("hexapawn: you have White, perfect has Black.")
+    assert "White, your move: what\nthe move 'what' is not legal in 'ppp/3/PPP w" in printed.out
+    assert printed.out.count(START_BOARD) == 2
+    assert printed.out.endswith("0-1: you resign, Black (perfect) wins.\n")
+
+
+@pytest.mark.parametrize("typed", ["", "b2\n", "quit\n"])
+def test_the_end_of_the_input_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, typed: str
+) -> None:
+    words = ("hexapawn", "--opponent", "random", "--colour", "random", "--seed", "1")
+    assert command(monkeypatch, typed, *words) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith("The game was left unfinished.\n")
+    assert len(printed.err.splitlines()) == 1
+    assert "browser" in printed.err
+
+
+def test_an_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    def interrupt(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(play, "_ask_person", interrupt)
+    assert play.main(["hexapawn", "--opponent", "random"]) == 0
+    assert capsys.readouterr().out.endswith("\nThe game was left unfinished.\n")
+
+
+def test_a_request_to_terminate_keeps_its_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    def terminate(prompt: str) -> str:
+        raise Terminated
+
+    monkeypatch.setattr(play, "_ask_person", terminate)
+    assert cli.main(["play", "hexapawn", "--opponent", "random"]) == 143
+    assert capsys.readouterr().out.endswith("\nThe game was left unfinished.\n")
+
+
+def test_the_default_opponent_is_the_best_there_is(tmp_path: Path) -> None:
+    gardner, mallett = get_variant("gardner"), get_variant("mallett")
+    assert default_player(HEXAPAWN, perfect=True) == "perfect"
+    assert default_player(HEXAPAWN, perfect=False) == "alphabeta:4"
+    assert default_player(mallett, perfect=True) == "alphabeta:4"
+    assert default_player(gardner, perfect=True) == f"mcts:400:{SHIPPED / 'gardner.safetensors'}"
+    folder = tmp_path / "runs" / "first" / "checkpoints"
+    folder.mkdir(parents=True)
+    for step in (0, 20):
+        path = folder / f"{step:08d}.safetensors"
+        save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
+    newest = "runs/first/checkpoints/00000020.safetensors"
+    assert default_player(HEXAPAWN, perfect=True) == f"mcts:400:{newest}"
+    assert default_player(mallett, perfect=True) == "alphabeta:4"
+
+
+def test_a_network_is_made_ready_once_until_its_file_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, lively_network("hexapawn", "plain", 1), metadata={})
+    first = load_evaluator(str(path), HEXAPAWN)
+    assert load_evaluator(str(path), HEXAPAWN) is first
+    assert load_evaluator(str(path), HEXAPAWN, "fp32") is not first
+    save_checkpoint(path, lively_network("hexapawn", "plain", 2), metadata={})
+    second = load_evaluator(str(path), HEXAPAWN)
+    rows = HEXAPAWN.start_row[None]
+    moves = generate_batch(HEXAPAWN.tables, rows)
+    assert (first.evaluate(rows, *moves).wdl != second.evaluate(rows, *moves).wdl).any()
+
+
+def test_a_checkpoint_is_a_file_a_run_or_the_newest(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one" / "checkpoints"
+    folder.mkdir(parents=True)
+    path = folder / "00000007.safetensors"
+    save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
+    for text in ("runs/one", str(path), None):
+        assert find_checkpoint(text, HEXAPAWN).resolve() == path.resolve()
+        load_evaluator(text, HEXAPAWN)
+    with pytest.raises(InputError, match=r"'hexapawn'.*not for 'gardner'"):
+        load_evaluator(str(path), get_variant("gardner"))
+    with pytest.raises(InputError, match="pawnscope train mallett"):
+        load_evaluator(None, get_variant("mallett"))
+    with pytest.raises(InputError, match="runs"):
+        load_evaluator("runs", HEXAPAWN)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match="00000007"):
+        load_evaluator("runs/one", HEXAPAWN)
+    # A damaged file is not taken by itself.
+    assert default_player(HEXAPAWN, perfect=True) == "perfect"

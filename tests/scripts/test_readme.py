@@ -1,0 +1,80 @@
+"""Every command of the README runs, in its order, in one empty folder."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.setup.checks import ROOT
+
+SHORT = """
+raw_sample = 500
+search_sample = 100
+search_simulations = 4
+network = { channels = 16, hidden = 32, policy_channels = 16 }
+self_play = { first_simulations = 0, simulations = 4, positions = 256 }
+"""
+"""Settings of a short training with few measurements, in a file of their own."""
+SHORT_TRAINING = ["--minutes", "0.01", "--actors", "0", "--config", "short.toml"]
+SHORTENED = {
+    "train hexapawn4x4": SHORT_TRAINING,
+    "train gardner --minutes 10": SHORT_TRAINING,
+    "train hexapawn4x4+hexapawn5x4": SHORT_TRAINING,
+    "train losalamos --from runs/gardner": SHORT_TRAINING,
+    "language train hexapawn4x4": ["--rounds", "2"],
+    "evaluate runs/hexapawn4x4": ["--games", "2", "--simulations", "8"],
+    "match mcts:64 alphabeta:4 gardner --games 20 --pgn games.pgn": ["--games", "2"],
+}
+"""What would take minutes runs with these words behind it: the same code for less long."""
+SKIPPED = {"python3 scripts/test.py"}
+"""That is this test's own caller."""
+TYPED = {"play": "moves\nhint\nresign\nquit\n", "uci": "uci\nisready\nquit\n"}
+
+
+def readme_commands() -> list[str]:
+    """The indented command lines, with `pawnscope` for the way to start it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (pawnscope .*|python3 .*)$", text, flags=re.MULTILINE)
+    commands = [re.sub(r"^python3 scripts/run\.py", "pawnscope", line.strip()) for line in lines]
+    return list(dict.fromkeys(line for line in commands if line not in SKIPPED))
+
+
+def run_command(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command)[1:]
+    extra = SHORTENED.get(" ".join(words), [])
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *words, *extra],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        input=TYPED.get(words[0], ""),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(600)
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    (tmp_path / "short.toml").write_text(SHORT, encoding="utf-8")
+    commands = readme_commands()
+    assert len(commands) >= 10
+    # The games are trained before they are played or probed, whatever the order of the chapters.
+    commands.sort(key=lambda command: not command.startswith("pawnscope train"))
+    for command in commands:
+        done = run_command(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-1000:]}\n{done.stderr[-1000:]}"
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "games.pgn").read_text().count("[Variant ") == 2
+    assert (tmp_path / "runs" / "hexapawn4x4" / "report.html").exists()
+
+
+def test_the_figures_and_the_picture_are_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert pictures
+    assert all((ROOT / picture).exists() for picture in pictures)

@@ -1,0 +1,1 @@
+"""Shared by tests: small runs, planted evaluators, naive rules."""

@@ -1,0 +1,111 @@
+"""Twins made the slow way, and samples and networks for the tests of engine/probing."""
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.network.model.policy_value import PolicyValueNet
+from engine.probing.concepts.registry import Concept
+from engine.probing.data.splits import Sample
+from engine.probing.measure import ProbeConfig, Subject, probe_networks
+from engine.probing.report.cells import CheckpointSummary, Report
+from engine.rules.tables import BLACK_BIT, EMPTY, EN_PASSANT, NO_SQUARE, SIDE
+from engine.rules.variant import Variant, get_variant
+from search.exact.solver import Solution, solve
+from tests.support.network_cases import lively_network
+from tests.support.random_games import random_games, replayed
+
+Rows = npt.NDArray[np.uint8]
+Row = npt.NDArray[np.uint8]
+
+QUICK = ProbeConfig(random_networks=3, resamples=300)
+
+
+def mirrored(row: Row, variant: Variant) -> Row:
+    """Left and right changed, square by square."""
+    twin = row.copy()
+    for rank in range(variant.height):
+        for file in range(variant.width):
+            other = rank * variant.width + variant.width - 1 - file
+            twin[other] = row[rank * variant.width + file]
+    return twin
+
+
+def recoloured(row: Row, variant: Variant) -> Row:
+    """The same position with the colours changed: ranks turned, the other side to move."""
+    twin = row.copy()
+    for rank in range(variant.height):
+        for file in range(variant.width):
+            code = int(row[rank * variant.width + file])
+            place = (variant.height - 1 - rank) * variant.width + file
+            twin[place] = EMPTY if code == EMPTY else code ^ BLACK_BIT
+    twin[variant.squares + SIDE] = 1 - row[variant.squares + SIDE]
+    return twin
+
+
+def twins(row: Row, variant: Variant) -> list[Row]:
+    """All four that count as one canonical position."""
+    other = recoloured(row, variant)
+    return [row, mirrored(row, variant), other, mirrored(other, variant)]
+
+
+def identity(row: Row, variant: Variant) -> bytes:
+    """The same for twins and for nobody else."""
+    kept = variant.squares + SIDE + 1
+    return min(twin[:kept].tobytes() for twin in twins(row, variant))
+
+
+@functools.cache
+def solution(name: str) -> Solution:
+    """The solved game."""
+    return solve(get_variant(name))
+
+
+def solved_rows(name: str, count: int | None = None) -> Rows:
+    """Its unfinished positions, or so many of them."""
+    rows = solution(name).unfinished_positions()
+    if count is None:
+        return rows
+    return rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:count])]
+
+
+def game_rows(name: str, games: int, plies: int = 60) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """Unfinished positions of random games, and the number of the game of each."""
+    rows, numbers = [], []
+    for number, game in enumerate(random_games(get_variant(name), games, plies)):
+        for position in replayed(game):
+            if position.outcome() is None:
+                row = position.row.copy()
+                row[get_variant(name).squares + EN_PASSANT] = NO_SQUARE
+                rows.append(row)
+                numbers.append(number)
+    return np.stack(rows), np.array(numbers)
+
+
+def subject(network: PolicyValueNet, name: str = "planted") -> Subject:
+    """A network as the only one of a report."""
+    return Subject(summary=CheckpointSummary(name=name, role="only", step=7), network=network)
+
+
+def planted_report(
+    concepts: tuple[Concept, ...],
+    *,
+    name: str = "hexapawn4x4",
+    network: PolicyValueNet | None = None,
+    rows: Rows | None = None,
+    config: ProbeConfig = QUICK,
+) -> Report:
+    """A report on a small network and some positions of a solved game."""
+    torch.set_num_threads(1)
+    variant = get_variant(name)
+    return probe_networks(
+        [subject(network or lively_network(name, "geometric"))],
+        Sample.from_rows(solved_rows(name, 2500) if rows is None else rows, variant),
+        concepts,
+        variant,
+        run="planted",
+        source="some positions",
+        config=config,
+    )

@@ -1,0 +1,55 @@
+"""Small universal networks, and the games that their tests play."""
+
+import torch
+from torch import Tensor
+
+from engine.network.model.policy_value import Outputs
+from engine.network.model.universal import UniversalConfig, UniversalNet
+from engine.rules.variant import Variant, get_variant
+from tests.support.network_cases import SMALL, TRUNKS, random_rows
+
+UNIVERSAL_TRUNKS = [trunk for trunk in TRUNKS if trunk != "learned"]
+SIZES = [f"hexapawn{w}x{h}" for w in range(3, 9) for h in range(3, 9)]
+SEVERAL = ["hexapawn", "gardner", "hexapawn3x5", "diana", "silverman4x5", "breakthrough5"]
+"""Sizes, promotions, castling, double steps and goals."""
+
+
+def small_universal(trunk: str, **settings: object) -> UniversalConfig:
+    """A network that computes in a millisecond."""
+    return UniversalConfig.from_dict(UniversalConfig().to_dict() | SMALL | TRUNKS[trunk] | settings)
+
+
+def lively_universal(trunk: str, seed: int = 0, **settings: object) -> UniversalNet:
+    """A network whose every parameter matters: nothing is left at its zero or one."""
+    torch.manual_seed(seed)
+    network = UniversalNet(small_universal(trunk, **settings))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return network.eval()
+
+
+def boards(name: str, count: int = 6, seed: int = 0) -> tuple[Variant, Tensor]:
+    """A game and any boards of it, with either side to move, rights and en passant."""
+    variant = get_variant(name)
+    return variant, torch.from_numpy(random_rows(variant, count, seed))
+
+
+def unpadded(outputs: Outputs, groups: list[tuple[Variant, Tensor]]) -> list[Outputs]:
+    """The padded outputs of several games, each cut to its own board."""
+    parts, start = [], 0
+    for variant, rows in groups:
+        own, S, P = slice(start, start + len(rows)), variant.squares, len(variant.promotion_types)
+        policy, promotion = outputs.policy[own, :S, :S], outputs.promotion[own, :S, :P]
+        parts.append(Outputs(policy, promotion, outputs.wdl[own], outputs.moves_left[own]))
+        start = own.stop
+    return parts
+
+
+def distance(one: Outputs, other: Outputs) -> float:
+    """The largest difference of two judgements of the same boards."""
+    return max(
+        float((ours - theirs).detach().abs().max())
+        for ours, theirs in zip(one, other, strict=True)
+        if ours.numel()
+    )

@@ -1,0 +1,313 @@
+"""Move language models for people: the commands, and the player."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.network.language.checkpoint import save_language
+from engine.network.language.model import LanguageModel
+from engine.network.language.move_predictor import MoveReader
+from engine.network.language.move_tokens import START, MoveTokenizer
+from engine.network.model.config import LanguageConfig
+from engine.rules.errors import IllegalMoveError, InputError
+from engine.rules.position import Position
+from engine.rules.variant import BUILT_IN, get_variant
+from engine.system.termination import Terminated
+from scripts import players
+from scripts.commands import match
+from scripts.commands.language import continuation as language_continue
+from scripts.commands.language import train as language_train
+from scripts.players import player_of
+from search.evaluator import UniformEvaluator
+from search.players.builtin import make_player
+from search.players.language import LanguagePlayer
+from tests.support.move_language_cases import Quiet
+from tests.support.random_games import random_games
+from training.language.config import LanguageTrainingConfig
+from training.language.training import LanguageDirectory, LanguageRun, fresh_model
+
+TINY = ("--channels", "16", "--blocks", "1", "--heads", "2")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No runs of the person's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of Hexapawn that has read some rounds."""
+    path = tmp_path_factory.mktemp("language") / "run"
+    words = ["hexapawn", "--run", str(path), *TINY, "--rounds", "4", "--json"]
+    assert language_train.main(words) == 0
+    return path
+
+
+def untrained(name: str, *, seed: int = 1) -> MoveReader:
+    """A reader who knows nothing yet."""
+    variant = get_variant(name)
+    settings = {"channels": 16, "blocks": 1, "heads": 2, "context": 48, "seed": seed}
+    config = LanguageTrainingConfig.resolve(variant, settings)
+    tokenizer = MoveTokenizer.of(variant)
+    return MoveReader(fresh_model(config, tokenizer), tokenizer, variant)
+
+
+def test_training_prints_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["hexapawn", *TINY, "--rounds", "2"]
+    assert language_train.main([*words, "--json"]) == 0
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)
+    assert figures["checkpoint"] == "runs/language-hexapawn/checkpoints/00000002.safetensors"
+    assert Path(figures["checkpoint"]).exists()
+    assert figures["held_out"]["everywhere"]["floor"] > 1
+    for name in ("best_legal", "legal_mass", "drawn_legal"):
+        assert 0 <= figures["held_out"][name]["low"] <= figures["held_out"][name]["high"] <= 1
+    assert set(figures["own"]) == {"games", "legal_moves", "wholly_legal", "mean_plies"}
+    assert language_train.main(words) == 0
+    text = capsys.readouterr().out
+    assert "none of them read" in text
+    assert "games without a fault" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["hexapawn", "--games", "good"], "--games good"),
+        (["hexapawn", "--games", "policy:nowhere.safetensors"], "nowhere.safetensors"),
+        (["hexapawn", "--heads", "3", "--channels", "16"], "heads = 3"),
+        (["hexpawn"], "unknown variant 'hexpawn'"),
+        (["hexapawn", "--minutes", "-1"], "minutes = -1.0"),
+    ],
+)
+def test_training_refuses_and_leaves_nothing(words: list[str], complaint: str) -> None:
+    with pytest.raises((InputError, OSError)) as caught:
+        language_train.main(words)
+    assert complaint in str(caught.value)
+    left = [path for path in Path("runs").rglob("*") if path.suffix == ".safetensors"]
+    assert not left
+
+
+def continued(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert language_continue.main([*words, "--json"]) == 0
+    figures: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return figures
+
+
+def test_a_game_is_continued_with_probabilities(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["hexapawn", "--checkpoint", str(trained), "--moves", "b1b2"]
+    figures = continued(capsys, *words, "--seed", "5")
+    position = Position(get_variant("hexapawn"))
+    position.push_uci("b1b2")
+    legal = {position.uci(move) for move in position.legal_moves}
+    shown = {item["word"]: item for item in figures["next"]}
+    assert all(item["legal"] == (word in legal) for word, item in shown.items())
+    assert 0 < figures["legal_mass"] <= 1
+    mass = sum(item["probability"] for item in figures["next"] if item["legal"])
+    assert mass <= figures["legal_mass"] + 1e-5
+    for item in figures["moves"]:
+        legal = {position.uci(move) for move in position.legal_moves}
+        outcome = position.outcome()
+        wanted = item["word"] in legal or (outcome is not None and outcome.result == item["word"])
+        assert item["legal"] == wanted
+        if item["word"] in legal:
+            position.push_uci(item["word"])
+    assert all(item["legal"] for item in figures["moves"][:-1])
+    assert continued(capsys, *words, "--seed", "5") == figures
+
+
+def test_temperature_nought_takes_the_likeliest_word(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["hexapawn", "--checkpoint", str(trained), "--temperature", "0", "--plies", "1"]
+    figures = continued(capsys, *words)
+    assert figures["moves"][0]["word"] == figures["next"][0]["word"]
+    assert figures["moves"][0]["chance"] == 1.0
+    several = continued(
+        capsys, "hexapawn", "--checkpoint", str(trained), "--top-k", "2", "--plies", "1"
+    )
+    assert several["moves"][0]["word"] in {item["word"] for item in several["next"][:2]}
+
+
+def test_the_text_for_people_shows_the_board_and_the_end(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert language_continue.main(["hexapawn", "--checkpoint", str(trained)]) == 0
+    text = capsys.readouterr().out
+    assert "it expects" in text
+    assert "legal moves have" in text
+    assert "it ends: " in text
+
+
+@pytest.mark.parametrize("moves", ["a1a3", "b1b2 b1b2", "b1b2 hello", "b1b2 a3b2 xx"])
+def test_a_prefix_against_the_rules_is_refused_with_the_move(trained: Path, moves: str) -> None:
+    bad = moves.split()[-1]
+    with pytest.raises(IllegalMoveError, match=f"'{bad}'"):
+        language_continue.main(["hexapawn", "--checkpoint", str(trained), "--moves", moves])
+
+
+def test_a_second_start_is_a_fault_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = untrained("hexapawn")
+    expected = reader.next_moves([Position(reader.variant)])[0]
+    words = np.zeros_like(expected.words)
+    words[START] = 1.0
+    certain = dataclasses.replace(expected, words=words)
+    monkeypatch.setattr(reader, "next_moves", lambda _: [certain])
+    monkeypatch.setattr(language_continue, "load_language", lambda *_: reader)
+    assert continued(capsys, "hexapawn")["ending"] == "start is wrong: a game begins only once"
+
+
+def test_a_reader_of_one_token_reads_the_start() -> None:
+    variant = get_variant("hexapawn")
+    tokenizer = MoveTokenizer.of(variant)
+    config = LanguageConfig(
+        vocabulary=len(tokenizer), context=1, channels=16, blocks=1, heads=2, hidden=16
+    )
+    reader = MoveReader(LanguageModel(config), tokenizer, variant)
+    position = Position(variant)
+    position.push_uci("b1b2")
+    assert reader.tokens(position) == [START]
+    assert len(reader.next_moves([position])[0].moves) == len(position.legal_moves)
+
+
+def test_a_run_of_a_networks_games_goes_on_when_that_network_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    variant = get_variant("hexapawn")
+    first = Path("runs/net/checkpoints/00000001.safetensors")
+    first.parent.mkdir(parents=True)
+    first.touch()
+    settings = {"channels": 16, "blocks": 1, "heads": 2, "rounds": 1, "corpus": 300}
+    directory = LanguageDirectory(
+        Path("runs/read"), variant, settings | {"games": "policy", "checkpoint": str(first)}
+    )
+    LanguageRun(directory, variant, Quiet(), lambda *_: UniformEvaluator()).train()
+    directory.close()
+    second = first.with_name("00000002.safetensors")
+    second.touch()
+    words = ["hexapawn", "--run", "runs/read", "--rounds", "1", "--json"]
+    for named in ("policy", "policy:runs/net", f"policy:{first}"):
+        assert language_train.main([*words, "--games", named]) == 0
+        assert json.loads(capsys.readouterr().out)["games"] > 0
+    with pytest.raises(InputError, match=r"checkpoint = .*00000002\.safetensors, the run has"):
+        language_train.main([*words, "--games", f"policy:{second}"])
+
+
+def test_continuing_refuses_what_it_cannot_use(trained: Path) -> None:
+    with pytest.raises(InputError, match="temperature = -1"):
+        language_continue.main(["hexapawn", "--checkpoint", str(trained), "--temperature", "-1"])
+    with pytest.raises(InputError, match="not of 'gardner'"):
+        language_continue.main(["gardner", "--checkpoint", str(trained)])
+    with pytest.raises(InputError, match="there is no language model of gardner"):
+        language_continue.main(["gardner"])
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_player_keeps_to_the_rules_of_every_variant(name: str) -> None:
+    player = LanguagePlayer(untrained(name))
+    positions = [
+        game for plies in (0, 5, 70) for game in random_games(get_variant(name), 2, plies, seed=1)
+    ]
+    positions = [position for position in positions if position.outcome() is None]
+    for position, choice in zip(positions, player.choose_batch(positions), strict=True):
+        assert choice.move in position.legal_moves
+        assert player.choose(position) == choice, "games in one batch do not touch each other"
+    assert player.asked == 2 * len(positions)
+    assert player.illegal > 0, "who knows nothing breaks the rules"
+
+
+def test_the_player_takes_the_likeliest_of_the_legal_moves() -> None:
+    reader = untrained("gardner", seed=3)
+    position = next(random_games(get_variant("gardner"), 1, 9, seed=2))
+    expected = reader.next_moves([position])[0]
+    shares = {
+        move: float(expected.words[reader.tokenizer.token(position.uci(move))])
+        for move in position.legal_moves
+    }
+    assert dict(zip(expected.moves.tolist(), expected.shares.tolist(), strict=True)) == shares
+    assert LanguagePlayer(reader).choose(position).move == max(shares, key=lambda m: shares[m])
+    assert expected.allowed_mass == pytest.approx(sum(shares.values()))
+
+
+def test_a_game_that_was_set_up_is_refused_with_its_position() -> None:
+    variant = get_variant("gardner")
+    fen = "3k1/5/5/5/K3R w - - 0 1"
+    player = LanguagePlayer(untrained("gardner"))
+    with pytest.raises(InputError, match="from their start"):
+        player.choose(Position(variant, fen))
+    # The start written out is the start.
+    assert player.choose(Position(variant, variant.start_fen)).move
+
+
+def test_a_language_model_enters_a_match(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"language:{trained}", "random", "hexapawn", "--games", "6"]
+    assert match.main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["games"] == 6
+    assert figures["illegal"] == 0
+    asked = figures["language"]["a"]
+    assert 0 <= asked["illegal"] <= asked["asked"]
+    assert asked["asked"] >= 6
+    assert match.main(words) == 0
+    assert "its first choice was against the rules" in capsys.readouterr().out
+
+
+def test_the_newest_language_run_serves_where_none_is_named(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(players, "RUNS", trained.parent)
+    variant = get_variant("hexapawn")
+    player = player_of("language", variant, np.random.default_rng(0))
+    assert player.name == "language"
+    assert player.choose(Position(variant)).move in Position(variant).legal_moves
+    # A language run is not taken for one of self-play.
+    assert players.newest_checkpoint(variant) is None
+
+
+def test_without_a_loader_there_is_no_language_player() -> None:
+    with pytest.raises(InputError, match="no language model can be loaded here"):
+        make_player("language", get_variant("gardner"), rng=np.random.default_rng(0))
+
+
+def test_a_checkpoint_of_all_words_plays_its_own_variant(tmp_path: Path) -> None:
+    variant = get_variant("hexapawn")
+    tokenizer = MoveTokenizer.of_all()
+    settings = {"channels": 16, "blocks": 1, "heads": 2, "context": 8}
+    model = fresh_model(LanguageTrainingConfig.resolve(variant, settings), tokenizer)
+    path = tmp_path / "all.safetensors"
+    save_language(path, model, tokenizer, variant, metadata={})
+    player = player_of(f"language:{path}", variant, np.random.default_rng(0))
+    assert player.choose(Position(variant)).move in Position(variant).legal_moves
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+@pytest.mark.parametrize("signals", [1, 2])
+def test_the_first_signal_waits_for_the_round_and_the_second_does_not(
+    number: signal.Signals, raised: type[KeyboardInterrupt], signals: int
+) -> None:
+    heard = []
+
+    def session() -> None:
+        with language_train._after_the_round() as came:
+            for _ in range(signals):
+                signal.raise_signal(number)
+                heard.append(came())
+            # What `LanguageRun.learn` does after the round.
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        session()
+    assert caught.type is raised
+    # The second comes through before anybody is asked.
+    assert heard == [True]

@@ -1,0 +1,362 @@
+"""Tokens of moves and games of tokens: the vocabulary, the corpus, and what is held out of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.network.language.move_tokens import (
+    BLACK_WINS,
+    DRAW,
+    FIRST_MOVE,
+    MARKS,
+    NO_TOKEN,
+    START,
+    WHITE_WINS,
+    MoveTokenizer,
+    next_tokens,
+    token_of,
+)
+from engine.rules.errors import InputError
+from engine.rules.position import Position
+from engine.rules.tables import MAX_MOVES
+from engine.rules.variant import BUILT_IN, Variant, get_variant
+from search.evaluator import Evaluation, Moves, Offsets, Rows
+from tests.support.move_language_cases import random_token_games
+from tests.support.random_games import random_games, replayed
+from tests.support.variant_lists import EVERY, HEXAPAWNS
+from training.language import games as language_games
+from training.language.games import (
+    CHUNK,
+    FixedSource,
+    PrefixHashes,
+    RandomSource,
+    SeenPrefixes,
+    TokenGames,
+    batches,
+    distinct_held_out,
+    held_out_games,
+    join_games,
+    load_token_games,
+    play_by_policy,
+    play_randomly,
+    save_token_games,
+    usual_context,
+)
+
+RESULTS = {"1-0": WHITE_WINS, "1/2-1/2": DRAW, "0-1": BLACK_WINS}
+
+
+@pytest.fixture(scope="module")
+def universal() -> MoveTokenizer:
+    return MoveTokenizer.of_all()
+
+
+def assert_round_trip(tokenizer: MoveTokenizer, position: Position) -> None:
+    """Every legal move has a token of its own, whose word is its UCI text."""
+    variant = position.variant
+    codes = tokenizer.codes(variant)
+    moves, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
+    count = next_tokens(variant.tables, codes, position.row, moves, tokens)
+    assert count == len(position.legal_moves)
+    assert len(set(tokens[:count].tolist())) == count
+    for move, token in zip(moves[:count].tolist(), tokens[:count].tolist(), strict=True):
+        word = tokenizer.words[token]
+        assert word == position.uci(move)
+        assert position.parse_uci(word) == move
+        assert (
+            tokenizer.token(word)
+            == token
+            == token_of(variant.tables, codes, position.row, np.uint16(move))
+        )
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_move_of_every_variant_goes_to_a_token_and_back(name: str) -> None:
+    variant = get_variant(name)
+    tokenizer = MoveTokenizer.of(variant)
+    for game in random_games(variant, 3, 60, seed=7):
+        for position in replayed(game):
+            assert_round_trip(tokenizer, position)
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *HEXAPAWNS])
+def test_one_vocabulary_covers_every_built_in_variant(name: str, universal: MoveTokenizer) -> None:
+    variant = get_variant(name)
+    assert set(MoveTokenizer.of(variant).words) <= set(universal.words)
+    for game in random_games(variant, 1, 40, seed=11):
+        for position in replayed(game):
+            assert_round_trip(universal, position)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_games_of_chess_are_read_back_from_their_words(seed: int) -> None:
+    variant = get_variant("chess")
+    tokenizer = MoveTokenizer.of(variant)
+    codes = tokenizer.codes(variant)
+    game = next(random_games(variant, 1, 30, seed=seed))
+    twin = Position(variant)
+    for position, move in zip(replayed(game), game.move_stack, strict=False):
+        token = token_of(variant.tables, codes, position.row, np.uint16(move))
+        twin.push_uci(tokenizer.words[token])
+    assert twin.fen() == game.fen()
+
+
+@pytest.mark.parametrize(
+    ("name", "fen", "castling"),
+    [
+        ("chess", "r3k2r/8/8/8/8/8/8/R3K2R w KQkq - 0 1", {"e1g1", "e1c1"}),
+        ("chess", "r3k2r/8/8/8/8/8/8/R3K2R b KQkq - 0 1", {"e8g8", "e8c8"}),
+        # Here the king's own move to e1 is an ordinary one as well.
+        ("diana", "r2k1r/6/6/6/6/R2K1R w KQkq - 0 1", {"d1f1", "d1b1"}),
+    ],
+)
+def test_castling_has_the_text_that_people_write(name: str, fen: str, castling: set[str]) -> None:
+    position = Position(get_variant(name), fen)
+    assert_round_trip(MoveTokenizer.of(position.variant), position)
+    texts = {position.uci(move) for move in position.legal_moves if position.is_castling(move)}
+    assert texts == castling
+
+
+def test_the_vocabulary_of_a_tiny_game_by_hand() -> None:
+    words = MoveTokenizer.of(get_variant("hexapawn")).words
+    pawns = [
+        f"{file}{rank}{to}{onward}"
+        for file in "abc"
+        for rank, onward in (("1", "2"), ("2", "3"), ("2", "1"), ("3", "2"))
+        for to in "abc"
+        if abs(ord(file) - ord(to)) <= 1
+    ]
+    assert words == (*MARKS, *sorted(pawns))
+    assert MoveTokenizer.of(get_variant("gardner")).digest == (
+        MoveTokenizer.of(get_variant("baby")).digest
+    ), "the same pieces on the same board"
+
+
+def test_foreign_words_and_variants_are_refused_by_name() -> None:
+    hexapawn = MoveTokenizer.of(get_variant("hexapawn"))
+    with pytest.raises(InputError, match="no word 'a7a8q'"):
+        hexapawn.token("a7a8q")
+    with pytest.raises(InputError, match="lacks the move"):
+        hexapawn.codes(get_variant("gardner"))
+    with pytest.raises(InputError, match="'a9a8' is not a move"):
+        MoveTokenizer(["a2a3", "a9a8"])
+
+
+def assert_true_games(variant: Variant, tokenizer: MoveTokenizer, games: TokenGames) -> None:
+    """Each game is a real one from the start, ended only by the rules or by the context."""
+    for tokens, length in zip(games.tokens, games.lengths.tolist(), strict=True):
+        position = Position(variant)
+        assert tokens[0] == START
+        assert (tokens[length + 1 :] == NO_TOKEN).all()
+        for token in tokens[1 : length + 1].tolist():
+            outcome = position.outcome()
+            if token >= FIRST_MOVE:
+                position.push_uci(tokenizer.words[token])
+            else:
+                assert outcome is not None
+                assert RESULTS[outcome.result] == token
+        assert length == games.context or tokens[length] < FIRST_MOVE
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_random_games_are_played_by_the_rules(name: str) -> None:
+    variant = get_variant(name)
+    tokenizer, games = random_token_games(variant, 4, 100, seed=3)
+    assert_true_games(variant, tokenizer, games)
+
+
+def test_random_games_say_how_unlikely_each_move_was() -> None:
+    variant = get_variant("gardner")
+    _, games = random_token_games(variant, 2, 300, seed=5)
+    for moves, plies, surprisal in zip(games.moves, games.plies, games.surprisal, strict=True):
+        position = Position(variant)
+        for ply in range(plies):
+            assert np.isclose(surprisal[ply], np.log(len(position.legal_moves)))
+            position.push(int(moves[ply]))
+        assert (surprisal[plies:] == 0).all(), "a result is certain"
+
+
+def test_the_same_seed_makes_the_same_games_and_another_does_not() -> None:
+    variant = get_variant("gardner")
+    first, again, other = (
+        random_token_games(variant, 20, 120, seed=seed)[1].tokens for seed in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_random_games_choose_every_legal_move_alike() -> None:
+    variant = get_variant("hexapawn")
+    tokenizer, games = random_token_games(variant, 6000, 8, seed=2)
+    counts = np.bincount(games.tokens[:, 1], minlength=len(tokenizer))
+    assert {tokenizer.words[token] for token in np.flatnonzero(counts)} == {
+        "a1a2",
+        "b1b2",
+        "c1c2",
+    }
+    # 2000 expected of each, with a standard deviation of 37.
+    assert (np.abs(counts[counts > 0] - 2000) < 150).all()
+
+
+class Eager:
+    """An evaluator that prefers the first of the legal moves by a factor of nine to the second."""
+
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
+        """See search.evaluator.Evaluator."""
+        logits = np.full(len(moves), -1e4, np.float32)
+        logits[offsets[:-1]] = np.log(0.9)
+        second = offsets[:-1] + 1
+        logits[second[second < offsets[1:]]] = np.log(0.1)
+        return Evaluation(logits=logits, wdl=np.full((len(positions), 3), 1 / 3, np.float32))
+
+
+def test_policy_games_follow_the_policy_and_know_how_surely() -> None:
+    variant = get_variant("gardner")
+    tokenizer = MoveTokenizer.of(variant)
+    rng = np.random.default_rng(0)
+    games = play_by_policy(variant, tokenizer.codes(variant), Eager(), 200, 60, 1.0, rng)
+    assert_true_games(variant, tokenizer, games.select(np.arange(20)))
+    played = games.tokens[:, 1:] >= FIRST_MOVE
+    sure = games.surprisal[played] < 0.2
+    shares = np.exp(-games.surprisal[played].astype(np.float64))
+    assert np.isclose(np.unique(shares.round(3)), [0.1, 0.9, 1.0]).all()
+    assert abs(sure.mean() - 0.9) < 0.02
+    cold = play_by_policy(variant, tokenizer.codes(variant), Eager(), 20, 60, 0.05, rng)
+    assert len(np.unique(cold.tokens, axis=0)) == 1, "a low temperature takes the likeliest"
+
+
+def test_no_source_ever_hands_out_a_held_out_game() -> None:
+    variant = get_variant("hexapawn")
+    tokenizer, corpus = random_token_games(variant, 4000, 8, seed=9)
+    codes = tokenizer.codes(variant)
+    hashes = PrefixHashes(len(tokenizer), 8)
+
+    def make(rng: np.random.Generator) -> TokenGames:
+        return play_randomly(variant, codes, 500, 8, rng)
+
+    held = held_out_games(make, hashes, 1000)
+    texts = {tuple(game) for game in held.tokens.tolist()}
+    assert len(texts) == len(held) > 0
+    assert {tuple(game) for game in distinct_held_out(corpus, hashes, 1000).tokens.tolist()} <= (
+        texts
+    )
+    for source in (
+        RandomSource(variant, codes, hashes, games=2000, seed=1),
+        FixedSource(corpus, hashes, round_games=2000, seed=1),
+    ):
+        read = {tuple(game) for number in range(4) for game in source.round(number).tokens.tolist()}
+        assert len(read) > 50
+        assert not read & texts
+
+
+def test_as_many_games_are_held_out_as_are_wanted() -> None:
+    """Planted games: words at random, each game as good as new."""
+    hashes = PrefixHashes(500, 4)
+
+    def make(rng: np.random.Generator) -> TokenGames:
+        tokens = rng.integers(FIRST_MOVE, 500, (CHUNK, 5), dtype=np.int32)
+        tokens[:, 0] = START
+        return TokenGames(
+            tokens=tokens,
+            lengths=np.full(CHUNK, 4),
+            moves=np.zeros((CHUNK, 4), np.uint16),
+            surprisal=np.zeros((CHUNK, 4), np.float32),
+        )
+
+    held = held_out_games(make, hashes, 9000)
+    assert len(held) == len(np.unique(held.tokens, axis=0)) == 9000
+    assert hashes.held_out(held).all()
+    assert (held_out_games(make, hashes, 100).tokens == held.tokens[:100]).all()
+
+
+def test_keys_held_out_games_and_the_usual_context_are_drawn_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variant = get_variant("hexapawn")
+    tokenizer = MoveTokenizer.of(variant)
+    drawn = [PrefixHashes(len(tokenizer), 8).keys[0, :4].tolist()]
+
+    def play(rng: np.random.Generator) -> TokenGames:
+        drawn.append(rng.integers(0, 2**64, 4, dtype=np.uint64).tolist())
+        return play_randomly(variant, tokenizer.codes(variant), CHUNK, 8, rng)
+
+    held_out_games(play, PrefixHashes(len(tokenizer), 8), 1)
+    monkeypatch.setattr(language_games, "play_randomly", lambda *args: play(args[-1]))
+    usual_context(variant, 8)
+    assert len(drawn) == 3
+    assert len(np.unique(drawn)) == 12
+
+
+def test_a_game_without_anything_to_hold_out_is_refused() -> None:
+    variant = get_variant("hexapawn1x3")
+    tokenizer = MoveTokenizer.of(variant)
+    codes = tokenizer.codes(variant)
+    hashes = PrefixHashes(len(tokenizer), 8)
+    with pytest.raises(InputError, match="too small"):
+        held_out_games(lambda rng: play_randomly(variant, codes, 8, 8, rng), hashes, 5)
+
+
+def test_a_fixed_source_reads_every_game_once_before_any_twice() -> None:
+    variant = get_variant("gardner")
+    tokenizer, corpus = random_token_games(variant, 64, 40)
+    hashes = PrefixHashes(len(tokenizer), 40)
+    kept = int((~hashes.held_out(corpus)).sum())
+    source = FixedSource(corpus, hashes, round_games=kept // 3, seed=4)
+    epoch = np.concatenate([source.round(number).tokens for number in range(3)])
+    assert len(np.unique(epoch, axis=0)) == kept // 3 * 3
+    assert (source.round(0).tokens != source.round(3).tokens).any()
+
+
+def test_shared_prefixes_are_exactly_those_that_training_has_seen() -> None:
+    variant = get_variant("gardner")
+    tokenizer, games = random_token_games(variant, 400, 30, seed=1)
+    hashes = PrefixHashes(len(tokenizer), 30)
+    held, read = games.select(np.arange(50)), games.select(np.arange(50, 400))
+    # A planted opening: the first held-out game is read up to its tenth move.
+    twin = held.select(np.array([0]))
+    twin.tokens[0, 11:] = NO_TOKEN
+    seen = SeenPrefixes(held, hashes)
+    assert not seen.shared().any()
+    seen.mark(read)
+    seen.mark(twin)
+    begun = {
+        tuple(row[: place + 1])
+        for row in join_games([read, twin]).tokens.tolist()
+        for place in range(31)
+        if row[place] != NO_TOKEN
+    }
+    expected = [
+        [row[place] != NO_TOKEN and tuple(row[: place + 1]) in begun for place in range(30)]
+        for row in held.tokens.tolist()
+    ]
+    inside = held.tokens[:, :-1] != NO_TOKEN
+    assert (seen.shared() == np.array(expected))[inside].all()
+    assert seen.shared()[0, :11].all()
+    assert not seen.shared()[0, 11:29].any()
+
+
+def test_batches_hold_every_game_once_and_are_alike_in_length() -> None:
+    _, games = random_token_games(get_variant("gardner"), 100, 200, seed=8)
+    parts = batches(games, 10, np.random.default_rng(0))
+    everything = np.concatenate([part.tokens for part in parts])
+    assert sorted(everything.tolist()) == sorted(games.tokens.tolist())
+    assert 8 <= len(parts) <= 12
+    padded = sum(len(part) * int(part.lengths.max()) for part in parts)
+    assert padded < 1.5 * games.token_count < len(games) * int(games.lengths.max())
+
+
+def test_saved_games_come_back_and_foreign_ones_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "games.safetensors"
+    variant = get_variant("hexapawn")
+    tokenizer, games = random_token_games(variant, 5, 8)
+    save_token_games(path, games, variant, tokenizer.digest)
+    loaded = load_token_games(path, variant, tokenizer.digest)
+    assert (loaded.tokens == games.tokens).all()
+    assert (loaded.surprisal == games.surprisal).all()
+    with pytest.raises(InputError, match="variant is"):
+        load_token_games(path, get_variant("gardner"), tokenizer.digest)
+    with pytest.raises(InputError, match="tokenizer is"):
+        load_token_games(path, variant, "0123")

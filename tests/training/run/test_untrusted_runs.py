@@ -1,0 +1,245 @@
+"""The files of a run and of what is solved, written by a stranger: refused in one line or used."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+import torch
+
+from engine.network.model.policy_value import PolicyValueNet
+from engine.rules.errors import InputError
+from engine.rules.tables import PAWN
+from engine.rules.variant import get_variant
+from search.exact.position_table import PositionTable, key_layout
+from search.exact.solution import Solution
+from search.exact.tablebase.file import read_table, write_table
+from tests.support.network_cases import small_config
+from tests.support.training_cases import hexapawn, played_rows
+from tests.support.untrusted_cases import GARDNER, games_file, network_file, read, write
+from training.config import LearningConfig
+from training.data.index import Index
+from training.data.replay import ReplayWindow
+from training.data.run_directory import RunDirectory
+from training.learner.learner import Learner
+from training.run.loop import TrainingRun
+
+LEARNING: Final = LearningConfig(batch=8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sound network and sound games."""
+    made = tmp_path / "files"
+    made.mkdir()
+    network_file(made / "network")
+    games_file(made / "games")
+    return made
+
+
+def test_an_index_passes_over_shards_that_do_not_say_where_they_are_from(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "games").mkdir()
+    (tmp_path / "checkpoints").mkdir()
+    tensors, header = read(folder / "games")
+    for number, source in enumerate(
+        [
+            {"round": 3, "actor": 1},
+            {"round": "3", "actor": 1},
+            {"round": 3, "actor": 1} | {"simulations": 2},
+        ]
+    ):
+        write(tmp_path / "games" / f"{number}.safetensors", tensors, header | {"source": source})
+    network, about = read(folder / "network")
+    write(
+        tmp_path / "checkpoints" / "00000001.safetensors",
+        network,
+        about | {"metadata": {"round": "1"}},
+    )
+    index = Index(tmp_path)
+    assert [shard.name for shard in index.shards()] == ["0.safetensors"]
+    index.take_up_checkpoints(9)
+    assert not index.checkpoints()
+    index.close()
+
+
+class Quiet:
+    """Watches nothing."""
+
+    def task(self, name: str, total: int) -> None:
+        """See training.run.monitor.Monitor."""
+
+    def advance(self, amount: int) -> None:
+        """See training.run.monitor.Monitor."""
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """See training.run.monitor.Monitor."""
+
+    def note(self, text: str) -> None:
+        """See training.run.monitor.Monitor."""
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that stands at round 0."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    resume(path)
+    return path
+
+
+def resume(path: Path) -> None:
+    network = {"blocks": 1, "channels": 16, "heads": 2, "hidden": 16}
+    settings = {"network": network, "self_play": {"actors": 0, "backend": "torch"}}
+    variant = get_variant("hexapawn")
+    directory = RunDirectory(path, variant, settings)
+    try:
+        run = TrainingRun(directory, variant, Quiet(), solution=hexapawn()[1])
+    except BaseException:
+        directory.close()
+        raise
+    run.close()
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("round",), "1"),
+        (("steps",), -1),
+        (("seconds",), None),
+        (("games",), []),
+        (("games", "hexapawn"), {"positions": 1}),
+        (("digests",), {}),
+        (("learned",), {"hexapawn": 3}),
+        (("learned",), []),
+        (("acting",), "../../elsewhere"),
+        (("network",), 5),
+        (("line",), "x"),
+        (("line",), {"seconds": 1.0}),
+        (("line",), {"round": True}),
+    ],
+    ids=str,
+)
+def test_a_learner_s_header_that_cannot_be_is_refused(
+    way: tuple[str, ...], value: object, begun: Path
+) -> None:
+    state = begun / "learner.safetensors"
+    sound = state.read_bytes()
+    tensors, header = read(state)
+    inner = header
+    for name in way[:-1]:
+        inner = inner[name]
+    inner[way[-1]] = value
+    write(state, tensors, header)
+    try:
+        with pytest.raises(InputError) as caught:
+            resume(begun)
+        assert str(caught.value).startswith(str(state))
+    finally:
+        state.write_bytes(sound)
+    resume(begun)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("optimiser.exp_avg", torch.zeros(3)),
+        ("optimiser.exp_avg_sq", None),
+        ("optimiser.step", torch.zeros(2)),
+        ("optimiser.unheard", torch.zeros(1)),
+        ("network.value.wdl.bias", torch.zeros(2)),
+        ("average.value.wdl.bias", None),
+    ],
+)
+def test_a_learner_s_tensors_that_do_not_fit_are_refused(
+    name: str, tensor: torch.Tensor | None
+) -> None:
+    """Each may come with a header that is sound: `TrainingRun` turns these into one line."""
+    variant = get_variant("hexapawn")
+    learner = Learner([variant], PolicyValueNet(small_config("hexapawn", "residual")), LEARNING)
+    window = ReplayWindow(LEARNING)
+    window.add(played_rows(variant, 20), 100)
+    learner.learn([window], 1, np.random.default_rng(0))
+    tensors = learner.state()
+    learner.restore(dict(tensors), 1)
+    if tensor is None:
+        del tensors[name]
+    else:
+        tensors[name] = tensor
+    with pytest.raises((KeyError, RuntimeError, ValueError)):
+        learner.restore(tensors, 1)
+
+
+def resign(path: Path, change: Callable[[dict[str, Any]], None], order: tuple[str, str]) -> None:
+    """Change arrays of a table, with a checksum that fits again."""
+    with safetensors.safe_open(path, framework="np") as file:
+        about, arrays = file.metadata(), {name: file.get_tensor(name) for name in order}
+    change(arrays)
+    digest = hashlib.sha256()
+    for name in order:
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    about["checksum"] = digest.hexdigest()
+    path.write_bytes(safetensors.numpy.save(arrays, about))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.update(keys=arrays["keys"][:, :1].copy()),
+        lambda arrays: arrays.update(keys=arrays["keys"][::-1].copy()),
+        lambda arrays: arrays.update(keys=arrays["keys"].astype(np.int64)),
+        lambda arrays: arrays.update(scores=arrays["scores"][:-1].copy()),
+        lambda arrays: arrays.update(scores=arrays["scores"].astype(np.float32)),
+    ],
+    ids=["narrow", "backwards", "wide numbers", "a score short", "scores in halves"],
+)
+def test_a_solution_whose_checksum_fits_is_still_looked_at(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    variant, solution = hexapawn()
+    path = tmp_path / "hexapawn.solution"
+    solution.save(path)
+    assert Solution.load(path, variant).position_count == solution.position_count
+    resign(path, change, ("keys", "scores"))
+    with pytest.raises(InputError, match=f"^{path}: damaged, its keys are none of this game"):
+        Solution.load(path, variant)
+
+
+def test_keys_that_crowd_make_no_table() -> None:
+    """Alike, or next to each other at the end, they would let the table grow without end."""
+    layout = key_layout(9, (PAWN,))
+    count = 300
+    for firsts in (np.full(count, 0xFFFFFFFF), np.arange(0x100000000 - count, 0x100000000)):
+        keys = np.stack([firsts, np.arange(count)], axis=1).astype(np.uint32)
+        with pytest.raises(InputError, match="300 keys that are not spread"):
+            PositionTable.from_sorted(layout, keys, np.zeros(count, np.int16))
+    spread = np.linspace(1 << 31, 0xFFFFFFFF, count).astype(np.uint32)
+    keys = np.stack([spread, spread], axis=1)
+    table = PositionTable.from_sorted(layout, keys, np.arange(count, dtype=np.int16))
+    assert np.array_equal(table.gather()[0], keys)
+
+
+@pytest.mark.parametrize(
+    "legend",
+    [
+        np.array([16385, 0], np.int16),
+        np.array([0], np.int16),
+        np.array([[0, 1]], np.int16),
+        np.zeros(2, np.float32),
+    ],
+    ids=["beyond a win", "one short", "a table", "halves"],
+)
+def test_a_tablebase_whose_checksum_fits_is_still_looked_at(
+    legend: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    codes, path = np.array([0, 1, 2], np.uint8), tmp_path / "a.tablebase"
+    zeroing = np.zeros(3, np.uint8)
+    write_table(path, GARDNER, "KvK", codes, np.array([16384, -32768], np.int16), zeroing)
+    assert read_table(path, GARDNER, "KvK", 3)[0].tolist() == [0, 1, 2]
+    write_table(path, GARDNER, "KvK", codes, legend, zeroing)
+    with pytest.raises(InputError, match=f"^{path}: damaged, its scores are none"):
+        read_table(path, GARDNER, "KvK", 3)

@@ -1,0 +1,185 @@
+"""What a run is told: refused by name where it is wrong, and the same when it is read again."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.rules.errors import InputError
+from engine.rules.variant import get_variant
+from tests.support.training_cases import child_of
+from tests.support.variant_lists import BUILT_IN, HEXAPAWNS
+from training.config import (
+    SelfPlayConfig,
+    differences,
+    load_config,
+    merge,
+    preset,
+    replace,
+    resolve,
+    to_toml,
+)
+
+HEXAPAWN = get_variant("hexapawn")
+OWN: dict[str, Any] = {
+    "minutes": 3,
+    "seed": 12,
+    "network": {"blocks": 3, "trunk": "residual"},
+    "self_play": {"games": 7, "varied_starts": 0.25},
+    "learning": {"batch": 32},
+}
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *HEXAPAWNS])
+def test_every_variant_has_its_settings(name: str) -> None:
+    variant = get_variant(name)
+    config = resolve(variant, {})
+    assert config.variant == name
+    assert config.network_config(variant).width == variant.width
+
+
+def test_ones_own_values_win_and_the_rest_stays() -> None:
+    config = resolve(HEXAPAWN, OWN)
+    fresh = resolve(HEXAPAWN, {})
+    assert (config.minutes, config.seed) == (3.0, 12)
+    assert isinstance(config.minutes, float)
+    assert config.self_play == dataclasses.replace(fresh.self_play, games=7, varied_starts=0.25)
+    assert config.learning == dataclasses.replace(fresh.learning, batch=32)
+    assert config.network_config(HEXAPAWN).trunk == "residual"
+    assert config.network_config(HEXAPAWN).channels == preset(HEXAPAWN)["network"]["channels"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "quoted"),
+    [
+        ({"nonsense": 1}, "'nonsense'"),
+        ({"self_play": {"nonsense": 1}}, "'nonsense'"),
+        ({"network": {"nonsense": 1}}, "'nonsense'"),
+        ({"network": {"blocks": -1}}, "blocks = -1"),
+        ({"network": {"width": 8}}, "width = 8"),
+        ({"network": 3}, "network = 3"),
+        ({"learning": "much"}, "learning = 'much'"),
+        ({"minutes": "ten"}, "minutes = 'ten'"),
+        ({"minutes": -1}, "minutes = -1"),
+        ({"minutes": math.nan}, "minutes = nan"),
+        ({"seed": 1.5}, "seed = 1.5"),
+        ({"seed": True}, "seed = True"),
+        ({"seed": 1 << 70}, "seed = 1180591620717411303424"),
+        ({"search_sample": 0}, "search_sample = 0"),
+        ({"self_play": {"games": 0}}, "games = 0"),
+        ({"self_play": {"positions": 0}}, "positions = 0"),
+        ({"self_play": {"actors": -1}}, "actors = -1"),
+        ({"self_play": {"simulations": -5}}, "simulations = -5"),
+        ({"self_play": {"varied_starts": 1.5}}, "varied_starts = 1.5"),
+        ({"self_play": {"noise_fraction": 1.01}}, "noise_fraction = 1.01"),
+        ({"self_play": {"longest_game": 40_000}}, "longest_game = 40000"),
+        ({"self_play": {"search": "minimax"}}, "search = 'minimax' is not one of puct, gumbel"),
+        ({"self_play": {"full_share": 0}}, "full_share = 0.0"),
+        ({"self_play": {"fast_simulations": 0}}, "fast_simulations = 0"),
+        ({"self_play": {"considered": 0}}, "considered = 0"),
+        ({"self_play": {"resign_below": 0.5}}, "resign_below = 0.5"),
+        ({"self_play": {"resign_play_on": 2}}, "resign_play_on = 2.0"),
+        ({"self_play": {"shard_positions": 0}}, "shard_positions = 0"),
+        (
+            {"self_play": {"backend": "cuda"}},
+            "backend = 'cuda' is not one of auto, torch",
+        ),
+        ({"self_play": {"precision": "fp8"}}, "precision = 'fp8' is not one of auto"),
+        ({"learning": {"precision": "int8"}}, "precision = 'int8' is not one of fp32, bf16, auto"),
+        ({"learning": {"mirror": 1}}, "mirror = 1 is neither true nor false"),
+        ({"learning": {"rescore": True}}, "rescore = True is not one of none, value, both"),
+        ({"learning": {"surprise_share": 1.5}}, "surprise_share = 1.5"),
+        ({"learning": {"window_growth": -1}}, "window_growth = -1.0"),
+        ({"learning": {"window_power": 0}}, "window_power = 0.0"),
+        ({"learning": {"average_steps": 0}}, "average_steps = 0"),
+        ({"learning": {"reply_weight": -1}}, "reply_weight = -1.0"),
+        ({"teacher": "stockfish"}, "teacher = 'stockfish' is not one of none, solver"),
+        ({"held_out": 1}, "held_out = 1.0"),
+        ({"gate_games": -2}, "gate_games = -2"),
+        ({"warm_start": 3}, "warm_start = 3"),
+        ({"network": {"value": "number"}}, "value = 'number'"),
+        ({"network": {"reply": 1}}, "reply = 1"),
+        ({"learning": {"batch": 0}}, "batch = 0"),
+        ({"learning": {"window": -8}}, "window = -8"),
+        ({"learning": {"outcome_share": 2}}, "outcome_share = 2"),
+        ({"learning": {"learning_rate": -0.1}}, "learning_rate = -0.1"),
+    ],
+)
+def test_a_wrong_field_is_named(overrides: dict[str, Any], quoted: str) -> None:
+    with pytest.raises(InputError) as caught:
+        resolve(HEXAPAWN, overrides)
+    assert quoted in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_game_without_a_move_is_nothing_to_learn() -> None:
+    over = child_of("hexapawn", "stuck", startFen="p2/P2/3 w - - 0 1")
+    with pytest.raises(InputError, match="stuck: the game is over before it begins"):
+        resolve(over, {})
+
+
+def test_the_file_of_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    for overrides in ({}, OWN, {"minutes": math.inf}, {"network": {"hidden": 0}}):
+        config = resolve(HEXAPAWN, overrides)
+        path.write_text(to_toml(config))
+        assert load_config(path) == config
+
+
+@pytest.mark.parametrize("field", ["minutes", "batch", "actors", "search_sample"])
+def test_a_file_of_an_older_version_is_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "config.toml"
+    lines = to_toml(resolve(HEXAPAWN, {})).splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith(f"{field} = ")))
+    with pytest.raises(InputError, match=f"config.toml.*'{field}' is missing"):
+        load_config(path)
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("novelty = 1\n" + to_toml(resolve(HEXAPAWN, {})))
+    with pytest.raises(InputError, match=r"config\.toml: unknown field 'novelty'"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("text", ["seed = ", "seed = 1\nseed = 2", "\xff", "[network"])
+def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"config\.toml: "):
+        load_config(path)
+
+
+def test_heads_that_are_trained_are_there() -> None:
+    for reply, placement in ((0.0, 0.0), (0.2, 0.0), (0.0, 0.2)):
+        learning = {"reply_weight": reply, "placement_weight": placement}
+        network = resolve(HEXAPAWN, {"learning": learning}).network_config(HEXAPAWN)
+        assert (network.reply, network.placement) == (reply > 0, placement > 0)
+
+
+def test_simulations_grow_from_round_to_round() -> None:
+    steady = SelfPlayConfig(simulations=64)
+    assert {steady.simulations_in(number) for number in (1, 5, 1000)} == {64}
+    growing = SelfPlayConfig(simulations=64, first_simulations=4, growth_rounds=4)
+    assert [growing.simulations_in(number) for number in range(1, 8)] == [4, 8, 16, 32, 64, 64, 64]
+
+
+def test_differences_name_what_is_asked_for_and_what_there_is() -> None:
+    config = resolve(HEXAPAWN, OWN)
+    assert differences(config, OWN) == []
+    assert differences(config, {}) == []
+    assert differences(config, {"seed": 13}) == ["seed = 13, the run has 12"]
+    asked = {"learning": {"batch": 64}, "network": {"blocks": 3}}
+    assert differences(config, asked) == ["learning.batch = 64, the run has 32"]
+
+
+def test_merge_and_replace() -> None:
+    base = {"a": 1, "b": {"c": 2, "d": 3}}
+    assert merge(base, {"b": {"d": 4}, "e": 5}) == {"a": 1, "b": {"c": 2, "d": 4}, "e": 5}
+    assert base == {"a": 1, "b": {"c": 2, "d": 3}}
+    config = resolve(HEXAPAWN, OWN)
+    assert replace(config, {"minutes": 4}) == dataclasses.replace(config, minutes=4.0)
+    with pytest.raises(InputError, match="minutes = 'long'"):
+        replace(config, {"minutes": "long"})

@@ -1,0 +1,1 @@
+"""A run's directory, its index, and the games in it."""

@@ -1,0 +1,212 @@
+"""The run's index: which files hold what. It belongs to the learner and can always be rebuilt."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from engine.network.checkpoint import read_description
+from engine.rules.errors import InputError
+from training.data.shards import ShardError, describe_games
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS shards (
+    name TEXT PRIMARY KEY, round INTEGER, actor INTEGER, variant TEXT, positions INTEGER,
+    games INTEGER, source TEXT
+);
+CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, round INTEGER, step INTEGER);
+"""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of games."""
+
+    name: str
+    round: int
+    actor: int
+    # Name of the game that was played.
+    variant: str
+    positions: int
+    games: int
+    # What its actor tells of how it was made, see `processes.py`.
+    source: dict[str, Any]
+
+
+def is_kept(round_number: int) -> bool:
+    """Whether the checkpoint of a round stays: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    if round_number < 4:
+        return True
+    power = 1 << (round_number.bit_length() - 1)
+    return round_number in (power, power + power // 2)
+
+
+_TOLD: Final = (
+    "seconds",
+    "plies",
+    "simulations",
+    "evaluations",
+    "evaluator_seconds",
+    "resigned",
+    "checked",
+    "wrong",
+)
+"""Numbers that an actor that searches tells of a shard."""
+
+
+def _is_source(source: dict[str, Any]) -> bool:
+    """Whether a shard's header says where it is from; an account of how it was made is whole."""
+    places: list[Any] = [source.get("round"), source.get("actor")]
+    told: list[Any] = [source.get(name) for name in _TOLD] if "simulations" in source else []
+    return (
+        all(type(place) is int and 0 <= place < 1 << 53 for place in places)
+        and all(type(number) in (int, float) and 0 <= number < 1 << 53 for number in told)
+        and (not told or isinstance(source.get("evaluator"), str))
+    )
+
+
+def account_of(shards: list[Shard]) -> dict[str, Any]:
+    """What the actors tell of a round: how much, how fast, and what resigning cost."""
+    told = [shard.source for shard in shards if "simulations" in shard.source]
+    if not told:
+        return {}
+
+    def total(name: str) -> float:
+        return float(sum(source[name] for source in told))
+
+    seconds = max(1e-9, total("seconds"))
+    account: dict[str, Any] = {
+        "evaluator": ", ".join(sorted({source["evaluator"] for source in told})),
+        "plies": int(total("plies")),
+        "simulations": int(total("simulations")),
+        # Of one actor, while it plays.
+        "simulations_per_second": round(total("simulations") / seconds, 1),
+        "evaluations": int(total("evaluations")),
+        "outside_evaluator": round(1.0 - total("evaluator_seconds") / seconds, 4),
+    }
+    if total("resigned") or total("checked"):
+        account["resignations"] = {
+            name: int(total(name)) for name in ("resigned", "checked", "wrong")
+        }
+    return account
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """A database that cannot be written is a disk that cannot be written."""
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise OSError(f"{path}: {problem}") from None
+
+
+class Index:
+    """index.sqlite of a run directory, in agreement with the files from the start."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or rebuild; shards that are damaged or half there are left out. Raises OSError."""
+        self._path = directory / "index.sqlite"
+        self._games = directory / "games"
+        self._checkpoints = directory / "checkpoints"
+        try:
+            self._connect()
+            self._reconcile()
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            self._connect()
+            self._reconcile()
+
+    def _connect(self) -> None:
+        with _disk_errors(self._path):
+            self._database = sqlite3.connect(self._path)
+            self._database.executescript(_SCHEMA)
+
+    def _reconcile(self) -> None:
+        known = {shard.name for shard in self.shards()}
+        present = {path.name for path in self._games.glob("*.safetensors")}
+        with _disk_errors(self._path), self._database:
+            for name in known - present:
+                self._database.execute("DELETE FROM shards WHERE name = ?", (name,))
+        for name in sorted(present - known):
+            # A file that cannot be read is no loss: its games are played again.
+            with contextlib.suppress(InputError):
+                self.add_shard(name)
+
+    def add_shard(self, name: str) -> Shard:
+        """Take in a whole file of games; raises ShardError, CheckpointError or OSError."""
+        header = describe_games(self._games / name)
+        source = header["source"]
+        if not _is_source(source):
+            raise ShardError(f"{self._games / name}: the field 'source' is incomplete")
+        shard = Shard(
+            name,
+            source["round"],
+            source["actor"],
+            header["variant"]["name"],
+            header["positions"],
+            header["games"],
+            source,
+        )
+        with _disk_errors(self._path), self._database:
+            self._database.execute(
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    shard.name,
+                    shard.round,
+                    shard.actor,
+                    shard.variant,
+                    shard.positions,
+                    shard.games,
+                    json.dumps(source),
+                ),
+            )
+        return shard
+
+    def shards(self) -> list[Shard]:
+        """All shards, oldest first."""
+        with _disk_errors(self._path):
+            # By name: a table of an older version lacks a column, and is rebuilt.
+            rows = self._database.execute(
+                "SELECT name, round, actor, variant, positions, games, source FROM shards"
+                " ORDER BY round, actor, name"
+            )
+            return [
+                Shard(name, number, actor, variant, positions, games, json.loads(source))
+                for name, number, actor, variant, positions, games, source in rows
+            ]
+
+    def shards_of(self, variant: str, rounds: range | None = None) -> list[Shard]:
+        """Those of one game, by its name, and of some rounds, oldest first."""
+        own = [shard for shard in self.shards() if shard.variant == variant]
+        return own if rounds is None else [shard for shard in own if shard.round in rounds]
+
+    def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
+        """Note a checkpoint that stays."""
+        with _disk_errors(self._path), self._database:
+            self._database.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (name, round_number, step)
+            )
+
+    def take_up_checkpoints(self, last_round: int) -> None:
+        """Note the checkpoints up to this round that stay and that a lost index forgot."""
+        known = self.checkpoints()
+        for path in self._checkpoints.glob("*.safetensors"):
+            if path.name in known:
+                continue
+            # A file that is no network of ours is none of the index's.
+            with contextlib.suppress(InputError, KeyError):
+                about = read_description(path).metadata
+                if about["round"] <= last_round and is_kept(about["round"]):
+                    self.add_checkpoint(path.name, about["round"], about["step"])
+
+    def checkpoints(self) -> set[str]:
+        """The names of the checkpoints that stay."""
+        with _disk_errors(self._path):
+            return {name for (name,) in self._database.execute("SELECT name FROM checkpoints")}
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()

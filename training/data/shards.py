@@ -1,0 +1,267 @@
+"""Finished games as flat arrays: what self-play hands to the learner, and its file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.network.checkpoint import load_tensors, read_metadata, save_tensors
+from engine.network.model.config import quoted
+from engine.rules.errors import InputError
+from engine.rules.kernels import generate_batch
+from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
+from engine.rules.tables import (
+    BLACK_BIT,
+    CASTLING,
+    CASTLING_RIGHTS,
+    EMPTY,
+    EN_PASSANT,
+    NO_SQUARE,
+    SIDE,
+)
+from engine.rules.variant import Variant
+from search.mcts.tree import UNPROVEN
+
+SHARD_FORMAT: Final = "pawnscope-games-2"
+_OLDER_FORMATS: Final = ("pawnscope-games-1",)
+
+NO_REPLY: Final = 0
+"""In the place of a move: the game ended first. No move goes from a1 to a1."""
+UNKNOWN_END: Final = 0
+"""In the place of plies left: how the game would have ended is not known."""
+_KINDS: Final = {
+    "positions": torch.uint8,
+    "offsets": torch.int64,
+    "moves": torch.uint16,
+    "policy": torch.float32,
+    "search_wdl": torch.float32,
+    "proven": torch.int8,
+    "outcomes": torch.int8,
+    "moves_left": torch.int16,
+    "replies": torch.uint16,
+    "surprise": torch.float32,
+    "endings": torch.uint8,
+    "games": torch.int32,
+}
+"""Of the arrays in a file."""
+
+
+class ShardError(InputError):
+    """A file that does not hold games of this run's variant; names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameRows:
+    """N positions of finished games; M legal moves in all. Values are for the side to move."""
+
+    # [N, R] uint8 rows.
+    positions: npt.NDArray[np.uint8]
+    # [N + 1] int64: where each position's moves begin and end.
+    offsets: npt.NDArray[np.int64]
+    # [M] uint16 legal moves.
+    moves: npt.NDArray[np.uint16]
+    # [M] float32: the search's improved policy, sums to 1 over a position.
+    policy: npt.NDArray[np.float32]
+    # [N, 3] float32: the search's WDL, exact where it was proven.
+    search_wdl: npt.NDArray[np.float32]
+    # [N] int8: the value that the search had proven, or UNPROVEN.
+    proven: npt.NDArray[np.int8]
+    # [N] int8: how the game ended, 1, 0 or -1.
+    outcomes: npt.NDArray[np.int8]
+    # [N] int16: plies until it ended, or UNKNOWN_END.
+    moves_left: npt.NDArray[np.int16]
+    # [N] uint16: the move that was played in the position after this one, or NO_REPLY.
+    replies: npt.NDArray[np.uint16]
+    # [N] float32 in nats: how far the policy went from the priors (Kullback-Leibler divergence).
+    surprise: npt.NDArray[np.float32]
+    # [N, S] uint8: the squares as they stood when the game ended; no lesson where UNKNOWN_END.
+    endings: npt.NDArray[np.uint8]
+    # [N] int32: the game that the position is from, counted from 0 in each batch of games.
+    games: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def game_count(self) -> int:
+        """Games that the rows are from."""
+        return int(self.games[-1]) + 1 if len(self) else 0
+
+
+RAGGED: Final = ("moves", "policy")
+"""The arrays with an entry for each legal move."""
+SINGLE: Final = tuple(
+    name for name in GameRows.__dataclass_fields__ if name not in (*RAGGED, "offsets")
+)
+"""The arrays with an entry for each position."""
+
+
+def join(parts: Sequence[GameRows]) -> GameRows:
+    """All rows of the parts, in order; the games are numbered on."""
+    fields: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in GameRows.__dataclass_fields__
+        if name not in ("offsets", "games")
+    }
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    firsts = np.cumsum([0] + [part.game_count for part in parts[:-1]])
+    return GameRows(
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        games=np.concatenate(
+            [part.games + first for part, first in zip(parts, firsts, strict=True)]
+        ).astype(np.int32),
+        **fields,
+    )
+
+
+def select(rows: GameRows, indices: npt.NDArray[np.int64]) -> GameRows:
+    """The rows of these indices, in their order."""
+    counts = rows.offsets[indices + 1] - rows.offsets[indices]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    flat = np.arange(offsets[-1]) + np.repeat(rows.offsets[indices] - offsets[:-1], counts)
+    single: dict[str, Any] = {name: getattr(rows, name)[indices] for name in SINGLE}
+    return GameRows(offsets=offsets, moves=rows.moves[flat], policy=rows.policy[flat], **single)
+
+
+def shard_name(round_number: int, actor: int, part: int, game: int | None) -> str:
+    """Of a file of games; `game` is the game's number in a run of several."""
+    name = f"{round_number:06d}-{actor:02d}-{part:03d}"
+    return f"{name}.safetensors" if game is None else f"{name}-{game:02d}.safetensors"
+
+
+def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, Any]) -> None:
+    """Write a shard and where it is from, whole or not at all; raises OSError."""
+    tensors = {name: getattr(rows, name) for name in GameRows.__dataclass_fields__}
+    header = {
+        "format": SHARD_FORMAT,
+        "variant": {"name": variant.name, "digest": variant.digest},
+        "positions": len(rows),
+        "games": rows.game_count,
+        "source": source,
+    }
+    save_tensors(path, tensors, header)
+
+
+def describe_games(path: Path) -> dict[str, Any]:
+    """The header of a shard: positions, games and source; raises ShardError, CheckpointError or
+    OSError."""
+    header = read_metadata(path)
+    _check_format(path, header)
+    return header
+
+
+def shards_of(folder: Path, variant: Variant) -> list[Path]:
+    """The shards of a variant's games in a folder, oldest first; damaged ones are passed over."""
+    return [path for path in sorted(folder.glob("*.safetensors")) if _is_of(path, variant)]
+
+
+def newest_shard(folder: Path, variant: Variant) -> Path | None:
+    """The last of `shards_of`, None where there is none; reads no more headers than it must."""
+    newest_first = sorted(folder.glob("*.safetensors"), reverse=True)
+    return next((path for path in newest_first if _is_of(path, variant)), None)
+
+
+def _is_of(path: Path, variant: Variant) -> bool:
+    try:
+        return bool(describe_games(path)["variant"]["digest"] == variant.digest)
+    except (InputError, KeyError):
+        return False
+
+
+def _check_format(path: Path, header: dict[str, Any]) -> None:
+    """Raise ShardError for what this version does not read."""
+    if header.get("format") in _OLDER_FORMATS:
+        raise ShardError(
+            f"{path}: games of an older version ({header['format']}, this one reads {SHARD_FORMAT})"
+        )
+    if header.get("format") != SHARD_FORMAT:
+        raise ShardError(f"{path}: not a file of self-play games")
+    variant, source = header.get("variant"), header.get("source")
+    if not isinstance(variant, dict) or not isinstance(source, dict):
+        raise ShardError(f"{path}: missing field 'variant' or 'source'")
+    for name in ("name", "digest"):
+        if not isinstance(variant.get(name), str):
+            raise ShardError(f"{path}: missing field 'variant.{name}'")
+    for name in ("positions", "games"):
+        count = header.get(name)
+        if type(count) is not int or not 0 <= count < 1 << 53:
+            raise ShardError(f"{path}: {name} = {quoted(count)} is no count")
+
+
+def load_games(path: Path, variant: Variant) -> GameRows:
+    """Read a shard of this variant's games; raises CheckpointError, ShardError or OSError."""
+    tensors, header = load_tensors(path)
+    _check_format(path, header)
+    if header["variant"]["digest"] != variant.digest:
+        raise ShardError(
+            f"{path}: games of {quoted(header['variant']['name'])} by other rules than"
+            f" {variant.name}'s"
+        )
+    for name in GameRows.__dataclass_fields__:
+        if name not in tensors:
+            raise ShardError(f"{path}: the array '{name}' is missing")
+    found = {name: tensors[name] for name in GameRows.__dataclass_fields__}
+    _check_kinds(path, found, variant)
+    rows = GameRows(**{name: tensor.numpy() for name, tensor in found.items()})
+    _check_values(path, rows, variant)
+    return rows
+
+
+def _check_kinds(path: Path, tensors: dict[str, Tensor], variant: Variant) -> None:
+    """Raises ShardError for an array of another kind of numbers, or of other sizes."""
+    count, moves = len(tensors["games"]), tensors["moves"].numel()
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(SINGLE, (count,))
+    shapes |= dict.fromkeys(RAGGED, (moves,))
+    shapes |= {"offsets": (count + 1,), "positions": (count, variant.row_size)}
+    shapes |= {"search_wdl": (count, 3), "endings": (count, variant.squares)}
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.dtype != _KINDS[name] or tensor.shape != shape:
+            kind = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+            wanted = f"{str(_KINDS[name]).removeprefix('torch.')}{list(shape)}"
+            raise ShardError(f"{path}: the array '{name}' is {kind}, not {wanted}")
+
+
+def _check_values(path: Path, rows: GameRows, variant: Variant) -> None:
+    """Raises ShardError for rows that are no positions of the game, for moves that are not their
+    legal ones, and for numbers without a meaning: kernels and networks trust them all."""
+    squares = variant.squares
+    men = [kind | colour for kind in variant.piece_types for colour in (0, BLACK_BIT)]
+    known = np.isin(np.arange(256), [EMPTY, *men])
+    state = rows.positions[:, squares:]
+    en_passant = state[:, EN_PASSANT]
+    replies = np.stack([rows.replies & SQUARE_MASK, rows.replies >> SQUARE_BITS & SQUARE_MASK])
+    counts = np.diff(rows.offsets)
+    sound = {
+        "offsets": rows.offsets[0] == 0
+        and (counts > 0).all()
+        and rows.offsets[-1] == len(rows.moves),
+        "positions": known[rows.positions[:, :squares]].all()
+        and (state[:, SIDE] <= 1).all()
+        and (state[:, CASTLING] < 1 << CASTLING_RIGHTS).all()
+        and ((en_passant < squares) | (en_passant == NO_SQUARE)).all(),
+        "endings": known[rows.endings].all(),
+        "replies": (replies < squares).all(),
+        "policy": (rows.policy >= 0).all(),
+        "search_wdl": (rows.search_wdl >= 0).all(),
+        "surprise": (rows.surprise >= 0).all(),
+        "proven": np.isin(rows.proven, (UNPROVEN, -1, 0, 1)).all(),
+        "outcomes": (np.abs(rows.outcomes.astype(np.int64)) <= 1).all(),
+        "moves_left": (rows.moves_left >= 0).all(),
+        "games": (rows.games >= 0).all() and (rows.games < len(rows)).all(),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            raise ShardError(f"{path}: the array '{name}' holds what cannot be in {variant.name}")
+    legal, offsets = generate_batch(variant.tables, rows.positions)
+    owner = np.repeat(np.arange(len(rows), dtype=np.int64) << 16, counts)
+    # In any order: that of the generator is no part of the format.
+    if not np.array_equal(offsets, rows.offsets) or not np.array_equal(
+        np.sort(owner | legal), np.sort(owner | rows.moves)
+    ):
+        raise ShardError(f"{path}: the array 'moves' does not hold the positions' legal moves")

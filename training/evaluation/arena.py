@@ -1,0 +1,471 @@
+"""Games between two players: paired openings with colours swapped, forfeits, and the score.
+
+Games are played side by side, move by move, where that is quicker: a player who can think about
+many of them in one batch (`BatchPlayer`) gets them all at once, and an external engine is started
+several times, each process playing one game at a time.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol, runtime_checkable
+
+import numpy as np
+
+from engine.rules.errors import IllegalMoveError, InputError
+from engine.rules.notation.pgn import GameRecord
+from engine.rules.position import Position
+from engine.rules.tables import BLACK, CLOCK, REPETITION, WHITE
+from engine.rules.variant import Variant
+from search.player import Choice, Player, games_repeat
+from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
+from training.evaluation.elo import EloDifference, elo_difference
+from training.evaluation.openings import Opening, default_opening_plies, random_openings
+from training.evaluation.pentanomial import PairCounts, PairTally
+
+__all__ = [
+    "BatchPlayer",
+    "Ending",
+    "MatchResult",
+    "PairTally",
+    "PlayedGame",
+    "default_opening_plies",
+    "match_games",
+    "play_game",
+    "play_match",
+    "random_openings",
+    "summarise",
+]
+
+LONGEST_GAME: Final = 512
+"""Plies, the opening included; what is not over by then is a draw."""
+SIDE_BY_SIDE: Final = 64
+"""Games that batch players have in progress at once."""
+
+
+@runtime_checkable
+class BatchPlayer(Protocol):
+    """A player for whom many positions at once are cheaper than one after the other."""
+
+    def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
+        """As `Player.choose`, for positions of one variant from different games."""
+        ...
+
+
+class Ending(StrEnum):
+    """Why a game ended; the values are those of the PGN tag Termination (PGN standard, 9.8.1)."""
+
+    NORMAL = "normal"
+    """By the rules of the game."""
+    PLY_LIMIT = "adjudication"
+    """A draw after so many plies."""
+    ILLEGAL = "rules infraction"
+    """Lost by a move against the rules, or by an engine that died."""
+    TIME = "time forfeit"
+    """Lost by an engine that did not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayedGame:
+    """One finished game between players A and B."""
+
+    # Counted from 0; games 2i and 2i + 1 share an opening.
+    number: int
+    # The colour of A.
+    colour: int
+    # WHITE, BLACK or None for a draw.
+    winner: int | None
+    ending: Ending
+    # In words: the rule that ended the game, or what went wrong.
+    reason: str
+    # The moves, opening included.
+    record: GameRecord
+    # Moves of the opening.
+    opening_plies: int = 0
+
+    @property
+    def points(self) -> float:
+        """What A got: 0, ½ or 1."""
+        return 0.5 if self.winner is None else float(self.winner == self.colour)
+
+    def continuations(self) -> list[int]:
+        """See the function of this name."""
+        return continuations(self.record.variant, self.record.moves, self.opening_plies)
+
+
+def continuations(variant: Variant, moves: Sequence[int], opening_plies: int) -> list[int]:
+    """A number for each position of a game from the end of its opening on, together with the moves
+    from there; equal for positions that differ in the clock or in what they repeat.
+
+    Good for this process only, as Python's hashes are.
+    """
+    position, rows = Position(variant), []
+    place = variant.squares
+    for move in (*moves, None):
+        row = position.row.copy()
+        row[[place + CLOCK, place + REPETITION]] = 0
+        rows.append(row.tobytes())
+        if move is not None:
+            position.push(move)
+    # From the end: the hash of a rest is made of that of the next.
+    found, rest = [], 0
+    for ply in range(len(rows) - 1, opening_plies - 1, -1):
+        rest = hash((rest, *moves[ply : ply + 1]))
+        found.append(hash((rows[ply], rest)))
+    return found[::-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchResult:
+    """The score of a match from A's side."""
+
+    wins: int
+    draws: int
+    losses: int
+    # Complete pairs in which A got 0, ½, 1, 1½ and 2 points.
+    pairs: PairCounts
+    # Pairs of which none repeats another, move by move.
+    distinct_pairs: int
+    # Pairs that are samples of their own: of deterministic players those of new games, else all.
+    independent_pairs: int
+    # Games of which none repeats another, move by move.
+    distinct: int
+    # Games of either player that an illegal move or a crash ended.
+    illegal: int
+    # Games of either player lost by silence.
+    time_losses: int
+
+    @property
+    def games(self) -> int:
+        """Games played."""
+        return self.wins + self.draws + self.losses
+
+    @property
+    def score(self) -> float:
+        """A's share of the points, ½ where nothing was played."""
+        return (self.wins + 0.5 * self.draws) / self.games if self.games else 0.5
+
+    @property
+    def elo(self) -> EloDifference:
+        """How much stronger A is, from pairs where there are some."""
+        return elo_difference(
+            self.wins, self.draws, self.losses, self.pairs, self.independent_pairs
+        )
+
+
+class _Game:
+    """A game in progress."""
+
+    def __init__(
+        self,
+        number: int,
+        place: int,
+        names: tuple[str, str],
+        start: tuple[Variant, Opening],
+        longest: int,
+    ) -> None:
+        # A has White in the first game of a pair.
+        self.number, self.place, self.colour = number, place, BLACK if number % 2 else WHITE
+        self.names = names[self.colour], names[1 - self.colour]
+        self.opening = start[1]
+        self.position = Position(start[0])
+        self._longest = longest
+        self._end: tuple[int | None, Ending, str] | None = None
+        for move in self.opening:
+            self.position.push(move)
+        self._look()
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None
+
+    @property
+    def mover(self) -> int:
+        """0 where A is to move, 1 where B is."""
+        return int(self.position.turn != self.colour)
+
+    def play(self, move: int) -> None:
+        """Make the move of the side to move, which loses the game where it is not legal."""
+        if move not in self.position.legal_moves:
+            self.forfeit(Ending.ILLEGAL, f"an illegal move ({self.position.uci(move)})")
+            return
+        self.position.push(move)
+        self._look()
+
+    def forfeit(self, ending: Ending, reason: str) -> None:
+        self._end = 1 - self.position.turn, ending, reason
+
+    def _look(self) -> None:
+        outcome = self.position.outcome()
+        if outcome is not None:
+            words = outcome.termination.name.lower().replace("_", " ")
+            self._end = outcome.winner, Ending.NORMAL, words
+        elif len(self.position.move_stack) >= self._longest:
+            self._end = None, Ending.PLY_LIMIT, f"unfinished after {self._longest} plies"
+
+    def finished(self) -> PlayedGame:
+        assert self._end is not None
+        winner, ending, reason = self._end
+        moves = tuple(self.position.move_stack)
+        comments = {len(self.opening): "end of the opening"} if self.opening else {}
+        last = comments.get(len(moves))
+        comments[len(moves)] = f"{last}; {reason}" if last else reason
+        record = GameRecord(
+            variant=self.position.variant,
+            start_fen=self.position.variant.start_fen,
+            moves=moves,
+            result=_result(winner),
+            tags={
+                "Event": "Pawnscope match",
+                "Round": str(self.number + 1),
+                "White": self.names[WHITE],
+                "Black": self.names[BLACK],
+                "Termination": ending.value,
+            },
+            comments=comments,
+        )
+        return PlayedGame(
+            number=self.number,
+            colour=self.colour,
+            winner=winner,
+            ending=ending,
+            reason=reason,
+            record=record,
+            opening_plies=len(self.opening),
+        )
+
+
+def _result(winner: int | None) -> str:
+    return {WHITE: "1-0", BLACK: "0-1", None: "1/2-1/2"}[winner]
+
+
+Revive = Callable[[int], Player]
+"""A further player like A (0) or B (1): in place of one whose engine has failed, or beside it."""
+
+
+class _Side:
+    """One player of a match, or as many of it as play at once.
+
+    An external engine follows one game at a time, so that each place at the table has its own
+    process; players of our own know nothing of the game before and serve all places.
+    """
+
+    def __init__(self, which: int, player: Player, revive: Revive | None) -> None:
+        self.name = player.name
+        self._which, self._revive = which, revive
+        self.is_engine = isinstance(player, ExternalPlayer)
+        self._at: dict[int, Player] = {0: player}
+        # Seats of players who must be replaced before their next game. It is not done at once: a
+        # replacement that does not start would take games with it that were played to their end.
+        self._failed: set[int] = set()
+
+    def take_place(self, place: int) -> None:
+        """A new game begins at a place; raises what the start of an engine raises."""
+        # Players of our own sit at all places at once.
+        seat = place if self.is_engine else 0
+        if seat not in self._at:
+            assert self._revive is not None
+            self._at[seat] = self._revive(self._which)
+        elif seat in self._failed:
+            self._replace(seat)
+        elif self.is_engine:
+            try:
+                self._new_game(seat)
+            except EngineError:
+                self._replace(seat)
+
+    def _new_game(self, place: int) -> None:
+        player = self._at[place]
+        assert isinstance(player, ExternalPlayer)
+        player.new_game()
+
+    def _replace(self, seat: int) -> None:
+        if self._revive is not None:
+            self._at[seat].close()
+            self._at[seat] = self._revive(self._which)
+        self._failed.discard(seat)
+
+    def ask(self, games: Sequence[_Game], pool: ThreadPoolExecutor | None) -> None:
+        """Let it move in all of these games, in which it is to move."""
+        if isinstance(self._at[0], BatchPlayer):
+            choices = self._at[0].choose_batch([game.position for game in games])
+            for game, choice in zip(games, choices, strict=True):
+                game.play(choice.move)
+            return
+        # Engines think at the same time; a player of our own may be asked one thing at once.
+        answers = pool.map(self._answer, games) if pool else map(self._answer, games)
+        for game, answer in zip(games, answers, strict=True):
+            if isinstance(answer, Choice):
+                game.play(answer.move)
+            elif isinstance(answer, IllegalMoveError):
+                game.forfeit(Ending.ILLEGAL, str(answer))
+            else:
+                late = isinstance(answer, EngineTimeoutError)
+                game.forfeit(Ending.TIME if late else Ending.ILLEGAL, str(answer))
+                self._failed.add(game.place if self.is_engine else 0)
+
+    def _answer(self, game: _Game) -> Choice | IllegalMoveError | EngineError:
+        player = self._at[game.place if self.is_engine else 0]
+        try:
+            return player.choose(game.position)
+        except (IllegalMoveError, EngineError) as problem:
+            return problem
+
+
+def _places(sides: tuple[_Side, _Side], players: tuple[Player, Player], concurrency: int) -> int:
+    """How many games are in progress at once."""
+    if any(side.is_engine for side in sides):
+        return concurrency
+    return SIDE_BY_SIDE if any(isinstance(player, BatchPlayer) for player in players) else 1
+
+
+def _pool(sides: tuple[_Side, _Side], places: int) -> ThreadPoolExecutor | None:
+    """Threads that wait for engines, no more of them than there are cores to think on."""
+    if places == 1 or not any(side.is_engine for side in sides):
+        return None
+    return ThreadPoolExecutor(min(places, os.cpu_count() or 1))
+
+
+def match_games(
+    a: Player,
+    b: Player,
+    variant: Variant,
+    *,
+    games: int,
+    opening_plies: int,
+    rng: np.random.Generator,
+    longest_game: int = LONGEST_GAME,
+    revive: Revive | None = None,
+    concurrency: int = 1,
+    done: Container[int] = (),
+    repeat_openings: bool = True,
+) -> Generator[PlayedGame, None, None]:
+    """Play a match, handing out each game as it ends.
+
+    Each opening of `opening_plies` plies is played twice: A has White in games 0, 2, 4, … and Black
+    in the others; the games numbered in `done` are left out. When the openings have run out they
+    come again, or without `repeat_openings` longer ones follow, and the match ends early where none
+    are left (`openings.random_openings`). Where an external engine plays, up to
+    `concurrency` games are in progress, each with a process of its own that `revive` makes; without
+    `revive` there is one. An engine that moves against the rules, dies or keeps silent loses the
+    game, and `revive` replaces the dead one. Where that fails the other places play on; raises what
+    `revive` raised once none is left and games are missing. Raises InputError where there are no
+    such openings, and what players of our own raise.
+    """
+    sides = _Side(0, a, revive), _Side(1, b, revive)
+    places = _places(sides, (a, b), concurrency if revive else 1)
+    todo: Iterator[int] = (number for number in range(games) if number not in done)
+    lost: dict[int, InputError | OSError] = {}
+    opening_of = _Openings(random_openings(variant, opening_plies, rng, repeat=repeat_openings))
+    running: dict[int, _Game] = {}
+    pool = _pool(sides, places)
+    try:
+        while True:
+            for place in range(places):
+                free = place not in running and place not in lost
+                number = next(todo, None) if free else None
+                opening = None if number is None else opening_of(number // 2)
+                if number is None or opening is None:
+                    continue
+                try:
+                    for side in sides:
+                        side.take_place(place)
+                except (InputError, OSError) as problem:
+                    lost[place] = problem
+                    todo = itertools.chain([number], todo)
+                    continue
+                start = variant, opening
+                running[place] = _Game(number, place, (a.name, b.name), start, longest_game)
+            if not running:
+                if len(lost) == places and next(todo, None) is not None:
+                    raise lost[0]
+                return
+            for which, side in enumerate(sides):
+                to_move = [g for g in running.values() if not g.over and g.mover == which]
+                if to_move:
+                    side.ask(to_move, pool if side.is_engine else None)
+            finished = [game for game in running.values() if game.over]
+            running = {place: game for place, game in running.items() if not game.over}
+            yield from (game.finished() for game in finished)
+    finally:
+        if pool is not None:
+            # Whoever interrupts a match does not wait for an engine that thinks.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Openings:
+    """The opening of each pair, in the order in which they are drawn."""
+
+    def __init__(self, source: Iterator[Opening]) -> None:
+        self._source = source
+        self._drawn: list[Opening] = []
+
+    def __call__(self, pair: int) -> Opening | None:
+        """None where there are not so many."""
+        self._drawn += itertools.islice(self._source, max(0, pair + 1 - len(self._drawn)))
+        return self._drawn[pair] if pair < len(self._drawn) else None
+
+
+def summarise(games: Sequence[PlayedGame], *, games_repeat: bool) -> MatchResult:
+    """The score of games in any order; a pair counts as one where both of its games are there.
+
+    `games_repeat` is that of the two players (`search.player.games_repeat`).
+    """
+    tally = PairTally(games_repeat=games_repeat)
+    for game in games:
+        continuations = game.continuations() if games_repeat else ()
+        tally.add(game.number, game.points, game.record.moves, continuations)
+    return MatchResult(
+        wins=sum(game.points == 1.0 for game in games),
+        draws=sum(game.points == 0.5 for game in games),
+        losses=sum(game.points == 0.0 for game in games),
+        pairs=tally.counts,
+        distinct_pairs=tally.distinct,
+        independent_pairs=tally.independent,
+        distinct=len({tuple(game.record.moves) for game in games}),
+        illegal=sum(game.ending == Ending.ILLEGAL for game in games),
+        time_losses=sum(game.ending == Ending.TIME for game in games),
+    )
+
+
+def play_match(
+    a: Player,
+    b: Player,
+    variant: Variant,
+    *,
+    games: int,
+    rng: np.random.Generator,
+    opening_plies: int | None = None,
+    longest_game: int = LONGEST_GAME,
+    finished: Callable[[PlayedGame], None] = lambda _: None,
+) -> MatchResult:
+    """Play a whole match as `match_games` does; `finished` is called after every game.
+
+    `opening_plies` is that of `default_opening_plies` where absent.
+    """
+    plies = default_opening_plies(variant) if opening_plies is None else opening_plies
+    played = []
+    for game in match_games(
+        a, b, variant, games=games, opening_plies=plies, rng=rng, longest_game=longest_game
+    ):
+        finished(game)
+        played.append(game)
+    return summarise(played, games_repeat=games_repeat(a, b))
+
+
+def play_game(
+    white: Player,
+    black: Player,
+    variant: Variant,
+    opening: Opening = (),
+    longest_game: int = LONGEST_GAME,
+) -> PlayedGame:
+    """One game, White being A; forfeits as in `match_games`."""
+    game = _Game(0, 0, (white.name, black.name), (variant, opening), longest_game)
+    sides = _Side(0, white, None), _Side(1, black, None)
+    while not game.over:
+        sides[game.mover].ask([game], None)
+    return game.finished()

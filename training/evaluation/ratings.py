@@ -1,0 +1,166 @@
+"""Elo of many players at once from all the games between them.
+
+Maximum likelihood under the logistic model in which a player r points stronger scores on average
+1 / (1 + 10^(-r / 400)) and a draw is half a win and half a loss (Bradley and Terry 1952; for chess
+Hunter 2004, "MM algorithms for generalized Bradley-Terry models", section 1). The mean score alone
+is modelled, not the share of draws, so that the estimate is right whatever the draws depend on, and
+the intervals do not come from the model either: they take the variance of each pairing's score from
+its pairs of games as they fell out (the sandwich of White 1982, section 3; `elo.mean_score`).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from training.evaluation.elo import mean_score, shown_score
+from training.evaluation.pentanomial import PairCounts
+
+ELO_UNIT: Final = 400.0 / math.log(10.0)
+"""Elo points in which the odds grow by e."""
+_QUANTILE: Final = 1.959964
+"""Standard errors on either side of the mean that hold 95 % of a normal distribution."""
+_MOST_STEPS: Final = 100
+_LONGEST_STEP: Final = 2.0
+"""In units of `ELO_UNIT`: Newton's method oversteps where scores are extreme."""
+_PRECISION: Final = 1e-10
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """What A scored against B."""
+
+    a: str
+    b: str
+    wins: int
+    draws: int
+    losses: int
+    # Complete pairs of games, how many of them differ and how many are samples of their own, as in
+    # `arena.MatchResult`.
+    pairs: PairCounts
+    distinct_pairs: int
+    independent_pairs: int
+
+    @property
+    def games(self) -> int:
+        """Games played."""
+        return self.wins + self.draws + self.losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rating:
+    """A player's strength above the player at zero; `low` and `high` bound the 95 % interval."""
+
+    name: str
+    elo: float
+    low: float
+    high: float
+    games: int
+
+
+def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
+    """The ratings of `zero` (0 by definition) and of all whom a chain of games joins to it.
+
+    A pairing in which one side took every point counts as if it had given up half a point in one
+    game more, beside games that do not repeat each other, so that every rating is finite.
+    """
+    played = [pairing for pairing in pairings if pairing.games]
+    names = _joined(played, zero)
+    played = [pairing for pairing in played if pairing.a in names]
+    index = {name: place for place, name in enumerate(names)}
+    weights = np.array([_weight(pairing) for pairing in played])
+    scores = np.array(
+        [
+            shown_score(weight * (pairing.wins + 0.5 * pairing.draws) / pairing.games, weight)
+            for weight, pairing in zip(weights.tolist(), played, strict=True)
+        ]
+    )
+    # [P, N - 1]: 1 for A and -1 for B; the player at zero, who comes first, has no column.
+    design = np.zeros((len(played), len(names)))
+    for row, pairing in enumerate(played):
+        design[row, index[pairing.a]], design[row, index[pairing.b]] = 1.0, -1.0
+    design = design[:, 1:]
+    strengths = _most_likely(design, weights, scores)
+    errors = _standard_errors(design, weights, strengths, played)
+    games = {name: sum(p.games for p in played if name in (p.a, p.b)) for name in names}
+    elos = ELO_UNIT * np.concatenate([[0.0], strengths])
+    widths = ELO_UNIT * _QUANTILE * np.concatenate([[0.0], errors])
+    return {
+        name: Rating(
+            name=name,
+            elo=float(elo),
+            low=float(elo - width),
+            high=float(elo + width),
+            games=games[name],
+        )
+        for name, elo, width in zip(names, elos, widths, strict=True)
+    }
+
+
+def _joined(pairings: Sequence[Pairing], zero: str) -> list[str]:
+    """`zero` and whoever is joined to it, in the order in which they are found."""
+    found = [zero]
+    for name in found:
+        for pairing in pairings:
+            if name in (pairing.a, pairing.b):
+                other = pairing.b if name == pairing.a else pairing.a
+                if other not in found:
+                    found.append(other)
+    return found
+
+
+def _weight(pairing: Pairing) -> float:
+    """Games, of which those that repeat others do not count."""
+    pairs = sum(pairing.pairs)
+    return pairing.games * (pairing.independent_pairs / pairs if pairs else 1.0)
+
+
+def _expected(design: Matrix, strengths: Matrix) -> Matrix:
+    expected: Matrix = 1.0 / (1.0 + np.exp(-design @ strengths))
+    return expected
+
+
+def _information(design: Matrix, weights: Matrix, expected: Matrix) -> Matrix:
+    information: Matrix = design.T @ (design * (weights * expected * (1 - expected))[:, None])
+    return information
+
+
+def _most_likely(design: Matrix, weights: Matrix, scores: Matrix) -> Matrix:
+    """Newton's method on a concave function, its steps kept short."""
+    strengths: Matrix = np.zeros(design.shape[1])
+    for _ in range(_MOST_STEPS):
+        expected = _expected(design, strengths)
+        gradient = design.T @ (weights * (scores - expected))
+        step = np.linalg.solve(_information(design, weights, expected), gradient)
+        longest = np.abs(step).max(initial=0.0)
+        strengths = strengths + step * min(1.0, _LONGEST_STEP / max(longest, _PRECISION))
+        if longest < _PRECISION:
+            break
+    return strengths
+
+
+def _standard_errors(
+    design: Matrix, weights: Matrix, strengths: Matrix, played: Sequence[Pairing]
+) -> Matrix:
+    """Of the strengths: the root of the diagonal of A^-1 B A^-1.
+
+    A is the information of the model, B the variance of the likelihood's slope. The slope of a
+    pairing varies as its score does, as often as the design effect says (`mean_score`): what the
+    model expects of independent games, times that.
+    """
+    expected = _expected(design, strengths)
+    effects = np.empty(len(played))
+    for row, pairing in enumerate(played):
+        mean, variance = mean_score(
+            pairing.wins, pairing.draws, pairing.losses, pairing.pairs, pairing.independent_pairs
+        )
+        effects[row] = variance * weights[row] / (mean * (1.0 - mean))
+    inverse = np.linalg.inv(_information(design, weights, expected))
+    middle = _information(design, weights * effects, expected)
+    errors: Matrix = np.sqrt(np.maximum(np.diag(inverse @ middle @ inverse), 0.0))
+    return errors

@@ -1,0 +1,294 @@
+"""The truth curve: how often the network, and search with it, keep the value of the game.
+
+Only positions count in which the choice matters: where some legal moves keep the exact value and
+others lose it. Where the game is not solved there is no such curve.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.compilation.compile_time import working_time
+from engine.rules.kernels import generate_batch
+from engine.rules.variant import Variant
+from search.evaluator import Evaluator, judge
+from search.exact.solver import Solution, estimate_positions, solve
+from search.mcts.puct import PuctConfig, Roots, puct_search
+
+LARGEST_SOLVED: Final = 3_000_000
+"""Positions of a game that is solved for the truth curve: ten seconds, Hexapawn on 5x5."""
+_SEARCHED_AT_ONCE: Final = 256
+"""Positions in one batch of searches: enough to fill the network, little enough memory."""
+_MEASURE_SHARE: Final = 0.1
+"""Of the time that measuring may take, beside play and learning."""
+_LONGEST_PAUSE: Final = 10
+"""How many times the pause that was asked for may pass after a single measurement."""
+
+EvaluatorOf = Callable[[str], Evaluator]
+"""The evaluator of the game of that name."""
+
+
+def load_solution(variant: Variant) -> Solution | None:
+    """The solution of the game, None where it cannot be had in a moment."""
+    if not variant.irreversible or estimate_positions(variant).positions > LARGEST_SOLVED:
+        return None
+    return solve(variant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """D decision positions of a solved game and their M legal moves."""
+
+    variant: Variant
+    # [D, R] uint8.
+    positions: npt.NDArray[np.uint8]
+    # [M] uint16 and [D + 1] int64.
+    moves: npt.NDArray[np.uint16]
+    offsets: npt.NDArray[np.int64]
+    # [M] bool: the move keeps the game's value.
+    keeps: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, variant: Variant, solution: Solution) -> "Truth":
+        """All decision positions of the solution."""
+        return cls.of_positions(variant, solution, solution.decision_positions())
+
+    @classmethod
+    def of_positions(
+        cls, variant: Variant, solution: Solution, positions: npt.NDArray[np.uint8]
+    ) -> "Truth":
+        """These decision positions [D, R]."""
+        moves, offsets = generate_batch(variant.tables, positions)
+        values, _ = solution.score_moves(positions, moves, offsets)
+        best = np.maximum.reduceat(values, offsets[:-1])
+        keeps = values == np.repeat(best, np.diff(offsets))
+        return cls(variant=variant, positions=positions, moves=moves, offsets=offsets, keeps=keeps)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def sample(self, size: int, rng: np.random.Generator) -> "Truth":
+        """A fixed random part of the positions; all of them where there are no more."""
+        if size >= len(self):
+            return self
+        return self._select(np.sort(rng.choice(len(self), size=size, replace=False)))
+
+    def _select(self, chosen: npt.NDArray[np.int64]) -> "Truth":
+        """The positions of these places, in ascending order."""
+        counts = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
+        return Truth(
+            variant=self.variant,
+            positions=self.positions[chosen],
+            moves=self.moves[flat],
+            offsets=offsets,
+            keeps=self.keeps[flat],
+        )
+
+    def among(self, positions: npt.NDArray[np.uint8]) -> "Truth":
+        """The decisions that are among these positions [N, R]."""
+        wanted = {row.tobytes() for row in positions}
+        chosen = [index for index, row in enumerate(self.positions) if row.tobytes() in wanted]
+        return self._select(np.array(chosen, dtype=np.int64))
+
+    def share_kept(self, scores: npt.NDArray[np.floating]) -> float:
+        """Share of positions in which the move of the highest score [M] keeps the value.
+
+        Between equal scores the worst counts, so that an indifferent player earns nothing.
+        """
+        highest = np.maximum.reduceat(scores, self.offsets[:-1])
+        is_best = scores == np.repeat(highest, np.diff(self.offsets))
+        kept = np.logical_and.reduceat(self.keeps | ~is_best, self.offsets[:-1])
+        return float(kept.mean())
+
+    def raw(self, evaluator: Evaluator) -> float:
+        """The share kept by the evaluator's most likely move, without search; raises as `judge`."""
+        return self.share_kept(judge(evaluator, self.positions, self.moves, self.offsets).logits)
+
+    def search(self, evaluator: Evaluator, simulations: int) -> float:
+        """The share kept by PUCT with so many simulations, without noise."""
+        config = PuctConfig(simulations=simulations)
+        kept = 0.0
+        for start in range(0, len(self), _SEARCHED_AT_ONCE):
+            part = self._part(start, min(start + _SEARCHED_AT_ONCE, len(self)))
+            kept += part._search_kept(evaluator, config) * len(part)
+        return kept / len(self)
+
+    def _part(self, start: int, end: int) -> "Truth":
+        flat = slice(self.offsets[start], self.offsets[end])
+        return Truth(
+            variant=self.variant,
+            positions=self.positions[start:end],
+            moves=self.moves[flat],
+            offsets=self.offsets[start : end + 1] - self.offsets[start],
+            keeps=self.keeps[flat],
+        )
+
+    def _search_kept(self, evaluator: Evaluator, config: PuctConfig) -> float:
+        games = len(self)
+        roots = Roots(
+            self.positions, np.zeros((games, 1), np.uint64), np.zeros(games, dtype=np.int64)
+        )
+        # The generator is never drawn from: there is no noise.
+        result = puct_search(self.variant, roots, evaluator, config, np.random.default_rng(0))
+        # Ties of the policy fall to the higher mean value, then to the prior, as in play.
+        policy = result.policy.astype(np.float64)
+        return self.share_kept(policy + 1e-4 * result.q_values + 1e-7 * result.priors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruthShares:
+    """Shares of decision positions in which the game's value is kept."""
+
+    # Decision positions of the game.
+    decision_positions: int
+    # Of `raw_positions` of them, by the raw network's most likely move.
+    raw: float
+    # Positions on which the raw network was measured: all, or a sample where they are very many.
+    raw_positions: int
+    # Of `searched` of them, by search.
+    search: float
+    # Positions on which the search was measured.
+    searched: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What the raw network was last seen to reach during the training, at one game."""
+
+    # Share of the decisions in which it keeps the value.
+    raw: float
+    # Decisions that were looked at, and those that the game has.
+    measured: int
+    decision_positions: int
+
+    @property
+    def perfect(self) -> bool:
+        """Whether it keeps the value in every decision of the game."""
+        return self.raw == 1.0 and self.measured == self.decision_positions
+
+
+class TruthCurve:
+    """The points of one game's truth curve."""
+
+    def __init__(
+        self,
+        truth: Truth,
+        *,
+        raw: Truth,
+        search: Truth,
+        simulations: int,
+    ) -> None:
+        """`raw` and `search` are the parts of `truth` that are measured during the run."""
+        self._truth = truth
+        self._raw, self._search = raw, search
+        # Decisions that a teacher keeps back; None where there are none.
+        self.held_out: Truth | None = None
+        self._simulations = simulations
+        # The last share of the raw network; None before the first measurement.
+        self.raw: float | None = None
+
+    def measure_raw(self, evaluator: Evaluator) -> float:
+        """The share that the raw network keeps; notes it."""
+        self.raw = self._raw.raw(evaluator)
+        return self.raw
+
+    @property
+    def reached(self) -> Reached | None:
+        """Where the raw network stood at the last measurement; None before the first."""
+        if self.raw is None:
+            return None
+        return Reached(raw=self.raw, measured=len(self._raw), decision_positions=len(self._truth))
+
+    def measure(self, evaluator: Evaluator) -> dict[str, float]:
+        """A point: the shares kept by the raw network and by search."""
+        search = self._search.search(evaluator, self._simulations)
+        point = {"raw": self.measure_raw(evaluator), "search": search}
+        if self.held_out is not None:
+            point["held_out"] = self.held_out.raw(evaluator)
+        return point
+
+    def conclude(self, evaluator: Evaluator, *, raw: int, search: int, seed: int) -> TruthShares:
+        """The closing measurement, on up to so many positions, by the raw network and by search."""
+        generator = np.random.default_rng(seed)
+        searched = self._truth.sample(search, generator)
+        judged = self._truth.sample(raw, generator)
+        return TruthShares(
+            decision_positions=len(self._truth),
+            raw=judged.raw(evaluator),
+            raw_positions=len(judged),
+            search=searched.search(evaluator, self._simulations),
+            searched=len(searched),
+        )
+
+
+class TruthCurves:
+    """The curves of all solved games of a run, by the names of the games: measured together."""
+
+    def __init__(self, curves: Mapping[str, TruthCurve], pause: float) -> None:
+        """Points are not taken more often than every `pause` seconds."""
+        self._curves = curves
+        self._pause = pause
+        # When the last measurement began, in seconds of the run; what the quickest of them took.
+        self._measured_at, self._quickest = -math.inf, math.inf
+        # Measurements of this session.
+        self._points = 0
+
+    def __len__(self) -> int:
+        return len(self._curves)
+
+    @property
+    def raw(self) -> float | None:
+        """The lowest of the raw networks' last shares; None before the first measurement."""
+        shares = [curve.raw for curve in self._curves.values() if curve.raw is not None]
+        return min(shares, default=None)
+
+    @property
+    def reached(self) -> dict[str, Reached]:
+        """Where the raw networks stood at the last measurement, by the names of the games."""
+        found = {name: curve.reached for name, curve in self._curves.items()}
+        return {name: reached for name, reached in found.items() if reached is not None}
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether it is time for a point, `seconds` into the run.
+
+        The pause grows where measuring is costly: by the quickest measurement so far, because a
+        slow one tells of the machine's moment. A single one may be such, and makes it
+        `_LONGEST_PAUSE` pauses at most. No pause asked for stays none.
+        """
+        pause = self._pause
+        if self._points and pause:
+            grown = self._quickest / _MEASURE_SHARE
+            pause = max(pause, min(grown, _LONGEST_PAUSE * pause) if self._points == 1 else grown)
+        return seconds - self._measured_at >= pause
+
+    def measure_raw(self, evaluator_of: EvaluatorOf) -> None:
+        """Note the shares that the raw network keeps."""
+        for name, curve in self._curves.items():
+            curve.measure_raw(evaluator_of(name))
+
+    def measure(self, evaluator_of: EvaluatorOf, seconds: float) -> dict[str, dict[str, float]]:
+        """A point of every curve, `seconds` into the run."""
+        begun = working_time()
+        points = {name: curve.measure(evaluator_of(name)) for name, curve in self._curves.items()}
+        self._measured_at = seconds
+        self._quickest = min(self._quickest, working_time() - begun)
+        self._points += 1
+        return points
+
+    def conclude(
+        self, evaluator_of: EvaluatorOf, *, raw: int, search: int, seed: int
+    ) -> dict[str, TruthShares]:
+        """The closing measurements; the numbers of positions are those of all games together."""
+        games = max(1, len(self._curves))
+        return {
+            name: curve.conclude(
+                evaluator_of(name), raw=-(-raw // games), search=-(-search // games), seed=seed
+            )
+            for name, curve in self._curves.items()
+        }

@@ -1,0 +1,418 @@
+"""What a move language model knows: perplexity and the rules, on held-out games and in its own.
+
+The model is never shown the rules: not in training, and not here, where its words are only compared
+with what the rules allow. A token is *allowed* in a position if it is a legal move, or the right
+result where the game is over.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.network.finite import require_distributions
+from engine.network.language.model import LanguageModel
+from engine.network.language.move_tokens import FIRST_MOVE, START, Codes, next_tokens
+from engine.network.language.sampling import Sampling, draw
+from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.signatures import Array2D, Array3D
+from engine.rules.kernels import copy_into
+from engine.rules.tables import MAX_MOVES, Tables
+from engine.rules.variant import Variant
+from training.language.games import TokenGames, play_on
+
+_BATCH: Final = 32
+_OWN_BATCH: Final = 128
+"""Games that a model makes at once: what it remembers of them all must fit in memory."""
+AS_IT_SAYS: Final = Sampling()
+"""Tokens drawn at temperature 1."""
+_NORMAL: Final = 1.959964
+"""Standard deviations of 95 % confidence."""
+_LARGEST_EXPONENT: Final = 709.0
+"""Of float64."""
+
+
+class Predictor(Protocol):
+    """What names the next token: a language model, or in tests somebody who knows."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Logits [B, T, V] of the token after each of `tokens` int64[B, T]."""
+        ...
+
+
+class ModelPredictor:
+    """A language model as it is measured: without gradients, in bfloat16 where that is fast."""
+
+    def __init__(self, model: LanguageModel, *, bf16: bool) -> None:
+        self._model, self._bf16 = model, bf16
+
+    @torch.no_grad()
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """See Predictor. Raises NotFiniteError where the model's logits are none."""
+        training = self._model.training
+        self._model.eval()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            logits: Tensor = self._model(tokens)
+        self._model.train(training)
+        logits = logits.float()
+        require_distributions(logits, "the language model")
+        return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A share of cases, which come in clusters: the positions of a game are not independent."""
+
+    # Cases counted; of a share of probability, their sum.
+    count: float
+    # All cases.
+    total: int
+    # The ends of the interval of 95 % confidence.
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """The share in [0, 1]; 0 of nothing."""
+        return self.count / self.total if self.total else 0.0
+
+    @classmethod
+    def of(cls, counts: npt.NDArray[Any], totals: npt.NDArray[Any]) -> "Share":
+        """Of so many counted among so many cases in each cluster, float[G] and int[G].
+
+        Wilson's interval (Wilson 1927) with as many cases as would be as certain if they were
+        independent (Kish 1965, the design effect). Clusters that are all alike are a case each: one
+        alone tells nothing of how others differ, and a share of 0 or 1 nothing of the rest.
+        """
+        count, total = float(counts.sum()), int(totals.sum())
+        if not total:
+            return cls(count=0.0, total=0, low=0.0, high=1.0)
+        share = min(1.0, count / total)
+        clustered = float(((counts - share * totals) ** 2).sum()) / total**2
+        alone = share * (1.0 - share) / total
+        clusters = int((totals > 0).sum())
+        tells_spread = alone > 0.0 and clusters > 1
+        effective = total / max(1.0, clustered / alone) if tells_spread else float(clusters)
+        z2 = _NORMAL**2 / effective
+        middle = (share + z2 / 2) / (1 + z2)
+        half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
+        # Rounding must not put the share itself outside.
+        low, high = min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
+        return cls(count=count, total=total, low=low, high=high)
+
+    def to_dict(self) -> dict[str, float]:
+        """As JSON can hold it."""
+        fields = {"count": self.count, "total": self.total, "low": self.low, "high": self.high}
+        return {"share": self.share} | fields
+
+
+def _exponential(value: float) -> float:
+    """Infinite where it is beyond all numbers."""
+    return math.exp(value) if value < _LARGEST_EXPONENT else math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perplexity:
+    """The exponential of the mean surprise over tokens, beside that of whoever played the games.
+
+    Nobody can be surprised less, on average, than who made the games: of random games the floor is
+    the geometric mean of the number of legal moves.
+    """
+
+    tokens: int
+    perplexity: float
+    # The ends of the interval of 95 % confidence, games taken as independent; from 1 to infinity
+    # where there is one game alone.
+    low: float
+    high: float
+    floor: float
+
+    @classmethod
+    def of(
+        cls,
+        surprise: npt.NDArray[np.floating[Any]],
+        floor: npt.NDArray[np.floating[Any]],
+        which: npt.NDArray[np.bool_],
+    ) -> "Perplexity":
+        """Of the tokens [G, T] in `which`, of surprises [G, T] in nats."""
+        sums = np.where(which, surprise, 0.0).sum(1, dtype=np.float64)
+        counts = which.sum(1)
+        total = int(counts.sum())
+        if not total:
+            return cls(tokens=0, perplexity=1.0, low=1.0, high=math.inf, floor=1.0)
+        mean = float(sums.sum()) / total
+        spread = math.sqrt(float(((sums - mean * counts) ** 2).sum())) / total
+        if (counts > 0).sum() == 1:
+            # One game tells nothing of how games differ, and surprise has no bound.
+            spread = math.inf
+        lowest = float(np.where(which, floor, 0.0).sum(dtype=np.float64)) / total
+        return cls(
+            tokens=total,
+            perplexity=_exponential(mean),
+            low=max(1.0, _exponential(mean - _NORMAL * spread)),
+            high=_exponential(mean + _NORMAL * spread),
+            floor=_exponential(lowest),
+        )
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As JSON can hold it: null where nothing is known."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutFigures:
+    """What the model says of held-out games."""
+
+    games: int
+    # Over all tokens, results included.
+    everywhere: Perplexity
+    # Over those after a prefix that no game of the training set begins with …
+    new: Perplexity
+    # … and after one with which some did.
+    shared: Perplexity
+    # Shares of the tokens after a shared prefix, for each place from the start on.
+    shared_by_place: list[float]
+    # Of the positions in which there is a move to make: the most likely token is legal.
+    best_legal: Share
+    # The same behind new prefixes only.
+    best_legal_new: Share
+    # The probability of all legal moves together.
+    legal_mass: Share
+    # A token drawn at temperature 1 is legal.
+    drawn_legal: Share
+    # Of the games that are over: the most likely token is the right result.
+    result_named: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnGameFigures:
+    """Games that the model makes alone, up to the first token not allowed."""
+
+    games: int
+    # Of all moves drawn, with the one that ended the game.
+    legal_moves: Share
+    # Of the games: without a token that was not allowed, to the right result or the context's end.
+    wholly_legal: Share
+    # Moves before the end, on average.
+    mean_plies: float
+
+
+@kernel
+def _mark_allowed(
+    tables: Tables,
+    codes: Codes,
+    start: npt.NDArray[np.uint8],
+    moves: Array2D[np.uint16],
+    plies: npt.NDArray[np.int64],
+    allowed: Array3D[np.bool_],
+) -> None:
+    """Set `allowed` [G, T, V]: of the token after place t, where the prefix is a game so far."""
+    row, after = np.empty_like(start), np.empty_like(start)
+    legal, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
+    history = np.empty(moves.shape[1] + 1, np.uint64)
+    for game in range(moves.shape[0]):
+        copy_into(row, start)
+        for ply in range(allowed.shape[1]):
+            count = next_tokens(tables, codes, row, legal, tokens)
+            for index in range(max(1, count)):
+                allowed[game, ply, tokens[index]] = True
+            if ply >= plies[game] or count == 0:
+                break
+            play_on(tables, row, moves[game, ply], history, ply, after)
+
+
+def allowed_tokens(
+    variant: Variant, codes: Codes, games: TokenGames, vocabulary: int
+) -> npt.NDArray[np.bool_]:
+    """bool[G, T, V]: the tokens that may follow place t of each game; none behind its end."""
+    allowed = np.zeros((len(games), games.context, vocabulary), np.bool_)
+    start = variant.start_row
+    _mark_allowed(variant.tables, codes, start, games.moves, games.plies, allowed)
+    return allowed
+
+
+class Judge:
+    """Measures models of one variant on the same held-out games."""
+
+    def __init__(self, variant: Variant, codes: Codes, vocabulary: int, games: TokenGames) -> None:
+        self._variant, self._codes, self._vocabulary = variant, codes, vocabulary
+        self.games = games
+
+    def held_out(
+        self,
+        predict: Predictor,
+        shared: npt.NDArray[np.bool_],
+        generator: torch.Generator,
+        games: int | None = None,
+    ) -> HeldOutFigures:
+        """Figures of the first `games` (all where left out); `shared` as SeenPrefixes has it."""
+        held = self.games.select(np.arange(len(self.games))[:games])
+        parts = [
+            self._score(
+                predict, held.select(np.arange(begin, min(begin + _BATCH, len(held)))), generator
+            )
+            for begin in range(0, len(held), _BATCH)
+        ]
+        surprise, best, mass, drawn = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
+        shared = shared[: len(held)]
+        named = held.tokens[:, 1:]
+        real, move, result = named >= 0, named >= FIRST_MOVE, (named >= 0) & (named < FIRST_MOVE)
+
+        def share(values: npt.NDArray[Any], which: npt.NDArray[np.bool_]) -> Share:
+            return Share.of(np.where(which, values, 0).sum(1), which.sum(1))
+
+        floor = held.surprisal
+        places = real.sum(0)
+        return HeldOutFigures(
+            games=len(held),
+            everywhere=Perplexity.of(surprise, floor, real),
+            new=Perplexity.of(surprise, floor, real & ~shared),
+            shared=Perplexity.of(surprise, floor, real & shared),
+            shared_by_place=_without_zeros((real & shared).sum(0) / np.maximum(1, places)),
+            best_legal=share(best, move),
+            best_legal_new=share(best, move & ~shared),
+            legal_mass=share(mass, move),
+            drawn_legal=share(drawn, move),
+            result_named=share(best, result),
+        )
+
+    def _score(
+        self, predict: Predictor, games: TokenGames, generator: torch.Generator
+    ) -> tuple[npt.NDArray[Any], ...]:
+        """Arrays [B, T]: surprise in nats, whether the most likely token is allowed, the mass on
+        allowed tokens, whether one drawn is."""
+        shape = len(games), games.context
+        longest = int(games.lengths.max())
+        tokens = torch.from_numpy(games.tokens[:, : longest + 1]).long()
+        logits = predict(tokens[:, :-1].clamp_min(START))
+        logs = logits.log_softmax(-1)
+        named = tokens[:, 1:].clamp_min(0)
+        allowed = torch.from_numpy(
+            allowed_tokens(self._variant, self._codes, games, self._vocabulary)[:, :longest]
+        )
+        flat = logs.flatten(0, 1)
+        drawn = draw(flat, AS_IT_SAYS, generator)[:, None]
+        inside = allowed.flatten(0, 1)
+        found = (
+            -logs.gather(-1, named[..., None]).squeeze(-1),
+            inside.gather(-1, flat.argmax(-1, keepdim=True)).view(named.shape),
+            (flat.exp() * inside).sum(-1).view(named.shape),
+            inside.gather(-1, drawn).view(named.shape),
+        )
+        arrays = []
+        for part in found:
+            whole = np.zeros(shape, part.numpy().dtype)
+            whole[:, :longest] = part.numpy()
+            arrays.append(whole)
+        return tuple(arrays)
+
+    def own_games(
+        self,
+        model: LanguageModel,
+        games: int,
+        generator: torch.Generator,
+        sampling: Sampling = AS_IT_SAYS,
+    ) -> OwnGameFigures:
+        """Let the model play by itself from the start, with all that it remembers."""
+        training = model.training
+        model.eval()
+        parts = [
+            self._own_games(model, min(_OWN_BATCH, games - begin), generator, sampling)
+            for begin in range(0, games, _OWN_BATCH)
+        ]
+        model.train(training)
+        legal = np.concatenate([part.legal for part in parts])
+        faults = np.concatenate([part.faults for part in parts])
+        ones = np.ones_like(faults)
+        return OwnGameFigures(
+            games=games,
+            legal_moves=Share.of(legal, legal + faults),
+            wholly_legal=Share.of(ones - faults, ones),
+            mean_plies=float(legal.mean()),
+        )
+
+    @torch.no_grad()
+    def _own_games(
+        self, model: LanguageModel, games: int, generator: torch.Generator, sampling: Sampling
+    ) -> "_OwnGames":
+        """So many games at once, played to their ends."""
+        played = _OwnGames(self._variant, self._codes, games, model.config.context)
+        prompt = torch.full((games, 1), START)
+        cache = model.new_cache(games)
+        for ply in range(model.config.context):
+            drawn = draw(model(prompt, cache)[:, -1], sampling, generator)
+            if not played.take(ply, drawn.numpy().astype(np.int32)):
+                break
+            prompt = drawn[:, None]
+        return played
+
+
+@kernel
+def _take(
+    tables: Tables,
+    codes: Codes,
+    rows: Array2D[np.uint8],
+    histories: Array2D[np.uint64],
+    ply: int,
+    drawn: npt.NDArray[np.int32],
+    going: npt.NDArray[np.bool_],
+    legal_moves: npt.NDArray[np.int64],
+    faults: npt.NDArray[np.int64],
+) -> None:
+    after = np.empty(rows.shape[1], np.uint8)
+    legal, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
+    for game in range(rows.shape[0]):
+        if not going[game]:
+            continue
+        count = next_tokens(tables, codes, rows[game], legal, tokens)
+        index = 0
+        while index < max(1, count) and tokens[index] != drawn[game]:
+            index += 1
+        if index == max(1, count):
+            faults[game] = 1
+        elif count:
+            legal_moves[game] += 1
+            play_on(tables, rows[game], legal[index], histories[game], ply, after)
+            continue
+        going[game] = False
+
+
+class _OwnGames:
+    """Games that a model makes, and how far they keep to the rules."""
+
+    def __init__(self, variant: Variant, codes: Codes, games: int, context: int) -> None:
+        self._variant, self._codes = variant, codes
+        self._rows = np.repeat(variant.start_row[None], games, 0)
+        self._histories = np.zeros((games, context + 1), np.uint64)
+        self._going = np.ones(games, np.bool_)
+        # [G]: legal moves of each game, and 1 where a token was not allowed.
+        self.legal = np.zeros(games, np.int64)
+        self.faults = np.zeros(games, np.int64)
+
+    def take(self, ply: int, drawn: npt.NDArray[np.int32]) -> bool:
+        """A token int32[G] for each game that goes on; whether any still does."""
+        _take(
+            self._variant.tables,
+            self._codes,
+            self._rows,
+            self._histories,
+            ply,
+            drawn,
+            self._going,
+            self.legal,
+            self.faults,
+        )
+        return bool(self._going.any())
+
+
+def _without_zeros(shares: npt.NDArray[np.floating[Any]]) -> list[float]:
+    """The shares up to the last that is not 0."""
+    last = np.flatnonzero(shares)
+    return [float(share) for share in shares[: last[-1] + 1]] if len(last) else []

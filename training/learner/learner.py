@@ -1,0 +1,245 @@
+"""Learning: batches from the replay window, one optimiser step at a time.
+
+No step is taken along a loss or a gradient that is not finite, and `require_sound` stands before
+all saving: the last state on disk is one to go on from.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from engine.network.finite import require_finite_gradient, require_finite_tensors
+from engine.rules.finite import NotFiniteError, require_finite
+from engine.rules.variant import Variant
+from training.config import LearningConfig
+from training.data.replay import ReplayWindow, share_out
+from training.learner.losses import (
+    Draw,
+    FlatParameters,
+    Gradients,
+    LocalGradients,
+    Losses,
+    LossTerms,
+)
+from training.learner.networks import Network, network_on
+
+_ORDINARY: Final = 100.0
+"""No weight of a network that learns comes near; products of smaller ones do not overflow."""
+
+
+class _AdamW:
+    """AdamW (Loshchilov and Hutter 2019) on one vector, with torch's own fused kernel.
+
+    The same numbers, bit for bit, as `torch.optim.AdamW(fused=True)`, whose first step imports all
+    of torch's compiler: a second of every start, for nothing that is used here.
+    """
+
+    _BETAS: Final = (0.9, 0.999)
+    _EPSILON: Final = 1e-8
+
+    def __init__(self, weights: Tensor, gradient: Tensor, decay: float) -> None:
+        """Follows `gradient` float32[P] with `weights` [P], in place; decoupled weight decay."""
+        self._weights, self._gradient, self._decay = weights, gradient, decay
+        # As torch names them: running means of the gradient and of its square, and steps taken.
+        self._state = {
+            "step": torch.zeros((), dtype=torch.float32),
+            "exp_avg": torch.zeros_like(weights),
+            "exp_avg_sq": torch.zeros_like(weights),
+        }
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """One step of that size."""
+        state = self._state
+        state["step"] += 1
+        torch._fused_adamw_(
+            [self._weights],
+            [self._gradient],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            lr=rate,
+            beta1=self._BETAS[0],
+            beta2=self._BETAS[1],
+            weight_decay=self._decay,
+            eps=self._EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """What goes on after a restart; nothing before the first step."""
+        return dict(self._state) if self._state["step"] else {}
+
+    def check(self, state: dict[str, Tensor]) -> None:
+        """Raises ValueError for a state that an AdamW of another vector has left, or none."""
+        if state and set(state) != set(self._state):
+            raise ValueError(f"optimiser: {', '.join(sorted(state))}")
+        for name, entry in state.items():
+            if entry.shape != self._state[name].shape or not entry.is_floating_point():
+                raise ValueError(f"optimiser's {name}: {list(entry.shape)}")
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`; raises as `check`."""
+        self.check(state)
+        for name, tensor in self._state.items():
+            if state:
+                tensor.copy_(state[name])
+            else:
+                tensor.zero_()
+
+
+class Learner:
+    """The network that learns, its running mean that plays, and the optimiser."""
+
+    def __init__(
+        self,
+        variants: Sequence[Variant],
+        network: Network,
+        config: LearningConfig,
+        vectors: tuple[Tensor, Tensor] | None = None,
+        gradients: Gradients | None = None,
+    ) -> None:
+        """Learn `network`, in place; it plays the games of `variants`.
+
+        `gradients` computes into `vectors`, float32[P] for weights and gradient, which it shares;
+        without them this process computes for itself.
+        """
+        size = network.parameter_count
+        self.network = network.train()
+        self.average = copy.deepcopy(network).requires_grad_(False).eval()
+        self.steps = 0
+        self._variants = variants
+        self._config = config
+        self._flat = FlatParameters(network, *(vectors or (torch.empty(size), torch.zeros(size))))
+        self._average = FlatParameters(self.average, torch.empty(size), None)
+        self._gradients = gradients or LocalGradients(network, self._flat, config)
+        self._parameter = nn.Parameter(self._flat.weights)
+        self._parameter.grad = self._flat.gradient
+        self._optimiser = _AdamW(self._flat.weights, self._flat.gradient, config.weight_decay)
+
+    def learn(
+        self,
+        windows: Sequence[ReplayWindow],
+        steps: int,
+        rng: np.random.Generator,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Losses:
+        """Take so many steps; the means of their losses.
+
+        A batch is drawn from the windows of all games, in the order of `variants`, the same share
+        from each. Raises NotFiniteError, naming the loss or the parameter and the step, before a
+        step that would follow what is not finite; the weights are then those before it.
+        """
+        sums: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
+        for _ in range(steps):
+            terms = self._gradients.compute(self._draw(windows, rng))
+            try:
+                for name, term in zip(LossTerms._fields, terms.tolist(), strict=True):
+                    require_finite(term, f"the loss '{name}'")
+                self._step()
+            except NotFiniteError as fault:
+                raise NotFiniteError(f"step {self.steps + 1}: {fault}") from None
+            sums += terms
+            progress(1)
+        means = (sums / max(1, steps)).tolist()
+        return Losses(
+            policy=means[0],
+            policy_gap=means[1],
+            wdl=means[2],
+            moves_left=means[3],
+            reply=means[4],
+            placement=means[5],
+        )
+
+    def _draw(self, windows: Sequence[ReplayWindow], rng: np.random.Generator) -> list[Draw]:
+        """A batch; each game's rows are mirrored or not, where its rules are symmetric."""
+        config, draws = self._config, []
+        sizes = share_out(config.batch, len(windows))
+        for variant, window, size in zip(self._variants, windows, sizes, strict=True):
+            rows = window.sample(size, rng)
+            mirror = config.mirror and variant.mirrorable and bool(rng.random() < 0.5)
+            draws.append(Draw(variant=variant, rows=rows, mirror=mirror))
+        return draws
+
+    @torch.no_grad()
+    def _step(self) -> None:
+        """Follow the gradient, and the running mean the weights."""
+        config = self._config
+        rate = config.learning_rate * min(1.0, (self.steps + 1) / (config.warm_up + 1))
+        norm = torch.nn.utils.get_total_norm([self._flat.gradient])
+        require_finite_gradient(_gradients_by_name(self.network), norm)
+        torch.nn.utils.clip_grads_with_norm_([self._parameter], 1.0, norm)
+        self._optimiser.step(rate)
+        self.steps += 1
+        # Early on the mean's memory is no longer than the history.
+        memory = min(config.average_steps, (self.steps + 9) / 10)
+        self._average.weights.lerp_(self._flat.weights, 1.0 / max(1.0, memory))
+
+    @torch.no_grad()
+    def require_sound(self) -> None:
+        """Raises NotFiniteError, naming it, for a tensor of the state that is not finite, and for a
+        network without a finite judgement of a start position: finite weights may be too large."""
+        require_finite_tensors(self.state(), "the learner's")
+        for owner, network, weights in (
+            ("network", self.network, self._flat.weights),
+            ("running mean", self.average, self._average.weights),
+        ):
+            # Asked only where it is in doubt: a forward pass costs more than a look at all weights.
+            if np.abs(weights.numpy()).max() <= _ORDINARY:
+                continue
+            for variant in self._variants:
+                outputs = network_on(network, variant)(torch.from_numpy(variant.start_row[None]))
+                about = f"what the {owner} says of {variant.name}'s start,"
+                require_finite_tensors(outputs._asdict(), about)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that goes on after a restart, as named tensors."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"optimiser.{name}": entry for name, entry in self._optimiser.state().items()}
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
+        """The inverse of `state`; raises RuntimeError, ValueError or KeyError for another network's
+        tensors."""
+
+        def part(prefix: str) -> dict[str, Any]:
+            start = prefix + "."
+            return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+
+        entries = part("optimiser")
+        self._optimiser.check(entries)
+        self.network.load_state_dict(part("network"))
+        self.average.load_state_dict(part("average"))
+        self._optimiser.restore(entries)
+        self.steps = steps
+
+
+_KEPT: Final = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_buffer"}}
+"""What optimisers keep of a parameter; a step is one number."""
+
+
+def check_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> None:
+    """Raises ValueError for a state, of each parameter by its number, that an AdamW or a Muon of
+    other parameters has left, or none at all: torch takes it and fails at the next step."""
+    parameters = [value for group in optimiser.param_groups for value in group["params"]]
+    for index, entries in state.items():
+        if index not in range(len(parameters)) or set(entries) != _KEPT[type(optimiser).__name__]:
+            raise ValueError(f"optimiser of parameter {index}: {', '.join(sorted(entries))}")
+        for name, entry in entries.items():
+            wanted = torch.Size() if name == "step" else parameters[index].shape
+            if entry.shape != wanted or not entry.is_floating_point():
+                raise ValueError(f"optimiser's {name} of parameter {index}: {list(entry.shape)}")
+
+
+def _gradients_by_name(network: nn.Module) -> dict[str, Tensor]:
+    """The gradients that there are."""
+    named = network.named_parameters()
+    return {name: parameter.grad for name, parameter in named if parameter.grad is not None}

@@ -1,0 +1,268 @@
+"""The losses of a batch and their gradient, over all parameters of a network as one vector."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.network.model.policy_value import GameNetwork, Outputs
+from engine.rules.compilation.compile_time import working_time
+from engine.rules.kernels import generate_batch
+from engine.rules.variant import Variant
+from search.mcts.tree import UNPROVEN
+from training.config import LearningConfig, Precision
+from training.data.replay import share_out
+from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows
+from training.data.targets import UNKNOWN_OWNER, Batch, make_batch
+from training.learner.networks import Network, network_on
+
+_RUNS: Final = 3
+_PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16")
+_DELTA: Final = 10.0
+"""Plies beyond which an error in moves left counts linearly (Huber)."""
+
+
+class LossTerms(NamedTuple):
+    """Sums over a batch divided by the size of the whole batch, in nats where nothing is said."""
+
+    policy: Tensor
+    gap: Tensor
+    """Policy loss less the targets' own entropy: 0 is a perfect imitation. Without gradient."""
+    wdl: Tensor
+    """Cross-entropy; of a scalar head the squared error of win minus loss."""
+    moves_left: Tensor
+    """Plies, smoothed."""
+    reply: Tensor
+    placement: Tensor
+    """Mean over the squares."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Rows of one game: a batch, or a part of one."""
+
+    variant: Variant
+    rows: GameRows
+    # Whether their mirror images are learned.
+    mirror: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Means over the batches of a round; see LossTerms. 0 for a head that is not there."""
+
+    policy: float
+    policy_gap: float
+    wdl: float
+    moves_left: float
+    reply: float
+    placement: float
+
+
+def log_policy(logits: Tensor, rows: Tensor, positions: int) -> Tensor:
+    """Log-probabilities [M] of ragged logits [M], each position's by itself."""
+    highest = torch.full((positions,), -torch.inf).scatter_reduce(
+        0, rows, logits.detach(), "amax", include_self=False
+    )
+    shifted = logits - highest[rows]
+    total = torch.zeros(positions).index_add(0, rows, shifted.exp())
+    return shifted - total.log()[rows]
+
+
+def losses(
+    network: GameNetwork, batch: Batch, size: int | None = None, *, bf16: bool = False
+) -> LossTerms:
+    """The losses of a batch, or of the part of a batch of `size` positions."""
+    own = batch.positions.shape[0]
+    size = size or own
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        outputs, lessons = network.judge_and_learn(batch.positions)
+        logits = network.move_logits(outputs, batch.positions, batch.moves, batch.rows)
+    policy = -(batch.policy * log_policy(logits.float(), batch.rows, own)).sum() / size
+    entropy = -torch.xlogy(batch.policy, batch.policy).sum() / size
+    return LossTerms(
+        policy=policy,
+        gap=policy.detach() - entropy,
+        wdl=_value_loss(network, outputs, batch) / size,
+        moves_left=_moves_left_loss(outputs, batch) / size,
+        reply=_reply_loss(network, lessons.reply, batch) / size,
+        placement=_placement_loss(lessons.placement, batch) / size,
+    )
+
+
+def _value_loss(network: GameNetwork, outputs: Outputs, batch: Batch) -> Tensor:
+    if network.config.value == "scalar":
+        shares = outputs.wdl.float().softmax(-1)
+        value, target = shares[:, 0] - shares[:, 2], batch.wdl[:, 0] - batch.wdl[:, 2]
+        return (value - target).square().sum()
+    return -(batch.wdl * outputs.wdl.float().log_softmax(-1)).sum()
+
+
+def _moves_left_loss(outputs: Outputs, batch: Batch) -> Tensor:
+    """Huber's, of the positions whose end is known."""
+    known = batch.moves_left != UNKNOWN_END
+    errors = F.huber_loss(
+        outputs.moves_left.float(), batch.moves_left, delta=_DELTA, reduction="none"
+    )
+    return (errors * known).sum()
+
+
+def _reply_loss(network: GameNetwork, reply: Tensor | None, batch: Batch) -> Tensor:
+    """Cross-entropy over all pairs of squares; a promotion counts as its pair."""
+    if reply is None:
+        return torch.zeros(())
+    shares = reply.float().flatten(1).log_softmax(-1)
+    pairs = network.eyes.from_to(batch.positions, batch.replies, batch.replied)
+    return -shares.flatten()[pairs].sum()
+
+
+def _placement_loss(placement: Tensor | None, batch: Batch) -> Tensor:
+    if placement is None:
+        return torch.zeros(())
+    logits, targets = placement.float().flatten(0, 1), batch.placement.flatten()
+    loss = F.cross_entropy(logits, targets, ignore_index=UNKNOWN_OWNER, reduction="sum")
+    return loss / batch.placement.shape[1]
+
+
+class FlatParameters:
+    """All parameters of a network as one vector [P], and their gradients as another.
+
+    The network's own parameters become views of `weights`: an optimiser's step, a running mean and
+    the way to another process are one operation each.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: Tensor,
+        gradient: Tensor | None,
+        *,
+        keep: bool = False,
+    ) -> None:
+        """`weights` takes over what the network holds, or with `keep` the network what it holds."""
+        start = 0
+        with torch.no_grad():
+            for parameter in network.parameters():
+                part = slice(start, start + parameter.numel())
+                if not keep:
+                    weights[part] = parameter.detach().flatten()
+                parameter.data = weights[part].view_as(parameter)
+                if gradient is not None:
+                    parameter.grad = gradient[part].view_as(parameter)
+                start = part.stop
+        self.weights = weights
+        self.gradient = torch.zeros(0) if gradient is None else gradient
+
+
+class Gradients(Protocol):
+    """Computes the gradient of batches."""
+
+    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
+        """Leave the gradient of a batch's loss in the flat vector; returns its LossTerms [6].
+
+        A batch may hold rows of several games, a draw of each.
+        """
+        ...
+
+
+def add_gradient(
+    network: GameNetwork, batch: Batch, size: int, config: LearningConfig
+) -> npt.NDArray[np.float64]:
+    """Add the gradient of a part of a batch of `size` positions; returns its LossTerms [6]."""
+    terms = losses(network, batch, size, bf16=config.precision == "bf16")
+    total = (
+        terms.policy
+        + terms.wdl
+        + config.moves_left_weight * terms.moves_left
+        + config.reply_weight * terms.reply
+        + config.placement_weight * terms.placement
+    )
+    torch.autograd.backward(total)
+    return np.array([float(term.detach()) for term in terms])
+
+
+class LocalGradients:
+    """Computes in this process."""
+
+    def __init__(self, network: Network, flat: FlatParameters, config: LearningConfig) -> None:
+        self._network = network
+        self._flat = flat
+        self._config = config
+
+    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
+        """See `Gradients`."""
+        self._flat.gradient.zero_()
+        size = sum(len(draw.rows) for draw in draws)
+        return add_gradients(self._network, draws, size, self._config)
+
+
+def add_gradients(
+    network: Network, draws: Sequence[Draw], size: int, config: LearningConfig
+) -> npt.NDArray[np.float64]:
+    """`add_gradient` of each game's rows; returns the sum of their LossTerms [6]."""
+    total: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
+    for draw in draws:
+        if len(draw.rows):
+            batch = make_batch(draw.variant, draw.rows, config, draw.mirror)
+            total += add_gradient(network_on(network, draw.variant), batch, size, config)
+    return total
+
+
+def faster_precision(network: Network, variant: Variant, size: int) -> Literal["fp32", "bf16"]:
+    """ "fp32" or "bf16", whichever computes the gradient of `size` positions faster here."""
+    batch = make_batch(variant, _start_rows(variant, size), LearningConfig(), mirror=False)
+    shared = network_on(network, variant)
+    exact, rounded = (
+        min(_seconds(shared, batch, LearningConfig(precision=precision)) for _ in range(_RUNS))
+        for precision in _PRECISIONS
+    )
+    for parameter in network.parameters():
+        parameter.grad = None
+    return "bf16" if rounded < exact else "fp32"
+
+
+def _seconds(network: GameNetwork, batch: Batch, config: LearningConfig) -> float:
+    begun = working_time()
+    add_gradient(network, batch, len(batch.positions), config)
+    return working_time() - begun
+
+
+def seconds_a_batch(gradients: Gradients, variants: Sequence[Variant], size: int) -> float:
+    """What the gradient of a batch of `size` positions takes, the best of a few."""
+    draws = [
+        Draw(variant=variant, rows=_start_rows(variant, share), mirror=False)
+        for variant, share in zip(variants, share_out(size, len(variants)), strict=True)
+    ]
+    times = []
+    # The first one warms up.
+    for _ in range(1 + _RUNS):
+        begun = working_time()
+        gradients.compute(draws)
+        times.append(working_time() - begun)
+    return min(times[1:])
+
+
+def _start_rows(variant: Variant, size: int) -> GameRows:
+    """The start position, many times: something to compute with."""
+    positions = np.repeat(variant.start_row[None], size, axis=0)
+    moves, offsets = generate_batch(variant.tables, positions)
+    counts = np.diff(offsets)
+    return GameRows(
+        positions=positions,
+        offsets=offsets,
+        moves=moves,
+        policy=np.repeat(1.0 / counts, counts).astype(np.float32),
+        search_wdl=np.full((size, 3), 1 / 3, np.float32),
+        proven=np.full(size, UNPROVEN, np.int8),
+        outcomes=np.zeros(size, np.int8),
+        moves_left=np.ones(size, np.int16),
+        replies=np.full(size, NO_REPLY, np.uint16),
+        surprise=np.zeros(size, np.float32),
+        endings=positions[:, : variant.squares],
+        games=np.zeros(size, np.int32),
+    )

@@ -1,0 +1,114 @@
+"""The network of a run: one game's own, or one for several; fresh, or begun with another's."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+from engine.network.checkpoint import (
+    CheckpointError,
+    Description,
+    load_checkpoint,
+    load_universal,
+    read_description,
+)
+from engine.network.model.config import BuildConfig, NetworkConfig, difference
+from engine.network.model.policy_value import GameNetwork, PolicyValueNet
+from engine.network.model.transfer import carry
+from engine.network.model.universal import UniversalConfig, UniversalNet
+from engine.rules.errors import UnknownVariantError
+from engine.rules.variant import Variant, define_variants, get_variant
+from training.config import TrainingConfig
+
+Network = PolicyValueNet | UniversalNet
+Settings = NetworkConfig | UniversalConfig
+
+_HEADS: Final = ("reply", "placement")
+"""Fields that go by what a run trains, not by whose weights it begins with."""
+
+
+def build_network(settings: Settings) -> Network:
+    """A network with fresh weights, drawn from torch's random numbers."""
+    if isinstance(settings, UniversalConfig):
+        return UniversalNet(settings)
+    return PolicyValueNet(settings)
+
+
+def settings_of(variants: Sequence[Variant], config: TrainingConfig) -> Settings:
+    """What the network of a run of these games is made of."""
+    if len(variants) == 1:
+        return config.network_config(variants[0])
+    return config.universal_config()
+
+
+def check_settings(path: Path, found: dict[str, Any], wanted: Settings) -> None:
+    """Raises InputError for a file whose network is made of something else than wanted: of `found`,
+    the `to_dict` of its settings."""
+    different = difference(type(wanted).from_dict(found), wanted)
+    if different:
+        raise CheckpointError(f"{path}: {different} as the run's configuration says")
+
+
+def games_learned(path: Path) -> dict[str, str]:
+    """What the universal network of a checkpoint has been trained on: the digests of its games by
+    name, "" where the file does not say. Empty for a network of one game. Raises as
+    `read_description`."""
+    description = read_description(path)
+    if isinstance(description, Description):
+        return {}
+    return {name: description.digests.get(name, "") for name in description.trained_on}
+
+
+def network_on(network: Network, variant: Variant) -> GameNetwork:
+    """The network as it plays one game; gradients flow to the network's own parameters."""
+    return network.on(variant) if isinstance(network, UniversalNet) else network
+
+
+def network_for(network: Network, variant: Variant) -> PolicyValueNet:
+    """The network of one game, to judge with: it need not follow the other's weights."""
+    return network.specialise(variant) if isinstance(network, UniversalNet) else network
+
+
+def checkpoint_settings(path: Path) -> dict[str, Any]:
+    """The fields of `[network]` with which a run goes on from a checkpoint; raises as
+    `read_description`."""
+    config = read_description(path).config
+    names = [field.name for field in fields(BuildConfig) if field.name not in _HEADS]
+    return {name: getattr(config, name) for name in names}
+
+
+def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -> Network:
+    """A network of these settings with the weights of a checkpoint.
+
+    A network of one game is carried over where its game is another; a universal one is specialised
+    for one game, or goes on as it is. Heads that it lacks are fresh, from torch's random numbers.
+    Raises CheckpointError, InputError for a checkpoint that does not serve, and OSError.
+    """
+    description = read_description(path)
+    if isinstance(settings, NetworkConfig):
+        if isinstance(description, Description):
+            _define(path, description)
+            network: Network = load_checkpoint(path).network
+        else:
+            network = load_universal(path).network
+        return carry(network, variants[0], settings)
+    universal = load_universal(path).network
+    different = difference(universal.config, settings, but=_HEADS)
+    if different:
+        raise CheckpointError(f"{path}: {different} as the run's network")
+    begun = UniversalNet(settings)
+    fresh, old = begun.state_dict(), universal.state_dict()
+    begun.load_state_dict({name: old.get(name, tensor) for name, tensor in fresh.items()})
+    return begun
+
+
+def _define(path: Path, description: Description) -> None:
+    """Make the game known that a checkpoint is for; its rules are in the file."""
+    name = description.variant_name
+    try:
+        known = get_variant(name)
+    except UnknownVariantError:
+        define_variants(description.variant_ini, str(path))
+        known = get_variant(name)
+    if not description.is_for(known):
+        raise CheckpointError(f"{path}: the rules of {name} have changed since")

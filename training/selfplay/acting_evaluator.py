@@ -1,0 +1,137 @@
+"""The network as actors ask it: one evaluator for a whole run, with new weights at every order."""
+
+import contextlib
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.network.inference.evaluator import BackendError, BackendEvaluator, make_evaluator
+from engine.network.model.policy_value import PolicyValueNet
+from engine.rules.compilation.compile_time import not_counted, working_time
+from engine.rules.variant import Variant
+from search.cache import CachedEvaluator
+from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
+from training.config import SelfPlayConfig
+
+
+def parts_of(choice: str) -> tuple[str, str, str]:
+    """Backend, precision and device of a choice, as "native bf16" or "torch bf16 cuda"; raises
+    BackendError, quoting it, for a text that is none."""
+    words = choice.split()
+    if len(words) not in (2, 3) or "auto" in words[:2]:
+        raise BackendError(f"'{choice}' is not a backend and a precision, as 'torch fp32'")
+    backend, precision, device = (*words, "cpu")[:3]
+    return backend, precision, device
+
+
+def fall_backs(choice: str) -> tuple[str, ...]:
+    """With what to go on where the network has outgrown the precision of a choice: more precisely
+    on the same device, in an order and not by time, so that runs follow from their seeds. Raises
+    BackendError."""
+    backend, _, device = parts_of(choice)
+    place = "" if device == "cpu" else f" {device}"
+    return f"{backend} bf16{place}", f"{backend} fp32{place}", "torch fp32"
+
+
+class ActingEvaluator:
+    """Judges with the fastest backend that is allowed, remembers, and keeps accounts."""
+
+    def __init__(
+        self,
+        variant: Variant,
+        config: SelfPlayConfig,
+        calibration: Callable[[], npt.NDArray[np.uint8]],
+    ) -> None:
+        """`calibration` gives positions uint8[N, R] on which int8 finds its scales."""
+        self._config = config
+        self._calibration = calibration
+        self._backend: BackendEvaluator | None = None
+        size = int(config.cache_megabytes * 2**20)
+        self._cache = CachedEvaluator(_Judge(self), variant, size=size) if size else None
+        self._asked: Evaluator = self._cache or _Judge(self)
+        # Seconds in the network, and positions that it judged, since `account`.
+        self._seconds, self._positions = 0.0, 0
+
+    def prepare(self, network: PolicyValueNet, chosen: str = "") -> str:
+        """Be ready to judge with these weights; what computes them comes back, as "native bf16".
+
+        That is what was `chosen` (backend, precision and perhaps a device), or where nothing was,
+        what the configuration names, or the fastest that it allows. Raises BackendError.
+        """
+        config = self._config
+        with not_counted():
+            if not chosen:
+                backend = self._make(network, config.backend, config.precision)
+                chosen = backend.choice
+            # A choice that is kept: no other candidate waits behind it.
+            self._backend = self._make(network, *parts_of(chosen))
+        return self._backend.choice
+
+    def _make(
+        self, network: PolicyValueNet, backend: str, precision: str, device: str = "auto"
+    ) -> BackendEvaluator:
+        return make_evaluator(
+            network,
+            backend=backend,
+            precision=precision,
+            max_batch=self._config.games,
+            calibration=self._calibration() if precision == "int8" else None,
+            device=device,
+        )
+
+    def update(self, network: PolicyValueNet) -> None:
+        """Judge with these weights from now on; raises BackendError."""
+        if self._backend is None:
+            self.prepare(network)
+        else:
+            try:
+                self._backend.update(network)
+            except BackendError:
+                # What was precise enough for the first networks need not be for this one.
+                self._fall_back(network, self._backend.choice)
+        if self._cache is not None:
+            self._cache.clear()
+
+    def _fall_back(self, network: PolicyValueNet, refused: str) -> None:
+        *others, last = fall_backs(refused)
+        for choice in others:
+            with contextlib.suppress(BackendError):
+                self.prepare(network, choice)
+                return
+        self.prepare(network, last)
+
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+        """See search.evaluator.Evaluator."""
+        return self._asked.evaluate(positions, moves, offsets)
+
+    def judge(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+        """Ask the network itself, and count."""
+        assert self._backend is not None
+        begun = working_time()
+        judgement = self._backend.evaluate(positions, moves, offsets)
+        self._seconds += working_time() - begun
+        self._positions += len(positions)
+        return judgement
+
+    def account(self) -> dict[str, float | str]:
+        """What was spent since the last call, as it stands in a shard's header."""
+        assert self._backend is not None
+        spent: dict[str, float | str] = {
+            "evaluator": self._backend.choice,
+            "evaluator_seconds": round(self._seconds, 4),
+            "evaluations": self._positions,
+        }
+        self._seconds, self._positions = 0.0, 0
+        return spent
+
+
+class _Judge:
+    """The network behind an ActingEvaluator, as an evaluator of its own."""
+
+    def __init__(self, acting: ActingEvaluator) -> None:
+        self._acting = acting
+
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+        """See search.evaluator.Evaluator."""
+        return self._acting.judge(positions, moves, offsets)

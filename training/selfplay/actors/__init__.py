@@ -1,0 +1,1 @@
+"""Who makes them: one protocol, in this process or in others."""

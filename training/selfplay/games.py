@@ -1,0 +1,356 @@
+"""Self-play: many games at once, every move by a search.
+
+All games move together. With playout-cap randomisation (KataGo: Wu 2019, section 3.1) a coin is
+tossed for every step, not for every game: each ply of each game has the same chances as there, and
+no batch runs half empty because some of its games search less than the others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.signatures import Array2D
+from engine.rules.kernels import (
+    apply,
+    copy_into,
+    generate,
+    hash_row,
+    repetitions,
+    terminal_value,
+    termination,
+)
+from engine.rules.tables import CLOCK, ENDGAMES, MAX_MOVES, REPETITION, SIDE, SQUARES, Tables
+from engine.rules.variant import Variant
+from search.evaluator import Evaluator
+from search.exact.tablebase.probe import probe, repetition_is_near
+from search.mcts.gumbel import GumbelConfig, gumbel_search
+from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.result import SearchResult
+from search.scores import LONGEST, NO_SCORE
+from training.config import SelfPlayConfig
+from training.data.shards import GameRows, join
+from training.selfplay.recording import Recorder
+
+GAME_GOES_ON: Final = 2
+"""In the place of a result."""
+_RESIGN_TURNS: Final = 2
+"""Turns in a row that a side must find itself lost before it resigns."""
+
+
+@kernel
+def _play_moves(
+    tables: Tables,
+    positions: Array2D[np.uint8],
+    histories: Array2D[np.uint64],
+    lengths: npt.NDArray[np.int64],
+    moves: npt.NDArray[np.uint16],
+    results: npt.NDArray[np.int8],
+) -> None:
+    """Play one move in each game; `results` says how it ended for the side then to move."""
+    squares = tables[SQUARES]
+    after = np.empty(positions.shape[1], np.uint8)
+    scratch = np.empty(MAX_MOVES, np.uint16)
+    for game in range(positions.shape[0]):
+        row = positions[game]
+        histories[game, lengths[game]] = hash_row(tables, row)
+        lengths[game] += 1
+        apply(tables, row, moves[game], after)
+        seen = repetitions(
+            histories[game], lengths[game], after[squares + CLOCK], hash_row(tables, after)
+        )
+        after[squares + REPETITION] = min(seen, 255)
+        copy_into(row, after)
+        reason = termination(tables, row, generate(tables, row, scratch))
+        results[game] = terminal_value(tables, reason, row) if reason else GAME_GOES_ON
+
+
+@kernel
+def _look_up_results(
+    tables: Tables,
+    positions: Array2D[np.uint8],
+    histories: Array2D[np.uint64],
+    lengths: npt.NDArray[np.int64],
+    results: npt.NDArray[np.int8],
+) -> None:
+    """Write the result of every game that goes on and whose position the endgame tables know.
+
+    A win that a repetition of what was before may spoil is played on.
+    """
+    for game in range(positions.shape[0]):
+        if results[game] != GAME_GOES_ON:
+            continue
+        score = probe(tables, positions[game])
+        if score == NO_SCORE:
+            continue
+        clock = int(np.int64(positions[game, tables[SQUARES] + CLOCK]))
+        value = 1 if score > LONGEST else -1 if score < -LONGEST else 0
+        if value == 0 or not repetition_is_near(tables, histories[game], lengths[game], clock):
+            results[game] = value
+
+
+@kernel
+def _random_walk(
+    tables: Tables,
+    row: npt.NDArray[np.uint8],
+    history: npt.NDArray[np.uint64],
+    choices: npt.NDArray[np.float64],
+) -> int:
+    """Play `choices.size` moves, each the given share of the way through the legal ones; returns
+    the number played, or -1 if the game ended on the way or at the end of it."""
+    squares = tables[SQUARES]
+    after = np.empty(row.shape[0], np.uint8)
+    scratch = np.empty(MAX_MOVES, np.uint16)
+    for ply in range(choices.shape[0] + 1):
+        count = generate(tables, row, scratch)
+        if termination(tables, row, count):
+            return -1
+        if ply < choices.shape[0]:
+            history[ply] = hash_row(tables, row)
+            apply(tables, row, scratch[int(choices[ply] * count)], after)
+            seen = repetitions(history, ply + 1, after[squares + CLOCK], hash_row(tables, after))
+            after[squares + REPETITION] = min(seen, 255)
+            copy_into(row, after)
+    return len(choices)
+
+
+def _begin(
+    variant: Variant,
+    config: SelfPlayConfig,
+    row: npt.NDArray[np.uint8],
+    history: npt.NDArray[np.uint64],
+    rng: np.random.Generator,
+) -> int:
+    """Set up a game, from the start position or after random moves; returns how many."""
+    played = -1
+    while played < 0:
+        varied = config.opening_plies > 0 and rng.random() < config.varied_starts
+        plies = int(rng.integers(1, config.opening_plies + 1)) if varied else 0
+        row[:] = variant.start_row
+        played = _random_walk(variant.tables, row, history, rng.random(plies))
+    return played
+
+
+def start_games(
+    variant: Variant, config: SelfPlayConfig, games: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Positions [G, R], histories [G, H] and their lengths [G], as self-play begins its games."""
+    longest = config.longest_game + config.opening_plies + 1
+    positions = np.zeros((games, variant.row_size), dtype=np.uint8)
+    histories = np.zeros((games, longest), dtype=np.uint64)
+    lengths = np.zeros(games, dtype=np.int64)
+    for game in range(games):
+        lengths[game] = _begin(variant, config, positions[game], histories[game], rng)
+    return positions, histories, lengths
+
+
+def play_moves(
+    variant: Variant,
+    positions: npt.NDArray[np.uint8],
+    histories: npt.NDArray[np.uint64],
+    lengths: npt.NDArray[np.int64],
+    moves: npt.NDArray[np.uint16],
+) -> npt.NDArray[np.int8]:
+    """Play one move in each game, in place; the results [G] for the side then to move, or
+    GAME_GOES_ON."""
+    results = np.empty(len(moves), dtype=np.int8)
+    _play_moves(variant.tables, positions, histories, lengths, moves, results)
+    return results
+
+
+@kernel
+def _choose_moves(
+    offsets: npt.NDArray[np.int64],
+    policy: npt.NDArray[np.float32],
+    drawn: npt.NDArray[np.bool_],
+    draws: npt.NDArray[np.float64],
+    choices: npt.NDArray[np.int64],
+) -> None:
+    """The place [G] in all moves of each game's move: drawn in proportion to the policy, or its
+    most likely one."""
+    for game in range(choices.shape[0]):
+        start, end = offsets[game], offsets[game + 1]
+        best, total = start, 0.0
+        for index in range(start, end):
+            total += policy[index]
+            if policy[index] > policy[best]:
+                best = index
+        choices[game] = best
+        if not drawn[game]:
+            continue
+        left = draws[game] * total
+        for index in range(start, end):
+            left -= policy[index]
+            # Moves of share 0 are never drawn; rounding at the end leaves the most likely one.
+            if left < 0.0:
+                choices[game] = index
+                break
+
+
+@dataclass(kw_only=True)
+class Statistics:
+    """What self-play has done since it was last asked."""
+
+    # Moves played in all games, noted or not.
+    plies: int = 0
+    # Simulations of their searches.
+    simulations: int = 0
+    # Games that a side gave up.
+    resigned: int = 0
+    # Games in which a side would have, but which were played on to see.
+    checked: int = 0
+    # Of these, the games that it did not lose.
+    wrong: int = 0
+
+
+class SelfPlay:
+    """Games in progress. A game that ends makes room for a new one at once.
+
+    The same generator and the same evaluators give the same games.
+    """
+
+    def __init__(self, variant: Variant, config: SelfPlayConfig, rng: np.random.Generator) -> None:
+        self._variant = variant
+        self._config = config
+        self._rng = rng
+        # Simulations of a full search from now on.
+        self.simulations = config.simulations
+        self.statistics = Statistics()
+        games = config.games
+        started = start_games(variant, config, games, rng)
+        self._positions, self._histories, self._lengths = started
+        self._recorder = Recorder(games, config.longest_game, variant.row_size)
+        # Turns in a row in which each side found itself lost; games played on although it has.
+        self._lost = np.zeros((games, 2), dtype=np.int64)
+        self._plays_on = np.zeros(games, dtype=np.bool_)
+        # Of these, the sign of the result that the side to move at the next ply would have had.
+        self._expected = np.zeros(games, dtype=np.int8)
+        if self._resigns:
+            self._plays_on = rng.random(games) < config.resign_play_on
+
+    def _start(self, game: int) -> None:
+        """A new game in this place."""
+        self._lengths[game] = _begin(
+            self._variant, self._config, self._positions[game], self._histories[game], self._rng
+        )
+        self._recorder.start(game)
+        self._lost[game] = 0
+        self._expected[game] = 0
+        if self._resigns:
+            self._plays_on[game] = self._rng.random() < self._config.resign_play_on
+
+    @property
+    def _resigns(self) -> bool:
+        return self._config.resign_below > -1.0
+
+    def play(
+        self,
+        evaluator: Evaluator,
+        positions: int,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> GameRows:
+        """Play on until finished games have brought so many positions; returns all their rows.
+
+        `progress` is called with the positions that each finished game adds.
+        """
+        finished: list[GameRows] = []
+        total = 0
+        while total < positions:
+            for rows in self.step(evaluator):
+                finished.append(rows)
+                total += len(rows)
+                progress(len(rows))
+        return join(finished)
+
+    def step(self, evaluator: Evaluator) -> list[GameRows]:
+        """One move in every game; returns the games that it ended, those with rows.
+
+        Where the variant's tables hold endgames, a game ends in the first position that they know,
+        with its value: a search that sees all of its moves won need not get any nearer to the end.
+        """
+        config = self._config
+        full = config.full_share >= 1.0 or bool(self._rng.random() < config.full_share)
+        result = self._search(evaluator, full)
+        moves = self._choose(result, full)
+        self._recorder.note(self._positions, result, moves, rows=full)
+        resigned = self._resign(result) if self._resigns else np.zeros(len(moves), dtype=np.bool_)
+        results = play_moves(self._variant, self._positions, self._histories, self._lengths, moves)
+        whole = results != GAME_GOES_ON
+        if self._variant.tables[ENDGAMES]:
+            _look_up_results(
+                self._variant.tables, self._positions, self._histories, self._lengths, results
+            )
+        # The side that resigned was to move before.
+        results[resigned & (results == GAME_GOES_ON)] = 1
+        self._expected *= -1
+        self.statistics.plies += len(moves)
+        self.statistics.simulations += int(result.simulations.sum())
+        self.statistics.resigned += int(resigned.sum())
+        over = (results != GAME_GOES_ON) | (self._recorder.plies >= config.longest_game)
+        finished = [
+            self._finish(int(game), int(results[game]), whole=bool(whole[game]))
+            for game in np.flatnonzero(over)
+        ]
+        return [rows for rows in finished if len(rows)]
+
+    def _search(self, evaluator: Evaluator, full: bool) -> SearchResult:
+        """A full search explores; a fast one plays as well as it can."""
+        config = self._config
+        roots = Roots(self._positions, self._histories, self._lengths)
+        simulations = self.simulations if full else min(config.fast_simulations, self.simulations)
+        if config.search == "gumbel":
+            gumbel = GumbelConfig(
+                simulations=simulations,
+                considered=config.considered,
+                c_scale=config.c_scale,
+                gumbel_scale=1.0 if full else 0.0,
+            )
+            return gumbel_search(self._variant, roots, evaluator, gumbel, self._rng)
+        puct = PuctConfig(
+            simulations=simulations,
+            noise_fraction=config.noise_fraction if full else 0.0,
+            root_temperature=config.root_temperature if full else 1.0,
+            forced_playouts=config.forced_playouts if full else 0.0,
+        )
+        return puct_search(self._variant, roots, evaluator, puct, self._rng)
+
+    def _choose(self, result: SearchResult, full: bool) -> npt.NDArray[np.uint16]:
+        """A move for each game: drawn from the policy early on, the most likely one later.
+
+        A full Gumbel search has drawn its move already: that is what its noise is for (Danihelka et
+        al. 2022, section 3).
+        """
+        games = len(self._positions)
+        choices = np.empty(games, dtype=np.int64)
+        drawn = self._recorder.plies < self._config.temperature_plies
+        _choose_moves(result.offsets, result.policy, drawn, self._rng.random(games), choices)
+        if full and self._config.search == "gumbel":
+            choices = np.where(drawn, result.offsets[:-1] + result.choices, choices)
+        moves: npt.NDArray[np.uint16] = result.moves[choices]
+        return moves
+
+    def _resign(self, result: SearchResult) -> npt.NDArray[np.bool_]:
+        """The games [G] that the side to move gives up; notes those that it would."""
+        games = np.arange(len(self._positions))
+        side = self._positions[:, self._variant.squares + SIDE]
+        lost = result.value < self._config.resign_below
+        self._lost[games, side] = np.where(lost, self._lost[games, side] + 1, 0)
+        gives_up = self._lost[games, side] >= _RESIGN_TURNS
+        noted = gives_up & self._plays_on & (self._expected == 0)
+        self._expected[noted] = -1
+        resigns: npt.NDArray[np.bool_] = gives_up & ~self._plays_on
+        return resigns
+
+    def _finish(self, game: int, result: int, *, whole: bool) -> GameRows:
+        """The rows of a game that is over, `whole` if by the rules; begins another one."""
+        value = 0 if result == GAME_GOES_ON else result
+        ending = self._positions[game, : self._variant.squares]
+        rows = self._recorder.take(game, value, ending, whole=whole)
+        if self._expected[game]:
+            self.statistics.checked += 1
+            self.statistics.wrong += value != self._expected[game]
+        self._start(game)
+        return rows

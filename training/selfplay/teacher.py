@@ -1,0 +1,164 @@
+"""The solver as a teacher: its positions instead of self-play's, written as the same shards.
+
+A round brings as many positions as a round of self-play, dealt without replacement until all have
+had their turn. Labels are exact: the value, the moves that keep it (all alike) and the plies to the
+end with best play; the reply and the ending are those of one line of best play, the quickest wins
+and the longest losses. With `held_out`, that share of the *canonical* positions is never dealt: no
+twin by mirror or by colour of a held-out position is among those that are learned
+(engine/probing/data/canonical.py).
+"""
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.probing.data.splits import Sample, split
+from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.signatures import Array2D
+from engine.rules.kernels import apply, generate_batch
+from engine.rules.tables import Tables
+from engine.rules.variant import Variant
+from search.exact.solver import Solution
+from training.data.shards import NO_REPLY, GameRows, save_games, shard_name
+from training.selfplay.actors.protocol import Order, Progress
+
+Positions = Array2D[np.uint8]
+
+
+def divide(
+    variant: Variant, positions: Positions, held_out: float, seed: int
+) -> tuple[Positions, Positions]:
+    """Positions to learn and positions to test on, apart by canonical position."""
+    if held_out <= 0.0:
+        return positions, positions[:0]
+    sample = Sample.from_rows(positions, variant)
+    sides = split(sample, held_out, np.random.default_rng(seed))
+    return positions[sides.train], positions[sides.test]
+
+
+@kernel
+def _play_on(
+    tables: Tables,
+    positions: Positions,
+    chosen: npt.NDArray[np.uint16],
+    after: Positions,
+) -> None:
+    """Play one move in each position."""
+    for index in range(positions.shape[0]):
+        apply(tables, positions[index], chosen[index], after[index])
+
+
+def teacher_rows(variant: Variant, solution: Solution, positions: Positions) -> GameRows:
+    """Unfinished positions [N, R] with the truth as their targets."""
+    moves, offsets = generate_batch(variant.tables, positions)
+    values, distances = solution.lookup_batch(positions)
+    kept = solution.score_moves(positions, moves, offsets)[0] == np.repeat(values, np.diff(offsets))
+    good = np.repeat(np.add.reduceat(kept.astype(np.int64), offsets[:-1]), np.diff(offsets))
+    replies, endings = _best_line(variant, solution, positions, distances)
+    return GameRows(
+        positions=positions,
+        offsets=offsets,
+        moves=moves,
+        policy=(kept / good).astype(np.float32),
+        search_wdl=np.eye(3, dtype=np.float32)[1 - values],
+        proven=values,
+        outcomes=values.copy(),
+        moves_left=distances,
+        replies=replies,
+        surprise=np.zeros(len(positions), np.float32),
+        endings=endings,
+        games=np.arange(len(positions), dtype=np.int32),
+    )
+
+
+def _optimal(
+    solution: Solution,
+    positions: Positions,
+    moves: npt.NDArray[np.uint16],
+    offsets: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """[M] whether a move keeps the value on the best way: the shortest, the longest to a loss."""
+    values, distances = solution.score_moves(positions, moves, offsets)
+    counts = np.diff(offsets)
+    value = np.repeat(np.maximum.reduceat(values, offsets[:-1]), counts)
+    # Between equal values the loser likes a long way, everybody else a short one.
+    haste = np.where(value < 0, distances, -distances).astype(np.int64)
+    haste[values != value] = np.iinfo(np.int32).min
+    most = np.repeat(np.maximum.reduceat(haste, offsets[:-1]), counts)
+    best: npt.NDArray[np.bool_] = haste == most
+    return best
+
+
+def _best_line(
+    variant: Variant,
+    solution: Solution,
+    positions: Positions,
+    distances: npt.NDArray[np.int16],
+) -> tuple[npt.NDArray[np.uint16], Positions]:
+    """The reply [N] to the first best move, and the squares [N, S] where best play ends."""
+    rows, left = positions.copy(), distances.astype(np.int64)
+    replies = np.full(len(rows), NO_REPLY, np.uint16)
+    ply = 0
+    while (left > ply).any():
+        going = np.flatnonzero(left > ply)
+        here = np.ascontiguousarray(rows[going])
+        moves, offsets = generate_batch(variant.tables, here)
+        best = _optimal(solution, here, moves, offsets)
+        # The first best move of each position.
+        flat = np.where(best, np.arange(len(moves)), len(moves))
+        chosen = moves[np.minimum.reduceat(flat, offsets[:-1])]
+        after = np.empty_like(here)
+        _play_on(variant.tables, here, chosen, after)
+        rows[going] = after
+        if ply == 1:
+            replies[going] = chosen
+        ply += 1
+    return replies, rows[:, : variant.squares].copy()
+
+
+class TeacherActor:
+    """Stands where an actor does: an order for positions brings the next ones of the solver's."""
+
+    def __init__(
+        self,
+        variant: Variant,
+        solution: Solution,
+        positions: Positions,
+        seed: int,
+        dealt: int,
+        game: int | None = None,
+    ) -> None:
+        """`dealt` positions were written by earlier sessions; `game` as in `shard_name`."""
+        self._variant = variant
+        self._solution = solution
+        self._positions = positions
+        self._seed = seed
+        self._dealt = dealt
+        self._game = game
+
+    def prepare(self, order: Order, chosen: str) -> str:
+        """See `Source`: the solver needs no network."""
+        return ""
+
+    def play(self, order: Order, progress: Progress) -> list[str]:
+        """Write one shard; raises OSError."""
+        places = np.arange(self._dealt, self._dealt + order.positions)
+        self._dealt += order.positions
+        epochs, turns = np.divmod(places, len(self._positions))
+        chosen = np.concatenate(
+            [self._deal(int(epoch))[turns[epochs == epoch]] for epoch in np.unique(epochs)]
+        )
+        rows = teacher_rows(self._variant, self._solution, self._positions[chosen])
+        # A round that was broken off goes on behind what it has written.
+        names = (shard_name(order.round, 0, part, self._game) for part in itertools.count())
+        name = next(name for name in names if not (order.folder / name).exists())
+        source = {"round": order.round, "actor": 0, "checkpoint": "solver"}
+        save_games(order.folder / name, rows, self._variant, source)
+        progress(len(rows))
+        return [name]
+
+    def _deal(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The order in which an epoch goes through the positions."""
+        generator = np.random.default_rng([self._seed, epoch])
+        return generator.permutation(len(self._positions))

@@ -1,0 +1,90 @@
+"""Tasks in processes of their own, each pinned to one core and with one thread.
+
+As many run at a time as there are cores, in the order in which they are given: what runs at the
+same time is slowed alike by whatever else the machine does. Where there are more tasks than cores,
+the later ones have a machine of another hour.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from multiprocessing.connection import Connection
+from multiprocessing.queues import Queue
+from typing import Any, TypeVar
+
+import torch
+
+from engine.system.processes import ProcessPool
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Unwatched:
+    """A monitor of trainings that nobody watches."""
+
+    def task(self, name: str, total: int) -> None:
+        """Not told."""
+
+    def advance(self, amount: int) -> None:
+        """Not told."""
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """Not told."""
+
+    def note(self, text: str) -> None:
+        """Not told: it stands in log.txt."""
+
+
+def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+    """The results as they come, of one task on each core at a time; raises what `function` raises.
+
+    Where one fails the others end at once; all end with this process, however it ends.
+    """
+    if not tasks:
+        return
+    context = multiprocessing.get_context("spawn")
+    free = context.Queue()
+    for core in cores():
+        free.put(core)
+    workers = min(len(cores()), len(tasks))
+    # Nothing is ever sent: the processes live as long as this end of the pipe is open.
+    lives, life = context.Pipe(duplex=False)
+    with lives, life, ProcessPool(workers, _settle, free, lives) as pool:
+        for done in as_completed([pool.submit(function, task) for task in tasks]):
+            yield done.result()
+
+
+def cores() -> list[int]:
+    """The cores that may be used."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def many_trainings(count: int, seconds: float) -> str:
+    """What is about to happen where so many trainings of so many seconds are missing, in words."""
+    at_once = max(1, min(count, len(cores())))
+    minutes = -(-count // at_once) * seconds / 60
+    return (
+        f"{count} trainings of {seconds:g} s are missing, {at_once} at a time:"
+        f" {minutes:.1f} minutes of learning"
+    )
+
+
+def _settle(free: "Queue[int]", lives: Connection) -> None:
+    """A core of its own (Linux only) and one thread for a new process."""
+    threading.Thread(target=_end_with, args=(lives,), daemon=True).start()
+    core = free.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    torch.set_num_threads(1)
+
+
+def _end_with(lives: Connection) -> None:
+    """End when the system closes the other end, of a parent that was killed and could tell nobody;
+    the pool's processes would wait for ever."""
+    lives.poll(None)
+    os._exit(1)

@@ -1,0 +1,234 @@
+"""Studies: what several trainings teach when they are laid side by side.
+
+A study is a folder: `runs/` holds its trainings, ordinary run directories, and `results.jsonl` what
+was measured, a line for each fact, written as it comes. A second call goes on where the first was
+broken off: runs resume, and what stands in the file is not measured again.
+
+As many trainings run at the same time as there are cores, in the order in which they are compared
+(`side_by_side.py`); each has its core to itself, and the same minutes by the clock.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engine.network.checkpoint import load_checkpoint, read_description
+from engine.network.inference.evaluator import make_evaluator
+from engine.rules.variant import Variant, get_variant
+from engine.system.files import append_whole, write_whole
+from search.evaluator import Evaluator
+from search.exact.solver import load_or_solve
+from search.players.builtin import make_player
+from training.config import games_named, merge
+from training.data.run_directory import RunDirectory, read_metrics, run_checkpoints
+from training.evaluation.arena import play_match
+from training.evaluation.truth import Truth
+from training.run.loop import TrainingRun
+from training.studies.side_by_side import Unwatched, many_trainings, run_side_by_side
+
+Line = dict[str, Any]
+Curve = list[tuple[float, float]]
+"""Seconds of training, and what was reached by then."""
+Report = Callable[[str], None]
+"""Told what has just been done."""
+
+RESULTS: Final = "results.jsonl"
+OVER: Final = "over"
+"""A file beside a run's own, with the minutes that it has had."""
+_SEED: Final = 2026
+_SAMPLE: Final = 10_000
+"""Decision positions on which a network is measured."""
+_OPENING_PLIES: Final = 3
+ALONE: Final[dict[str, Any]] = {
+    # Nothing but play and learning counts: the truth is asked afterwards.
+    "stop_at_raw": 2.0,
+    "measure_seconds": 1e9,
+    "raw_sample": 1,
+    "search_sample": 1,
+    "self_play": {"actors": 0},
+    "learning": {"threads": 1, "precision": "bf16"},
+}
+"""Settings of a training that has one core to itself and is measured by others."""
+_MOMENT: Final[dict[str, Any]] = {
+    "minutes": 1e-6,
+    "self_play": {"positions": 64, "simulations": 2, "longest_game": 4},
+}
+"""Settings of one short round, whatever the training's own."""
+
+
+class Results:
+    """The facts of a study, each with a key of its own; appended to and never changed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read them; half a line at the end is dropped. Raises OSError."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / RESULTS
+        self._lines: dict[str, Line] = {}
+        if self._path.exists():
+            text = self._path.read_bytes()
+            whole = text.rfind(b"\n") + 1
+            os.truncate(self._path, whole)
+            for line in text[:whole].splitlines():
+                with contextlib.suppress(json.JSONDecodeError, KeyError):
+                    values = json.loads(line)
+                    self._lines[json.dumps(values["key"])] = values
+
+    def get(
+        self, key: Sequence[str | int], measure: Callable[..., Line], *arguments: object
+    ) -> Line:
+        """The fact of this key; where it is not known yet, it is measured and written."""
+        name = json.dumps(list(key))
+        if name not in self._lines:
+            line = {"key": list(key), **measure(*arguments)}
+            append_whole(self._path, json.dumps(line) + "\n")
+            self._lines[name] = line
+        return self._lines[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One run of a study."""
+
+    # Its directory.
+    path: Path
+    # The game, or several joined by "+".
+    games: str
+    # What differs from the games' preset.
+    overrides: Line
+
+
+def train(training: Training) -> Path:
+    """Begin the run or go on with it until its time is over; the run's directory.
+
+    Raises InputError, OSError.
+    """
+    if "teacher" not in training.overrides and not training.path.exists():
+        _warm_up(training)
+    _run(training)
+    write_whole(training.path / OVER, f"{training.overrides['minutes']}\n")
+    return training.path
+
+
+def _warm_up(training: Training) -> None:
+    """A moment of the same in a passing directory: on a new machine the kernels of self-play take
+    minutes to compile, which are not the run's."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = merge(training.overrides, _MOMENT)
+        _run(replace(training, path=Path(folder) / "run", overrides=overrides))
+
+
+def _run(training: Training) -> None:
+    games = games_named(training.games)
+    directory = RunDirectory(training.path, games, training.overrides)
+    run: TrainingRun | None = None
+    try:
+        run = TrainingRun(directory, games, Unwatched())
+        run.train(measured=False)
+    finally:
+        (run or directory).close()
+
+
+def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
+    """All of them, one on each core at a time; raises InputError, OSError."""
+    missing = [one for one in trainings if not _is_over(one)]
+    if missing:
+        longest = max(one.overrides["minutes"] for one in missing)
+        report(many_trainings(len(missing), 60.0 * longest))
+    for path in run_side_by_side(train, missing):
+        report(f"{path} is trained")
+
+
+def _is_over(training: Training) -> bool:
+    """Whether the run has had its minutes. The seconds in its files are those of its last round: a
+    run whose time ended while it wrote them would go on for another."""
+    path = training.path / OVER
+    return path.exists() and float(path.read_text()) >= training.overrides["minutes"]
+
+
+def checkpoints(run: Path) -> Iterator[tuple[float, Path]]:
+    """The networks that a run has kept, first to last, with the seconds of training they took."""
+    # Older networks do not say so themselves.
+    seconds = {values["step"]: values["seconds"] for values in read_metrics(run)}
+    for path in run_checkpoints(run):
+        metadata = read_description(path).metadata
+        yield metadata.get("seconds", seconds.get(int(path.stem), 0.0)), path
+
+
+@functools.cache
+def truth_of(name: str, folder: Path) -> Truth:
+    """A fixed sample of the game's decisions; the solution is kept in the folder."""
+    variant = get_variant(name)
+    truth = Truth.of(variant, load_or_solve(variant, folder))
+    return truth.sample(_SAMPLE, np.random.default_rng(_SEED))
+
+
+def truth_curve(results: Results, folder: Path, run: str, game: str) -> Curve:
+    """The share of the game's decisions in which each network of a run keeps the value."""
+    return [
+        (seconds, results.get(["share", run, path.name, game], _share, path, game, folder)["share"])
+        for seconds, path in checkpoints(folder / "runs" / run)
+    ]
+
+
+def _share(checkpoint: Path, game: str, folder: Path) -> Line:
+    truth = truth_of(game, folder)
+    return {"share": truth.raw(_evaluator(checkpoint, truth.variant))}
+
+
+def chance(results: Results, folder: Path, game: str) -> float:
+    """The share of the game's decisions in which a move drawn blindly keeps the value."""
+    return float(results.get(["chance", game], _chance, game, folder)["share"])
+
+
+def _chance(game: str, folder: Path) -> Line:
+    truth = truth_of(game, folder)
+    kept = np.add.reduceat(truth.keeps.astype(np.float64), truth.offsets[:-1])
+    return {"share": float((kept / np.diff(truth.offsets)).mean())}
+
+
+def _evaluator(checkpoint: Path, variant: Variant) -> Evaluator:
+    return make_evaluator(load_checkpoint(checkpoint, variant=variant).network)
+
+
+def score(one: str, other: str, variant: Variant, games: int) -> Line:
+    """What the first of two players scores, both written as on the command line, with intervals.
+
+    Whoever plays so many games of a variant meets the same openings and has the same chances.
+    """
+    seed = [_SEED, zlib.crc32(variant.digest.encode()), games]
+    openings, *chances = np.random.default_rng(seed).spawn(3)
+
+    def load(text: str | None, game: Variant) -> Evaluator:
+        assert text is not None
+        return _evaluator(Path(text), game)
+
+    players = [
+        make_player(spec, variant, rng=rng, load_evaluator=load)
+        for spec, rng in zip((one, other), chances, strict=True)
+    ]
+    result = play_match(
+        players[0],
+        players[1],
+        variant,
+        games=games,
+        rng=openings,
+        opening_plies=_OPENING_PLIES,
+    )
+    return {
+        "wins": result.wins,
+        "draws": result.draws,
+        "losses": result.losses,
+        "score": result.score,
+        "elo": result.elo.elo,
+        "elo_low": result.elo.low,
+        "elo_high": result.elo.high,
+    }
