@@ -194,7 +194,7 @@ def test_nobody_but_judge_calls_an_evaluator() -> None:
     }
     found = set()
     for room in ("search", "training", "scripts"):
-        for path in (ROOT_FOLDER / room).glob("*.py"):
+        for path in (ROOT_FOLDER / room).rglob("*.py"):
             calls = [
                 node
                 for node in ast.walk(ast.parse(path.read_text()))
@@ -202,7 +202,8 @@ def test_nobody_but_judge_calls_an_evaluator() -> None:
                 and isinstance(node.func, ast.Attribute)
                 and node.func.attr == "evaluate"
             ]
-            if calls:
+            # Benchmarks time evaluators, and nobody searches with what they return.
+            if calls and "benchmarks" not in path.parts:
                 found.add(path.relative_to(ROOT_FOLDER).as_posix())
     assert found == passing
 

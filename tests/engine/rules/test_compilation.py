@@ -236,7 +236,7 @@ def test_files_of_others_stay_and_ours_can_be_read_by_others(tmp_path: Path) -> 
 def test_a_full_disk_is_not_taken_for_a_whole_compilation(tmp_path: Path) -> None:
     """Files may hold 64 bytes, so that empty ones can be made."""
     program = (
-        "import resource, sys; from scripts import compile as command\n"
+        "import resource, sys; from scripts.commands import compile as command\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
         "tasks = [task for task in command.missing_tasks() if not task.after]\n"
         "tasks.sort(key=lambda task: task.weight)\n"

@@ -434,7 +434,7 @@ def test_a_killed_command_resumes_with_the_same_words(
     settings = tmp_path / "settings.toml"
     settings.write_text("channels = 16\nblocks = 1\nround_games = 32\nheld_out_games = 8\n")
     code = (
-        f"import sys; from training import language_training as t; t.SAVE_SECONDS = {save_seconds};"
+        f"import sys; from training.language import training as t; t.SAVE_SECONDS = {save_seconds};"
         "from scripts.cli import main; sys.exit(main(['language', 'train', *sys.argv[1:]]))"
     )
     words = [sys.executable, "-c", code, "hexapawn", "--run", str(tmp_path / "run")]

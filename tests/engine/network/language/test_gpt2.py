@@ -667,15 +667,17 @@ def test_the_sizes_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "small    124,439,808 parameters\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("use", ["train", "continue"])
-def test_the_uses_for_moves_get_their_words(use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("use", "name"), [("train", "train"), ("continue", "continuation")])
+def test_the_uses_for_moves_get_their_words(
+    use: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
 
     def main(arguments: list[str]) -> int:
         seen.append(arguments)
         return 7
 
-    module = types.ModuleType(f"scripts.language_{use}")
+    module = types.ModuleType(f"scripts.commands.language.{name}")
     module.__dict__["main"] = main
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert cli.main(["language", use, "gardner", "--json"]) == 7
