@@ -60,9 +60,6 @@ COMMANDS: Final = {
     "evaluate": Command(
         module="scripts.commands.evaluate", help="measure a run's checkpoints against the truth"
     ),
-    "ablation": Command(
-        module="scripts.commands.ablation", help="measure what each switch of training is worth"
-    ),
     "language": Command(
         module="scripts.commands.language.main",
         help="models of a game's moves, and GPT-2: train, go on, count",

@@ -116,7 +116,7 @@ def main() -> None:
             state = jax.block_until_ready(move(params, key, state, with_network))
             rates.append(GAMES * SIMULATIONS / (time.perf_counter() - begun))
         row = {"name": f"peers/gardner/pgx-mctx/{name}", "unit": "simulations/s", "rates": rates}
-        print(json.dumps(row), flush=True)
+        print(json.dumps(row, allow_nan=False), flush=True)
 
 
 if __name__ == "__main__":

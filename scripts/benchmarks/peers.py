@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,21 +23,16 @@ from scripts.benchmarks.rows import Row, row
 
 DEFAULT_PYTHON: Final = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 _SCRIPTS: Final = Path(__file__).parent
-_PEERS: Final = {
-    "peer_pgx.py": ("jax", "pgx", "mctx"),
-    "peer_open_spiel.py": ("pyspiel",),
-}
-"""Script of each peer, and the modules that it needs."""
+_PGX: Final = ("jax", "pgx", "mctx")
+"""Modules that the peer's script needs."""
 _LONGEST: Final = 600.0
 """Seconds that a peer may take, its compilation included."""
 
 
 def peers(python: Path) -> Iterator[Row]:
-    """Rows of every peer that `python` can import, and of a plain dictionary MCTS of our own."""
-    for script, modules in _PEERS.items():
-        if _has(python, modules):
-            yield from _run(python, _SCRIPTS / script)
-    yield from _run(Path(sys.executable), _SCRIPTS / "dictionary_mcts.py")
+    """Rows of pgx with mctx, if `python` can import them; raises InputError."""
+    if _has(python, _PGX):
+        yield from _run(python, _SCRIPTS / "peer_pgx.py")
 
 
 def _has(python: Path, modules: tuple[str, ...]) -> bool:

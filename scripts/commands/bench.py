@@ -34,8 +34,7 @@ class BenchOptions(FigureOptions):
     # Only one group: ceiling, perft, solve, search, network, gpu, learner, language, self-play or
     # peers.
     only: str | None = None
-    # Python of the environment where peers are installed (pgx, mctx, OpenSpiel); .venv-peers here
-    # where nothing is said.
+    # Python of an environment with pgx and mctx; the one in .venv-peers unless given.
     peers: Path | None = None
 
 

@@ -2,9 +2,9 @@
 
 A search that stops at the first proven win may find another one, no nearer to the end, at every
 move, and so draw by the move rule what it has won. So where a position is covered and decided, the
-move comes from the table itself, by its score at the clock (exact/tablebase/probe.py): the distance to
-mate falls at every move where the clock leaves time for it, else the distance to the next move that
-resets the clock.
+move comes from the table itself, by its score at the clock (`search.exact.tablebase.probe`): the
+distance to mate falls at every move where the clock leaves time for it, else the distance to the
+next move that resets the clock.
 
 Such a player repeats no position itself. But what stood often enough before it took over is drawn
 when it comes up again, and the opponent may head for that. Then the table's word is not enough, and

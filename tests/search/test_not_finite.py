@@ -190,7 +190,7 @@ def test_nobody_but_judge_calls_an_evaluator() -> None:
     passing = {
         "search/evaluator.py",
         "training/selfplay/acting_evaluator.py",
-        "training/studies/trunks.py",
+        "scripts/experiments/trunks.py",
     }
     found = set()
     for room in ("search", "training", "scripts"):

@@ -1,11 +1,11 @@
-"""Studies: what several trainings teach when they are laid side by side.
+"""What studies share: trainings side by side, results that are measured once, comparisons.
 
-A study is a folder: `runs/` holds its trainings, ordinary run directories, and `results.jsonl` what
-was measured, a line for each fact, written as it comes. A second call goes on where the first was
-broken off: runs resume, and what stands in the file is not measured again.
+A study is a folder. `runs/` holds its trainings, ordinary run directories; `results.jsonl` holds
+what was measured, one line for each result. A second call resumes: runs continue, and results in
+the file are not measured again.
 
-As many trainings run at the same time as there are cores, in the order in which they are compared
-(`side_by_side.py`); each has its core to itself, and the same minutes by the clock.
+As many trainings run at a time as there are cores, in the order in which they are compared
+(`side_by_side.py`). Each has one core to itself and the same minutes of wall time.
 """
 
 import contextlib
@@ -39,17 +39,17 @@ Line = dict[str, Any]
 Curve = list[tuple[float, float]]
 """Seconds of training, and what was reached by then."""
 Report = Callable[[str], None]
-"""Told what has just been done."""
+"""Called with a line about each step that is done."""
 
 RESULTS: Final = "results.jsonl"
 OVER: Final = "over"
-"""A file beside a run's own, with the minutes that it has had."""
+"""File in a run's directory, with the minutes of training that are done."""
 _SEED: Final = 2026
 _SAMPLE: Final = 10_000
 """Decision positions on which a network is measured."""
 _OPENING_PLIES: Final = 3
-ALONE: Final[dict[str, Any]] = {
-    # Nothing but play and learning counts: the truth is asked afterwards.
+ONE_CORE: Final[dict[str, Any]] = {
+    # Only play and learning take time: networks are measured afterwards.
     "stop_at_raw": 2.0,
     "measure_seconds": 1e9,
     "raw_sample": 1,
@@ -57,19 +57,19 @@ ALONE: Final[dict[str, Any]] = {
     "self_play": {"actors": 0},
     "learning": {"threads": 1, "precision": "bf16"},
 }
-"""Settings of a training that has one core to itself and is measured by others."""
-_MOMENT: Final[dict[str, Any]] = {
+"""Settings of a training on one core."""
+_SHORT_ROUND: Final[dict[str, Any]] = {
     "minutes": 1e-6,
     "self_play": {"positions": 64, "simulations": 2, "longest_game": 4},
 }
-"""Settings of one short round, whatever the training's own."""
+"""Settings of one short round, over those of the training."""
 
 
 class Results:
-    """The facts of a study, each with a key of its own; appended to and never changed."""
+    """The results of a study by key. Results are appended and never changed."""
 
     def __init__(self, folder: Path) -> None:
-        """Read them; half a line at the end is dropped. Raises OSError."""
+        """Read the file; an unfinished last line is removed. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / RESULTS
         self._lines: dict[str, Line] = {}
@@ -85,7 +85,7 @@ class Results:
     def get(
         self, key: Sequence[str | int], measure: Callable[..., Line], *arguments: object
     ) -> Line:
-        """The fact of this key; where it is not known yet, it is measured and written."""
+        """The result of this key: from the file, else measured and written."""
         name = json.dumps(list(key))
         if name not in self._lines:
             line = {"key": list(key), **measure(*arguments)}
@@ -100,17 +100,14 @@ class Training:
 
     # Its directory.
     path: Path
-    # The game, or several joined by "+".
-    games: str
-    # What differs from the games' preset.
+    # The variant, or several joined by "+".
+    variants: str
+    # What differs from the preset.
     overrides: Line
 
 
 def train(training: Training) -> Path:
-    """Begin the run or go on with it until its time is over; the run's directory.
-
-    Raises InputError, OSError.
-    """
+    """Start or resume the run until its time is over; its directory. Raises InputError, OSError."""
     if "teacher" not in training.overrides and not training.path.exists():
         _warm_up(training)
     _run(training)
@@ -119,15 +116,14 @@ def train(training: Training) -> Path:
 
 
 def _warm_up(training: Training) -> None:
-    """A moment of the same in a passing directory: on a new machine the kernels of self-play take
-    minutes to compile, which are not the run's."""
+    """A short round in a temporary directory: kernels are compiled before the run's time starts."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides = merge(training.overrides, _MOMENT)
+        overrides = merge(training.overrides, _SHORT_ROUND)
         _run(replace(training, path=Path(folder) / "run", overrides=overrides))
 
 
 def _run(training: Training) -> None:
-    games = games_named(training.games)
+    games = games_named(training.variants)
     directory = RunDirectory(training.path, games, training.overrides)
     run: TrainingRun | None = None
     try:
@@ -148,15 +144,17 @@ def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
 
 
 def _is_over(training: Training) -> bool:
-    """Whether the run has had its minutes. The seconds in its files are those of its last round: a
-    run whose time ended while it wrote them would go on for another."""
+    """Whether the run has had its minutes.
+
+    The seconds in its files do not tell: they are those before the last round was saved.
+    """
     path = training.path / OVER
     return path.exists() and float(path.read_text()) >= training.overrides["minutes"]
 
 
 def checkpoints(run: Path) -> Iterator[tuple[float, Path]]:
-    """The networks that a run has kept, first to last, with the seconds of training they took."""
-    # Older networks do not say so themselves.
+    """The kept checkpoints of a run in order, with the seconds of training before each."""
+    # Checkpoints of older versions do not hold them.
     seconds = {values["step"]: values["seconds"] for values in read_metrics(run)}
     for path in run_checkpoints(run):
         metadata = read_description(path).metadata
@@ -164,52 +162,53 @@ def checkpoints(run: Path) -> Iterator[tuple[float, Path]]:
 
 
 @functools.cache
-def truth_of(name: str, folder: Path) -> Truth:
-    """A fixed sample of the game's decisions; the solution is kept in the folder."""
+def truth_of(name: str, folder: Path, size: int = _SAMPLE) -> Truth:
+    """A fixed sample of a variant's decision positions; the solution is kept in the folder."""
     variant = get_variant(name)
     truth = Truth.of(variant, load_or_solve(variant, folder))
-    return truth.sample(_SAMPLE, np.random.default_rng(_SEED))
+    return truth.sample(size, np.random.default_rng(_SEED))
 
 
-def truth_curve(results: Results, folder: Path, run: str, game: str) -> Curve:
-    """The share of the game's decisions in which each network of a run keeps the value."""
+def truth_curve(results: Results, folder: Path, run: str, name: str) -> Curve:
+    """The share of a variant's decisions in which each raw network of a run keeps the value."""
     return [
-        (seconds, results.get(["share", run, path.name, game], _share, path, game, folder)["share"])
+        (seconds, results.get(["share", run, path.name, name], _share, path, name, folder)["share"])
         for seconds, path in checkpoints(folder / "runs" / run)
     ]
 
 
-def _share(checkpoint: Path, game: str, folder: Path) -> Line:
-    truth = truth_of(game, folder)
-    return {"share": truth.raw(_evaluator(checkpoint, truth.variant))}
+def _share(checkpoint: Path, name: str, folder: Path) -> Line:
+    truth = truth_of(name, folder)
+    return {"share": truth.raw(evaluator_of(checkpoint, truth.variant))}
 
 
-def chance(results: Results, folder: Path, game: str) -> float:
-    """The share of the game's decisions in which a move drawn blindly keeps the value."""
-    return float(results.get(["chance", game], _chance, game, folder)["share"])
+def chance(results: Results, folder: Path, name: str) -> float:
+    """The share of a variant's decisions in which a random move keeps the value."""
+    return float(results.get(["chance", name], _chance, name, folder)["share"])
 
 
-def _chance(game: str, folder: Path) -> Line:
-    truth = truth_of(game, folder)
+def _chance(name: str, folder: Path) -> Line:
+    truth = truth_of(name, folder)
     kept = np.add.reduceat(truth.keeps.astype(np.float64), truth.offsets[:-1])
     return {"share": float((kept / np.diff(truth.offsets)).mean())}
 
 
-def _evaluator(checkpoint: Path, variant: Variant) -> Evaluator:
+def evaluator_of(checkpoint: Path, variant: Variant) -> Evaluator:
+    """The network of a checkpoint on its fastest backend."""
     return make_evaluator(load_checkpoint(checkpoint, variant=variant).network)
 
 
 def score(one: str, other: str, variant: Variant, games: int) -> Line:
-    """What the first of two players scores, both written as on the command line, with intervals.
+    """The score of the first of two players, both written as on the command line, with intervals.
 
-    Whoever plays so many games of a variant meets the same openings and has the same chances.
+    Openings and random numbers depend only on the variant and the number of games.
     """
     seed = [_SEED, zlib.crc32(variant.digest.encode()), games]
     openings, *chances = np.random.default_rng(seed).spawn(3)
 
     def load(text: str | None, game: Variant) -> Evaluator:
         assert text is not None
-        return _evaluator(Path(text), game)
+        return evaluator_of(Path(text), game)
 
     players = [
         make_player(spec, variant, rng=rng, load_evaluator=load)

@@ -71,8 +71,8 @@ class NetworkEvaluator:
     """Evaluates with a frozen copy of a network, which training cannot change under a search.
 
     The copy is `network`, whose points callers may open. At most `max_batch` positions are
-    evaluated at a time. On a CPU it sets the process's allocator to keep memory (`allocator.py`); the
-    number of threads is left as it is.
+    evaluated at a time. On a CPU it sets the process's allocator to keep memory (`allocator.py`);
+    the number of threads is left as it is.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """One policy/value network for every game, on boards of any size up to 8x8.
 
 For one game, all that tells it from the others is constant: how its men move, where they must go,
-which rules hold (`variant_features.py`). So a universal network, seen from one game, *is* an ordinary
-`PolicyValueNet`: what it knows of the rules folds into the vectors of tokens and places.
+which rules hold (`variant_features.py`). So a universal network, seen from one game, *is* an
+ordinary `PolicyValueNet`: what it knows of the rules folds into the vectors of tokens and places.
 
     vector of a token  =  kind  +  men . what the man of this game can do
     vector of a place  =  rank and file from both edges  +  regions . what they are in this game

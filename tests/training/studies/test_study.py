@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-import scripts.commands.study
 from engine.network.checkpoint import read_metadata, save_checkpoint
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from scripts.commands.study import _losalamos_panels, main
+from scripts.commands.study import main
+from scripts.experiments import losalamos, sizes
 from scripts.plots.curve import Panel, draw_panels
 from tests.support.network_cases import lively_network, with_torch_alone
 from tests.support.process_cases import assert_ends, stay_or_fail
@@ -31,7 +31,6 @@ from training.data.shards import describe_games
 from training.evaluation.arena import MatchResult, play_match
 from training.run.loop import TrainingRun
 from training.studies import side_by_side, study
-from training.studies import transfer as study_transfer
 from training.studies.side_by_side import cores as os_cores
 from training.studies.side_by_side import run_side_by_side
 from training.studies.study import Results, Training, chance, checkpoints, score, train_side_by_side
@@ -124,7 +123,7 @@ def test_a_moment_goes_before_the_clock(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(study, "_run", runs.append)
     monkeypatch.setattr(study, "write_whole", lambda *_: None)
     path = tmp_path / "run"
-    training = Training(path=path, games="hexapawn", overrides=merge(study.ALONE, SETTINGS))
+    training = Training(path=path, variants="hexapawn", overrides=merge(study.ONE_CORE, SETTINGS))
     taught = replace(training, overrides=training.overrides | {"teacher": "solver"})
     for one in (taught, training):
         study.train(one)
@@ -147,8 +146,8 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
     trainings = [
         Training(
             path=tmp_path / name,
-            games=games,
-            overrides=merge(study.ALONE, {"teacher": "solver"} | SETTINGS),
+            variants=games,
+            overrides=merge(study.ONE_CORE, {"teacher": "solver"} | SETTINGS),
         )
         for name, games in (("one", "hexapawn"), ("two", "hexapawn+hexapawn4x3"))
     ]
@@ -172,7 +171,7 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
 def test_sizes_never_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole command on the smallest boards: better than blind where it never trained.
+    """The whole command on the smallest boards: better than random moves where it never trained.
 
     A network of one block, in this process: its first round is enough.
     """
@@ -180,11 +179,9 @@ def test_sizes_never_seen(
     monkeypatch.setattr(study, "run_side_by_side", map)
     small = {"network": {"blocks": 1, "channels": 32, "hidden": 32}}
     small |= {"self_play": {"positions": 256}, "learning": {"average_steps": 10}}
-    monkeypatch.setattr(study_transfer, "_SIZES", merge(study_transfer._SIZES, small))
-    monkeypatch.setattr(study_transfer, "LESSONS", ("hexapawn", "hexapawn4x3"))
-    monkeypatch.setattr(study_transfer, "UNSEEN", ("hexapawn3x4",))
-    monkeypatch.setattr(scripts.commands.study, "LESSONS", ("hexapawn", "hexapawn4x3"))
-    monkeypatch.setattr(scripts.commands.study, "UNSEEN", ("hexapawn3x4",))
+    monkeypatch.setattr(sizes, "SETTINGS", merge(sizes.SETTINGS, small))
+    monkeypatch.setattr(sizes, "TRAINED", ("hexapawn", "hexapawn4x3"))
+    monkeypatch.setattr(sizes, "UNSEEN", ("hexapawn3x4",))
     arguments = ["sizes", "--minutes", "0.005", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0
     said = json.loads(capsys.readouterr().out)
@@ -202,10 +199,9 @@ def test_sizes_never_seen(
 
 def test_no_size_is_both_learned_and_unseen() -> None:
     learned, unseen = (
-        {get_variant(name).digest for name in names}
-        for names in (study_transfer.LESSONS, study_transfer.UNSEEN)
+        {get_variant(name).digest for name in names} for names in (sizes.TRAINED, sizes.UNSEEN)
     )
-    assert len(learned) == len(study_transfer.LESSONS)
+    assert len(learned) == len(sizes.TRAINED)
     assert not learned & unseen
 
 
@@ -233,7 +229,7 @@ def test_a_score_of_nothing_is_in_the_picture(
 
     monkeypatch.setattr(Axes, "set_ylim", watched)
     curves = {"carried": [(0.0, 0.6), (60.0, 0.7)], "zero": [(0.0, 0.3), (60.0, 0.0)]}
-    draw_panels(_losalamos_panels({"curves": curves}), "title", tmp_path / "scores.svg")
+    draw_panels(losalamos.panels({"curves": curves}), "title", tmp_path / "scores.svg")
     # A network that finds all moves alike keeps nothing, and says nothing of the others.
     panel = Panel(title="", curves={"a": [(0.0, 0.0), (1.0, 57.0)]}, level=None, unit="%")
     draw_panels([panel], "title", tmp_path / "shares.svg")

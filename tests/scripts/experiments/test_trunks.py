@@ -8,11 +8,20 @@ import pytest
 from engine.network.inference.evaluator import DEFAULT_PRECISIONS
 from engine.rules.variant import get_variant
 from scripts import cli
+from scripts.experiments import trunks
+from scripts.experiments.trunks import (
+    CHESS,
+    SAME_SIZE,
+    SOLVED,
+    TOWER,
+    TRUNKS,
+    fresh,
+    measure_speeds,
+    training_of,
+)
 from tests.support.network_cases import with_torch_alone
 from training.config import resolve
 from training.studies import study
-from training.studies import trunks as study_trunks
-from training.studies.trunks import CHESS, SAME_SIZE, SOLVED, TOWER, TRUNKS, fresh, measure_speeds
 
 
 def test_the_sizes_are_as_named() -> None:
@@ -28,8 +37,7 @@ def test_the_sizes_are_as_named() -> None:
 def test_networks_differ_in_the_trunk_and_in_nothing_else(game: str, tmp_path: Path) -> None:
     variant = get_variant(game)
     configs = [
-        resolve(variant, study_trunks._training(tmp_path, name, game, 1, 2.0).overrides)
-        for name in TRUNKS
+        resolve(variant, training_of(tmp_path, name, game, 1, 2.0).overrides) for name in TRUNKS
     ]
     assert all(config.self_play == configs[0].self_play for config in configs)
     assert all(config.learning == configs[0].learning for config in configs)
@@ -43,8 +51,8 @@ def test_networks_differ_in_the_trunk_and_in_nothing_else(game: str, tmp_path: P
 
 def test_every_network_has_a_speed_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The median of few turns of small batches: that there is one, not how large it is."""
-    monkeypatch.setattr(study_trunks, "_BATCH", 8)
-    monkeypatch.setattr(study_trunks, "_TURNS", 3)
+    monkeypatch.setattr(trunks, "_BATCH", 8)
+    monkeypatch.setattr(trunks, "_TURNS", 3)
     speeds = measure_speeds(get_variant(CHESS))["speeds"]
     assert set(speeds) == set(TRUNKS)
     for found in speeds.values():
@@ -68,10 +76,10 @@ def test_the_command_fills_the_table_and_measures_nothing_twice(
         "CHESS": "hexapawn4x4",
         "SEEDS": 1,
         "BACKENDS": (("torch", "fp32"),),
-        "_SETTINGS": settings,
+        "SETTINGS": settings,
         "_GAMES": 2,
     }.items():
-        monkeypatch.setattr(study_trunks, name, value)
+        monkeypatch.setattr(trunks, name, value)
     words = ["study", "trunks", "--minutes", "0.002", "--out", str(tmp_path), "--json"]
     assert cli.main(words) == 0
     first = json.loads(capsys.readouterr().out)["results"]

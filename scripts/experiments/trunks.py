@@ -1,12 +1,11 @@
-"""Residual tower and transformer under the same heads: at equal time and at equal parameters.
+"""Residual tower and transformer under the same heads: at equal speed and at equal parameters.
 
-Every network trains by self-play on one core for the same time, on a solved game with several seeds
-and on Gardner. The truth judges the first; on Gardner each transformer plays the tower, once with
-equal simulations and once with equal time a move: simulations in proportion to the positions a
-second that their fastest backends compute.
+Every network trains by self-play on one core for the same time, on a solved variant with several
+seeds and on Gardner. The first is measured by exact values. On Gardner each transformer plays the
+tower, once with equal simulations and once with equal time a move: simulations in proportion to the
+positions a second that the fastest backends compute.
 """
 
-import functools
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +21,16 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant, get_variant
+from scripts.experiments.study import KEPT_AXIS, Figures, Study, elo_text, in_per_cent
+from scripts.plots.curve import Panel
 from training.config import merge
+from training.data.run_directory import checkpoint_of
 from training.studies.study import (
-    ALONE,
+    ONE_CORE,
     Line,
     Report,
     Results,
     Training,
-    checkpoints,
     score,
     train_side_by_side,
     truth_curve,
@@ -61,8 +62,8 @@ _GAMES: Final = 200
 _BATCH: Final = 128
 _TURNS: Final = 15
 
-_SETTINGS: Final[dict[str, Any]] = {
-    # What the presets of the two games do not say alike is said here.
+SETTINGS: Final[dict[str, Any]] = {
+    # Where the presets of the two variants differ.
     "self_play": {
         "games": 128,
         "first_simulations": 0,
@@ -84,14 +85,14 @@ _SETTINGS: Final[dict[str, Any]] = {
 }
 
 
-def compare_trunks(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
-    """Of each network "parameters", "speed" by backend, "truth" by seed, "curve" and matches
+def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
+    """For each network "parameters", "speed" by backend, "truth" by seed, "curve", and its matches
     against the tower: "match" at equal simulations, "timed" at equal time a move.
 
     Resumes as `training.studies.study` says; raises InputError, OSError.
     """
-    trainings = [_training(folder, name, SOLVED, seed, minutes) for seed, name in _seeded()]
-    trainings += [_training(folder, name, CHESS, 1, minutes) for name in TRUNKS]
+    trainings = [training_of(folder, name, SOLVED, seed, minutes) for seed, name in _seeded()]
+    trainings += [training_of(folder, name, CHESS, 1, minutes) for name in TRUNKS]
     train_side_by_side(trainings, report)
     results = Results(folder)
     speeds = results.get(["speed", *TRUNKS], measure_speeds, get_variant(CHESS))["speeds"]
@@ -117,33 +118,36 @@ def compare_trunks(folder: Path, minutes: float, report: Report) -> dict[str, An
 
 
 def _seeded() -> list[tuple[int, str]]:
-    """Seed by seed, so that what is compared trains at the same time, as far as cores go."""
+    """Seed by seed: networks that are compared train at the same time."""
     return [(seed, name) for seed in range(1, SEEDS + 1) for name in TRUNKS]
 
 
-def _run(name: str, game: str, seed: int) -> str:
-    """The run's name in its folder."""
-    return f"{name.replace(',', '').replace(' ', '-')}-{game}-{seed}"
+def _run(name: str, variant: str, seed: int) -> str:
+    """The name of the run's directory."""
+    return f"{name.replace(',', '').replace(' ', '-')}-{variant}-{seed}"
 
 
-def _training(folder: Path, name: str, game: str, seed: int, minutes: float) -> Training:
+def training_of(folder: Path, name: str, variant: str, seed: int, minutes: float) -> Training:
+    """The training of a network of the table."""
     own = {"network": TRUNKS[name], "seed": seed, "minutes": minutes}
     return Training(
-        path=folder / "runs" / _run(name, game, seed),
-        games=game,
-        overrides=merge(merge(ALONE, _SETTINGS), own),
+        path=folder / "runs" / _run(name, variant, seed),
+        variants=variant,
+        overrides=merge(merge(ONE_CORE, SETTINGS), own),
     )
 
 
 def fresh(settings: Mapping[str, Any], variant: Variant) -> PolicyValueNet:
-    """A network of the table, as play knows it: without the heads that only training asks."""
+    """A fresh network of the table, without the auxiliary heads."""
     torch.manual_seed(1)
     return PolicyValueNet(NetworkConfig.for_variant(variant, settings)).eval()
 
 
 def measure_speeds(variant: Variant) -> Line:
-    """Positions a second of one thread, by network and "backend precision", the networks in turn:
-    the median. A backend that is not on this machine or does not serve a network is left out."""
+    """Positions a second of one thread, by network and "backend precision": the median of turns.
+
+    Backends that this machine lacks, or that do not compute a network, are left out.
+    """
     torch.set_num_threads(1)
     rows = np.concatenate([probe_of(variant).positions] * _BATCH)[:_BATCH]
     moves, offsets = generate_batch(variant.tables, rows)
@@ -181,14 +185,47 @@ def _in_equal_time(speeds: Mapping[str, Mapping[str, float]], name: str) -> int:
 
 
 def _match(results: Results, folder: Path, name: str, simulations: int) -> Line:
-    """The network of a name against the tower, both as their runs left them."""
+    """A network against the tower, each with the last checkpoint of its run."""
     one, other = (
-        f"mcts:{count}:{_last(folder / 'runs' / _run(who, CHESS, 1))}"
-        for who, count in ((name, simulations), (TOWER, SIMULATIONS))
+        f"mcts:{count}:{checkpoint_of(folder / 'runs' / _run(network, CHESS, 1))}"
+        for network, count in ((name, simulations), (TOWER, SIMULATIONS))
     )
-    play = functools.partial(score, one, other, get_variant(CHESS), _GAMES)
-    return results.get(["match", one, other], play)
+    return results.get(["match", one, other], score, one, other, get_variant(CHESS), _GAMES)
 
 
-def _last(run: Path) -> Path:
-    return list(checkpoints(run))[-1][1]
+def table(found: Figures) -> list[str]:
+    """A row for each network."""
+    backends = list(dict.fromkeys(name for line in found.values() for name in line["speed"]))
+    head = ["network", "parameters", *(f"{name}, positions/s" for name in backends)]
+    head += ["value kept, raw network", "Elo at equal simulations", "Elo at equal time a move"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, line in found.items():
+        truth, speed = line["truth"], line["speed"]
+        cells = [name, f"{line['parameters']:,}"]
+        cells += [f"{speed[backend]:,.0f}" if backend in speed else "–" for backend in backends]
+        cells.append(f"{sum(truth) / len(truth):.1%} ({min(truth):.1%} to {max(truth):.1%})")
+        cells += [elo_text(line[kind]) if kind in line else "0" for kind in ("match", "timed")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def panels(found: Figures) -> list[Panel]:
+    """The tower beside each transformer."""
+    curves = in_per_cent({name: line["curve"] for name, line in found.items()})
+    return [
+        Panel(
+            title=name,
+            curves={TOWER: curves[TOWER], "transformer": curves[name]},
+            level=None,
+            unit=KEPT_AXIS,
+        )
+        for name in (SAME_SIZE, SAME_SPEED)
+    ]
+
+
+STUDY: Final = Study(
+    title="Tower and transformer, trained on one core for the same time",
+    measure=measure,
+    table=table,
+    panels=panels,
+)
