@@ -1,7 +1,7 @@
-"""GPT-2 in a local folder, as Hugging Face lays it out, into a LanguageModel and back.
+"""GPT-2 in a local folder of Hugging Face's layout, read into a LanguageModel and written back.
 
     config.json         sizes and settings
-    model.safetensors   tensors; or parts of it, which model.safetensors.index.json lists
+    model.safetensors   tensors; or several files, which model.safetensors.index.json lists
 
     theirs (i from 0; * is weight or bias)          ours
     transformer.wte.weight            [V, D]        token.weight
@@ -13,16 +13,16 @@
     transformer.h.i.mlp.c_fc.*        [D, M]        backbone.blocks.i.mlp.up.*           [M, D]
     transformer.h.i.mlp.c_proj.*      [M, D]        backbone.blocks.i.mlp.down.*         [D, M]
     transformer.ln_f.*                [D]           backbone.norm.*
-    lm_head.weight                    [V, D]        head.weight, where it is not token.weight
+    lm_head.weight                    [V, D]        head.weight, unless it equals token.weight
 
-Weights named c_ are of their "Conv1D", [in, out]: ours lie the other way round. The files first
-published have no "transformer." before their names, and some hold the causal masks (`attn.bias`,
-`attn.masked_bias`), which are no weights and are passed over.
+Weights named c_ belong to transformers' "Conv1D", [in, out]: ours are their transposes. The files
+that were published first lack the prefix "transformer.", and some of them hold the causal masks
+(`attn.bias`, `attn.masked_bias`), which are not parameters and are skipped.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,9 +31,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.checkpoint import CheckpointError, opened, refuse_faults
+from engine.network.checkpoint import CheckpointError, check_tensors, opened, refuse_faults
 from engine.network.language.model import LanguageModel
-from engine.network.model.config import Activation, LanguageConfig, shortened
+from engine.network.model.config import LanguageConfig, shortened
 from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError
 from engine.system.files import replacing
@@ -44,8 +44,8 @@ GPT2_SIZES: Final = {
     "large": LanguageConfig(channels=1280, blocks=36, heads=20, hidden=5120),
     "xl": LanguageConfig(channels=1600, blocks=48, heads=25, hidden=6400),
 }
-"""The four that were published (Radford et al. 2019, table 2, with the counts of the released
-models: those of the table are wrong)."""
+"""The four published models (Radford et al. 2019, table 2; the parameter counts in that table are
+wrong, the released models have those of `parameter_counts`)."""
 
 _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.safetensors"
@@ -62,19 +62,20 @@ _BLOCK: Final = {
     "mlp.c_fc": "mlp.up",
     "mlp.c_proj": "mlp.down",
 }
-_SIZES: Final = {
+_FIELDS: Final = {
     "vocab_size": "vocabulary",
     "n_positions": "context",
     "n_embd": "channels",
     "n_layer": "blocks",
     "n_head": "heads",
     "n_inner": "hidden",
+    "activation_function": "activation",
+    "resid_pdrop": "dropout",
+    "initializer_range": "spread",
+    "tie_word_embeddings": "tied",
 }
-_ACTIVATIONS: Final[dict[object, Activation]] = {
-    "gelu_new": "gelu",
-    "gelu_pytorch_tanh": "gelu",
-    "relu": "relu",
-}
+"""Fields of config.json and of LanguageConfig."""
+_ACTIVATIONS: Final = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
 _FIXED: Final[dict[str, object]] = {
     "model_type": "gpt2",
     "layer_norm_epsilon": 1e-5,
@@ -82,14 +83,14 @@ _FIXED: Final[dict[str, object]] = {
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
 }
-"""What our backbone cannot do otherwise. (`reorder_and_upcast_attn` asks for attention weights in
-float32, which ours are.)"""
+"""The only values that our backbone supports. (`reorder_and_upcast_attn` asks for attention weights
+in float32, which ours are.)"""
 
 Settings = dict[str, Any]
 
 
 def parameter_counts() -> dict[str, int]:
-    """Parameters of each of GPT2_SIZES, counted on models that are built without memory."""
+    """Parameters of each of GPT2_SIZES, counted on models without memory."""
     return {
         name: LanguageModel.without_memory(config).parameter_count
         for name, config in GPT2_SIZES.items()
@@ -97,14 +98,14 @@ def parameter_counts() -> dict[str, int]:
 
 
 def load_gpt2(folder: str | Path) -> LanguageModel:
-    """The model of a folder, from tokens int64[B, T] to logits [B, T, V]: float32, on the CPU, set
-    to evaluate.
+    """The model of a folder, from tokens int64[B, T] to logits [B, T, V]: float32, on the CPU, in
+    evaluation mode.
 
-    A `lm_head.weight` that differs from the table of tokens makes an untied model, whatever
-    `tie_word_embeddings` says, as it does in `transformers`. Where the three dropouts differ, which
-    only training would notice, that of the residual stream serves for all. Raises OSError, and
-    CheckpointError, one line, naming the file and the field or tensor that is missing, damaged,
-    unknown, of another shape, not finite, or beyond what our backbone does.
+    A `lm_head.weight` that differs from the token table makes an untied model, whatever
+    `tie_word_embeddings` says, as in `transformers`. Of the three dropouts, which only training
+    uses, `resid_pdrop` counts. Raises OSError, and CheckpointError, one line, naming the file and
+    the field or tensor that is missing, damaged, unknown, of another shape, not finite, or
+    unsupported.
     """
     folder = Path(folder)
     config = _language_config(folder / _CONFIG, _settings(folder))
@@ -112,24 +113,26 @@ def load_gpt2(folder: str | Path) -> LanguageModel:
     config = _tie(config, tensors)
     model = LanguageModel.without_memory(config)
     names, shapes = _names(config), model.state_dict()
-    _check(source, tensors, {theirs: shapes[ours].shape for theirs, ours in names.items()})
-    ready: dict[str, Tensor] = {}
-    for name, ours in names.items():
-        # Taken out one by one: what has been turned need not be kept as it was.
-        ready[ours] = _plain(_turned(name, tensors.pop(name)))
-        refuse_faults(source, {name: ready[ours]})
-    model.load_state_dict(ready, assign=True)
+    expected = {theirs: _turned(theirs, shapes[ours]) for theirs, ours in names.items()}
+    check_tensors(source, tensors, expected)
+    state: dict[str, Tensor] = {}
+    for theirs, ours in names.items():
+        # Each tensor is dropped once it is copied, so that the memory is not needed twice.
+        tensor = _turned(theirs, tensors.pop(theirs))
+        state[ours] = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        refuse_faults(source, {theirs: state[ours]})
+    model.load_state_dict(state, assign=True)
     return model.eval()
 
 
 def save_gpt2(model: LanguageModel, folder: str | Path) -> None:
     """Write a model, in its own dtype, as `load_gpt2` and `transformers` read it.
 
-    The folder is made where it is missing. Both files are written under other names first; then the
-    old configuration goes, the weights take their place and the configuration follows. A kill at
-    any moment leaves the old model, the new one, or a folder without configuration, and never one
-    model's settings with another's weights. Raises OSError, and InputError for a model that GPT-2's
-    layout cannot hold.
+    The folder is made where it is missing. Both files are written under temporary names; then the
+    old configuration is deleted, the weights are renamed, and then the configuration. A kill at any
+    moment leaves the old model, the new one, or a folder without a configuration: never the
+    settings of one model with the weights of another. Raises OSError, and InputError for a model
+    that GPT-2's layout cannot hold.
     """
     folder = Path(folder)
     settings = _gpt2_settings(model)
@@ -147,16 +150,15 @@ def save_gpt2(model: LanguageModel, folder: str | Path) -> None:
             safetensors.torch.save_file(tensors, weights, {"format": "pt"})
         except safetensors.SafetensorError as error:
             raise OSError(f"{folder / _WEIGHTS}: cannot be written ({error})") from None
-        weights.chmod(config.stat().st_mode)  # safetensors lets nobody else read it
+        weights.chmod(config.stat().st_mode)  # safetensors makes it readable by its owner alone
         (folder / _CONFIG).unlink(missing_ok=True)
 
 
 def end_of_text(folder: str | Path) -> int | None:
-    """The token that ends a text, as config.json of a folder says; None where it names none that
-    the vocabulary has. Raises as `load_gpt2`."""
-    path = Path(folder) / _CONFIG
+    """The token that ends a text, as config.json says; None where it names none of the vocabulary.
+    Raises as `load_gpt2`."""
     settings = _settings(Path(folder))
-    vocabulary = _language_config(path, settings).vocabulary
+    vocabulary = _language_config(Path(folder) / _CONFIG, settings).vocabulary
     token = settings.get("eos_token_id")
     return token if type(token) is int and 0 <= token < vocabulary else None
 
@@ -164,13 +166,12 @@ def end_of_text(folder: str | Path) -> int | None:
 def _settings(folder: Path) -> Settings:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
-    path = folder / _CONFIG
-    if not path.is_file():
+    if not (folder / _CONFIG).is_file():
         raise CheckpointError(f"{folder}: holds no {_CONFIG}")
-    return _object(path)
+    return _read_object(folder / _CONFIG)
 
 
-def _object(path: Path) -> Settings:
+def _read_object(path: Path) -> Settings:
     try:
         values = parse_json(path.read_bytes())
     except ValueError as error:
@@ -181,75 +182,56 @@ def _object(path: Path) -> Settings:
 
 
 def _language_config(path: Path, settings: Settings) -> LanguageConfig:
-    """Fields that are not there are GPT-2 small's; fields that do not bear on logits are free."""
+    """Fields that are missing are those of GPT-2 small; fields that logits do not depend on are
+    ignored. LanguageConfig checks the values."""
+
+    def refusal(name: str, problem: str) -> CheckpointError:
+        value = shortened(json.dumps(settings.get(name)))
+        return CheckpointError(f"{path}: {name} = {value}: {problem}")
+
     for name, only in _FIXED.items():
         if settings.get(name, only) != only:
-            raise _refusal(path, settings, name, f"only {json.dumps(only)} is supported")
-    defaults = LanguageConfig()
-    if "n_positions" not in settings and "n_ctx" in settings:
-        settings = settings | {"n_positions": settings["n_ctx"]}
-    if settings.get("n_inner") is None:
-        channels = settings.get("n_embd", defaults.channels)
-        settings = settings | {"n_inner": 4 * channels if isinstance(channels, int) else 1}
-    values: dict[str, Any] = {}
-    for theirs, ours in _SIZES.items():
-        size = settings.get(theirs, getattr(defaults, ours))
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise _refusal(path, settings, theirs, "not a whole number above 0")
-        values[ours] = size
-    if values["channels"] % values["heads"]:
-        raise _refusal(path, settings, "n_head", f"does not divide n_embd {values['channels']}")
-    activation = settings.get("activation_function", "gelu_new")
-    if activation not in list(_ACTIVATIONS):
-        choices = ", ".join(str(name) for name in _ACTIVATIONS)
-        raise _refusal(path, settings, "activation_function", f"not one of {choices}")
-    tied = settings.get("tie_word_embeddings", True)
-    if not isinstance(tied, bool):
-        raise _refusal(path, settings, "tie_word_embeddings", "neither true nor false")
+            raise refusal(name, f"only {json.dumps(only)} is supported")
+    given = {"n_positions": settings["n_ctx"]} | settings if "n_ctx" in settings else settings
+    values = {ours: given[theirs] for theirs, ours in _FIELDS.items() if theirs in given}
+    for name in ("n_layer", "n_inner"):
+        # LanguageConfig takes 0; the layout has no such models.
+        if settings.get(name) == 0:
+            raise refusal(name, "not a whole number above 0")
+    if "activation" in values:
+        if str(values["activation"]) not in _ACTIVATIONS:
+            raise refusal("activation_function", f"not one of {', '.join(_ACTIVATIONS)}")
+        values["activation"] = _ACTIVATIONS[values["activation"]]
+    if values.get("hidden") is None:
+        channels = values.get("channels", LanguageConfig().channels)
+        values["hidden"] = 4 * channels if type(channels) is int else 1
+    for name in ("dropout", "spread"):
+        if type(values.get(name)) is int:
+            values[name] = float(values[name])
     try:
-        return LanguageConfig(
-            **values,
-            activation=_ACTIVATIONS[activation],
-            tied=tied,
-            dropout=_share(path, settings, "resid_pdrop", defaults.dropout),
-            spread=_share(path, settings, "initializer_range", defaults.spread),
-        )
-    except InputError as error:  # sizes beyond all reason
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-def _share(path: Path, settings: Settings, name: str, default: float) -> float:
-    value = settings.get(name, default)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
-        raise _refusal(path, settings, name, "not a number from 0 to below 1")
-    return float(value)
-
-
-def _refusal(path: Path, settings: Settings, name: str, problem: str) -> CheckpointError:
-    value = shortened(json.dumps(settings.get(name)))
-    return CheckpointError(f"{path}: {name} = {value}: {problem}")
+        return LanguageConfig.from_dict(LanguageConfig().to_dict() | values)
+    except InputError as error:
+        # In the names of the file.
+        text = str(error).removeprefix("network configuration: ")
+        for theirs, ours in _FIELDS.items():
+            text = re.sub(rf"\b{ours}\b", theirs, text)
+        raise CheckpointError(f"{path}: {text}") from None
 
 
 def _gpt2_settings(model: LanguageModel) -> Settings:
-    """The `config.json` of a model. Its end of text is GPT-2's where its vocabulary is."""
+    """The `config.json` of a model. Its end of text is GPT-2's if its vocabulary is."""
     config = model.config
-    if config.position != "learned" or not config.hidden:
-        field = "position" if config.position != "learned" else "hidden"
-        raise InputError(
-            f"{field} = {getattr(config, field)!r}: GPT-2's layout has no place for such a model"
-        )
+    for field, unsupported in ("position", "none"), ("hidden", 0):
+        if getattr(config, field) == unsupported:
+            raise InputError(f"{field} = {unsupported!r}: GPT-2's layout cannot hold such a model")
     end = config.vocabulary - 1 if config.vocabulary == LanguageConfig().vocabulary else None
-    activation = next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == config.activation)
     return {
         "architectures": ["GPT2LMHeadModel"],
         **_FIXED,
-        **{theirs: getattr(config, ours) for theirs, ours in _SIZES.items()},
-        "activation_function": activation,
-        "resid_pdrop": config.dropout,
+        **{theirs: getattr(config, ours) for theirs, ours in _FIELDS.items()},
+        "activation_function": {"gelu": "gelu_new", "relu": "relu"}[config.activation],
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
-        "initializer_range": config.spread,
-        "tie_word_embeddings": config.tied,
         "bos_token_id": end,
         "eos_token_id": end,
         "dtype": str(model.token.weight.dtype).removeprefix("torch."),
@@ -257,7 +239,7 @@ def _gpt2_settings(model: LanguageModel) -> Settings:
 
 
 def _names(config: LanguageConfig) -> dict[str, str]:
-    """Our name of each of their tensors, those without the prefix."""
+    """Our name of each of their tensors, theirs without the prefix."""
     names = {_TOKEN: "token.weight", "wpe.weight": "backbone.place"}
     for i in range(config.blocks):
         for theirs, ours in _BLOCK.items():
@@ -268,41 +250,36 @@ def _names(config: LanguageConfig) -> dict[str, str]:
 
 
 def _tensors(folder: Path) -> tuple[dict[str, Tensor], Path]:
-    """Their tensors, names without the prefix, masks left out; and the file that speaks for all.
+    """Their tensors without masks, by name without the prefix; and the file that errors name.
 
-    Tensors of safetensors lie in the file until they are touched.
+    Tensors of safetensors stay in the file until they are used.
     """
     whole, index = folder / _WEIGHTS, folder / _INDEX
     if whole.is_file():
         return dict(_read(whole)), whole
     if not index.is_file():
-        other = ""
-        if (folder / "pytorch_model.bin").exists():
-            other = "; pytorch_model.bin is a pickle, which can run any program, and is not read"
-        raise CheckpointError(f"{folder}: holds no {_WEIGHTS}{other}")
-    places = _object(index).get("weight_map")
+        pickled = (folder / "pytorch_model.bin").exists()
+        reason = "; pytorch_model.bin is a pickle, which can run any program, and is not read"
+        raise CheckpointError(f"{folder}: holds no {_WEIGHTS}{reason if pickled else ''}")
+    places = _read_object(index).get("weight_map")
     if not isinstance(places, dict) or not all(
         isinstance(part, str) and part == Path(part).name for part in places.values()
     ):
         raise CheckpointError(f"{index}: weight_map does not name a file of the folder each")
-    tensors: dict[str, Tensor] = {}
-    for part in sorted(set(places.values())):
-        if not (folder / part).is_file():
-            raise CheckpointError(f"{folder}: holds no {part}, which {_INDEX} lists")
-        tensors |= _read(folder / part)
-    return tensors, index
+    parts = sorted(set(places.values()))
+    return {name: tensor for part in parts for name, tensor in _read(folder / part)}, index
 
 
 def _read(path: Path) -> Iterator[tuple[str, Tensor]]:
     with opened(path) as file:
-        for name in file.keys():  # noqa: SIM118  # no dictionary, it has no other iteration
+        for name in file.keys():  # noqa: SIM118  # not a dictionary: keys() is the only iteration
             bare = name.removeprefix(_PREFIX)
             if not _MASK.fullmatch(bare):
                 yield bare, file.get_tensor(name)
 
 
 def _tie(config: LanguageConfig, tensors: dict[str, Tensor]) -> LanguageConfig:
-    """Drops a head that is the table of tokens; of a tied pair either may be left out."""
+    """Drops a head that equals the token table; a tied model may lack either of the two."""
     if not config.tied or _HEAD not in tensors:
         return config
     head = tensors.pop(_HEAD)
@@ -312,32 +289,6 @@ def _tie(config: LanguageConfig, tensors: dict[str, Tensor]) -> LanguageConfig:
     return LanguageConfig.from_dict(config.to_dict() | {"tied": False})
 
 
-def _check(path: Path, tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Raises CheckpointError for a tensor that is missing, unknown or of another shape."""
-    for name in shapes:
-        if name not in tensors:
-            raise CheckpointError(f"{path}: missing tensor '{name}'")
-    for name, tensor in tensors.items():
-        if name not in shapes:
-            raise CheckpointError(f"{path}: unknown tensor '{name}'")
-        # A matrix that lies the other way round has the same shape turned.
-        wanted = list(shapes[name])[:: -1 if _lies_turned(name) else 1]
-        if list(tensor.shape) != wanted or not tensor.is_floating_point():
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise CheckpointError(
-                f"{path}: tensor '{name}' is {kind}{list(tensor.shape)}, not float{wanted} as"
-                f" {_CONFIG} says"
-            )
-
-
-def _lies_turned(name: str) -> bool:
-    return ".c_" in name and name.endswith(".weight")
-
-
 def _turned(name: str, tensor: Tensor) -> Tensor:
-    return tensor.T if _lies_turned(name) else tensor
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """In float32 and in memory of its own: the file may not outlive what it maps."""
-    return tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    """The transpose of a weight of Conv1D; other tensors as they are."""
+    return tensor.T if ".c_" in name and name.endswith(".weight") else tensor

@@ -1,4 +1,4 @@
-"""`pawnscope language …`: which module serves which use of language models."""
+"""`pawnscope language …`: the subcommands, and the module of each."""
 
 import importlib
 from collections.abc import Sequence
@@ -6,38 +6,38 @@ from typing import Final
 
 from scripts.commands.language import text as language_text
 
-_USES: Final = {
+_SUBCOMMANDS: Final = {
     "train": (
         "scripts.commands.language.train",
         "language train VARIANT …",
-        "teach a model a game's moves",
+        "train a model on the moves of games",
     ),
     "continue": (
         "scripts.commands.language.continuation",
         "language continue VARIANT --moves MOVES …",
-        "go on with a game, with the chances of each move",
+        "continue a game, with the probability of each move",
     ),
 }
-_TEXT: Final = (
-    ("language --gpt2 FOLDER --prompt TEXT …", "go on with a text, by GPT-2"),
-    ("language --gpt2-sizes", "the parameters of GPT-2's four sizes"),
+_GPT2: Final = (
+    ("language --gpt2 FOLDER --prompt TEXT …", "continue a text with GPT-2"),
+    ("language --gpt2-sizes", "the number of parameters of GPT-2's four sizes"),
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Hand over to the use that the first word names, or to that of text; the exit status."""
-    if arguments and arguments[0] in _USES:
-        serve = importlib.import_module(_USES[arguments[0]][0]).main
-        status: int = serve(list(arguments[1:]))
+    """Run the subcommand that the first word names, or else GPT-2's; returns the exit status."""
+    if arguments and arguments[0] in _SUBCOMMANDS:
+        run = importlib.import_module(_SUBCOMMANDS[arguments[0]][0]).main
+        status: int = run(list(arguments[1:]))
         return status
     if arguments and arguments[0] in ("-h", "--help"):
-        print(_uses())
+        print(_subcommands())
     return language_text.main(list(arguments))
 
 
-def _uses() -> str:
-    """What stands over the help of the options of text."""
-    uses = [(words, help) for _, words, help in _USES.values()] + list(_TEXT)
+def _subcommands() -> str:
+    """The list of subcommands, printed above the options of GPT-2."""
+    uses = [(words, help) for _, words, help in _SUBCOMMANDS.values()] + list(_GPT2)
     width = max(len(words) for words, _ in uses)
     lines = [f"  pawnscope {words:{width}}  {help}" for words, help in uses]
     return "\n".join(["language models of moves and of text:", "", *lines, ""])

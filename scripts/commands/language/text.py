@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -21,37 +22,38 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 END_OF_TEXT: Final = "<|endoftext|>"
-"""Stands between two texts, so it ends one and begins the next."""
+"""Stands between two texts: it ends one and begins the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions(FigureOptions):
-    """Go on with a text by any GPT-2 in a local folder, with its tokenizer's files beside it.
+    """Continue a text with a GPT-2 model in a local folder.
 
-    The folder holds config.json and model.safetensors in the Hugging Face layout, and
-    tokenizer.json or vocab.json and merges.txt.
+    The folder holds config.json and model.safetensors in the Hugging Face layout, and the
+    tokenizer: tokenizer.json, or vocab.json and merges.txt.
     """
 
     # The folder of the model.
     gpt2: Path | None = None
-    # The text to go on with; by itself the model begins a text of its own.
+    # The text to continue; without one the model begins a new text.
     prompt: str = ""
-    # The most tokens to write; an end of text comes before.
+    # The largest number of tokens to write; the model may end its text earlier.
     tokens: int = 100
-    # How freely to draw: 0 always takes the most likely token, 1 draws as the model says.
+    # Divides the logits: 0 always takes the most likely token, 1 samples from the model's
+    # probabilities.
     temperature: float = 1.0
-    # Draw only from so many of the most likely tokens; 0 for all.
+    # Sample only from this number of most likely tokens; 0 for all.
     top_k: int = 0
-    # Draw only from the fewest most likely tokens that hold this share together.
+    # Sample only from the fewest most likely tokens whose probabilities sum to this.
     top_p: float = 1.0
-    # Where the random numbers begin.
+    # Seed of the sampling.
     seed: int = 1
     # Print the number of parameters of GPT-2's four sizes instead.
     gpt2_sizes: bool = False
 
 
 def main(arguments: list[str]) -> int:
-    """Print the sizes, or the text as it comes."""
+    """Print the sizes, or the text while it is generated."""
     options = parse_options(TextOptions, "language", arguments)
     if options.gpt2_sizes and options.gpt2 is not None:
         raise InputError("--gpt2-sizes and --gpt2: only one of them at a time")
@@ -85,17 +87,19 @@ def _complete(options: TextOptions, folder: Path) -> None:
     end = configured if end is None else end
     prompt = encode(tokenizer, options.prompt, end)
     model = gpt2.load_gpt2(folder)
-    size, vocabulary = largest_token(tokenizer) + 1, model.config.vocabulary
+    size = max(tokenizer.get_vocab().values(), default=-1) + 1
+    vocabulary = model.config.vocabulary
     if size > vocabulary:
         raise CheckpointError(f"{folder}: a tokenizer of {size} tokens, a model of {vocabulary}")
     if len(prompt) > model.config.context:
         sys.stderr.write(
-            f"of the prompt's {len(prompt)} tokens the model reads the last"
+            f"the prompt has {len(prompt)} tokens, the model reads only the last"
             f" {model.config.context}\n"
         )
     generator = torch.Generator().manual_seed(options.seed)
     drawn = model.generate(torch.tensor([prompt]), sampling, generator)
-    tokens = until(end, itertools.islice(drawn, options.tokens))
+    numbers = (int(token) for token in itertools.islice(drawn, options.tokens))
+    tokens = itertools.takewhile(lambda token: token != end, numbers)
     if options.json:
         _print_figures(options, tokenizer, tokens)
     else:
@@ -110,7 +114,7 @@ def _print_figures(options: TextOptions, tokenizer: "Tokenizer", tokens: Iterato
         "prompt": options.prompt,
         "text": "".join(pieces(tokenizer, drawn)),
         "tokens": len(drawn),
-        # Whether the model ended its text by itself.
+        # Whether the model ended its text.
         "ended": len(drawn) < options.tokens,
         "seconds": seconds,
         "tokens_per_second": len(drawn) / seconds,
@@ -119,9 +123,9 @@ def _print_figures(options: TextOptions, tokenizer: "Tokenizer", tokens: Iterato
 
 
 def _stream(prompt: str, text: Iterator[str]) -> None:
-    """Print a text as it comes; ^C ends the line, too."""
+    """Print a text while it is generated; ^C ends the line, too."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # not every terminal knows every character
+        sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack some
     try:
         for piece in itertools.chain([prompt], text):
             print(piece, end="", flush=True)
@@ -132,57 +136,52 @@ def _stream(prompt: str, text: Iterator[str]) -> None:
 
 
 def load_tokenizer(folder: Path) -> "Tokenizer":
-    """Of `tokenizer.json`, or where there is none of `vocab.json` and `merges.txt`.
+    """From `tokenizer.json`, or where that is missing from `vocab.json` and `merges.txt`.
 
-    Raises CheckpointError, naming the folder and what is missing or damaged.
+    Raises CheckpointError, naming the file that is missing or damaged, and InputError where the
+    package `tokenizers` is not installed.
     """
-    from tokenizers import Tokenizer
-
+    library = _tokenizers()
     whole, vocabulary, merges = (
         folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
     )
+    if not whole.is_file() and not (vocabulary.is_file() and merges.is_file()):
+        raise CheckpointError(
+            f"{folder}: holds no {whole.name}, nor {vocabulary.name} with {merges.name}"
+        )
     try:
         if whole.is_file():
-            tokenizer: Tokenizer = Tokenizer.from_file(str(whole))
-        elif vocabulary.is_file() and merges.is_file():
-            tokenizer = _byte_pairs(vocabulary, merges)
+            tokenizer: Tokenizer = library.Tokenizer.from_file(str(whole))
         else:
-            raise CheckpointError(
-                f"{folder}: holds no {whole.name}, nor {vocabulary.name} with {merges.name}"
-            )
-    except CheckpointError:
-        raise
-    except Exception as error:  # the library raises nothing more exact
+            pairs = library.ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))
+            if pairs.token_to_id(END_OF_TEXT) is not None:
+                pairs.add_special_tokens([END_OF_TEXT])
+            tokenizer = library.Tokenizer.from_str(pairs.to_str())
+    except Exception as error:  # the library raises no narrower class
         read = whole if whole.is_file() else f"{vocabulary} or {merges.name}"
-        raise CheckpointError(f"{read}: not a tokenizer's ({error})") from None
-    # A prompt is read whole, and as it is.
+        raise CheckpointError(f"{read}: not a tokenizer ({error})") from None
+    # The whole prompt is encoded, and nothing else.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
-def _byte_pairs(vocabulary: Path, merges: Path) -> "Tokenizer":
-    """GPT-2's own kind: pairs of bytes, each byte written as one character (Radford et al. 2019,
-    section 2.2)."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    tokenizer = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    if tokenizer.token_to_id(END_OF_TEXT) is not None:
-        tokenizer.add_special_tokens([END_OF_TEXT])
-    return tokenizer
-
-
-def largest_token(tokenizer: "Tokenizer") -> int:
-    """-1 where there is none."""
-    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+def _tokenizers() -> ModuleType:
+    """The library `tokenizers`, which only this command needs; raises InputError without it."""
+    try:
+        import tokenizers
+    except ImportError:
+        raise InputError(
+            "--gpt2 needs the package tokenizers: pip install 'pawnscope[text]'"
+        ) from None
+    return tokenizers
 
 
 def encode(tokenizer: "Tokenizer", prompt: str, end: int | None) -> list[int]:
-    """The tokens of a prompt; of none, the end of the text before.
+    """The tokens of a prompt; the end of text for a prompt without any.
 
-    Raises InputError for a prompt that is not Unicode, and where there is nothing to begin from.
+    Raises InputError for a prompt that is not Unicode, or that has no tokens where there is no end
+    of text to begin from.
     """
     try:
         prompt.encode()
@@ -198,23 +197,13 @@ def encode(tokenizer: "Tokenizer", prompt: str, end: int | None) -> list[int]:
     return [end]
 
 
-def until(end: int | None, drawn: Iterable[torch.Tensor]) -> Iterator[int]:
-    """The tokens, int64[1] each, before the end of the text."""
-    for token in drawn:
-        if token.item() == end:
-            return
-        yield int(token)
-
-
 def pieces(tokenizer: "Tokenizer", tokens: Iterable[int]) -> Iterator[str]:
     """The text of tokens as they come, in whole characters: a token may be part of one.
 
-    Bytes that are no character become U+FFFD. Together the pieces are what the tokenizer makes of
-    all tokens at once.
+    Bytes that are no character become U+FFFD. The pieces together equal the tokenizer's text of all
+    tokens at once.
     """
-    from tokenizers.decoders import DecodeStream
-
-    stream = DecodeStream(skip_special_tokens=True)
+    stream = _tokenizers().decoders.DecodeStream(skip_special_tokens=True)
     pending: list[int] = []
     for token in tokens:
         pending.append(token)
@@ -222,4 +211,4 @@ def pieces(tokenizer: "Tokenizer", tokens: Iterable[int]) -> Iterator[str]:
         if piece is not None:
             pending.clear()
             yield piece
-    yield tokenizer.decode(pending)  # a character that was begun and not ended
+    yield tokenizer.decode(pending)  # the incomplete character at the end, if there is one
