@@ -2,10 +2,9 @@
 
 import shutil
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,35 +12,32 @@ import numpy as np
 from tqdm import tqdm
 from tyro import conf
 
-from engine.network.checkpoint import UniversalDescription, read_description, variant_of
+from engine.network.checkpoint import read_description
 from engine.network.inference.allocator import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.players import load_evaluator, load_solution, player_of
-from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations, of_game
+from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
 from scripts.progress import Waiting
-from search.evaluator import Evaluator, SolverEvaluator
-from search.exact.solver import Solution, estimate_positions
+from search.exact.solver import estimate_positions
 from search.player import Player
-from training.data.run_directory import read_metrics, run_checkpoints
-from training.evaluation.ladder import (
-    LadderPlan,
-    Pool,
-    ladder_ratings,
-    missing_pairing,
-    play_pairing,
+from training.evaluation.ladder import Pool, ladder_ratings
+from training.evaluation.run_evaluation import (
+    EvaluatedRun,
+    Exact,
+    checkpoint_shares,
+    ladder_plan,
+    ladder_row,
+    play_ladder,
+    search_points,
+    textbook_rows,
 )
-from training.evaluation.simulations import Decisions
-from training.evaluation.textbook import TextbookRow, describe_run, measure_row
-from training.evaluation.truth import Truth
 
 Part = Literal["truth", "simulations", "textbook", "ladder"]
 
 _LARGEST_SOLVED = 10_000_000
-"""Positions of a game that is solved here: half a minute, and then it is kept."""
-_RAW_SAMPLE = 20_000
-"""Decision positions on which a raw network is measured; of a game with fewer all."""
+"""Positions of a variant that is solved here: half a minute, then it is cached."""
 _ANCHORS = ("random", *(f"alphabeta:{depth}" for depth in range(1, 7)), "uct:1000")
 
 
@@ -86,7 +82,8 @@ def main(arguments: list[str]) -> int:
     _check(options)
     keep_freed_memory()
     with Waiting("evaluate", quiet=options.json) as waiting:
-        measured = [_Evaluation(run, options, waiting).measure() for run in options.runs]
+        progress = _Progress(waiting, quiet=options.json)
+        measured = [_evaluate(run, options, progress) for run in options.runs]
     if options.json:
         print_json(measured[0] if len(measured) == 1 else {"runs": measured})
         return 0
@@ -112,194 +109,174 @@ def _check(options: EvaluateOptions) -> None:
         )
 
 
-class _Evaluation:
-    """What is measured of one run."""
+class _Progress:
+    """What the person sees while a run is measured."""
 
-    def __init__(self, run: Path, options: EvaluateOptions, waiting: Waiting) -> None:
-        self._run, self._options, self._waiting = run, options, waiting
-        self._paths = run_checkpoints(run)
-        self._variant = variant_of(self._paths[-1], options.game)
-        several = isinstance(read_description(self._paths[-1]), UniversalDescription)
-        self._folder = run / f"evaluation-{self._variant.name}" if several else run
-        self._picture = options.plot or self._folder / "curve.svg"
-        perfect = ("perfect",) if _is_solvable(self._variant) else ()
-        self._anchors = list(dict.fromkeys((*_ANCHORS, *options.anchor, *perfect)))
-        if options.zero not in self._anchors:
-            raise InputError(
-                f"--zero {options.zero}: {self._variant.name} is too large to be solved"
-            )
-        self._metrics = of_game(read_metrics(run), self._variant.name)
-        self._config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
-        self._solution = _solution(self._variant) if self._wants_truth else None
-        truth = Truth.of(self._variant, self._solution) if self._solution else None
-        # Where no position asks for a decision there are no shares.
-        self._truth = truth if truth is not None and len(truth) else None
+    def __init__(self, waiting: Waiting, *, quiet: bool) -> None:
+        self.now = waiting.now
+        self._quiet = quiet
 
-    @property
-    def _wants_truth(self) -> bool:
-        return not self._options.only or bool({*self._options.only} - {"ladder"})
-
-    def _wants(self, part: Part) -> bool:
-        if part == "ladder":
-            return self._options.games > 0 and part in (self._options.only or (part,))
-        return self._truth is not None and part in (self._options.only or (part,))
-
-    def measure(self) -> dict[str, Any]:
-        """All that was asked for, as `--json` prints it."""
-        self._say(f"{self._run}: {self._variant.name}, {len(self._paths)} checkpoints kept")
-        pictures = {"curve": str(self._picture)}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        beginning = self._config.get("initial") or "zero"
-        draw_curve(self._metrics, self._variant.name, self._picture, beginning)
-        found: dict[str, Any] = {"run": str(self._run), "variant": self._variant.name}
-        found |= {"simulations": [], "textbook": [], "ladder": [], "pairings": []}
-        with tempfile.TemporaryDirectory() as folder:
-            # A run that goes on removes its newest checkpoint when it has a newer one.
-            self._paths[-1] = Path(shutil.copy(self._paths[-1], folder))
-            found["checkpoints"] = [self._point(path) for path in self._paths]
-            if self._wants("simulations"):
-                self._waiting.now("search by its simulations")
-                path = self._picture.with_name("simulations" + self._picture.suffix)
-                found["simulations"] = self._simulations(path)
-                pictures["simulations"] = str(path)
-            if self._wants("textbook"):
-                self._waiting.now("play against random moves")
-                found["textbook"] = [asdict(row) for row in self._textbook()]
-            if self._wants("ladder"):
-                path = self._picture.with_name("ladder" + self._picture.suffix)
-                found["ladder"], found["pairings"] = self._ladder(path)
-                pictures["ladder"] = str(path)
-        return found | {"picture": pictures["curve"], "pictures": pictures}
-
-    def _say(self, text: str) -> None:
-        if not self._options.json:
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        if not self._quiet:
             with tqdm.external_write_mode():
                 print(text, flush=True)
 
-    def _evaluator(self, path: Path) -> Evaluator:
-        return load_evaluator(str(path), self._variant)
 
-    def _sample(self, size: int) -> Truth:
-        assert self._truth is not None
-        return self._truth.sample(size, np.random.default_rng(self._options.seed))
-
-    def _point(self, path: Path) -> dict[str, Any]:
-        """One checkpoint's shares of kept values; without a solution only its name and step."""
-        about = read_description(path).metadata
-        self._waiting.now(f"checkpoint {path.name}")
-        point = {"checkpoint": path.name, "round": about.get("round"), "step": about.get("step")}
-        if not self._wants("truth"):
-            return point
-        assert self._truth is not None
-        assert self._solution is not None
-        options, evaluator = self._options, self._evaluator(path)
-        raw, searched = self._sample(_RAW_SAMPLE), self._sample(options.positions)
-        point["raw"] = raw.raw(evaluator)
-        decisions = Decisions(searched, self._solution, len(self._truth))
-        point["search"] = decisions.measure(evaluator, options.search, options.simulations).share
-        point["decision_positions"] = len(self._truth)
-        point["raw_positions"], point["searched"] = len(raw), len(searched)
-        self._say(
-            f"  step {point['step']:>7,}  keeps the value: raw {point['raw']:7.2%}"
-            f"  with {options.simulations} simulations {point['search']:7.2%}"
-            f"  (of {len(raw):,} and {len(searched):,} positions)"
-        )
-        return point
-
-    def _simulations(self, picture: Path) -> list[dict[str, Any]]:
-        assert self._truth is not None
-        assert self._solution is not None
-        evaluator = self._evaluator(self._paths[-1])
-        sample = self._sample(self._options.positions)
-        decisions = Decisions(sample, self._solution, len(self._truth))
-        part = "all" if len(sample) == len(self._truth) else f"{len(sample):,} of"
-        self._say(
-            f"  the last checkpoint's search on {part} {len(self._truth):,} decision positions,"
-            " with 95 % intervals"
-        )
-        self._say("    search   simulations   keeps the value              mean regret, of policy")
-        points = []
-        for point in decisions.compare(evaluator):
-            points.append(asdict(point))
-            self._say(
-                f"    {point.search:<8} {point.simulations:>11}   {point.share:7.2%}"
-                f" ({point.share_low:7.2%} to {point.share_high:7.2%})"
-                f"   {point.regret:.4f}   {point.policy_regret:.4f}"
-            )
-        title = f"{self._variant.name}: search against the truth"
-        draw_simulations(points, sample.raw(evaluator), title, picture)
-        return points
-
-    def _textbook(self) -> list[TextbookRow]:
-        assert self._truth is not None
-        assert self._solution is not None
-        rows = {
-            str(self._run): (
-                self._evaluator(self._paths[-1]),
-                describe_run(self._run, self._config.get("teacher")),
-            ),
-            f"perfect play ({self._variant.name})": (
-                SolverEvaluator(self._solution),
-                {"teacher": None, "positions": None, "seconds": None},
-            ),
-        }
-        search = self._options.search, self._options.simulations
-        return [
-            measure_row(name, evaluator, self._sample(_RAW_SAMPLE), self._solution, search, about)
-            for name, (evaluator, about) in rows.items()
+def _evaluate(path: Path, options: EvaluateOptions, progress: _Progress) -> dict[str, Any]:
+    """Everything that was asked for, as `--json` prints it."""
+    run = EvaluatedRun.open(path, options.game)
+    anchors = _anchors(run.variant, options)
+    exact = _exact(run.variant, options)
+    progress.line(f"{path}: {run.variant.name}, {len(run.checkpoints)} checkpoints kept")
+    pictures = {"curve": options.plot or run.folder / "curve.svg"}
+    run.folder.mkdir(parents=True, exist_ok=True)
+    draw_curve(run.metrics, run.variant.name, pictures["curve"], run.starting_weights)
+    found: dict[str, Any] = {"run": str(path), "variant": run.variant.name}
+    found |= {"simulations": [], "textbook": [], "ladder": [], "pairings": []}
+    with tempfile.TemporaryDirectory() as folder:
+        # A run that is training removes its newest checkpoint when it has a newer one.
+        last = Path(shutil.copy(run.checkpoints[-1], folder))
+        run = replace(run, checkpoints=(*run.checkpoints[:-1], last))
+        found["checkpoints"] = [
+            _point(run, exact, one, options, progress) for one in run.checkpoints
         ]
+        if exact and _wants("simulations", options):
+            pictures["simulations"] = _beside(pictures["curve"], "simulations")
+            found["simulations"] = _simulations(run, exact, progress, pictures["simulations"])
+        if exact and _wants("textbook", options):
+            progress.now("play against random moves")
+            evaluator = load_evaluator(str(last), run.variant)
+            rows = textbook_rows(run, exact, evaluator, options.search, options.simulations)
+            found["textbook"] = [asdict(row) for row in rows]
+        if _wants("ladder", options):
+            pictures["ladder"] = _beside(pictures["curve"], "ladder")
+            found |= _ladder(run, anchors, options, progress, pictures["ladder"])
+    named = {name: str(picture) for name, picture in pictures.items()}
+    return found | {"picture": named["curve"], "pictures": named}
 
-    def _ladder(self, picture: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The rows of the ladder and who has played whom; plays what is missing."""
-        options = self._options
-        kind = {"puct": "mcts", "gumbel": "gumbel"}[options.search]
-        steps = {path: int(path.stem) for path in self._paths}
-        own = {f"{kind}:{options.simulations}@{step:08d}": path for path, step in steps.items()}
-        plan = LadderPlan(
-            checkpoints=list(own), anchors=self._anchors, zero=options.zero, games=options.games
+
+def _wants(part: Part, options: EvaluateOptions) -> bool:
+    return part in (options.only or (part,)) and (part != "ladder" or options.games > 0)
+
+
+def _beside(picture: Path, name: str) -> Path:
+    return picture.with_name(name + picture.suffix)
+
+
+def _anchors(variant: Variant, options: EvaluateOptions) -> list[str]:
+    """The players of known strength; raises InputError where `--zero` is none of them."""
+    perfect = ("perfect",) if _is_solvable(variant) else ()
+    anchors = list(dict.fromkeys((*_ANCHORS, *options.anchor, *perfect)))
+    if options.zero not in anchors:
+        raise InputError(f"--zero {options.zero}: {variant.name} is too large to be solved")
+    return anchors
+
+
+def _exact(variant: Variant, options: EvaluateOptions) -> Exact | None:
+    """The solution, where a part needs it and it takes less than a minute."""
+    if set(options.only) == {"ladder"} or not _is_solvable(variant):
+        return None
+    return Exact.of(load_solution(variant), options.positions, options.seed)
+
+
+def _is_solvable(variant: Variant) -> bool:
+    return variant.irreversible and estimate_positions(variant).positions <= _LARGEST_SOLVED
+
+
+def _point(
+    run: EvaluatedRun,
+    exact: Exact | None,
+    path: Path,
+    options: EvaluateOptions,
+    progress: _Progress,
+) -> dict[str, Any]:
+    """One checkpoint's shares of kept values; only its name and step without exact values."""
+    about = read_description(path).metadata
+    progress.now(f"checkpoint {path.name}")
+    point = {"checkpoint": path.name, "round": about.get("round"), "step": about.get("step")}
+    if exact is None or not _wants("truth", options):
+        return point
+    evaluator = load_evaluator(str(path), run.variant)
+    point |= checkpoint_shares(exact, evaluator, options.search, options.simulations)
+    progress.line(
+        f"  step {point['step']:>7,}  keeps the value: raw {point['raw']:7.2%}"
+        f"  with {options.simulations} simulations {point['search']:7.2%}"
+        f"  (of {point['raw_positions']:,} and {point['searched']:,} positions)"
+    )
+    return point
+
+
+def _simulations(
+    run: EvaluatedRun, exact: Exact, progress: _Progress, picture: Path
+) -> list[dict[str, Any]]:
+    """The last checkpoint's search by its simulations: printed, drawn and returned."""
+    progress.now("search by its simulations")
+    sample, total = exact.searched, exact.total
+    part = "all" if len(sample) == total else f"{len(sample):,} of"
+    progress.line(
+        f"  the last checkpoint's search on {part} {total:,} decision positions,"
+        " with 95 % intervals"
+    )
+    progress.line("    search   simulations   keeps the value              mean regret, of policy")
+    evaluator = load_evaluator(str(run.checkpoints[-1]), run.variant)
+    points = []
+    for point in search_points(exact, evaluator):
+        points.append(asdict(point))
+        progress.line(
+            f"    {point.search:<8} {point.simulations:>11}   {point.share:7.2%}"
+            f" ({point.share_low:7.2%} to {point.share_high:7.2%})"
+            f"   {point.regret:.4f}   {point.policy_regret:.4f}"
         )
+    title = f"{run.variant.name}: search against the truth"
+    draw_simulations(points, sample.raw(evaluator), title, picture)
+    return points
 
-        def make(name: str, rng: np.random.Generator) -> Player:
-            spec = f"{kind}:{options.simulations}:{own[name]}" if name in own else name
-            return player_of(spec, self._variant, rng)
 
-        for name in options.anchor:
-            # Better now than after an hour of games.
-            make(name, np.random.default_rng(0)).close()
-        with closing(Pool(self._folder, self._variant)) as pool:
-            while pairing := missing_pairing(pool, plan):
-                games = play_pairing(pool, *pairing, games=options.games, make=make)
-                total = options.games - len(pool.numbers(*pairing))
-                words = " against ".join(pairing)
-                for number, _ in enumerate(games, start=1):
-                    self._waiting.now(f"{words}, game {number} of {total}")
-            rows = [self._row(asdict(rating)) for rating in ladder_ratings(pool, plan)]
-            pairings = [asdict(pairing) for pairing in pool.pairings()]
-        self._print_ladder(rows)
-        if repeats := _repeats(pairings):
-            self._say(repeats)
-        draw_ladder(rows, f"{self._variant.name}: Elo above {options.zero}", picture)
-        return rows, pairings
+def _ladder(
+    run: EvaluatedRun,
+    anchors: Sequence[str],
+    options: EvaluateOptions,
+    progress: _Progress,
+    picture: Path,
+) -> dict[str, Any]:
+    """Play what is missing; the rows of the ladder and the scores of its pairings."""
+    plan, specs = ladder_plan(
+        run,
+        search=options.search,
+        simulations=options.simulations,
+        anchors=anchors,
+        zero=options.zero,
+        games=options.games,
+    )
 
-    def _row(self, rating: dict[str, Any]) -> dict[str, Any]:
-        """With the step and the hours of training of a player of the run's."""
-        _, _, text = rating["name"].partition("@")
-        step = int(text) if text.isdigit() else None
-        return rating | {"step": step, "hours": None if step is None else self._hours(step)}
+    def make(spec: str, rng: np.random.Generator) -> Player:
+        return player_of(spec, run.variant, rng)
 
-    def _hours(self, step: int) -> float | None:
-        seconds = [values["seconds"] for values in self._metrics if values["step"] == step]
-        return 0.0 if step == 0 else seconds[-1] / 3600 if seconds else None
+    for spec in options.anchor:
+        # An engine that does not start is reported before any game.
+        make(spec, np.random.default_rng(0)).close()
+    with closing(Pool(run.folder, run.variant)) as pool:
+        for text in play_ladder(pool, plan, specs, make):
+            progress.now(text)
+        rows = [ladder_row(run, asdict(rating)) for rating in ladder_ratings(pool, plan)]
+        pairings = [asdict(pairing) for pairing in pool.pairings()]
+    _print_ladder(rows, options.zero, progress)
+    if repeats := _repeats(pairings):
+        progress.line(repeats)
+    draw_ladder(rows, f"{run.variant.name}: Elo above {options.zero}", picture)
+    return {"ladder": rows, "pairings": pairings}
 
-    def _print_ladder(self, rows: Sequence[dict[str, Any]]) -> None:
-        self._say(f"  Elo above {self._options.zero}, with 95 % intervals")
-        self._say("    player                      hours      Elo                    games")
-        for row in reversed(rows):
-            hours = "" if row["hours"] is None else f"{row['hours']:.3f}"
-            self._say(
-                f"    {row['name']:<26} {hours:>6}  {row['elo']:+7.0f}"
-                f"  ({row['low']:+6.0f} to {row['high']:+6.0f})  {row['games']:>5}"
-            )
+
+def _print_ladder(rows: Sequence[dict[str, Any]], zero: str, progress: _Progress) -> None:
+    progress.line(f"  Elo above {zero}, with 95 % intervals")
+    progress.line("    player                      hours      Elo                    games")
+    for row in reversed(rows):
+        hours = "" if row["hours"] is None else f"{row['hours']:.3f}"
+        progress.line(
+            f"    {row['name']:<26} {hours:>6}  {row['elo']:+7.0f}"
+            f"  ({row['low']:+6.0f} to {row['high']:+6.0f})  {row['games']:>5}"
+        )
 
 
 def _repeats(pairings: Sequence[dict[str, Any]]) -> str | None:
@@ -313,15 +290,6 @@ def _repeats(pairings: Sequence[dict[str, Any]]) -> str | None:
         f"  {differ} of {pairs} pairs of games differ where two deterministic players ran out of"
         " openings; the others count for the ratings and not for their certainty"
     )
-
-
-def _is_solvable(variant: Variant) -> bool:
-    return variant.irreversible and estimate_positions(variant).positions <= _LARGEST_SOLVED
-
-
-def _solution(variant: Variant) -> Solution | None:
-    """The exact solution where it can be had soon."""
-    return load_solution(variant) if _is_solvable(variant) else None
 
 
 def _print_textbook(rows: Sequence[dict[str, Any]]) -> None:

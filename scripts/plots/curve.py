@@ -44,21 +44,8 @@ def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
         figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
 
 
-def of_game(metrics: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """The metrics of a run as one of its games has them: its own counts of games and positions, and
-    its own truth curve, where it has one."""
-    found = []
-    for values in metrics:
-        own = values | values.get("by_game", {}).get(name, {})
-        if "games" in own.get("truth", ()):
-            point = own.pop("truth")["games"].get(name)
-            own |= {"truth": point} if point else {}
-        found.append(own)
-    return found
-
-
 def draw_curve(
-    metrics: list[dict[str, Any]], title: str, path: Path, beginning: str = "zero"
+    metrics: Sequence[Mapping[str, Any]], title: str, path: Path, beginning: str = "zero"
 ) -> None:
     """Write the picture in the format that the ending of `path` names (svg, png, pdf).
 
@@ -78,7 +65,7 @@ def draw_curve(
         axes.set_xlabel("seconds of training")
 
 
-def _draw_truth(axes: Any, measured: list[dict[str, Any]]) -> None:
+def _draw_truth(axes: Any, measured: Sequence[Mapping[str, Any]]) -> None:
     seconds = [values["seconds"] for values in measured]
     for name, label, colour in (
         ("search", "network with search", _SEARCH),
@@ -94,7 +81,7 @@ def _draw_truth(axes: Any, measured: list[dict[str, Any]]) -> None:
     axes.legend(frameon=False, loc="lower right")
 
 
-def _draw_losses(axes: Any, metrics: list[dict[str, Any]]) -> None:
+def _draw_losses(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
     # A run may measure the untrained network before its first loss.
     metrics = [values for values in metrics if "losses" in values]
     seconds = [values["seconds"] for values in metrics]

@@ -24,7 +24,7 @@ from search.player import Choice, Player, games_repeat
 from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
 from training.evaluation.elo import EloDifference, elo_difference
 from training.evaluation.openings import Opening, default_opening_plies, random_openings
-from training.evaluation.pentanomial import PairCounts, PairTally
+from training.evaluation.pentanomial import PairTally, Score
 
 __all__ = [
     "BatchPlayer",
@@ -119,29 +119,15 @@ def continuations(variant: Variant, moves: Sequence[int], opening_plies: int) ->
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchResult:
+class MatchResult(Score):
     """The score of a match from A's side."""
 
-    wins: int
-    draws: int
-    losses: int
-    # Complete pairs in which A got 0, ½, 1, 1½ and 2 points.
-    pairs: PairCounts
-    # Pairs of which none repeats another, move by move.
-    distinct_pairs: int
-    # Pairs that are samples of their own: of deterministic players those of new games, else all.
-    independent_pairs: int
     # Games of which none repeats another, move by move.
     distinct: int
     # Games of either player that an illegal move or a crash ended.
     illegal: int
     # Games of either player lost by silence.
     time_losses: int
-
-    @property
-    def games(self) -> int:
-        """Games played."""
-        return self.wins + self.draws + self.losses
 
     @property
     def score(self) -> float:
@@ -419,12 +405,7 @@ def summarise(games: Sequence[PlayedGame], *, games_repeat: bool) -> MatchResult
         continuations = game.continuations() if games_repeat else ()
         tally.add(game.number, game.points, game.record.moves, continuations)
     return MatchResult(
-        wins=sum(game.points == 1.0 for game in games),
-        draws=sum(game.points == 0.5 for game in games),
-        losses=sum(game.points == 0.0 for game in games),
-        pairs=tally.counts,
-        distinct_pairs=tally.distinct,
-        independent_pairs=tally.independent,
+        **tally.score(),
         distinct=len({tuple(game.record.moves) for game in games}),
         illegal=sum(game.ending == Ending.ILLEGAL for game in games),
         time_losses=sum(game.ending == Ending.TIME for game in games),

@@ -183,16 +183,7 @@ class Pool:
             # The tally compares moves, whatever they are written in.
             moves = [zlib.crc32(game.moves.encode())]
             tally.add(game.number, game.points, moves, self._rests(game) if repeat else ())
-        return Pairing(
-            a=a,
-            b=b,
-            wins=sum(game.points == 1.0 for game in games),
-            draws=sum(game.points == 0.5 for game in games),
-            losses=sum(game.points == 0.0 for game in games),
-            pairs=tally.counts,
-            distinct_pairs=tally.distinct,
-            independent_pairs=tally.independent,
-        )
+        return Pairing(a=a, b=b, **tally.score())
 
     def _rests(self, game: LadderGame) -> list[int]:
         """The game's `arena.continuations`, worked out once."""

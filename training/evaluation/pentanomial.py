@@ -7,7 +7,8 @@ play the rest again. Such games say nothing new, and are told apart here.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 PairCounts = tuple[int, int, int, int, int]
 """Pairs in which A took 0, ½, 1, 1½ and 2 points."""
@@ -15,6 +16,26 @@ PAIR_SCORES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Share of the points that a pair of games can give."""
 
 _Moves = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What player A scored against player B."""
+
+    wins: int
+    draws: int
+    losses: int
+    # Complete pairs in which A took 0, ½, 1, 1½ and 2 points.
+    pairs: PairCounts
+    # Pairs of which none repeats another, move by move.
+    distinct_pairs: int
+    # Pairs that are independent samples: of deterministic players those of new games, else all.
+    independent_pairs: int
+
+    @property
+    def games(self) -> int:
+        """Games played."""
+        return self.wins + self.draws + self.losses
 
 
 class _Game(NamedTuple):
@@ -81,6 +102,18 @@ class PairTally:
 
     def _games(self, pair: int) -> tuple[_Game, _Game]:
         return self._halves[2 * pair], self._halves[2 * pair + 1]
+
+    def score(self) -> dict[str, Any]:
+        """The fields of `Score` for the games so far."""
+        points = [game.points for game in self._halves.values()]
+        return {
+            "wins": points.count(1.0),
+            "draws": points.count(0.5),
+            "losses": points.count(0.0),
+            "pairs": self.counts,
+            "distinct_pairs": self.distinct,
+            "independent_pairs": self.independent,
+        }
 
     @property
     def counts(self) -> PairCounts:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.evaluation.elo import mean_score, shown_score
-from training.evaluation.pentanomial import PairCounts
+from training.evaluation.pentanomial import Score
 
 ELO_UNIT: Final = 400.0 / math.log(10.0)
 """Elo points in which the odds grow by e."""
@@ -32,24 +32,11 @@ Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairing:
-    """What A scored against B."""
+class Pairing(Score):
+    """The score of two players by name."""
 
     a: str
     b: str
-    wins: int
-    draws: int
-    losses: int
-    # Complete pairs of games, how many of them differ and how many are samples of their own, as in
-    # `arena.MatchResult`.
-    pairs: PairCounts
-    distinct_pairs: int
-    independent_pairs: int
-
-    @property
-    def games(self) -> int:
-        """Games played."""
-        return self.wins + self.draws + self.losses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,6 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from scripts import cli
 from scripts.commands import evaluate
-from scripts.plots.curve import of_game
 from search.exact.solver import solve
 from tests.support.run_cases import SETTINGS, Watch, refused, state_of, train
 from tests.support.training_cases import perfect_rows, self_play_config
@@ -36,6 +35,7 @@ from training.data.index import Index
 from training.data.run_directory import RunError, read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, save_games, select, shards_of
 from training.data.targets import make_batch
+from training.evaluation.run_evaluation import of_variant
 from training.learner.losses import Draw, FlatParameters, LocalGradients, losses
 from training.selfplay.actors.processes import WorkerPool, company_of_actors
 from training.selfplay.actors.protocol import Order
@@ -103,7 +103,7 @@ def test_every_game_has_its_share(played: Path) -> None:
     assert rounds[-1]["window"] == rounds[-1]["positions"]
     for variant in BOTH:
         own = [shard for shard in shards if shard["variant"]["name"] == variant.name]
-        as_one = of_game(rounds, variant.name)[-1]
+        as_one = of_variant(rounds, variant.name)[-1]
         for name in ("positions", "games"):
             assert as_one[name] == sum(shard[name] for shard in own)
     truth = rounds[0]["truth"]
