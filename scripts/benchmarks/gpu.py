@@ -19,8 +19,8 @@ from engine.network.inference.backends import Backend, PrecisionName
 from engine.network.inference.cuda import CudaBackend, exact_arithmetic
 from engine.network.inference.evaluator import BackendEvaluator, make_evaluator
 from engine.network.inference.parity import random_positions
+from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.config import NetworkConfig
-from engine.network.model.encoder import Encoder
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.tokens import Tokens
 from engine.rules.errors import InputError
@@ -106,7 +106,7 @@ def truth(game: str, name: str, seed: int) -> Answers:
     return Answers(said.policy.numpy(), said.promotion.numpy(), said.wdl.numpy())
 
 
-def answers(backend: Backend, encoder: Encoder, rows: npt.NDArray[np.uint8]) -> Answers:
+def answers(backend: Backend, encoder: CompiledEncoder, rows: npt.NDArray[np.uint8]) -> Answers:
     """What a backend says, batch by batch; what it leaves unwritten is not a number."""
     parts: list[tuple[npt.NDArray[np.float32], ...]] = []
     start = 0
@@ -179,7 +179,7 @@ def _parity_of(
 ) -> Iterator[Row]:
     distinct = random_positions(get_variant(game), DISTINCT)
     old, new = lively(game, name), lively(game, name, seed=1)
-    encoder = Encoder(old.eyes)
+    encoder = CompiledEncoder(old.encoder)
     backend = CudaBackend(old, precision=precision, max_batch=max(counts))
     true = truth(game, name, 0)
     label, errors, first = f"{game}/{name}", [], {}
@@ -220,7 +220,7 @@ def _from_threads(precision: PrecisionName) -> tuple[list[float], int]:
     def work(network: PolicyValueNet, expected: Answers) -> None:
         try:
             backend = CudaBackend(network, precision=precision, max_batch=512)
-            encoder = Encoder(network.eyes)
+            encoder = CompiledEncoder(network.encoder)
             first: dict[int, Answers] = {}
             for turn in range(40):
                 count = (500, 3, 60, 200)[turn % 4]
@@ -317,7 +317,7 @@ def _speed_of(
     positions = random_positions(get_variant(GAME), DISTINCT)[np.arange(batch) % DISTINCT]
     moves, offsets = generate_batch(get_variant(GAME).tables, positions)
     room = backend.batch(batch)
-    Encoder(network.eyes).encode(positions, room.squares, room.state)
+    CompiledEncoder(network.encoder).encode(positions, room.squares, room.state)
     graph = _rates(room.run, batch)
     whole = _rates(lambda: _forget(evaluator.evaluate(positions, moves, offsets)), batch)
     with exact_arithmetic():

@@ -147,12 +147,12 @@ def points() -> Iterator[Row]:
     network = PolicyValueNet(NetworkConfig.for_variant(variant)).eval().requires_grad_(False)
     positions = torch.from_numpy(variant.start_row[None].repeat(_BOARDS, axis=0))
     twin = without_points(network)
-    names = network.points.names
+    names = network.hook_points.names
     ways: dict[str, tuple[PolicyValueNet, Callable[[], AbstractContextManager[object]]]] = {
         "none": (twin, nullcontext),
         "closed": (network, nullcontext),
-        "one-read": (network, functools.partial(network.points.read, "block.3.residual")),
-        "all-read": (network, functools.partial(network.points.read, *names)),
+        "one-read": (network, functools.partial(network.hook_points.read, "block.3.residual")),
+        "all-read": (network, functools.partial(network.hook_points.read, *names)),
     }
     shares: dict[str, list[float]] = {name: [] for name in ways}
     speeds = []

@@ -22,17 +22,17 @@ def test_the_twin_without_points_is_the_network_without_points(trunk: str) -> No
     network = lively_network("gardner", trunk)
     twin = without_points(network)
     positions = torch.from_numpy(random_rows(get_variant("gardner"), 4))
-    names = network.points.names
-    assert twin.points.names == names
+    names = network.hook_points.names
+    assert twin.hook_points.names == names
     with (
-        twin.points.replace(dict.fromkeys(names, torch.zeros_like)),
-        twin.points.read(*names) as seen,
+        twin.hook_points.replace(dict.fromkeys(names, torch.zeros_like)),
+        twin.hook_points.read(*names) as seen,
     ):
         answers = twin(positions)
     assert not seen
     for ours, theirs in zip(network(positions), answers, strict=True):
         assert torch.equal(ours, theirs)
-    with network.points.replace({"final": torch.zeros_like}):
+    with network.hook_points.replace({"final": torch.zeros_like}):
         assert not torch.equal(network(positions).wdl, answers.wdl)
 
 

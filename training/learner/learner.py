@@ -26,7 +26,7 @@ from training.learner.losses import (
     Losses,
     LossTerms,
 )
-from training.learner.networks import Network, network_on
+from training.learner.networks import Network, network_for_variant
 
 _ORDINARY: Final = 100.0
 """No weight of a network that learns comes near; products of smaller ones do not overflow."""
@@ -195,7 +195,9 @@ class Learner:
             if np.abs(weights.numpy()).max() <= _ORDINARY:
                 continue
             for variant in self._variants:
-                outputs = network_on(network, variant)(torch.from_numpy(variant.start_row[None]))
+                outputs = network_for_variant(network, variant)(
+                    torch.from_numpy(variant.start_row[None])
+                )
                 about = f"what the {owner} says of {variant.name}'s start,"
                 require_finite_tensors(outputs._asdict(), about)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.network.model.policy_value import GameNetwork, Outputs
+from engine.network.model.policy_value import Outputs, VariantNetwork
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
@@ -19,7 +19,7 @@ from training.config import LearningConfig, Precision
 from training.data.replay import share_out
 from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows
 from training.data.targets import UNKNOWN_OWNER, Batch, make_batch
-from training.learner.networks import Network, network_on
+from training.learner.networks import Network, network_for_variant
 
 _RUNS: Final = 3
 _PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16")
@@ -75,13 +75,13 @@ def log_policy(logits: Tensor, rows: Tensor, positions: int) -> Tensor:
 
 
 def losses(
-    network: GameNetwork, batch: Batch, size: int | None = None, *, bf16: bool = False
+    network: VariantNetwork, batch: Batch, size: int | None = None, *, bf16: bool = False
 ) -> LossTerms:
     """The losses of a batch, or of the part of a batch of `size` positions."""
     own = batch.positions.shape[0]
     size = size or own
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        outputs, lessons = network.judge_and_learn(batch.positions)
+        outputs, auxiliary = network.forward_with_auxiliary(batch.positions)
         logits = network.move_logits(outputs, batch.positions, batch.moves, batch.rows)
     policy = -(batch.policy * log_policy(logits.float(), batch.rows, own)).sum() / size
     entropy = -torch.xlogy(batch.policy, batch.policy).sum() / size
@@ -90,12 +90,12 @@ def losses(
         gap=policy.detach() - entropy,
         wdl=_value_loss(network, outputs, batch) / size,
         moves_left=_moves_left_loss(outputs, batch) / size,
-        reply=_reply_loss(network, lessons.reply, batch) / size,
-        placement=_placement_loss(lessons.placement, batch) / size,
+        reply=_reply_loss(network, auxiliary.reply, batch) / size,
+        placement=_placement_loss(auxiliary.placement, batch) / size,
     )
 
 
-def _value_loss(network: GameNetwork, outputs: Outputs, batch: Batch) -> Tensor:
+def _value_loss(network: VariantNetwork, outputs: Outputs, batch: Batch) -> Tensor:
     if network.config.value == "scalar":
         shares = outputs.wdl.float().softmax(-1)
         value, target = shares[:, 0] - shares[:, 2], batch.wdl[:, 0] - batch.wdl[:, 2]
@@ -112,12 +112,12 @@ def _moves_left_loss(outputs: Outputs, batch: Batch) -> Tensor:
     return (errors * known).sum()
 
 
-def _reply_loss(network: GameNetwork, reply: Tensor | None, batch: Batch) -> Tensor:
+def _reply_loss(network: VariantNetwork, reply: Tensor | None, batch: Batch) -> Tensor:
     """Cross-entropy over all pairs of squares; a promotion counts as its pair."""
     if reply is None:
         return torch.zeros(())
     shares = reply.float().flatten(1).log_softmax(-1)
-    pairs = network.eyes.from_to(batch.positions, batch.replies, batch.replied)
+    pairs = network.encoder.from_to(batch.positions, batch.replies, batch.replied)
     return -shares.flatten()[pairs].sum()
 
 
@@ -171,7 +171,7 @@ class Gradients(Protocol):
 
 
 def add_gradient(
-    network: GameNetwork, batch: Batch, size: int, config: LearningConfig
+    network: VariantNetwork, batch: Batch, size: int, config: LearningConfig
 ) -> npt.NDArray[np.float64]:
     """Add the gradient of a part of a batch of `size` positions; returns its LossTerms [6]."""
     terms = losses(network, batch, size, bf16=config.precision == "bf16")
@@ -209,14 +209,14 @@ def add_gradients(
     for draw in draws:
         if len(draw.rows):
             batch = make_batch(draw.variant, draw.rows, config, draw.mirror)
-            total += add_gradient(network_on(network, draw.variant), batch, size, config)
+            total += add_gradient(network_for_variant(network, draw.variant), batch, size, config)
     return total
 
 
 def faster_precision(network: Network, variant: Variant, size: int) -> Literal["fp32", "bf16"]:
     """ "fp32" or "bf16", whichever computes the gradient of `size` positions faster here."""
     batch = make_batch(variant, _start_rows(variant, size), LearningConfig(), mirror=False)
-    shared = network_on(network, variant)
+    shared = network_for_variant(network, variant)
     exact, rounded = (
         min(_seconds(shared, batch, LearningConfig(precision=precision)) for _ in range(_RUNS))
         for precision in _PRECISIONS
@@ -226,7 +226,7 @@ def faster_precision(network: Network, variant: Variant, size: int) -> Literal["
     return "bf16" if rounded < exact else "fp32"
 
 
-def _seconds(network: GameNetwork, batch: Batch, config: LearningConfig) -> float:
+def _seconds(network: VariantNetwork, batch: Batch, config: LearningConfig) -> float:
     begun = working_time()
     add_gradient(network, batch, len(batch.positions), config)
     return working_time() - begun

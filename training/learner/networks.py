@@ -13,8 +13,8 @@ from engine.network.checkpoint import (
     read_description,
 )
 from engine.network.model.config import BuildConfig, NetworkConfig, difference
-from engine.network.model.policy_value import GameNetwork, PolicyValueNet
-from engine.network.model.transfer import carry
+from engine.network.model.policy_value import PolicyValueNet, VariantNetwork
+from engine.network.model.transfer import transfer_weights
 from engine.network.model.universal import UniversalConfig, UniversalNet
 from engine.rules.errors import UnknownVariantError
 from engine.rules.variant import Variant, define_variants, get_variant
@@ -49,7 +49,7 @@ def check_settings(path: Path, found: dict[str, Any], wanted: Settings) -> None:
         raise CheckpointError(f"{path}: {different} as the run's configuration says")
 
 
-def games_learned(path: Path) -> dict[str, str]:
+def variants_learned(path: Path) -> dict[str, str]:
     """What the universal network of a checkpoint has been trained on: the digests of its games by
     name, "" where the file does not say. Empty for a network of one game. Raises as
     `read_description`."""
@@ -59,12 +59,12 @@ def games_learned(path: Path) -> dict[str, str]:
     return {name: description.digests.get(name, "") for name in description.trained_on}
 
 
-def network_on(network: Network, variant: Variant) -> GameNetwork:
+def network_for_variant(network: Network, variant: Variant) -> VariantNetwork:
     """The network as it plays one game; gradients flow to the network's own parameters."""
-    return network.on(variant) if isinstance(network, UniversalNet) else network
+    return network.for_variant(variant) if isinstance(network, UniversalNet) else network
 
 
-def network_for(network: Network, variant: Variant) -> PolicyValueNet:
+def specialised_network(network: Network, variant: Variant) -> PolicyValueNet:
     """The network of one game, to judge with: it need not follow the other's weights."""
     return network.specialise(variant) if isinstance(network, UniversalNet) else network
 
@@ -91,7 +91,7 @@ def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -
             network: Network = load_checkpoint(path).network
         else:
             network = load_universal(path).network
-        return carry(network, variants[0], settings)
+        return transfer_weights(network, variants[0], settings)
     universal = load_universal(path).network
     different = difference(universal.config, settings, but=_HEADS)
     if different:

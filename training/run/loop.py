@@ -46,9 +46,9 @@ from training.learner.networks import (
     begun_network,
     build_network,
     check_settings,
-    games_learned,
-    network_for,
     settings_of,
+    specialised_network,
+    variants_learned,
 )
 from training.run.choices import Choices
 from training.run.gate import mean_gate_score
@@ -207,7 +207,7 @@ class TrainingRun:
             torch.manual_seed(self.config.seed)
             if initial and header is None:
                 path = checkpoint_of(Path(initial))
-                self._learned = games_learned(path)
+                self._learned = variants_learned(path)
                 return begun_network(path, self._variants, self._settings)
             return build_network(self._settings)
 
@@ -479,7 +479,7 @@ class TrainingRun:
     def _evaluator(self, name: str) -> NetworkEvaluator:
         """The acting network of the last step on the game of that name."""
         (variant,) = (variant for variant in self._variants if variant.name == name)
-        return NetworkEvaluator(network_for(self._learner.average, variant))
+        return NetworkEvaluator(specialised_network(self._learner.average, variant))
 
     def _standing(self) -> dict[str, Any]:
         """How far the run is."""

@@ -19,8 +19,8 @@ from engine.network.inference.allocator import keep_freed_memory
 from engine.network.inference.avx512 import backend as native_backend
 from engine.network.inference.backends import Backend, BackendName, PrecisionName, TorchBackend
 from engine.network.inference.parity import Disagreement, Probe, disagreement, probe_of
+from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.config import NetworkConfig
-from engine.network.model.encoder import Encoder
 from engine.network.model.policy_value import Outputs, PolicyValueNet
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.compilation.signatures import contiguous
@@ -149,7 +149,7 @@ class BackendEvaluator:
         whose judgement in float32 is none."""
         self._makers, self._probe = dict(makers), probe
         self._config = network.config
-        self._encoder = Encoder(network.eyes)
+        self._encoder = CompiledEncoder(network.encoder)
         self._notes: list[str] = []
         self._choose(_frozen(network))
 
@@ -393,7 +393,7 @@ def _seconds(backend: Backend) -> float:
 
 
 def _evaluate(
-    encoder: Encoder,
+    encoder: CompiledEncoder,
     backend: Backend,
     positions: npt.NDArray[np.uint8],
     moves: npt.NDArray[np.uint16],

@@ -5,7 +5,7 @@
 
 `batch` is any number, and `tokens` any up to the context; names and meaning of the outputs are
 those of `Outputs` and `LanguageModel`. Positions go in as the program itself has them: the side to
-move's eyes are part of the graph. A language model goes without its cache.
+move's encoder is part of the graph. A language model goes without its cache.
 
 Computed in float32, the files say what torch says to 1e-5 of the logits' own size (measured at
 batches of 1, 7 and 64: 4e-6 by ONNX Runtime as by OpenVINO). OpenVINO left to itself computes in
@@ -134,8 +134,8 @@ def _any_length(network: nn.Module) -> Iterator[None]:
     Who looks at a pattern has it computed; a graph of any length cannot have two ways.
     """
     assert isinstance(network, (PolicyValueNet, LanguageModel))
-    patterns = [name for name in network.points.names if name.endswith("attention.pattern")]
-    with network.points.read(*patterns):
+    patterns = [name for name in network.hook_points.names if name.endswith("attention.pattern")]
+    with network.hook_points.read(*patterns):
         yield
 
 

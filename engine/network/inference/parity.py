@@ -6,7 +6,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.network.model.encoder import Floats, Moves, Offsets, Rows
+from engine.network.model.compiled_encoder import Floats, Moves, Offsets, Rows
 from engine.rules.kernels import apply, generate, generate_batch, termination
 from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import Variant

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.network.model.encoder import Floats, Rows
+from engine.network.model.compiled_encoder import Floats, Rows
 
 LEVELS: Final = 256
 """Numbers that 8 bits can hold."""

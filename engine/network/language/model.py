@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from engine.network.language.sampling import Sampling, draw
 from engine.network.model.backbone import Backbone, Cache
 from engine.network.model.config import LanguageConfig
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 
 
 class LanguageModel(nn.Module):
@@ -23,9 +23,9 @@ class LanguageModel(nn.Module):
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.config = config
-        self.points = Points()
+        self.hook_points = HookPoints()
         self.token = nn.Embedding(config.vocabulary, config.channels)
-        self.backbone = Backbone(config.transformer(), self.points)
+        self.backbone = Backbone(config.transformer(), self.hook_points)
         self.head = None if config.tied else nn.Linear(config.channels, config.vocabulary, False)
         if not self.token.weight.is_meta:
             for table in (self.token, self.head):

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.network.model.config import TransformerConfig
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 from engine.rules.tables import LARGEST_SIDE
 
 EXPLICIT_TOKENS: Final = 64
@@ -80,14 +80,14 @@ class Cache:
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, section 3.2), optionally causal."""
 
-    def __init__(self, config: TransformerConfig, points: Points, block: int) -> None:
+    def __init__(self, config: TransformerConfig, hook_points: HookPoints, block: int) -> None:
         super().__init__()
         self.heads, self.causal, self.block = config.heads, config.causal, block
         self.dropout = config.dropout
         self.qkv = nn.Linear(config.channels, 3 * config.channels)
         self.out = nn.Linear(config.channels, config.channels)
-        self.pattern_point = points.declare(f"block.{block}.attention.pattern")
-        self.head_point = points.declare(f"block.{block}.attention.head")
+        self.pattern_point = hook_points.declare(f"block.{block}.attention.pattern")
+        self.head_point = hook_points.declare(f"block.{block}.attention.head")
 
     def forward(self, x: Tensor, bias: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]. `bias` [H or 1, q, k] or [B, H or 1, q, k] adds to the scores."""
@@ -146,12 +146,12 @@ def _mask(
 class MLP(nn.Module):
     """One hidden layer, applied to every token by itself."""
 
-    def __init__(self, config: TransformerConfig, points: Points, block: int) -> None:
+    def __init__(self, config: TransformerConfig, hook_points: HookPoints, block: int) -> None:
         super().__init__()
         self.relu = config.activation == "relu"
         self.up = nn.Linear(config.channels, config.hidden)
         self.down = nn.Linear(config.hidden, config.channels)
-        self.hidden_point = points.declare(f"block.{block}.mlp.hidden")
+        self.hidden_point = hook_points.declare(f"block.{block}.mlp.hidden")
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
@@ -164,14 +164,14 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention, then the MLP where there is one, each added to the stream."""
 
-    def __init__(self, config: TransformerConfig, points: Points, block: int) -> None:
+    def __init__(self, config: TransformerConfig, hook_points: HookPoints, block: int) -> None:
         super().__init__()
         self.dropout = config.dropout
         self.attention_norm = nn.LayerNorm(config.channels)
-        self.attention = Attention(config, points, block)
+        self.attention = Attention(config, hook_points, block)
         self.mlp_norm = nn.LayerNorm(config.channels) if config.hidden else None
-        self.mlp = MLP(config, points, block) if config.hidden else None
-        self.residual_point = points.declare(f"block.{block}.residual")
+        self.mlp = MLP(config, hook_points, block) if config.hidden else None
+        self.residual_point = hook_points.declare(f"block.{block}.residual")
 
     def forward(self, x: Tensor, bias: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]; `bias` as in `Attention`."""
@@ -225,7 +225,7 @@ class GeometricBias(nn.Module):
 class Backbone(nn.Module):
     """Blocks between a position term and a last LayerNorm, initialised as in GPT-2."""
 
-    def __init__(self, config: TransformerConfig, points: Points) -> None:
+    def __init__(self, config: TransformerConfig, hook_points: HookPoints) -> None:
         super().__init__()
         self.config = config
         self.place = None
@@ -236,10 +236,10 @@ class Backbone(nn.Module):
             if config.board is not None and math.prod(config.board) != config.context:
                 raise ValueError(f"a context of {config.context} tokens, a board {config.board}")
             self.geometry = GeometricBias(config.blocks, config.heads, config.board)
-        self.embed_point = points.declare("embed")
-        self.blocks = nn.ModuleList(Block(config, points, i) for i in range(config.blocks))
+        self.embed_point = hook_points.declare("embed")
+        self.blocks = nn.ModuleList(Block(config, hook_points, i) for i in range(config.blocks))
         self.norm = nn.LayerNorm(config.channels)
-        self.final_point = points.declare("final")
+        self.final_point = hook_points.declare("final")
         # What has no memory has no numbers: torch's device "meta" serves to count and to check.
         if not self.norm.weight.is_meta:
             self._initialise()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 
 MOVES_LEFT_UNIT: Final = 20.0
 """Plies; about what a game on a small board has left, so that the layer before it is near 1."""
@@ -81,17 +81,17 @@ class ScalarValue(nn.Module):
 class ValueHead(nn.Module):
     """WDL and moves left from the board pooled to its mean.
 
-    A fresh head finds win, draw and loss alike (a scalar one: win and loss). Point `value.hidden`
-    [B, V].
+    A fresh head finds win, draw and loss alike (a scalar one: win and loss). Hook point:
+    `value.hidden` [B, V].
     """
 
     def __init__(
-        self, channels: int, value_channels: int, points: Points, *, scalar: bool = False
+        self, channels: int, value_channels: int, hook_points: HookPoints, *, scalar: bool = False
     ) -> None:
         super().__init__()
         self.square = nn.Linear(channels, value_channels)
         self.hidden = nn.Linear(value_channels, value_channels)
-        self.hidden_point = points.declare("value.hidden")
+        self.hidden_point = hook_points.declare("value.hidden")
         self.wdl = ScalarValue(value_channels) if scalar else nn.Linear(value_channels, 3)
         self.moves_left = nn.Linear(value_channels, 1)
         for layer in (self.wdl, self.moves_left):

@@ -1,22 +1,22 @@
-"""Named points: places in a network where a caller may read or change an activation.
+"""Hook points: named places in a network where a caller may read or change an activation.
 
 A module declares its points when it is built and sends each activation through its point:
 
-    self.residual = points.declare("block.3.residual")
+    self.residual = hook_points.declare("block.3.residual")
     ...
     x = self.residual(x)
 
 A caller opens points for as long as a `with` block lasts:
 
-    with network.points.read("block.3.residual", "final") as activations:
+    with network.hook_points.read("block.3.residual", "final") as activations:
         network(positions)
     activations["final"]                                    # as it was, gradients attached
 
-    with network.points.replace({"block.3.attention.head": lambda x: x * keep}):
+    with network.hook_points.replace({"block.3.attention.head": lambda x: x * keep}):
         network(positions)
-    with network.points.add({"block.3.residual": 2.0 * direction}):
+    with network.hook_points.add({"block.3.residual": 2.0 * direction}):
         network(positions)                                  # steered
-    with network.points.project_out({"block.3.residual": direction}):
+    with network.hook_points.project_out({"block.3.residual": direction}):
         network(positions)                                  # without what lies along it
 
 Gradients flow through all of them, and into tensors that were put in.
@@ -37,8 +37,8 @@ from engine.rules.errors import InputError
 Edit = Callable[[Tensor], Tensor]
 
 
-class Point:
-    """One place in a network. Callers open it through `Points`."""
+class HookPoint:
+    """One place in a network. Callers open it through `HookPoints`."""
 
     __slots__ = ("_edits", "name")
 
@@ -52,9 +52,9 @@ class Point:
             activation = edit(activation)
         return activation
 
-    def __reduce__(self) -> tuple[type["Point"], tuple[str]]:
+    def __reduce__(self) -> tuple[type["HookPoint"], tuple[str]]:
         """Copies, deep copies and pickles are closed."""
-        return Point, (self.name,)
+        return HookPoint, (self.name,)
 
     @property
     def open(self) -> bool:
@@ -72,7 +72,7 @@ class Point:
             del self._edits[index]
 
 
-class Points:
+class HookPoints:
     """The points of one network, by name.
 
     At one point, readers and edits act in the order in which they were opened: a reader opened
@@ -80,23 +80,23 @@ class Points:
     """
 
     def __init__(self) -> None:
-        self._points: dict[str, Point] = {}
+        self._points: dict[str, HookPoint] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names, in the order of the forward pass."""
         return tuple(self._points)
 
-    def declare(self, name: str) -> Point:
+    def declare(self, name: str) -> HookPoint:
         """A new point, for the module that owns the activation. Names are unique."""
         if name in self._points:
             raise AssertionError(f"the point '{name}' is declared twice")
-        self._points[name] = Point(name)
+        self._points[name] = HookPoint(name)
         return self._points[name]
 
-    def _find(self, name: str) -> Point:
+    def _find(self, name: str) -> HookPoint:
         if name not in self._points:
-            raise InputError(f"no point '{name}' (points: {', '.join(self._points)})")
+            raise InputError(f"no hook point '{name}' (hook points: {', '.join(self._points)})")
         return self._points[name]
 
     @contextmanager

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from engine.network.model.backbone import Backbone
 from engine.network.model.config import NetworkConfig
 from engine.network.model.heads import FromToPolicy, ValueHead
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 from engine.network.model.residual_tower import ResidualTower
-from engine.network.model.tokens import STATE_FEATURES, TOKENS, SideToMove, Tokens
+from engine.network.model.tokens import STATE_FEATURES, TOKENS, Encoder, Tokens
 from engine.rules.tables import LARGEST_SIDE
 
 
@@ -34,7 +34,7 @@ class Outputs(NamedTuple):
     """[B] plies until the game ends, never negative."""
 
 
-class Lessons(NamedTuple):
+class AuxiliaryOutputs(NamedTuple):
     """What the auxiliary heads say: only training asks them (Wu 2019, sections 3.4 and 4.1)."""
 
     reply: Tensor | None
@@ -78,12 +78,12 @@ def board_places(width: int, height: int) -> Tensor:
     return F.one_hot(counts, LARGEST_SIDE).flatten(1).float()
 
 
-class GameNetwork(nn.Module, ABC):
+class VariantNetwork(nn.Module, ABC):
     """What a network says of one game, wherever its weights come from."""
 
     config: NetworkConfig
-    points: Points
-    eyes: SideToMove
+    hook_points: HookPoints
+    encoder: Encoder
 
     @abstractmethod
     def features(self, positions: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class GameNetwork(nn.Module, ABC):
         ...
 
     @abstractmethod
-    def lessons(self, squares: Tensor) -> Lessons:
+    def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
         """What the auxiliary heads say of them."""
         ...
 
@@ -104,11 +104,11 @@ class GameNetwork(nn.Module, ABC):
         """Judge positions uint8[B, S + 5]."""
         return self.outputs(self.features(positions))
 
-    def judge_and_learn(self, positions: Tensor) -> tuple[Outputs, Lessons]:
+    def forward_with_auxiliary(self, positions: Tensor) -> tuple[Outputs, AuxiliaryOutputs]:
         """`forward`, and what the auxiliary heads of the configuration say."""
         squares = self.features(positions)
-        lessons = self.lessons(squares)
-        return self.outputs(squares), lessons
+        auxiliary = self.auxiliary_outputs(squares)
+        return self.outputs(squares), auxiliary
 
     def move_logits(
         self, outputs: Outputs, positions: Tensor, moves: Tensor, rows: Tensor
@@ -118,14 +118,14 @@ class GameNetwork(nn.Module, ABC):
         `rows` int64[M] names each move's position. A promotion to a type that the network does not
         have raises IndexError.
         """
-        pairs = self.eyes.from_to(positions, moves, rows)
+        pairs = self.encoder.from_to(positions, moves, rows)
         logits = outputs.policy.flatten()[pairs]
         if not self.config.promotion_types:
             return logits
         # A first column of zeros serves the moves that do not promote.
         bonus = F.pad(outputs.promotion, (1, 0))
         to_square = pairs % self.config.squares
-        return logits + bonus[rows, to_square, self.eyes.promotion(moves)]
+        return logits + bonus[rows, to_square, self.encoder.promotion(moves)]
 
     @torch.no_grad()
     def wdl(self, positions: Tensor) -> Tensor:
@@ -139,21 +139,21 @@ class GameNetwork(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-class PolicyValueNet(GameNetwork):
+class PolicyValueNet(VariantNetwork):
     """The network of one configuration, freshly initialised: near uniform in all it says."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.points = Points()
-        self.eyes = SideToMove(
+        self.hook_points = HookPoints()
+        self.encoder = Encoder(
             config.width, config.height, config.promotion_types, config.clock_rule
         )
         self.embedding = BoardEmbedding(config)
         self.trunk = (
-            Backbone(config.transformer(), self.points)
+            Backbone(config.transformer(), self.hook_points)
             if config.trunk == "transformer"
-            else ResidualTower(config, self.points)
+            else ResidualTower(config, self.hook_points)
         )
         self.policy = FromToPolicy(
             config.channels, config.policy_channels, len(config.promotion_types)
@@ -161,7 +161,7 @@ class PolicyValueNet(GameNetwork):
         self.value = ValueHead(
             config.channels,
             config.value_channels,
-            self.points,
+            self.hook_points,
             scalar=config.value == "scalar",
         )
         # Last, so that the rest of a fresh network is the same with them and without.
@@ -172,16 +172,16 @@ class PolicyValueNet(GameNetwork):
 
     def features(self, positions: Tensor) -> Tensor:
         """Square features [B, S, D] of positions uint8[B, S + 5]."""
-        squares: Tensor = self.trunk(self.embedding(self.eyes(positions)))
+        squares: Tensor = self.trunk(self.embedding(self.encoder(positions)))
         return squares
 
     def outputs(self, squares: Tensor) -> Outputs:
         """What the heads say of square features [B, S, D]."""
         return Outputs(*self.policy(squares), *self.value(squares))
 
-    def lessons(self, squares: Tensor) -> Lessons:
+    def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
         """What the auxiliary heads say of them."""
-        return Lessons(
+        return AuxiliaryOutputs(
             None if self.reply is None else self.reply(squares)[0],
             None if self.placement is None else self.placement(squares),
         )

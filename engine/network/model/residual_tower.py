@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.network.model.config import NetworkConfig
-from engine.network.model.hook_points import Point, Points
+from engine.network.model.hook_points import HookPoint, HookPoints
 
 
 class SqueezeExcitation(nn.Module):
@@ -43,7 +43,7 @@ class SqueezeExcitation(nn.Module):
     Hu et al. 2018, section 3; the shift beside the gate is Leela Chess Zero's.
     """
 
-    def __init__(self, channels: int, squeeze: int, gate_point: Point) -> None:
+    def __init__(self, channels: int, squeeze: int, gate_point: HookPoint) -> None:
         super().__init__()
         self.down = nn.Linear(channels, squeeze)
         self.up = nn.Linear(squeeze, 2 * channels)
@@ -64,20 +64,20 @@ class SqueezeExcitation(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions and squeeze-and-excitation, added to the stream."""
 
-    def __init__(self, config: NetworkConfig, points: Points, name: str) -> None:
+    def __init__(self, config: NetworkConfig, hook_points: HookPoints, name: str) -> None:
         super().__init__()
         self.board = (config.height, config.width)
         channels = config.channels
         self.norm = nn.LayerNorm(channels) if config.norm == "layer" else None
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.hidden_point = points.declare(f"{name}.hidden")
+        self.hidden_point = hook_points.declare(f"{name}.hidden")
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.excitation = (
-            SqueezeExcitation(channels, config.squeeze, points.declare(f"{name}.gate"))
+            SqueezeExcitation(channels, config.squeeze, hook_points.declare(f"{name}.gate"))
             if config.excitation
             else None
         )
-        self.residual_point = points.declare(f"{name}.residual")
+        self.residual_point = hook_points.declare(f"{name}.residual")
 
     def forward(
         self, x: Tensor, board: tuple[int, int] | None = None, absent: Tensor | None = None
@@ -105,15 +105,15 @@ def _without(planes: Tensor, absent: Tensor | None) -> Tensor:
 class ResidualTower(nn.Module):
     """The trunk: blocks, then a last LayerNorm."""
 
-    def __init__(self, config: NetworkConfig, points: Points) -> None:
+    def __init__(self, config: NetworkConfig, hook_points: HookPoints) -> None:
         super().__init__()
         self.normed = config.norm == "layer"
         self.board = config.height, config.width
-        self.embed_point = points.declare("embed")
-        blocks = [ResidualBlock(config, points, f"block.{i}") for i in range(config.blocks)]
+        self.embed_point = hook_points.declare("embed")
+        blocks = [ResidualBlock(config, hook_points, f"block.{i}") for i in range(config.blocks)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.channels)
-        self.final_point = points.declare("final")
+        self.final_point = hook_points.declare("final")
         for block in blocks:
             _initialise(block, config)
 

@@ -52,8 +52,8 @@ class Tokens(NamedTuple):
     """float32[B, 6], see above."""
 
 
-class SideToMove(nn.Module):
-    """The eyes of the side to move, on a board of `width` files by `height` ranks (S squares)."""
+class Encoder(nn.Module):
+    """Positions and moves from the side to move, on `width` files by `height` ranks (S squares)."""
 
     squares: Tensor  # int64[2, S]: the row's square at each place, by side to move
     codes: Tensor  # int32[2, 32]: the token of a piece code, by side to move

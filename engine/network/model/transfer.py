@@ -28,7 +28,7 @@ _OF_TYPES = ("embedding.token.weight", "policy.promotion.weight", "policy.promot
 """Tensors whose rows belong to piece types."""
 
 
-def carry(
+def transfer_weights(
     network: PolicyValueNet | UniversalNet,
     variant: Variant,
     config: NetworkConfig | None = None,
@@ -51,13 +51,13 @@ def carry(
     build = {k: v for k, v in old.to_dict().items() if k not in _OF_A_GAME}
     config = config or NetworkConfig.for_variant(variant, build)
     _check(old, config, variant)
-    carried = PolicyValueNet(config)
+    transferred = PolicyValueNet(config)
     weights = network.state_dict()
-    fresh = carried.state_dict()
+    fresh = transferred.state_dict()
     kept = {name: weights[name] for name in fresh if name in weights and name not in _OF_TYPES}
     sources = _sources(get_variant(old.variant), variant)
-    carried.load_state_dict(fresh | kept | _by_type(old, config, sources, weights, fresh))
-    return carried
+    transferred.load_state_dict(fresh | kept | _by_type(old, config, sources, weights, fresh))
+    return transferred
 
 
 def _check(old: NetworkConfig, new: NetworkConfig, variant: Variant) -> None:

@@ -1,7 +1,7 @@
 """One policy/value network for every game, on boards of any size up to 8x8.
 
-For one game, all that tells it from the others is constant: how its men move, where they must go,
-which rules hold (`variant_features.py`). So a universal network, seen from one game, *is* an
+Within one variant, everything that distinguishes it from others is constant: how its pieces move,
+where they must go, which rules hold (`variant_features.py`). So for one variant the network is an
 ordinary `PolicyValueNet`: what it knows of the rules folds into the vectors of tokens and places.
 
     vector of a token  =  kind  +  men . what the man of this game can do
@@ -10,7 +10,7 @@ ordinary `PolicyValueNet`: what it knows of the rules folds into the vectors of 
     promotion logit    =  square . W . vector of the man that the pawn becomes  +  w . that vector
 
     net = UniversalNet(UniversalConfig())
-    net.on(variant)               one game of it: shares the weights, gradients flow to them
+    net.for_variant(variant)      one game of it: shares the weights, gradients flow to them
     net.specialise(variant)       an ordinary network with weights of its own, for any backend
     net([(variant, rows), …])     rows of several games in one batch, padded to the largest board
 
@@ -31,17 +31,24 @@ from torch.nn import functional as F
 from engine.network.model.backbone import Backbone, Boards, board_steps
 from engine.network.model.config import BuildConfig, NetworkConfig
 from engine.network.model.heads import FromToPolicy, ValueHead
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 from engine.network.model.policy_value import (
-    GameNetwork,
-    Lessons,
+    AuxiliaryOutputs,
     Outputs,
     PolicyValueNet,
+    VariantNetwork,
     board_places,
 )
 from engine.network.model.residual_tower import ResidualTower
-from engine.network.model.tokens import STATE_FEATURES, SideToMove, Tokens
-from engine.network.model.variant_features import KINDS, MEN, MOVEMENT, REGIONS, RULES, GameFeatures
+from engine.network.model.tokens import STATE_FEATURES, Encoder, Tokens
+from engine.network.model.variant_features import (
+    KINDS,
+    MEN,
+    MOVEMENT,
+    REGIONS,
+    RULES,
+    VariantFeatures,
+)
 from engine.rules.errors import InputError
 from engine.rules.tables import EMPTY, LARGEST_SIDE
 from engine.rules.variant import Variant
@@ -106,7 +113,7 @@ class UniversalEmbedding(nn.Module):
         nn.init.zeros_(self.regions.weight)
         nn.init.zeros_(self.rules.weight)
 
-    def fold(self, game: "OneGame") -> Folded:
+    def fold(self, game: "VariantView") -> Folded:
         """The vectors of tokens and places in one game."""
         weight = self.men.weight
         # A few vectors for the whole batch: no reason to round them.
@@ -121,7 +128,7 @@ class UniversalEmbedding(nn.Module):
             return Folded(token, torch.cat(place, dim=1))
 
 
-class OneGame(GameNetwork):
+class VariantView(VariantNetwork):
     """A universal network on one game: an ordinary network to all that use one.
 
     It has no weights of its own; its parameters are the universal network's.
@@ -132,7 +139,7 @@ class OneGame(GameNetwork):
     ranks: Tensor
     files: Tensor
     rules: Tensor
-    """See `GameFeatures`."""
+    """See `VariantFeatures`."""
     places: Tensor
     """float32[S, 32], one-hot four times."""
     steps: Tensor
@@ -141,12 +148,12 @@ class OneGame(GameNetwork):
     def __init__(self, universal: "UniversalNet", variant: Variant) -> None:
         super().__init__()
         self.universal = universal
-        self.points = universal.points
+        self.hook_points = universal.hook_points
         self.config = config = universal.config.for_variant(variant)
-        self.eyes = SideToMove(
+        self.encoder = Encoder(
             config.width, config.height, config.promotion_types, config.clock_rule
         )
-        features = GameFeatures.of(variant)
+        features = VariantFeatures.of(variant)
         for field in dataclasses.fields(features):
             value = torch.from_numpy(getattr(features, field.name))
             self.register_buffer(field.name, value, persistent=False)
@@ -159,7 +166,7 @@ class OneGame(GameNetwork):
     def embed(self, positions: Tensor) -> Tensor:
         """Embedded squares [B, S, D] of positions uint8[B, S + 5]."""
         folded = self.universal.embedding.fold(self)
-        tokens: Tokens = self.eyes(positions)
+        tokens: Tokens = self.encoder(positions)
         place = self.places.to(folded.place) @ folded.place.T
         state = self.universal.embedding.state(tokens.state.to(folded.place.dtype))
         x: Tensor = F.embedding(tokens.squares, folded.token) + (place + state[:, None])
@@ -194,9 +201,9 @@ class OneGame(GameNetwork):
         promotion = F.linear(squares, *self.promotion())
         return Outputs(policy, promotion, *self.universal.value(squares))
 
-    def lessons(self, squares: Tensor) -> Lessons:
+    def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
         """What the auxiliary heads say of them."""
-        return self.universal.lessons(squares)
+        return self.universal.auxiliary_outputs(squares)
 
 
 class UniversalNet(nn.Module):
@@ -205,14 +212,14 @@ class UniversalNet(nn.Module):
     def __init__(self, config: UniversalConfig) -> None:
         super().__init__()
         self.config = config
-        self.points = Points()
+        self.hook_points = HookPoints()
         D = config.channels
         self.embedding = UniversalEmbedding(D)
         largest = config.largest()
         self.trunk = (
-            Backbone(dataclasses.replace(largest.transformer(), board=None), self.points)
+            Backbone(dataclasses.replace(largest.transformer(), board=None), self.hook_points)
             if config.trunk == "transformer"
-            else ResidualTower(largest, self.points)
+            else ResidualTower(largest, self.hook_points)
         )
         self.policy = FromToPolicy(D, config.policy_channels, 0)
         # From a man's vector to the weight and bias of the logit of becoming him.
@@ -220,18 +227,18 @@ class UniversalNet(nn.Module):
         nn.init.zeros_(self.becoming.weight)
         nn.init.zeros_(self.becoming.bias)
         self.value = ValueHead(
-            D, config.value_channels, self.points, scalar=config.value == "scalar"
+            D, config.value_channels, self.hook_points, scalar=config.value == "scalar"
         )
         self.reply = FromToPolicy(D, config.policy_channels, 0) if config.reply else None
         self.placement = nn.Linear(D, 3) if config.placement else None
-        self._games: dict[tuple[str, str], OneGame] = {}
+        self._games: dict[tuple[str, str], VariantView] = {}
 
     @property
     def parameter_count(self) -> int:
         """Numbers to be learned."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def on(self, variant: Variant) -> OneGame:
+    def for_variant(self, variant: Variant) -> VariantView:
         """This network on one game: its own weights, to which gradients flow.
 
         The same object for the same game, as long as the network stays on its device.
@@ -240,9 +247,9 @@ class UniversalNet(nn.Module):
         key = variant.name, variant.digest
         game = self._games.get(key)
         if game is None or game.places.device != device:
-            game = self._games[key] = OneGame(self, variant)
+            game = self._games[key] = VariantView(self, variant)
             # Only the tables: the weights are there already.
-            for tables in (game.eyes, game):
+            for tables in (game.encoder, game):
                 for name, table in tables.named_buffers(recurse=False):
                     setattr(tables, name, table.to(device))
         return game
@@ -250,7 +257,7 @@ class UniversalNet(nn.Module):
     @torch.no_grad()
     def specialise(self, variant: Variant) -> PolicyValueNet:
         """An ordinary network of one game that says the same, with weights of its own."""
-        game = self.on(variant)
+        game = self.for_variant(variant)
         folded = self.embedding.fold(game)
         weights = {
             name: tensor
@@ -269,9 +276,9 @@ class UniversalNet(nn.Module):
         network.to(folded.token).load_state_dict(weights)
         return network.train(self.training)
 
-    def lessons(self, squares: Tensor) -> Lessons:
+    def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
         """What the auxiliary heads say of square features [B, S, D]."""
-        return Lessons(
+        return AuxiliaryOutputs(
             None if self.reply is None else self.reply(squares)[0],
             None if self.placement is None else self.placement(squares),
         )
@@ -287,7 +294,7 @@ class UniversalNet(nn.Module):
         there: forward and backward of 512 rows, a fifth each of 3x3, 4x4, 3x5, 5x4 and 5x5 squares,
         take 1.6 times as long padded (transformer 4x64 and tower 5x64, float32, one core).
         """
-        games = [self.on(variant) for variant, _ in groups]
+        games = [self.for_variant(variant) for variant, _ in groups]
         sizes = [len(positions) for _, positions in groups]
         padding = _Padding.of(games, sizes)
         S = padding.present.shape[1]
@@ -336,7 +343,7 @@ class _Padding(NamedTuple):
     """int64[B, S]: the square's place on that board; behind its end for padding."""
 
     @classmethod
-    def of(cls, games: Sequence[OneGame], sizes: Sequence[int]) -> "_Padding":
+    def of(cls, games: Sequence[VariantView], sizes: Sequence[int]) -> "_Padding":
         """Of so many rows of each game."""
         device = games[0].steps.device
         S = max(game.config.squares for game in games)

@@ -63,7 +63,7 @@ _HALF_MOVES: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GameFeatures:
+class VariantFeatures:
     """A game as a universal network is told of it."""
 
     kinds: npt.NDArray[np.int64]
@@ -78,7 +78,7 @@ class GameFeatures:
     """[RULES]."""
 
     @classmethod
-    def of(cls, variant: Variant) -> "GameFeatures":
+    def of(cls, variant: Variant) -> "VariantFeatures":
         """The features of a game."""
         ranks, files = _regions(variant)
         return cls(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.network.model.tokens import TOKENS, SideToMove
+from engine.network.model.tokens import TOKENS, Encoder
 from engine.probing.data.canonical import Rows
 from engine.rules.finite import require_finite
 
@@ -42,7 +42,7 @@ def stream_points(network: PolicyValueNet) -> tuple[str, ...]:
     """
     return tuple(
         name
-        for name in network.points.names
+        for name in network.hook_points.names
         if name in ("embed", "final", "value.hidden") or name.endswith(".residual")
     )
 
@@ -65,7 +65,7 @@ def capture(
     was_training = network.training
     network.eval()
     try:
-        with network.points.read(*points) as activations:
+        with network.hook_points.read(*points) as activations:
             for start in range(0, len(rows), batch):
                 network(torch.from_numpy(np.ascontiguousarray(rows[start : start + batch])))
                 for name in points:
@@ -96,8 +96,8 @@ def raw_input(network: PolicyValueNet, rows: Rows) -> Features:
 
     [N, W] with the columns that vary; no network has worked on them.
     """
-    eyes: SideToMove = network.eyes
-    tokens = eyes(torch.from_numpy(np.ascontiguousarray(rows)))
+    encoder: Encoder = network.encoder
+    tokens = encoder(torch.from_numpy(np.ascontiguousarray(rows)))
     squares, state = tokens.squares.numpy(), tokens.state.numpy()
     shown = (squares[:, :, None] == np.arange(TOKENS)).reshape(len(rows), -1)
     features = np.concatenate([shown, state], axis=1, dtype=np.float32)

@@ -20,7 +20,7 @@ from engine.network.checkpoint import (
 )
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
-from engine.network.model.transfer import carry
+from engine.network.model.transfer import transfer_weights
 from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.kernels import generate_batch
 from engine.rules.tables import BISHOP, KNIGHT, PAWN, QUEEN, ROOK
@@ -62,8 +62,8 @@ def test_round_trip(trunk: str, tmp_path: Path) -> None:
     # Trained on it or not.
     for name in ("gardner", "losalamos"):
         variant, rows = boards(name)
-        said = network.on(variant)(rows)
-        assert distance(loaded.on(variant)(rows), said) == 0.0
+        said = network.for_variant(variant)(rows)
+        assert distance(loaded.for_variant(variant)(rows), said) == 0.0
         specialised, metadata = load_checkpoint(path, variant=variant)
         assert isinstance(specialised, PolicyValueNet)
         assert specialised.config == network.config.for_variant(variant)
@@ -197,7 +197,7 @@ def test_commands_ask_for_the_game(
 @torch.no_grad()
 def test_carried_to_its_own_game_it_is_itself(trunk: str) -> None:
     network = lively_network("gardner", trunk, reply=True, placement=True)
-    twin = carry(network, get_variant("gardner"))
+    twin = transfer_weights(network, get_variant("gardner"))
     _, rows = boards("gardner")
     assert twin.config == network.config
     assert distance(twin.eval()(rows), network(rows)) == 0.0
@@ -207,7 +207,7 @@ def test_carried_to_its_own_game_it_is_itself(trunk: str) -> None:
 @torch.no_grad()
 def test_gardner_carried_to_los_alamos(trunk: str) -> None:
     old, variant = lively_network("gardner", trunk), get_variant("losalamos")
-    new = carry(old, variant).eval()
+    new = transfer_weights(old, variant).eval()
     assert new.config == small_config("losalamos", trunk)
     promotion = {t: i for i, t in enumerate(old.config.promotion_types)}
     assert variant.promotion_types == (QUEEN, ROOK, KNIGHT)
@@ -224,7 +224,7 @@ def test_gardner_carried_to_los_alamos(trunk: str) -> None:
     token = "embedding.token.weight"
     assert torch.equal(ours[token][men], theirs[token][men])
     # And back: what a pawn could not become there begins at nothing.
-    back = carry(new, get_variant("gardner"))
+    back = transfer_weights(new, get_variant("gardner"))
     assert back.policy.promotion is not None
     assert back.policy.promotion.weight[promotion[BISHOP]].abs().max() == 0.0
     assert torch.equal(
@@ -249,7 +249,7 @@ def test_men_are_carried_by_how_they_move() -> None:
     )
     old = lively_network("carrier", "geometric")
     torch.manual_seed(1)
-    new = carry(old, get_variant("carried"))
+    new = transfer_weights(old, get_variant("carried"))
     ours, theirs = new.embedding.token.weight, old.embedding.token.weight
     for code in (0, 16):
         assert torch.equal(ours[7 | code], theirs[8 | code])
@@ -258,7 +258,7 @@ def test_men_are_carried_by_how_they_move() -> None:
         # Another piece under an old number knows nothing of the old one.
         assert not any(torch.equal(ours[9 | code], vector) for vector in theirs)
     # Hexapawn's pawn moves as chess's does.
-    pawn = carry(lively_network("gardner", "plain"), get_variant("hexapawn"))
+    pawn = transfer_weights(lively_network("gardner", "plain"), get_variant("hexapawn"))
     gardner = lively_network("gardner", "plain").embedding.token.weight
     assert torch.equal(pawn.embedding.token.weight[7], gardner[PAWN])
     assert pawn.policy.promotion is None
@@ -269,11 +269,11 @@ def test_a_universal_network_is_carried_by_specialising() -> None:
     network, variant = lively_universal("geometric"), get_variant("losalamos")
     _, rows = boards("losalamos")
     said = network.specialise(variant)(rows)
-    assert distance(carry(network, variant).eval()(rows), said) == 0.0
+    assert distance(transfer_weights(network, variant).eval()(rows), said) == 0.0
     wished = network.config.for_variant(variant).to_dict() | {"reply": True}
-    carried = carry(network, variant, NetworkConfig.from_dict(wished))
-    assert distance(carried.eval()(rows), said) == 0.0
-    assert carried.reply is not None
+    transferred = transfer_weights(network, variant, NetworkConfig.from_dict(wished))
+    assert distance(transferred.eval()(rows), said) == 0.0
+    assert transferred.reply is not None
 
 
 def test_what_cannot_be_carried_is_named() -> None:
@@ -286,10 +286,10 @@ def test_what_cannot_be_carried_is_named() -> None:
     ):
         wished = NetworkConfig.from_dict(small_config("losalamos", "geometric").to_dict() | changes)
         with pytest.raises(InputError, match=problem):
-            carry(old, losalamos, wished)
+            transfer_weights(old, losalamos, wished)
     with pytest.raises(InputError, match="variant = 'diana' is not losalamos"):
-        carry(old, losalamos, small_config("diana", "geometric"))
+        transfer_weights(old, losalamos, small_config("diana", "geometric"))
     with pytest.raises(InputError, match="belongs to the 5x5 board of gardner"):
-        carry(lively_network("gardner", "learned"), losalamos)
+        transfer_weights(lively_network("gardner", "learned"), losalamos)
     # The same board is no other.
-    carry(lively_network("gardner", "learned"), get_variant("baby"))
+    transfer_weights(lively_network("gardner", "learned"), get_variant("baby"))

@@ -128,7 +128,7 @@ def teach(network: PolicyValueNet, rows: Rows, squares: Labels) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
         batch = torch.from_numpy(rng.integers(len(rows), size=256))
-        with network.points.read("final") as activations:
+        with network.hook_points.read("final") as activations:
             network(boards[batch])
         logits = head(activations["final"])[..., 0]
         loss = F.binary_cross_entropy_with_logits(logits, wanted[batch])
@@ -290,7 +290,7 @@ def test_features_are_the_activations(trunk: str, readout: Readout) -> None:
     assert points == ("embed", "block.0.residual", LAYER, "final", "value.hidden")
     found = capture(network, rows, points, readout=readout, batch=4)
     assert network.training
-    with network.points.read(*points) as activations, torch.no_grad():
+    with network.hook_points.read(*points) as activations, torch.no_grad():
         network(torch.from_numpy(rows))
     for name in points:
         activation = activations[name].numpy()

@@ -165,7 +165,7 @@ def learned(
     window = ReplayWindow(ALL)
     window.add(rows, 10_000)
     learner.learn([window], steps, np.random.default_rng(0))
-    average = networks.network_for(learner.average, variant)
+    average = networks.specialised_network(learner.average, variant)
     return average, rows.positions[:, variant.squares + SIDE] == 1
 
 
@@ -176,18 +176,18 @@ def test_a_teachers_lessons_are_learned_for_both_sides(head: str) -> None:
     network, black = learned(variant, rows, 300, value=head)
     batch = make_batch(variant, rows, ALL, mirror=False)
     with torch.no_grad():
-        outputs, lessons = network.judge_and_learn(batch.positions)
+        outputs, auxiliary = network.forward_with_auxiliary(batch.positions)
     wdl = outputs.wdl.softmax(-1)
     right = torch.sign(wdl[:, 0] - wdl[:, 2]).numpy() == rows.outcomes
-    assert lessons.reply is not None
-    assert lessons.placement is not None
-    likeliest = lessons.reply.flatten(1).argmax(1)[batch.replied].numpy()
+    assert auxiliary.reply is not None
+    assert auxiliary.placement is not None
+    likeliest = auxiliary.reply.flatten(1).argmax(1)[batch.replied].numpy()
     size = variant.squares**2
-    wanted = network.eyes.from_to(batch.positions, batch.replies, batch.replied).numpy() % size
+    wanted = network.encoder.from_to(batch.positions, batch.replies, batch.replied).numpy() % size
     # Mirrored twins may have another first best reply.
     answered = np.ones(len(rows), np.bool_)
     answered[batch.replied.numpy()] = likeliest == wanted
-    said, placed = lessons.placement.argmax(-1).numpy(), batch.placement.numpy()
+    said, placed = auxiliary.placement.argmax(-1).numpy(), batch.placement.numpy()
     quick = np.abs(outputs.moves_left.numpy() - rows.moves_left) < 1.0
     for side in (black, ~black):
         assert right[side].mean() > 0.9
@@ -316,7 +316,7 @@ def test_only_training_asks_the_auxiliary_heads(
     positions = torch.from_numpy(variant.start_row[None])
     for ours, theirs in zip(network(positions), plain(positions), strict=True):
         assert torch.equal(ours, theirs)
-    assert plain.judge_and_learn(positions)[1] == (None, None)
+    assert plain.forward_with_auxiliary(positions)[1] == (None, None)
 
     def never(*_: object) -> None:
         raise AssertionError("an auxiliary head was computed")
@@ -329,7 +329,7 @@ def test_only_training_asks_the_auxiliary_heads(
     quick = make_evaluator(network).evaluate(variant.start_row[None], moves, offsets)
     np.testing.assert_allclose(quick.wdl, exact.wdl, atol=0.02)
     with pytest.raises(AssertionError, match="auxiliary"):
-        network.judge_and_learn(positions)
+        network.forward_with_auxiliary(positions)
     # They travel with a checkpoint.
     save_checkpoint(tmp_path / "network", network, metadata={})
     loaded = load_checkpoint(tmp_path / "network", variant=variant).network

@@ -21,7 +21,7 @@ from training.data.shards import GameRows
 from training.data.targets import Batch, make_batch
 from training.learner.learner import Learner, _AdamW
 from training.learner.losses import log_policy, losses
-from training.learner.networks import network_for
+from training.learner.networks import specialised_network
 
 QUICK = LearningConfig(batch=64, learning_rate=1e-2, warm_up=5, average_steps=10)
 
@@ -43,7 +43,8 @@ def right_signs(learner: Learner) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np
     """For each unfinished position: whether the acting network knows who wins; Black to move."""
     variant, solution = hexapawn()
     positions = solution.unfinished_positions()
-    wdl = network_for(learner.average, variant).eval().wdl(torch.from_numpy(positions)).numpy()
+    network = specialised_network(learner.average, variant).eval()
+    wdl = network.wdl(torch.from_numpy(positions)).numpy()
     values, _ = solution.lookup_batch(positions)
     black = positions[:, variant.squares + SIDE] == 1
     return np.sign(wdl[:, 0] - wdl[:, 2]) == values, black

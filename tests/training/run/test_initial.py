@@ -15,7 +15,7 @@ from engine.network.checkpoint import (
     read_description,
     save_checkpoint,
 )
-from engine.network.model.transfer import carry
+from engine.network.model.transfer import transfer_weights
 from engine.network.model.universal import UniversalConfig
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.exact.solver import solve
@@ -97,10 +97,10 @@ def test_heads_that_the_checkpoint_lacks_are_fresh(tmp_path: Path, single: Path)
 def test_another_game_goes_on_with_the_weights(tmp_path: Path, single: Path) -> None:
     path = tmp_path / "run"
     go(path, single, WIDE)
-    carried = carry(load_checkpoint(single).network, WIDE).state_dict()
+    transferred = transfer_weights(load_checkpoint(single).network, WIDE).state_dict()
     begun = load_checkpoint(run_checkpoints(path)[0], variant=WIDE).network.state_dict()
     for name in ("embedding.place.weight", "policy.query.weight", "value.wdl.weight"):
-        assert torch.equal(begun[name], carried[name])
+        assert torch.equal(begun[name], transferred[name])
     go(path, single, WIDE, after=1)
     assert read_metrics(path)[-1]["round"] == 1
 

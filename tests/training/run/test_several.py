@@ -252,7 +252,7 @@ def test_the_gradient_is_the_sum_over_the_games() -> None:
     for draw in draws:
         batch = make_batch(draw.variant, draw.rows, LEARNING, mirror=True)
         # Each game's mean over its half of the batch.
-        terms = losses(network.on(draw.variant), batch)
+        terms = losses(network.for_variant(draw.variant), batch)
         wanted = terms.policy + terms.wdl + 0.01 * terms.moves_left + 0.1 * terms.reply
         total = total + wanted / 2
     parts = torch.autograd.grad(total, list(network.parameters()), allow_unused=True)

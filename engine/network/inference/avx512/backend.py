@@ -41,8 +41,8 @@ from engine.network.inference.avx512.weights import (
     transformer_of,
 )
 from engine.network.inference.backends import BackendName, Batch, PrecisionName
+from engine.network.model.compiled_encoder import Rows
 from engine.network.model.config import NetworkConfig
-from engine.network.model.encoder import Rows
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualTower
 from engine.network.model.tokens import STATE_FEATURES

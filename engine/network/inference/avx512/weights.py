@@ -15,7 +15,7 @@ from engine.network.inference.avx512.residual_tower import Tower
 from engine.network.inference.avx512.transformer import Linear, Transformer
 from engine.network.inference.quantisation import best_range, chosen_rows
 from engine.network.model.backbone import Backbone, Block
-from engine.network.model.encoder import Rows
+from engine.network.model.compiled_encoder import Rows
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualBlock, ResidualTower
 

@@ -15,7 +15,7 @@ from engine.network.inference.backends import (
 from engine.network.inference.openvino.core import compile_for_cpu, ov
 from engine.network.inference.openvino.graph import OUTPUTS, build_graph, build_sites
 from engine.network.inference.quantisation import best_range, chosen_rows
-from engine.network.model.encoder import Encoder, Rows
+from engine.network.model.compiled_encoder import CompiledEncoder, Rows
 from engine.network.model.policy_value import PolicyValueNet
 
 SIZES: Final = (1, 4, 16, 32, 64, 128, 256)
@@ -99,7 +99,7 @@ def find_ranges(network: PolicyValueNet, rows: Rows) -> dict[str, tuple[float, f
     settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     request = compile_for_cpu(model, settings).create_infer_request()
     inputs = [request.get_input_tensor(index).data for index in range(2)]
-    Encoder(network.eyes).encode(chosen, *inputs)
+    CompiledEncoder(network.encoder).encode(chosen, *inputs)
     request.infer()
     return {
         name: best_range(request.get_output_tensor(index).data) for index, name in enumerate(names)

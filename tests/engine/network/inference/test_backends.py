@@ -31,8 +31,8 @@ from engine.network.inference.evaluator import (
     make_evaluator,
 )
 from engine.network.inference.parity import Disagreement, disagreement, probe_of
+from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.config import NetworkConfig
-from engine.network.model.encoder import Encoder
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
@@ -93,14 +93,14 @@ def played(name: str) -> Question:
 @pytest.mark.parametrize("name", variant_names())
 def test_tokens_are_those_of_the_network_s_eyes(name: str) -> None:
     variant = get_variant(name)
-    eyes = lively_network(name, "geometric").eyes
+    encoder = lively_network(name, "geometric").encoder
     walked = [position.row for position in random_games(variant, 20, 30)]
     rows = np.concatenate([np.stack(walked), random_rows(variant, 300)])
     rows[-256:, variant.squares + 3] = rows[-256:, variant.squares + 4] = np.arange(256)
     squares = np.empty((len(rows), variant.squares), np.int32)
     state = np.empty((len(rows), 6), np.float32)
-    Encoder(eyes).encode(rows, squares, state)
-    expected = eyes(torch.from_numpy(rows))
+    CompiledEncoder(encoder).encode(rows, squares, state)
+    expected = encoder(torch.from_numpy(rows))
     np.testing.assert_array_equal(squares, expected.squares.numpy())
     np.testing.assert_array_equal(state, expected.state.numpy())
 

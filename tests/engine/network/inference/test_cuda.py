@@ -19,7 +19,7 @@ from engine.network.inference.backends import (
 from engine.network.inference.cuda import batch_sizes, exact_arithmetic
 from engine.network.inference.evaluator import BackendError, BackendEvaluator, make_evaluator
 from engine.network.inference.parity import PROBE_POSITIONS, probe_of, random_positions
-from engine.network.model.encoder import Encoder
+from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
@@ -37,7 +37,7 @@ def test_a_graph_s_step_is_what_torch_computes(
     network = lively_network(game, trunk)
     rows = random_positions(get_variant(game), 9)
     backend = TorchBackend(network, precision=precision, max_batch=9)
-    encoder, expected = Encoder(network.eyes), backend.batch(9)
+    encoder, expected = CompiledEncoder(network.encoder), backend.batch(9)
     encoder.encode(rows, expected.squares, expected.state)
     expected.run()
     inputs = torch.from_numpy(expected.squares.copy()), torch.from_numpy(expected.state.copy())
@@ -140,7 +140,7 @@ def test_the_check_finds_what_is_wrong(
     gpu.truth.cache_clear()
     network = gpu.lively("gardner", "small")
     rows = random_positions(get_variant("gardner"), 21)
-    said = gpu.answers(SpoiltBackend(network, spoil), Encoder(network.eyes), rows)
+    said = gpu.answers(SpoiltBackend(network, spoil), CompiledEncoder(network.encoder), rows)
     found = gpu.error(said, gpu.truth("gardner", "small", 0))
     gpu.truth.cache_clear()
     assert (found <= gpu.LARGEST_ERROR["fp32"]) == passes

@@ -334,7 +334,7 @@ def test_without_memory_a_model_has_shapes_and_no_numbers() -> None:
 
 def test_the_points_are_the_backbones() -> None:
     model, tokens = lively_model(), random_tokens(2, 70)
-    with model.points.read("block.1.attention.pattern", "final") as seen:
+    with model.hook_points.read("block.1.attention.pattern", "final") as seen:
         logits = model(tokens)
     assert seen["block.1.attention.pattern"].shape == (2, 2, 70, 70)
     assert (seen["block.1.attention.pattern"].triu(1) == 0).all()

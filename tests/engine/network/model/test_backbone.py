@@ -12,7 +12,7 @@ from engine.network.language.model import LanguageModel
 from engine.network.model import backbone
 from engine.network.model.backbone import Attention, Backbone, Boards, board_steps
 from engine.network.model.config import LanguageConfig, TransformerConfig
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 from engine.rules.variant import get_variant
 from tests.support.network_cases import TRUNKS, lively_network, random_rows
 
@@ -35,7 +35,7 @@ def lively_backbone(**settings: object) -> Backbone:
         "context": 12,
     }
     torch.manual_seed(0)
-    model = Backbone(TransformerConfig(**(config | settings)), Points())  # type: ignore[arg-type]
+    model = Backbone(TransformerConfig(**(config | settings)), HookPoints())  # type: ignore[arg-type]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
@@ -130,7 +130,7 @@ def test_dropout_is_for_training() -> None:
 
 
 def test_a_pattern_is_whole_in_training_and_dropout_comes_behind_it() -> None:
-    points = Points()
+    points = HookPoints()
     config = replace(lively_backbone().config, dropout=0.5)
     attention = Attention(config, points, 0).train()
     x = torch.randn(2, 12, 16)
@@ -224,7 +224,7 @@ def induction(blocks: int) -> tuple[float, Iterator[float]]:
     tokens, period = repeated_sequences(256, torch.Generator().manual_seed(2))
     known = torch.arange(LENGTH) >= period
     names = [f"block.{i}.attention.pattern" for i in range(blocks)]
-    with torch.no_grad(), model.points.read(*names) as patterns:
+    with torch.no_grad(), model.hook_points.read(*names) as patterns:
         foreseen = model(tokens[:, :-1]).argmax(-1) == tokens[:, 1:]
     q, k = torch.arange(LENGTH)[:, None], torch.arange(LENGTH)
     after_earlier = (k <= q) & ((q + 1 - k) % period[:, :, None] == 0)  # [B, q, k]

@@ -13,7 +13,7 @@ from engine.network.model import backbone
 from engine.network.model.backbone import Attention, Backbone, Block, Boards, board_steps
 from engine.network.model.config import LanguageConfig, TransformerConfig
 from engine.network.model.heads import FromToPolicy, ScalarValue, ValueHead
-from engine.network.model.hook_points import Point, Points
+from engine.network.model.hook_points import HookPoint, HookPoints
 from engine.network.model.residual_tower import ResidualBlock, SqueezeExcitation
 from engine.rules.variant import get_variant
 from tests.support.network_cases import lively_network, random_rows, small_config
@@ -59,9 +59,9 @@ def test_attention(explicit: int, causal: bool, monkeypatch: pytest.MonkeyPatch)
     for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
         monkeypatch.setattr(backbone, name, explicit)
     config = dataclasses.replace(CONFIG, causal=causal)
-    module = Attention(config, Points(), 0)
+    module = Attention(config, HookPoints(), 0)
     check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
-    module = Attention(config, Points(), 0)
+    module = Attention(config, HookPoints(), 0)
     check(module, module, torch.randn(2, 3, 4))
 
 
@@ -75,7 +75,7 @@ def test_backbone_over_padded_boards(explicit: int, monkeypatch: pytest.MonkeyPa
     steps = torch.stack([board_steps(square % 2, square // 2), board_steps(square, 0 * square)])
     present = torch.tensor([[True] * 4, [True] * 3 + [False]])
     boards = Boards(torch.tensor([1, 0]), steps, present)
-    module = Backbone(config, Points())
+    module = Backbone(config, HookPoints())
 
     def judge(x: Tensor) -> Tensor:
         out: Tensor = module(x, boards)
@@ -105,18 +105,18 @@ def test_loss_of_a_language_model(tied: bool) -> None:
 
 
 def test_block_with_layer_norm() -> None:
-    module = Block(CONFIG, Points(), 0)
+    module = Block(CONFIG, HookPoints(), 0)
     check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
 
 
 def test_squeeze_and_excitation() -> None:
-    module = SqueezeExcitation(3, 2, Point("gate"))
+    module = SqueezeExcitation(3, 2, HookPoint("gate"))
     check(module, module, torch.randn(2, 3, 2, 2))
 
 
 def test_residual_block() -> None:
     config = small_config("hexapawn", "residual", channels=2)
-    module = ResidualBlock(config, Points(), "block.0")
+    module = ResidualBlock(config, HookPoints(), "block.0")
     check(module, module, torch.randn(2, 9, 2))
 
 
@@ -125,8 +125,8 @@ def test_heads() -> None:
     for head in (
         FromToPolicy(3, 2, 2),
         FromToPolicy(3, 2, 0),
-        ValueHead(3, 2, Points()),
-        ValueHead(3, 2, Points(), scalar=True),
+        ValueHead(3, 2, HookPoints()),
+        ValueHead(3, 2, HookPoints(), scalar=True),
     ):
         check(head, head, squares)
     scalar = ScalarValue(3)
@@ -135,7 +135,7 @@ def test_heads() -> None:
 
 def test_through_what_is_put_in_at_points() -> None:
     """A replacement, an addition and directions that are taken out get gradients of their own."""
-    points = Points()
+    points = HookPoints()
     module = Block(CONFIG, points, 0)
     heads, steering, directions = torch.randn(2, 2, 3, 2), torch.randn(4), torch.randn(2, 4)
 
@@ -153,7 +153,7 @@ def test_through_what_is_put_in_at_points() -> None:
 
 
 def test_through_a_replacement_only_the_replacement() -> None:
-    points = Points()
+    points = HookPoints()
     module = Block(CONFIG, points, 0)
     x, heads = torch.randn(2, 3, 4), torch.randn(2, 2, 3, 2, requires_grad=True)
     with points.replace({"block.0.attention.head": heads}):
@@ -166,7 +166,7 @@ def test_through_a_replacement_only_the_replacement() -> None:
 
 
 def test_through_the_points_of_the_tower() -> None:
-    points = Points()
+    points = HookPoints()
     module = ResidualBlock(small_config("hexapawn", "residual", channels=2), points, "block.0")
 
     def edited(x: Tensor, hidden: Tensor, gate: Tensor, direction: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from engine.network.model import backbone
 from engine.network.model.backbone import Backbone, Block
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualBlock, ResidualTower
 from engine.rules.errors import InputError
@@ -27,7 +27,7 @@ def positions(count: int = 6) -> torch.Tensor:
 
 def test_names_of_the_transformer() -> None:
     network = lively_network("gardner", "geometric")
-    assert network.points.names == (
+    assert network.hook_points.names == (
         "embed",
         *(
             f"block.{i}.{name}"
@@ -42,22 +42,22 @@ def test_names_of_the_transformer() -> None:
 def test_names_of_the_residual_tower() -> None:
     network = lively_network("gardner", "residual")
     blocks = [f"block.{i}.{name}" for i in (0, 1) for name in ("hidden", "gate", "residual")]
-    assert network.points.names == ("embed", *blocks, "final", "value.hidden")
+    assert network.hook_points.names == ("embed", *blocks, "final", "value.hidden")
 
 
 @every_trunk
 def test_points_fire_in_the_order_of_their_names(trunk: str) -> None:
     network = lively_network("gardner", trunk)
-    with network.points.read(*network.points.names) as activations:
+    with network.hook_points.read(*network.hook_points.names) as activations:
         network(positions())
-    assert tuple(activations) == network.points.names
+    assert tuple(activations) == network.hook_points.names
 
 
 @every_trunk
 def test_reading_changes_nothing(trunk: str) -> None:
     network = lively_network("gardner", trunk)
     plain = network(positions())
-    with network.points.read(*network.points.names):
+    with network.hook_points.read(*network.hook_points.names):
         seen = network(positions())
     for before, after in zip(plain, seen, strict=True):
         assert torch.equal(before, after)
@@ -69,9 +69,9 @@ def test_transformer_points_are_what_their_names_say() -> None:
     trunk = network.trunk
     assert isinstance(trunk, Backbone)
     assert trunk.geometry is not None
-    with network.points.read(*network.points.names) as seen:
+    with network.hook_points.read(*network.hook_points.names) as seen:
         network(positions())
-    tokens = network.eyes(positions())
+    tokens = network.encoder(positions())
     assert torch.equal(seen["embed"], network.embedding(tokens))
     x = seen["embed"]
     for i, block in enumerate(trunk.blocks):
@@ -97,7 +97,7 @@ def test_residual_points_are_what_their_names_say() -> None:
     network = lively_network("gardner", "residual")
     trunk = network.trunk
     assert isinstance(trunk, ResidualTower)
-    with network.points.read(*network.points.names) as seen:
+    with network.hook_points.read(*network.hook_points.names) as seen:
         network(positions())
     x = seen["embed"]
     for i, block in enumerate(trunk.blocks):
@@ -120,14 +120,14 @@ def test_residual_points_are_what_their_names_say() -> None:
 @every_trunk
 def test_replacing_changes_only_what_comes_after(trunk: str) -> None:
     network = lively_network("gardner", trunk)
-    names = network.points.names
-    with network.points.read(*names) as plain:
+    names = network.hook_points.names
+    with network.hook_points.read(*names) as plain:
         network(positions())
     for index, name in enumerate(names):
         with (
-            network.points.read(*names) as before,
-            network.points.replace({name: lambda x: x.flip(-1)}),
-            network.points.read(*names) as seen,
+            network.hook_points.read(*names) as before,
+            network.hook_points.replace({name: lambda x: x.flip(-1)}),
+            network.hook_points.read(*names) as seen,
         ):
             outputs = network(positions())
         # The outer reader sees what arrived at the point, the inner one what went on from it.
@@ -144,9 +144,9 @@ def test_replacing_changes_only_what_comes_after(trunk: str) -> None:
 def test_replacing_with_what_is_there_changes_nothing(trunk: str) -> None:
     """Patching every activation from another run of the same network gives the same outputs."""
     network = lively_network("gardner", trunk)
-    with network.points.read(*network.points.names) as seen:
+    with network.hook_points.read(*network.hook_points.names) as seen:
         plain = network(positions())
-    with network.points.replace(seen):
+    with network.hook_points.replace(seen):
         patched = network(positions())
     for before, after in zip(plain, patched, strict=True):
         assert torch.allclose(before, after, atol=1e-5)
@@ -156,9 +156,9 @@ def test_replacing_with_what_is_there_changes_nothing(trunk: str) -> None:
 def test_a_patched_residual_carries_the_other_positions_value(trunk: str) -> None:
     network = lively_network("gardner", trunk)
     ours, theirs = positions(6), positions(12)[6:]
-    with network.points.read("block.1.residual") as seen:
+    with network.hook_points.read("block.1.residual") as seen:
         other = network(theirs)
-    with network.points.replace(seen):
+    with network.hook_points.replace(seen):
         patched = network(ours)
     assert torch.allclose(patched.wdl, other.wdl, atol=1e-5)
     assert torch.allclose(patched.policy, other.policy, atol=1e-5)
@@ -171,15 +171,18 @@ def test_nothing_stays_open_after_the_block_not_even_after_an_error() -> None:
     def fail(activation: torch.Tensor) -> torch.Tensor:
         raise ZeroDivisionError
 
-    with network.points.replace({"final": torch.zeros_like}):
+    with network.hook_points.replace({"final": torch.zeros_like}):
         assert not torch.equal(network(positions()).wdl, plain.wdl)
     with (
         pytest.raises(ZeroDivisionError),
-        network.points.read("embed"),
-        network.points.replace({"embed": torch.neg, "block.0.residual": fail}),
+        network.hook_points.read("embed"),
+        network.hook_points.replace({"embed": torch.neg, "block.0.residual": fail}),
     ):
         network(positions())
-    with pytest.raises(InputError), network.points.replace({"embed": torch.neg, "nowhere": fail}):
+    with (
+        pytest.raises(InputError),
+        network.hook_points.replace({"embed": torch.neg, "nowhere": fail}),
+    ):
         pass
     assert torch.equal(network(positions()).wdl, plain.wdl)
 
@@ -187,11 +190,11 @@ def test_nothing_stays_open_after_the_block_not_even_after_an_error() -> None:
 def test_gradients_flow_through_what_is_read_and_replaced() -> None:
     network = lively_network("gardner", "geometric")
     direction = torch.zeros(16, requires_grad=True)
-    with network.points.replace({"block.0.residual": lambda x: x + direction}):
+    with network.hook_points.replace({"block.0.residual": lambda x: x + direction}):
         win = network(positions()).wdl[:, 0].sum()
     (gradient,) = torch.autograd.grad(win, [direction])
     assert gradient.any()
-    with network.points.read("embed", "block.1.attention.pattern") as seen:
+    with network.hook_points.read("embed", "block.1.attention.pattern") as seen:
         outputs = network(positions())
     (gradient,) = torch.autograd.grad(outputs.wdl[:, 0].sum(), [seen["embed"]], retain_graph=True)
     assert gradient.shape == seen["embed"].shape
@@ -204,11 +207,11 @@ def test_a_pattern_is_read_where_fused_attention_makes_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network = lively_network("gardner", "geometric")
-    with network.points.read("block.1.attention.pattern") as explicit:
+    with network.hook_points.read("block.1.attention.pattern") as explicit:
         network(positions())
     for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
         monkeypatch.setattr(backbone, name, 0)
-    with network.points.read("block.1.attention.pattern") as fused:
+    with network.hook_points.read("block.1.attention.pattern") as fused:
         network(positions())
     for seen in (explicit, fused):
         pattern = seen["block.1.attention.pattern"]
@@ -222,12 +225,12 @@ def test_a_pattern_is_read_where_fused_attention_makes_none(
 def test_unknown_points_and_wrong_shapes_are_refused() -> None:
     network = lively_network("gardner", "residual")
     with (
-        pytest.raises(InputError, match=r"no point 'block\.9\.residual' \(points: embed, "),
-        network.points.read("block.9.residual"),
+        pytest.raises(InputError, match=r"no hook point 'block\.9\.residual' \(hook points: embed"),
+        network.hook_points.read("block.9.residual"),
     ):
         pass
     with (
-        network.points.replace({"final": torch.zeros(6, 25, 3)}),
+        network.hook_points.replace({"final": torch.zeros(6, 25, 3)}),
         pytest.raises(ValueError, match=r"final: replacement has shape \[6, 25, 3\]"),
     ):
         network(positions())
@@ -238,17 +241,17 @@ def test_copies_are_closed_and_have_points_of_their_own(how: object) -> None:
     network = lively_network("gardner", "geometric")
     plain = network(positions())
     assert callable(how)
-    with network.points.replace({"final": torch.zeros_like}):
+    with network.hook_points.replace({"final": torch.zeros_like}):
         twin: PolicyValueNet = how(network)
         assert torch.equal(twin(positions()).wdl, plain.wdl)
-    with twin.points.replace({"final": torch.zeros_like}):
+    with twin.hook_points.replace({"final": torch.zeros_like}):
         assert torch.equal(network(positions()).wdl, plain.wdl)
         assert not torch.equal(twin(positions()).wdl, plain.wdl)
 
 
 def last_axis(network: PolicyValueNet, name: str) -> int:
     """D of the activations at a point."""
-    with network.points.read(name) as seen:
+    with network.hook_points.read(name) as seen:
         network(positions())
     return seen[name].shape[-1]
 
@@ -257,18 +260,18 @@ def last_axis(network: PolicyValueNet, name: str) -> int:
 def test_adding_adds_at_every_point(trunk: str) -> None:
     """A vector goes to every token, row and head alike; what comes before stays as it was."""
     network = lively_network("gardner", trunk)
-    for index, name in enumerate(network.points.names):
+    for index, name in enumerate(network.hook_points.names):
         added = torch.randn(last_axis(network, name))
         with (
-            network.points.read(*network.points.names) as before,
-            network.points.add({name: added}),
-            network.points.read(name) as after,
+            network.hook_points.read(*network.hook_points.names) as before,
+            network.hook_points.add({name: added}),
+            network.hook_points.read(name) as after,
         ):
             network(positions())
         assert torch.equal(after[name], before[name] + added)
-        with network.points.read(*network.points.names) as plain:
+        with network.hook_points.read(*network.hook_points.names) as plain:
             network(positions())
-        for earlier in network.points.names[: index + 1]:
+        for earlier in network.hook_points.names[: index + 1]:
             assert torch.equal(before[earlier], plain[earlier])
 
 
@@ -277,7 +280,7 @@ def test_what_is_projected_out_is_gone_at_every_point(trunk: str) -> None:
     """Of activations [B, T, D], [B, H, q, k], [B, H, T, E] and [B, D] alike, along directions that
     are neither of unit length nor orthogonal; what is orthogonal to them stays."""
     network = lively_network("gardner", trunk)
-    for name in network.points.names:
+    for name in network.hook_points.names:
         D = last_axis(network, name)
         directions = torch.randn(2, D) * torch.tensor([[30.0], [0.02]])
         directions[1] += 1e-3 * directions[0]
@@ -285,11 +288,11 @@ def test_what_is_projected_out_is_gone_at_every_point(trunk: str) -> None:
         any_vector = torch.randn(D, dtype=torch.float64)
         orthogonal = any_vector - any_vector @ torch.linalg.pinv(exact) @ exact
         with (
-            network.points.read(name) as before,
-            network.points.project_out({name: directions}),
-            network.points.read(name) as after,
-            network.points.project_out({name: directions}),
-            network.points.read(name) as again,
+            network.hook_points.read(name) as before,
+            network.hook_points.project_out({name: directions}),
+            network.hook_points.read(name) as after,
+            network.hook_points.project_out({name: directions}),
+            network.hook_points.read(name) as again,
         ):
             network(positions())
         left, there = after[name], before[name]
@@ -305,9 +308,9 @@ def test_one_direction_is_the_textbooks_formula() -> None:
     network = lively_network("gardner", "residual")
     direction = torch.randn(16)
     with (
-        network.points.read("final") as before,
-        network.points.project_out({"final": direction}),
-        network.points.read("final") as after,
+        network.hook_points.read("final") as before,
+        network.hook_points.project_out({"final": direction}),
+        network.hook_points.read("final") as after,
     ):
         network(positions())
     share = before["final"] @ direction / direction.square().sum()
@@ -317,7 +320,7 @@ def test_one_direction_is_the_textbooks_formula() -> None:
 
 @pytest.mark.parametrize(("long", "short"), [(1e6, 1.0), (1e30, 1e-30), (1.0, 1e-38)])
 def test_directions_of_any_length_span_the_same(long: float, short: float) -> None:
-    points, lengths = Points(), torch.tensor([[long], [short]])
+    points, lengths = HookPoints(), torch.tensor([[long], [short]])
     here, axes, there = points.declare("here"), torch.eye(16)[:2], torch.randn(3, 16)
     with points.project_out({"here": axes * lengths}):
         left = here(there)
@@ -330,8 +333,8 @@ def test_directions_of_any_length_span_the_same(long: float, short: float) -> No
 def test_the_whole_space_projected_out_leaves_nothing() -> None:
     network = lively_network("gardner", "geometric")
     with (
-        network.points.project_out({"embed": torch.randn(16, 16)}),
-        network.points.read("embed") as seen,
+        network.hook_points.project_out({"embed": torch.randn(16, 16)}),
+        network.hook_points.read("embed") as seen,
     ):
         network(positions())
     assert seen["embed"].abs().max() < 1e-4
@@ -353,7 +356,7 @@ def test_directions_that_span_nothing_are_refused(directions: torch.Tensor, prob
     network = lively_network("gardner", "geometric")
     with (
         pytest.raises(ValueError, match=problem),
-        network.points.project_out({"embed": directions}),
+        network.hook_points.project_out({"embed": directions}),
     ):
         pass
 
@@ -362,14 +365,20 @@ def test_directions_that_span_nothing_are_refused(directions: torch.Tensor, prob
 def test_what_does_not_fit_an_activation_is_refused_by_name(trunk: str) -> None:
     network = lively_network("gardner", trunk)
     for edit, problem in (
-        (network.points.project_out({"final": torch.randn(15)}), "final: directions of width 15"),
-        (network.points.add({"final": torch.randn(7, 6, 25, 16)}), "final: replacement has shape"),
+        (
+            network.hook_points.project_out({"final": torch.randn(15)}),
+            "final: directions of width 15",
+        ),
+        (
+            network.hook_points.add({"final": torch.randn(7, 6, 25, 16)}),
+            "final: replacement has shape",
+        ),
     ):
         with pytest.raises(ValueError, match=problem), edit:
             network(positions())
-    for open_ in (network.points.add, network.points.project_out):
+    for open_ in (network.hook_points.add, network.hook_points.project_out):
         with (
-            pytest.raises(InputError, match="no point 'nowhere'"),
+            pytest.raises(InputError, match="no hook point 'nowhere'"),
             open_({"nowhere": torch.ones(16)}),
         ):
             pass
@@ -381,7 +390,7 @@ def test_edits_keep_the_numbers_of_the_network(trunk: str) -> None:
     network = lively_network("gardner", trunk).bfloat16()
     direction = torch.randn(16)
     plain = network(positions()).wdl
-    for edit in (network.points.add, network.points.project_out):
+    for edit in (network.hook_points.add, network.hook_points.project_out):
         with edit({"block.0.residual": direction}):
             steered = network(positions()).wdl
         assert steered.dtype == torch.bfloat16
@@ -391,13 +400,13 @@ def test_edits_keep_the_numbers_of_the_network(trunk: str) -> None:
 @every_trunk
 def test_edits_act_in_the_order_in_which_they_were_opened(trunk: str) -> None:
     network = lively_network("gardner", trunk)
-    with network.points.read("final") as plain:
+    with network.hook_points.read("final") as plain:
         network(positions())
     with (
-        network.points.add({"final": torch.ones(16)}),
-        network.points.replace({"final": lambda x: 2 * x}),
-        network.points.add({"final": torch.ones(16)}),
-        network.points.read("final") as seen,
+        network.hook_points.add({"final": torch.ones(16)}),
+        network.hook_points.replace({"final": lambda x: 2 * x}),
+        network.hook_points.add({"final": torch.ones(16)}),
+        network.hook_points.read("final") as seen,
     ):
         network(positions())
     assert torch.allclose(seen["final"], 2 * (plain["final"] + 1) + 1, atol=1e-5)
@@ -406,18 +415,18 @@ def test_edits_act_in_the_order_in_which_they_were_opened(trunk: str) -> None:
 def test_what_is_closed_first_is_gone_and_the_rest_stays() -> None:
     """Blocks need not end in the order of their beginning."""
     network = lively_network("gardner", "geometric")
-    first = network.points.add({"final": torch.ones(16)})
-    second = network.points.add({"final": 10 * torch.ones(16)})
-    with network.points.read("final") as plain:
+    first = network.hook_points.add({"final": torch.ones(16)})
+    second = network.hook_points.add({"final": 10 * torch.ones(16)})
+    with network.hook_points.read("final") as plain:
         network(positions())
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    with network.points.read("final") as seen:
+    with network.hook_points.read("final") as seen:
         network(positions())
     assert torch.allclose(seen["final"], plain["final"] + 10, atol=1e-5)
     second.__exit__(None, None, None)
-    with network.points.read("final") as seen:
+    with network.hook_points.read("final") as seen:
         network(positions())
     assert torch.equal(seen["final"], plain["final"])
 
@@ -426,12 +435,12 @@ def test_what_is_closed_first_is_gone_and_the_rest_stays() -> None:
 def test_points_that_were_closed_again_change_no_bit(trunk: str) -> None:
     network = lively_network("gardner", trunk)
     plain = network(positions())
-    names = network.points.names
+    names = network.hook_points.names
     with (
-        network.points.read(*names),
-        network.points.replace(dict.fromkeys(names, torch.neg)),
-        network.points.add({"embed": torch.ones(16)}),
-        network.points.project_out({"final": torch.ones(16)}),
+        network.hook_points.read(*names),
+        network.hook_points.replace(dict.fromkeys(names, torch.neg)),
+        network.hook_points.add({"embed": torch.ones(16)}),
+        network.hook_points.project_out({"final": torch.ones(16)}),
     ):
         assert not torch.equal(network(positions()).wdl, plain.wdl)
     for before, after in zip(plain, network(positions()), strict=True):
@@ -444,14 +453,14 @@ def test_networks_in_two_threads_do_not_see_each_other() -> None:
     added = [torch.full((16,), float(seed + 1)) for seed in (0, 1)]
     expected = []
     for network, direction in zip(networks, added, strict=True):
-        with network.points.read("final") as alone:
+        with network.hook_points.read("final") as alone:
             network(positions())
         expected.append(alone["final"] + direction)
     together = threading.Barrier(2, timeout=30)
     seen: dict[int, torch.Tensor] = {}
 
     def work(which: int) -> None:
-        points = networks[which].points
+        points = networks[which].hook_points
         with points.add({"final": added[which]}), points.read("final") as activations:
             together.wait()
             networks[which](positions())
@@ -486,7 +495,7 @@ def test_points_of_a_compiled_network(trunk: str) -> None:
     direction = torch.randn(16)
 
     def judge(run: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]) -> list[torch.Tensor]:
-        points, found = network.points, [*run(positions())]
+        points, found = network.hook_points, [*run(positions())]
         with points.add({"block.0.residual": direction}):
             found += run(positions())
         with points.project_out({"block.0.residual": direction}), points.read("final") as seen:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from engine.network.model import backbone
 from engine.network.model.backbone import Backbone
 from engine.network.model.config import NetworkConfig, TransformerConfig
-from engine.network.model.hook_points import Points
+from engine.network.model.hook_points import HookPoints
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.moves import from_square, make_move, promotion, to_square
@@ -189,7 +189,7 @@ def transformer(**settings: object) -> Backbone:
         "context": 12,
     }
     torch.manual_seed(0)
-    return Backbone(TransformerConfig(**(config | settings)), Points())  # type: ignore[arg-type]
+    return Backbone(TransformerConfig(**(config | settings)), HookPoints())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("explicit", [0, 64])

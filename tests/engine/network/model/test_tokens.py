@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.network.model.tokens import EN_PASSANT_TOKEN, SideToMove
+from engine.network.model.tokens import EN_PASSANT_TOKEN, Encoder
 from engine.rules.moves import from_square, make_move, to_square
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
@@ -13,21 +13,21 @@ from tests.support.network_cases import mirrored_rows, mirrored_square, random_m
 VARIANTS = ["hexapawn", "gardner", "diana", "silverman4x5", "chess"]
 
 
-def eyes_of(name: str) -> SideToMove:
+def encoder_of(name: str) -> Encoder:
     variant = get_variant(name)
-    return SideToMove(variant.width, variant.height, variant.promotion_types, variant.clock_rule)
+    return Encoder(variant.width, variant.height, variant.promotion_types, variant.clock_rule)
 
 
 def test_black_sees_the_board_of_the_module_picture() -> None:
     position = Position(get_variant("hexapawn"), "p1p/1p1/P2 b - - 0 1")
-    squares = eyes_of("hexapawn")(torch.from_numpy(position.row[None])).squares
+    squares = encoder_of("hexapawn")(torch.from_numpy(position.row[None])).squares
     mine, theirs = 7, 7 | 16
     assert squares.view(3, 3).tolist() == [[mine, 0, mine], [0, mine, 0], [theirs, 0, 0]]
 
 
 def test_white_sees_the_row_itself() -> None:
     row = Position(get_variant("chess")).row
-    tokens = eyes_of("chess")(torch.from_numpy(row[None]))
+    tokens = encoder_of("chess")(torch.from_numpy(row[None]))
     assert tokens.squares[0].tolist() == row[:64].tolist()
     assert tokens.state[0].tolist() == [1, 1, 1, 1, 0, 0]
 
@@ -37,7 +37,7 @@ def test_en_passant_stands_on_its_square_for_either_side() -> None:
         position = Position(get_variant("chess"))
         for move in moves.split():
             position.push_uci(move)
-        tokens = eyes_of("chess")(torch.from_numpy(position.row[None]))
+        tokens = encoder_of("chess")(torch.from_numpy(position.row[None]))
         marked = torch.nonzero(tokens.squares[0] == EN_PASSANT_TOKEN).flatten().tolist()
         file, rank = ord(square[0]) - ord("a"), 5  # the sixth rank, seen from the capturing side
         assert marked == [rank * 8 + file]
@@ -49,16 +49,16 @@ def test_castling_rights_are_mine_and_theirs() -> None:
         ("r3k2r/8/8/8/8/8/8/R3K2R b Kq - 10 9", [0, 1, 1, 0]),
     ):
         row = Position(get_variant("chess"), fen).row
-        state = eyes_of("chess")(torch.from_numpy(row[None])).state[0]
+        state = encoder_of("chess")(torch.from_numpy(row[None])).state[0]
         assert state.tolist() == pytest.approx([*mine_theirs, 0.1, 0])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_mirrored_positions_look_the_same(name: str) -> None:
-    variant, eyes = get_variant(name), eyes_of(name)
+    variant, encoder = get_variant(name), encoder_of(name)
     rows = random_rows(variant, 40)
-    ours = eyes(torch.from_numpy(rows))
-    twins = eyes(torch.from_numpy(mirrored_rows(variant, rows)))
+    ours = encoder(torch.from_numpy(rows))
+    twins = encoder(torch.from_numpy(mirrored_rows(variant, rows)))
     assert torch.equal(ours.squares, twins.squares)
     assert torch.equal(ours.state, twins.state)
     assert int(ours.squares.min()) >= 0
@@ -67,12 +67,12 @@ def test_mirrored_positions_look_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_moves_are_mirrored_with_the_board(name: str) -> None:
-    variant, eyes = get_variant(name), eyes_of(name)
+    variant, encoder = get_variant(name), encoder_of(name)
     size = variant.squares
     rows = random_rows(variant, 20)
     moves, offsets = random_moves(variant, 20)
     indices = np.repeat(np.arange(20), np.diff(offsets))
-    pairs = eyes.from_to(
+    pairs = encoder.from_to(
         torch.from_numpy(rows), torch.from_numpy(moves.astype(np.int64)), torch.from_numpy(indices)
     )
     for move, row, pair in zip(moves, indices, pairs.tolist(), strict=True):
@@ -83,9 +83,9 @@ def test_moves_are_mirrored_with_the_board(name: str) -> None:
 
 
 def test_a_promotion_that_the_network_does_not_know_is_out_of_range() -> None:
-    eyes = eyes_of("losalamos")  # no bishops
+    encoder = encoder_of("losalamos")  # no bishops
     knight, bishop = make_move(30, 35, 2), make_move(30, 35, 3)
-    assert eyes.promotion(torch.tensor([knight])).tolist() == [
+    assert encoder.promotion(torch.tensor([knight])).tolist() == [
         1 + get_variant("losalamos").promotion_types.index(2)
     ]
-    assert int(eyes.promotion(torch.tensor([bishop]))) > 15
+    assert int(encoder.promotion(torch.tensor([bishop]))) > 15

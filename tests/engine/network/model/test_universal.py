@@ -17,7 +17,7 @@ from engine.network.model.variant_features import (
     KINDS,
     MOVEMENT,
     RULES,
-    GameFeatures,
+    VariantFeatures,
     movement_features,
     rules_of,
 )
@@ -50,7 +50,7 @@ def test_padded_on_one_game_and_specialised_say_the_same(names: list[str], trunk
     network = lively_universal(trunk)
     groups = [boards(name, 4, seed) for seed, name in enumerate(names)]
     for padded, (variant, rows) in zip(unpadded(network(groups), groups), groups, strict=True):
-        game, specialised = network.on(variant), network.specialise(variant)
+        game, specialised = network.for_variant(variant), network.specialise(variant)
         said = game(rows)
         assert distance(said, specialised(rows)) < 1e-5
         assert distance(said, padded) < 1e-5
@@ -66,21 +66,23 @@ def test_a_specialised_network_is_as_precise_as_the_universal_one() -> None:
     network = lively_universal("geometric").double()
     variant, rows = boards("gardner")
     with torch.no_grad():
-        assert distance(network.on(variant)(rows), network.specialise(variant)(rows)) < 1e-12
+        assert (
+            distance(network.for_variant(variant)(rows), network.specialise(variant)(rows)) < 1e-12
+        )
 
 
 def test_heads_that_only_training_asks_are_specialised_too() -> None:
     network = lively_universal("geometric", reply=True, placement=True, value="scalar")
     variant, rows = boards("diana")
-    said, lessons = network.on(variant).judge_and_learn(rows)
-    copied, learned = network.specialise(variant).judge_and_learn(rows)
+    said, auxiliary = network.for_variant(variant).forward_with_auxiliary(rows)
+    copied, learned = network.specialise(variant).forward_with_auxiliary(rows)
     assert distance(said, copied) < 1e-5
-    assert lessons.reply is not None
-    assert lessons.placement is not None
+    assert auxiliary.reply is not None
+    assert auxiliary.placement is not None
     assert learned.reply is not None
     assert learned.placement is not None
-    assert torch.allclose(lessons.reply, learned.reply, atol=1e-5)
-    assert torch.allclose(lessons.placement, learned.placement, atol=1e-5)
+    assert torch.allclose(auxiliary.reply, learned.reply, atol=1e-5)
+    assert torch.allclose(auxiliary.placement, learned.placement, atol=1e-5)
 
 
 @every_trunk
@@ -97,14 +99,16 @@ def test_nothing_in_the_padding_matters(trunk: str) -> None:
         present = packed if x.shape[1] == packed.shape[1] else rectangle
         return torch.where(present[..., None], x, 100.0 * torch.randn_like(x))
 
-    names = [name for name in network.points.names if name.endswith((".residual", ".mlp.hidden"))]
+    names = [
+        name for name in network.hook_points.names if name.endswith((".residual", ".mlp.hidden"))
+    ]
     torch.manual_seed(1)
-    with network.points.replace(dict.fromkeys(["embed", "final", *names], spoil)):
+    with network.hook_points.replace(dict.fromkeys(["embed", "final", *names], spoil)):
         spoilt = network(groups)
     for ours, theirs in zip(unpadded(clean, groups), unpadded(spoilt, groups), strict=True):
         assert distance(ours, theirs) < 1e-4
     if isinstance(network.trunk, Backbone):
-        with network.points.read("block.1.attention.pattern") as seen:
+        with network.hook_points.read("block.1.attention.pattern") as seen:
             network(groups)
         looked = seen["block.1.attention.pattern"] * ~packed[:, None, None, :]
         assert looked.abs().max() == 0.0
@@ -139,7 +143,7 @@ def test_gradients_padded_are_those_of_one_game_after_the_other(trunk: str) -> N
     padded = {name: _gradient(parameter) for name, parameter in network.named_parameters()}
     network.zero_grad()
     for variant, rows in groups:
-        torch.autograd.backward(total([network.on(variant)(rows)]))
+        torch.autograd.backward(total([network.for_variant(variant)(rows)]))
     for name, parameter in network.named_parameters():
         assert torch.allclose(_gradient(parameter), padded[name], rtol=1e-8, atol=1e-10), name
         assert padded[name].abs().max() > 0.0, name
@@ -154,8 +158,8 @@ def test_a_view_has_no_weights_of_its_own() -> None:
     network = lively_universal("geometric")
     variant, rows = boards("gardner")
     count = network.parameter_count
-    game = network.on(variant)
-    assert network.on(variant) is game
+    game = network.for_variant(variant)
+    assert network.for_variant(variant) is game
     assert network.parameter_count == count == game.parameter_count
     assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}
     twin, before = copy.deepcopy(network), game(rows)
@@ -164,8 +168,8 @@ def test_a_view_has_no_weights_of_its_own() -> None:
         for parameter in network.parameters():
             parameter.mul_(1.1)
     assert distance(game(rows), before) > 1e-3
-    assert distance(twin.on(variant)(rows), before) == 0.0
-    assert twin.on(variant).universal is twin
+    assert distance(twin.for_variant(variant)(rows), before) == 0.0
+    assert twin.for_variant(variant).universal is twin
     assert distance(specialised(rows), before) < 1e-5
 
 
@@ -176,13 +180,13 @@ def test_a_fresh_network_judges_all_alike() -> None:
     network = UniversalNet(UniversalConfig())
     for name in BUILT_IN:
         variant, rows = boards(name, 8)
-        said = network.on(variant)(rows)
+        said = network.for_variant(variant)(rows)
         assert said.policy.abs().max() == 0.0
         assert not said.promotion.numel() or said.promotion.abs().max() == 0.0
         assert torch.allclose(said.wdl.softmax(-1), torch.full((8, 3), 1 / 3))
         ordinary = BoardEmbedding(network.config.for_variant(variant))
-        theirs = ordinary(network.on(variant).eyes(rows)).std()
-        assert 0.8 < network.on(variant).embed(rows).std() / theirs < 1.25
+        theirs = ordinary(network.for_variant(variant).encoder(rows)).std()
+        assert 0.8 < network.for_variant(variant).embed(rows).std() / theirs < 1.25
 
 
 @torch.no_grad()
@@ -190,7 +194,7 @@ def test_black_to_move_is_white_to_move_upside_down() -> None:
     network = lively_universal("geometric")
     variant, rows = boards("diana")
     twins = torch.from_numpy(mirrored_rows(variant, rows.numpy()))
-    assert distance(network.on(variant)(rows), network.on(variant)(twins)) < 1e-6
+    assert distance(network.for_variant(variant)(rows), network.for_variant(variant)(twins)) < 1e-6
 
 
 def _defined(name: str, text: str) -> Variant:
@@ -239,13 +243,15 @@ def test_numbers_and_names_of_pieces_say_nothing() -> None:
         renumbered[pieces == 7 | code] = 10 | code
         renumbered[pieces == 8 | code] = 7 | code
     assert not torch.equal(rows, twins)
-    said, again = network.on(one)(rows), network.on(other)(twins)
+    said, again = network.for_variant(one)(rows), network.for_variant(other)(twins)
     assert distance(said._replace(promotion=again.promotion), again) < 1e-6
     for types in [(7, 10), (8, 7), (4, 4)]:
         ours = said.promotion[..., one.promotion_types.index(types[0])]
         theirs = again.promotion[..., other.promotion_types.index(types[1])]
         assert torch.allclose(ours, theirs, atol=1e-6)
-    assert distance(network.on(other)(rows), said._replace(promotion=again.promotion)) > 0.1
+    assert (
+        distance(network.for_variant(other)(rows), said._replace(promotion=again.promotion)) > 0.1
+    )
 
 
 @torch.no_grad()
@@ -253,7 +259,7 @@ def test_a_game_s_name_says_nothing() -> None:
     twin = _defined("disguised", get_variant("gardner").ini().removeprefix("[gardner"))
     network = lively_universal("residual")
     variant, rows = boards("gardner")
-    assert distance(network.on(variant)(rows), network.on(twin)(rows)) == 0.0
+    assert distance(network.for_variant(variant)(rows), network.for_variant(twin)(rows)) == 0.0
 
 
 CHANGES = [
@@ -279,15 +285,15 @@ def test_every_rule_that_differs_is_seen(change: str) -> None:
     network = lively_universal("geometric")
     if "customPiece1" in change:
         rows[:, : variant.squares][rows[:, : variant.squares] == 2] = 7
-    said = network.on(other)(rows)
-    before = network.on(variant)(rows)
+    said = network.for_variant(other)(rows)
+    before = network.for_variant(variant)(rows)
     assert (said.wdl - before.wdl).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_features_of_every_game(name: str) -> None:
     variant = get_variant(name)
-    features = GameFeatures.of(variant)
+    features = VariantFeatures.of(variant)
     assert features.rules.shape == (RULES,) == (sum(map(len, rules_of(variant).values())),)
     assert all(
         np.isfinite(table).all() and np.abs(table).max() <= 3.0
@@ -334,7 +340,7 @@ def test_a_planted_weight_finds_the_men_that_may_capture_straight_ahead() -> Non
     network.embedding.men.weight[0, ahead] = 1.0
     variant = get_variant("gardner")
     rows = torch.from_numpy(random_rows(variant, 16))
-    channel = network.on(variant).embed(rows)[..., 0].numpy()
+    channel = network.for_variant(variant).embed(rows)[..., 0].numpy()
     for row, seen in zip(rows.numpy(), channel, strict=True):
         black = int(row[variant.squares + SIDE])
         for square in range(variant.squares):
@@ -370,7 +376,9 @@ def test_a_planted_weight_finds_the_regions(name: str, feature: int, expected: l
     _silence(network)
     network.embedding.regions.weight[0, feature] = 1.0
     variant, rows = boards(name, 4)
-    channel = network.on(variant).embed(rows)[..., 0].view(4, variant.height, variant.width)
+    channel = (
+        network.for_variant(variant).embed(rows)[..., 0].view(4, variant.height, variant.width)
+    )
     told = torch.tensor(expected, dtype=torch.float32)
     told = told[None, :] if feature >= 6 else told[:, None]
     assert torch.allclose(channel, told.expand_as(channel))
@@ -384,7 +392,8 @@ def _silence(network: UniversalNet) -> None:
 def test_pawns_of_different_games_share_what_they_share() -> None:
     """Chess's pawn and Hexapawn's move alike; one promotes, the other has a goal."""
     chess, hexapawn, breakthrough = (
-        GameFeatures.of(get_variant(name)).men for name in ("gardner", "hexapawn", "breakthrough")
+        VariantFeatures.of(get_variant(name)).men
+        for name in ("gardner", "hexapawn", "breakthrough")
     )
     assert np.array_equal(chess[PAWN, :MOVEMENT], hexapawn[7, :MOVEMENT])
     assert chess[PAWN, MOVEMENT:].tolist() != hexapawn[7, MOVEMENT:].tolist()
@@ -402,7 +411,7 @@ def test_it_learns_several_games_at_once() -> None:
     for _ in range(80):
         losses.append(torch.zeros(()))
         for (variant, rows), answer in zip(groups, answers, strict=True):
-            wdl = network.on(variant)(rows).wdl
+            wdl = network.for_variant(variant)(rows).wdl
             losses[-1] = losses[-1] + torch.nn.functional.cross_entropy(wdl, answer) / 3
         optimiser.zero_grad()
         torch.autograd.backward(losses[-1])
@@ -430,7 +439,7 @@ def test_backends_take_a_specialised_network(backend: str) -> None:
     evaluator = make_evaluator(network, backend=backend, precision="fp32", max_batch=8)
     assert evaluator.backend == backend
     said = evaluator.evaluate(rows, moves, offsets)
-    game, boards_of = universal.on(variant), torch.from_numpy(rows)
+    game, boards_of = universal.for_variant(variant), torch.from_numpy(rows)
     played = torch.from_numpy(moves.astype(np.int64))
     row = torch.from_numpy(np.repeat(np.arange(len(rows)), np.diff(offsets)))
     with torch.no_grad():

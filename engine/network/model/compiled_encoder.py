@@ -1,6 +1,6 @@
 """Compiled passage between rows and what a backend computes: tokens in, legal moves' logits out.
 
-The tables are those of `SideToMove`, so that what is said here is bit for bit what it says, in some
+The tables are those of `Encoder`, so that what is said here is bit for bit what it says, in some
 microseconds a batch instead of dozens of calls of torch.
 """
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.network.model.tokens import STATE_FEATURES, SideToMove
+from engine.network.model.tokens import STATE_FEATURES, Encoder
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D, Array3D, Strided3D
 from engine.rules.moves import PROMOTION_SHIFT
@@ -103,17 +103,17 @@ def _softmax(logits: Array2D[np.float32], probabilities: Array2D[np.float32]) ->
             probabilities[i, k] /= total
 
 
-class Encoder:
-    """The eyes of a network and the choice of its legal moves, compiled."""
+class CompiledEncoder:
+    """`Encoder` and the choice of the legal moves' logits, compiled."""
 
-    def __init__(self, eyes: SideToMove) -> None:
-        self._places = eyes.squares.cpu().numpy()
-        self._codes = eyes.codes.cpu().numpy()
-        self._rights = eyes.rights.float().cpu().numpy()
-        self._pairs = eyes.pairs.cpu().numpy()
-        self._promotions = eyes.promotions.cpu().numpy()
-        self._counts = _counts(eyes)
-        self.size = eyes.size
+    def __init__(self, encoder: Encoder) -> None:
+        self._places = encoder.squares.cpu().numpy()
+        self._codes = encoder.codes.cpu().numpy()
+        self._rights = encoder.rights.float().cpu().numpy()
+        self._pairs = encoder.pairs.cpu().numpy()
+        self._promotions = encoder.promotions.cpu().numpy()
+        self._counts = _counts(encoder)
+        self.size = encoder.size
 
     def encode(self, positions: Rows, squares: Squares, state: Floats) -> None:
         """Write the tokens int32[B, S] and state features float32[B, 6] of uint8[B, S + 5]."""
@@ -145,9 +145,11 @@ class Encoder:
         _softmax(logits, probabilities)
 
 
-def _counts(eyes: SideToMove) -> Floats:
+def _counts(encoder: Encoder) -> Floats:
     """float32[2, 256]: the features of each half-move clock and of each count of repetitions."""
-    rows = torch.zeros(256, eyes.size + STATE_SIZE, dtype=torch.uint8, device=eyes.squares.device)
-    rows[:, eyes.size + CLOCK] = rows[:, eyes.size + REPETITION] = torch.arange(256)
-    features = eyes(rows).state.float().cpu().numpy()
+    rows = torch.zeros(
+        256, encoder.size + STATE_SIZE, dtype=torch.uint8, device=encoder.squares.device
+    )
+    rows[:, encoder.size + CLOCK] = rows[:, encoder.size + REPETITION] = torch.arange(256)
+    features = encoder(rows).state.float().cpu().numpy()
     return np.ascontiguousarray(features[:, STATE_FEATURES - 2 :].T)
