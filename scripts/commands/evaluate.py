@@ -22,7 +22,7 @@ from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
 from scripts.progress import Waiting
 from search.exact.solver import estimate_positions
 from search.player import Player
-from training.evaluation.ladder import Pool, ladder_ratings
+from training.evaluation.ladder import LadderGames, ladder_ratings
 from training.evaluation.run_evaluation import (
     EvaluatedRun,
     Exact,
@@ -256,11 +256,11 @@ def _ladder(
     for spec in options.anchor:
         # An engine that does not start is reported before any game.
         make(spec, np.random.default_rng(0)).close()
-    with closing(Pool(run.folder, run.variant)) as pool:
-        for text in play_ladder(pool, plan, specs, make):
+    with closing(LadderGames(run.folder, run.variant)) as kept:
+        for text in play_ladder(kept, plan, specs, make):
             progress.now(text)
-        rows = [ladder_row(run, asdict(rating)) for rating in ladder_ratings(pool, plan)]
-        pairings = [asdict(pairing) for pairing in pool.pairings()]
+        rows = [ladder_row(run, asdict(rating)) for rating in ladder_ratings(kept, plan)]
+        pairings = [asdict(pairing) for pairing in kept.pairings()]
     _print_ladder(rows, options.zero, progress)
     if repeats := _repeats(pairings):
         progress.line(repeats)

@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
                 games=total,
                 opening_plies=default_opening_plies(variant) if plies is None else plies,
                 rng=opening_rng,
-                revive=make,
+                make_copy=make,
                 concurrency=options.concurrency,
                 repeat_openings=test is None or not repeats,
             )

@@ -1,8 +1,7 @@
 """Games between two players: paired openings with colours swapped, forfeits, and the score.
 
-Games are played side by side, move by move, where that is quicker: a player who can think about
-many of them in one batch (`BatchPlayer`) gets them all at once, and an external engine is started
-several times, each process playing one game at a time.
+Several games are in progress at once where that is faster. A `BatchPlayer` chooses moves in all of
+them in one batch. An external engine runs in several processes, each with one game at a time.
 """
 
 import itertools
@@ -41,14 +40,14 @@ __all__ = [
 ]
 
 LONGEST_GAME: Final = 512
-"""Plies, the opening included; what is not over by then is a draw."""
-SIDE_BY_SIDE: Final = 64
-"""Games that batch players have in progress at once."""
+"""Plies, including the opening. A longer game is a draw."""
+GAMES_AT_ONCE: Final = 64
+"""Games in progress at once where a player chooses in batches."""
 
 
 @runtime_checkable
 class BatchPlayer(Protocol):
-    """A player for whom many positions at once are cheaper than one after the other."""
+    """A player that chooses moves in many positions at once faster than one by one."""
 
     def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
         """As `Player.choose`, for positions of one variant from different games."""
@@ -63,7 +62,7 @@ class Ending(StrEnum):
     PLY_LIMIT = "adjudication"
     """A draw after so many plies."""
     ILLEGAL = "rules infraction"
-    """Lost by a move against the rules, or by an engine that died."""
+    """Lost by an illegal move, or by an engine that died."""
     TIME = "time forfeit"
     """Lost by an engine that did not answer."""
 
@@ -88,19 +87,20 @@ class PlayedGame:
 
     @property
     def points(self) -> float:
-        """What A got: 0, ½ or 1."""
+        """A's points: 0, ½ or 1."""
         return 0.5 if self.winner is None else float(self.winner == self.colour)
 
     def continuations(self) -> list[int]:
-        """See the function of this name."""
+        """See `continuations` of this module."""
         return continuations(self.record.variant, self.record.moves, self.opening_plies)
 
 
 def continuations(variant: Variant, moves: Sequence[int], opening_plies: int) -> list[int]:
-    """A number for each position of a game from the end of its opening on, together with the moves
-    from there; equal for positions that differ in the clock or in what they repeat.
+    """One number for each position from the end of the opening on, which stands for the position
+    and all later moves.
 
-    Good for this process only, as Python's hashes are.
+    Positions that differ only in clock and repetitions count as equal. The numbers hold for this
+    process only, because Python's hashes do.
     """
     position, rows = Position(variant), []
     place = variant.squares
@@ -110,7 +110,7 @@ def continuations(variant: Variant, moves: Sequence[int], opening_plies: int) ->
         rows.append(row.tobytes())
         if move is not None:
             position.push(move)
-    # From the end: the hash of a rest is made of that of the next.
+    # Backwards: each hash contains that of the following position.
     found, rest = [], 0
     for ply in range(len(rows) - 1, opening_plies - 1, -1):
         rest = hash((rest, *moves[ply : ply + 1]))
@@ -124,19 +124,19 @@ class MatchResult(Score):
 
     # Games of which none repeats another, move by move.
     distinct: int
-    # Games of either player that an illegal move or a crash ended.
+    # Games of either player lost by an illegal move or a crash.
     illegal: int
-    # Games of either player lost by silence.
+    # Games of either player lost on time.
     time_losses: int
 
     @property
     def score(self) -> float:
-        """A's share of the points, ½ where nothing was played."""
+        """A's share of the points; ½ before the first game."""
         return (self.wins + 0.5 * self.draws) / self.games if self.games else 0.5
 
     @property
     def elo(self) -> EloDifference:
-        """How much stronger A is, from pairs where there are some."""
+        """How much stronger A is. Pairs count as units where there are complete ones."""
         return elo_difference(
             self.wins, self.draws, self.losses, self.pairs, self.independent_pairs
         )
@@ -162,7 +162,7 @@ class _Game:
         self._end: tuple[int | None, Ending, str] | None = None
         for move in self.opening:
             self.position.push(move)
-        self._look()
+        self._check_end()
 
     @property
     def over(self) -> bool:
@@ -174,17 +174,17 @@ class _Game:
         return int(self.position.turn != self.colour)
 
     def play(self, move: int) -> None:
-        """Make the move of the side to move, which loses the game where it is not legal."""
+        """Play the move of the side to move; an illegal one loses the game."""
         if move not in self.position.legal_moves:
             self.forfeit(Ending.ILLEGAL, f"an illegal move ({self.position.uci(move)})")
             return
         self.position.push(move)
-        self._look()
+        self._check_end()
 
     def forfeit(self, ending: Ending, reason: str) -> None:
         self._end = 1 - self.position.turn, ending, reason
 
-    def _look(self) -> None:
+    def _check_end(self) -> None:
         outcome = self.position.outcome()
         if outcome is not None:
             words = outcome.termination.name.lower().replace("_", " ")
@@ -228,60 +228,61 @@ def _result(winner: int | None) -> str:
     return {WHITE: "1-0", BLACK: "0-1", None: "1/2-1/2"}[winner]
 
 
-Revive = Callable[[int], Player]
-"""A further player like A (0) or B (1): in place of one whose engine has failed, or beside it."""
+MakeCopy = Callable[[int], Player]
+"""Make another player like A (0) or B (1): to replace one whose engine failed, or for another
+process."""
 
 
 class _Side:
-    """One player of a match, or as many of it as play at once.
+    """One player of a match, with as many copies as play at once.
 
-    An external engine follows one game at a time, so that each place at the table has its own
-    process; players of our own know nothing of the game before and serve all places.
+    An external engine follows one game at a time, so each of the parallel games has its own
+    process. Other players keep nothing from game to game, and one serves all games.
     """
 
-    def __init__(self, which: int, player: Player, revive: Revive | None) -> None:
+    def __init__(self, which: int, player: Player, make_copy: MakeCopy | None) -> None:
         self.name = player.name
-        self._which, self._revive = which, revive
+        self._which, self._make_copy = which, make_copy
         self.is_engine = isinstance(player, ExternalPlayer)
-        self._at: dict[int, Player] = {0: player}
-        # Seats of players who must be replaced before their next game. It is not done at once: a
-        # replacement that does not start would take games with it that were played to their end.
+        self._copies: dict[int, Player] = {0: player}
+        # Processes to be replaced before their next game, not at once: if the replacement does not
+        # start, games that ended are still counted.
         self._failed: set[int] = set()
 
-    def take_place(self, place: int) -> None:
-        """A new game begins at a place; raises what the start of an engine raises."""
-        # Players of our own sit at all places at once.
-        seat = place if self.is_engine else 0
-        if seat not in self._at:
-            assert self._revive is not None
-            self._at[seat] = self._revive(self._which)
-        elif seat in self._failed:
-            self._replace(seat)
+    def begin_game(self, place: int) -> None:
+        """Prepare for a new game; raises what starting an engine raises."""
+        # Players that are no engines serve all games.
+        copy = place if self.is_engine else 0
+        if copy not in self._copies:
+            assert self._make_copy is not None
+            self._copies[copy] = self._make_copy(self._which)
+        elif copy in self._failed:
+            self._replace(copy)
         elif self.is_engine:
             try:
-                self._new_game(seat)
+                self._new_game(copy)
             except EngineError:
-                self._replace(seat)
+                self._replace(copy)
 
     def _new_game(self, place: int) -> None:
-        player = self._at[place]
+        player = self._copies[place]
         assert isinstance(player, ExternalPlayer)
         player.new_game()
 
-    def _replace(self, seat: int) -> None:
-        if self._revive is not None:
-            self._at[seat].close()
-            self._at[seat] = self._revive(self._which)
-        self._failed.discard(seat)
+    def _replace(self, copy: int) -> None:
+        if self._make_copy is not None:
+            self._copies[copy].close()
+            self._copies[copy] = self._make_copy(self._which)
+        self._failed.discard(copy)
 
     def ask(self, games: Sequence[_Game], pool: ThreadPoolExecutor | None) -> None:
-        """Let it move in all of these games, in which it is to move."""
-        if isinstance(self._at[0], BatchPlayer):
-            choices = self._at[0].choose_batch([game.position for game in games])
+        """Choose a move in each of these games, in which it is to move."""
+        if isinstance(self._copies[0], BatchPlayer):
+            choices = self._copies[0].choose_batch([game.position for game in games])
             for game, choice in zip(games, choices, strict=True):
                 game.play(choice.move)
             return
-        # Engines think at the same time; a player of our own may be asked one thing at once.
+        # Engines think at the same time; other players choose one by one.
         answers = pool.map(self._answer, games) if pool else map(self._answer, games)
         for game, answer in zip(games, answers, strict=True):
             if isinstance(answer, Choice):
@@ -294,7 +295,7 @@ class _Side:
                 self._failed.add(game.place if self.is_engine else 0)
 
     def _answer(self, game: _Game) -> Choice | IllegalMoveError | EngineError:
-        player = self._at[game.place if self.is_engine else 0]
+        player = self._copies[game.place if self.is_engine else 0]
         try:
             return player.choose(game.position)
         except (IllegalMoveError, EngineError) as problem:
@@ -305,11 +306,11 @@ def _places(sides: tuple[_Side, _Side], players: tuple[Player, Player], concurre
     """How many games are in progress at once."""
     if any(side.is_engine for side in sides):
         return concurrency
-    return SIDE_BY_SIDE if any(isinstance(player, BatchPlayer) for player in players) else 1
+    return GAMES_AT_ONCE if any(isinstance(player, BatchPlayer) for player in players) else 1
 
 
 def _pool(sides: tuple[_Side, _Side], places: int) -> ThreadPoolExecutor | None:
-    """Threads that wait for engines, no more of them than there are cores to think on."""
+    """Threads that wait for engines: at most one for each core."""
     if places == 1 or not any(side.is_engine for side in sides):
         return None
     return ThreadPoolExecutor(min(places, os.cpu_count() or 1))
@@ -324,50 +325,51 @@ def match_games(
     opening_plies: int,
     rng: np.random.Generator,
     longest_game: int = LONGEST_GAME,
-    revive: Revive | None = None,
+    make_copy: MakeCopy | None = None,
     concurrency: int = 1,
     done: Container[int] = (),
     repeat_openings: bool = True,
 ) -> Generator[PlayedGame, None, None]:
-    """Play a match, handing out each game as it ends.
+    """Play a match and yield each game as it ends.
 
     Each opening of `opening_plies` plies is played twice: A has White in games 0, 2, 4, … and Black
-    in the others; the games numbered in `done` are left out. When the openings have run out they
-    come again, or without `repeat_openings` longer ones follow, and the match ends early where none
-    are left (`openings.random_openings`). Where an external engine plays, up to
-    `concurrency` games are in progress, each with a process of its own that `revive` makes; without
-    `revive` there is one. An engine that moves against the rules, dies or keeps silent loses the
-    game, and `revive` replaces the dead one. Where that fails the other places play on; raises what
-    `revive` raised once none is left and games are missing. Raises InputError where there are no
-    such openings, and what players of our own raise.
+    in the others. Games numbered in `done` are left out. When all openings are used they repeat;
+    without `repeat_openings` longer ones follow, and the match ends early when none are left
+    (`openings.random_openings`).
+
+    With an external engine up to `concurrency` games are in progress, each with a process that
+    `make_copy` makes; without `make_copy` there is one. An engine that plays an illegal move, dies
+    or does not answer loses the game, and `make_copy` replaces a dead one. If that fails, the other
+    processes continue; when none is left and games are missing, the error is raised.
+    Raises InputError where there are no such openings, and what other players raise.
     """
-    sides = _Side(0, a, revive), _Side(1, b, revive)
-    places = _places(sides, (a, b), concurrency if revive else 1)
+    sides = _Side(0, a, make_copy), _Side(1, b, make_copy)
+    places = _places(sides, (a, b), concurrency if make_copy else 1)
     todo: Iterator[int] = (number for number in range(games) if number not in done)
-    lost: dict[int, InputError | OSError] = {}
+    failed: dict[int, InputError | OSError] = {}
     opening_of = _Openings(random_openings(variant, opening_plies, rng, repeat=repeat_openings))
     running: dict[int, _Game] = {}
     pool = _pool(sides, places)
     try:
         while True:
             for place in range(places):
-                free = place not in running and place not in lost
+                free = place not in running and place not in failed
                 number = next(todo, None) if free else None
                 opening = None if number is None else opening_of(number // 2)
                 if number is None or opening is None:
                     continue
                 try:
                     for side in sides:
-                        side.take_place(place)
+                        side.begin_game(place)
                 except (InputError, OSError) as problem:
-                    lost[place] = problem
+                    failed[place] = problem
                     todo = itertools.chain([number], todo)
                     continue
                 start = variant, opening
                 running[place] = _Game(number, place, (a.name, b.name), start, longest_game)
             if not running:
-                if len(lost) == places and next(todo, None) is not None:
-                    raise lost[0]
+                if len(failed) == places and next(todo, None) is not None:
+                    raise failed[0]
                 return
             for which, side in enumerate(sides):
                 to_move = [g for g in running.values() if not g.over and g.mover == which]
@@ -378,27 +380,27 @@ def match_games(
             yield from (game.finished() for game in finished)
     finally:
         if pool is not None:
-            # Whoever interrupts a match does not wait for an engine that thinks.
+            # An interrupt does not wait for an engine that is thinking.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Openings:
-    """The opening of each pair, in the order in which they are drawn."""
+    """The opening of each pair, in the order in which they were drawn."""
 
     def __init__(self, source: Iterator[Opening]) -> None:
         self._source = source
         self._drawn: list[Opening] = []
 
     def __call__(self, pair: int) -> Opening | None:
-        """None where there are not so many."""
+        """None where there are fewer openings."""
         self._drawn += itertools.islice(self._source, max(0, pair + 1 - len(self._drawn)))
         return self._drawn[pair] if pair < len(self._drawn) else None
 
 
 def summarise(games: Sequence[PlayedGame], *, games_repeat: bool) -> MatchResult:
-    """The score of games in any order; a pair counts as one where both of its games are there.
+    """The score of games in any order. Only complete pairs count as pairs.
 
-    `games_repeat` is that of the two players (`search.player.games_repeat`).
+    `games_repeat`: whether both players are deterministic (`games_repeat` of the players).
     """
     tally = PairTally(games_repeat=games_repeat)
     for game in games:
@@ -425,7 +427,7 @@ def play_match(
 ) -> MatchResult:
     """Play a whole match as `match_games` does; `finished` is called after every game.
 
-    `opening_plies` is that of `default_opening_plies` where absent.
+    `opening_plies` is `default_opening_plies` unless given.
     """
     plies = default_opening_plies(variant) if opening_plies is None else opening_plies
     played = []

@@ -1,6 +1,6 @@
-"""What the results of matches say of differences in strength, with their uncertainty.
+"""Differences in strength from results of matches, with their uncertainty.
 
-The Elo difference of an expected score s is 400 log10(s / (1 - s)) (Elo 1978, the logistic form); a
+The Elo difference of an expected score s is 400 log10(s / (1 - s)) (Elo 1978, the logistic form). A
 draw is half a win.
 """
 
@@ -26,7 +26,7 @@ class EloDifference(NamedTuple):
 
 
 class MeanScore(NamedTuple):
-    """A's mean score in (0, 1), drawn a little towards ½, and the variance of that mean."""
+    """A's mean score in (0, 1), shrunk slightly towards ½, and the variance of that mean."""
 
     mean: float
     variance: float
@@ -38,9 +38,9 @@ def elo_of_score(score: float) -> float:
 
 
 def expected_score(elo: float) -> float:
-    """The share of the points that so much more Elo wins; the inverse of `elo_of_score`.
+    """The expected share of the points at an Elo advantage; the inverse of `elo_of_score`.
 
-    Near 1 its distance to 1 is lost; that is the other side's, `expected_score(-elo)`.
+    Near 1 the difference to 1 is rounded away: use the other side's, `expected_score(-elo)`.
     """
     return float(expit(elo * math.log(10.0) / 400.0))
 
@@ -54,8 +54,8 @@ def mean_score(
 ) -> MeanScore:
     """The mean score and its variance, from at least one game; arguments as `elo_difference`.
 
-    One imagined unit, half of it lost and half of it won, stands beside those seen, so that results
-    that are all alike do not claim certainty.
+    One imagined unit, half won and half lost, is added to those observed: equal results never give
+    a variance of 0.
     """
     games = wins + draws + losses
     seen: list[tuple[float, float]] = [(losses, 0.0), (draws, 0.5), (wins, 1.0)]
@@ -91,16 +91,16 @@ def elo_difference(
 
     `pairs` int[5] counts the pairs of games, played from one opening with colours swapped, in which
     A took 0, ½, 1, 1½ and 2 points (see `pentanomial.py`). Games outside a pair count for the score
-    only. Without `pairs` every game is a unit. Where only so many of the pairs are `independent`
-    (`pentanomial.PairTally`), the others count for the score and not for its certainty. Raises
+    only. Without `pairs` every game is a unit. Where only some pairs are `independent`
+    (`pentanomial.PairTally`), the others count for the score but not for the interval. Raises
     ValueError for counts that contradict each other.
 
     The interval is Jeffreys' (Brown, Cai and DasGupta 2001, "Interval estimation for a binomial
-    proportion", section 4.1.2) with the effective number of games in place of their number:
-    as many win-or-loss games as would give the same variance of the mean score (the design effect
-    of Kish; for proportions Korn and Graubard 1998), which `mean_score` tells. It stays finite
-    where all games are won or lost; there the difference itself, which would be infinite, is that
-    of half a point given up in one game more, beside games that do not repeat each other.
+    proportion", section 4.1.2). In place of the number of games it takes the effective number: as
+    many win-or-loss games as would give the same variance of the mean score (the design effect of
+    Kish; for proportions Korn and Graubard 1998). The interval stays finite where all games are won
+    or lost. The difference itself would be infinite there; it is that of half a point lost in one
+    more game, beside the independent games.
     """
     games = wins + draws + losses
     if games == 0:
@@ -113,16 +113,16 @@ def elo_difference(
 
 
 def shown_score(points: float, games: float) -> float:
-    """The score, strictly between 0 and 1: half a point of one game more where it is neither."""
+    """The score, strictly between 0 and 1: half a point of one more game keeps it from both."""
     return points / games if 0.0 < points < games else (points + _HALF) / (games + 1)
 
 
 def _difference(score: float, games: float, shown: float) -> EloDifference:
     tail = (1.0 - CONFIDENCE) / 2.0
     points, given_up = score * games + _HALF, (1.0 - score) * games + _HALF
-    # The upper bound through the other side's score: near 1 its distance to 1 would be lost.
+    # By the other side's score: near 1 the difference to 1 would be rounded away.
     low = float(betaincinv(points, given_up, tail))
     below = float(betaincinv(given_up, points, tail))
     elo = elo_of_score(shown)
-    # A score that rests on few of its games can lie outside the interval of those few.
+    # A score that rests on few independent games can lie outside their interval.
     return EloDifference(elo, min(elo, elo_of_score(low)), max(elo, -elo_of_score(below)))

@@ -1,8 +1,8 @@
 """The ladder of a run: its checkpoints and players of known strength on one Elo scale.
 
 Games are kept in the run's directory, one JSON object a line in `ladder.jsonl`, each written as it
-ends; the table `elo_games` of `index.sqlite` repeats them for whoever likes to ask in SQL. A ladder
-that was interrupted, or whose run went on, plays only what is missing.
+ends. The table `elo_games` of `index.sqlite` repeats them for queries in SQL. A ladder that was
+interrupted, or whose run was continued, plays only the missing games.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ _COLOURS: Final = {"white": WHITE, "black": BLACK}
 
 @dataclass(frozen=True, kw_only=True)
 class LadderGame:
-    """A line of the file; `a` comes before `b` in the alphabet."""
+    """A line of the file; `a` comes before `b` in alphabetical order."""
 
     a: str
     b: str
@@ -56,14 +56,14 @@ class LadderGame:
     colour: str
     # A's: 0, 0.5 or 1.
     points: float
-    # As `arena.Ending` and what it was in words.
+    # As `arena.Ending`, and the reason in words.
     ending: str
     reason: str
     # From the start position, in UCI's notation.
     moves: str
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no game has: a file may hold anything."""
+        """Raises ValueError for values that no game has: a file may hold anything."""
         texts = (self.a, self.b, self.ending, self.reason, self.moves)
         if not (
             all(isinstance(text, str) for text in texts)
@@ -105,11 +105,11 @@ def _disk_errors(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: {problem}") from None
 
 
-class Pool:
-    """The games of a run's ladder, held open for one process at a time until `close`."""
+class LadderGames:
+    """The games of a run's ladder, locked by this process until `close`."""
 
     def __init__(self, run: Path, variant: Variant) -> None:
-        """Read them; half a line at the end is dropped. Raises RunError or OSError."""
+        """Read the games; an unfinished last line is removed. Raises RunError or OSError."""
         self.variant = variant
         self._path = run / _FILE
         self._continuations: dict[LadderGame, list[int]] = {}
@@ -136,7 +136,7 @@ class Pool:
         os.ftruncate(self._file.fileno(), whole)
         for number, line in enumerate(data[:whole].splitlines(), start=1):
             try:
-                self._take(LadderGame(**json.loads(line)))
+                self._record(LadderGame(**json.loads(line)))
             except (TypeError, ValueError):
                 text = line[:40].decode(errors="replace")
                 raise RunError(f"{self._path}: line {number} is no game ('{text}')") from None
@@ -153,40 +153,42 @@ class Pool:
                     database.executemany(_INSERT, rows)
             return database
 
-    def _take(self, game: LadderGame) -> None:
+    def _record(self, game: LadderGame) -> None:
         self._games.setdefault((game.a, game.b), {})[game.number] = game
 
     def add(self, game: LadderGame) -> None:
-        """Keep a game; raises OSError, and then it is not kept."""
+        """Keep a game. Raises OSError, and then the game is not kept."""
         append_to(self._file, json.dumps(asdict(game)).encode() + b"\n")
-        self._take(game)
+        self._record(game)
         with _disk_errors(self._path.with_name("index.sqlite")), self._database:
             self._database.execute(_INSERT, tuple(asdict(game).values()))
 
     def games(self) -> list[LadderGame]:
-        """All games, pairing by pairing."""
+        """All games, by pairing."""
         return [game for played in self._games.values() for game in played.values()]
 
     def numbers(self, one: str, other: str) -> Set[int]:
-        """The games that these two have played, whoever is named first."""
+        """Numbers of the games of two players, in either order of names."""
         return self._games.get(in_order(one, other), {}).keys()
 
     def pairings(self) -> list[Pairing]:
-        """The scores of all who have met; raises RunError where a kept game breaks the rules."""
+        """The scores of all pairings; raises RunError where a game holds an illegal move."""
         return [self._score(a, b, list(games.values())) for (a, b), games in self._games.items()]
 
     def _score(self, a: str, b: str, games: Sequence[LadderGame]) -> Pairing:
-        # Kept games have only the names of who played them.
+        # The games hold only the players' names.
         repeat = is_deterministic(a) and is_deterministic(b)
         tally = PairTally(games_repeat=repeat)
         for game in games:
-            # The tally compares moves, whatever they are written in.
+            # The tally compares moves in any encoding.
             moves = [zlib.crc32(game.moves.encode())]
-            tally.add(game.number, game.points, moves, self._rests(game) if repeat else ())
+            tally.add(
+                game.number, game.points, moves, self._continuations_of(game) if repeat else ()
+            )
         return Pairing(a=a, b=b, **tally.score())
 
-    def _rests(self, game: LadderGame) -> list[int]:
-        """The game's `arena.continuations`, worked out once."""
+    def _continuations_of(self, game: LadderGame) -> list[int]:
+        """The game's `arena.continuations`, computed once."""
         if game not in self._continuations:
             position = Position(self.variant)
             try:
@@ -198,7 +200,7 @@ class Pool:
         return self._continuations[game]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._database.close()
         self._file.close()
 
@@ -210,7 +212,7 @@ def in_order(one: str, other: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class LadderPlan:
-    """Who is to be rated, and by how many games."""
+    """Which players are rated, and by how many games."""
 
     # Names of the run's players, first to last.
     checkpoints: Sequence[str]
@@ -224,38 +226,39 @@ class LadderPlan:
     nearest: int = 2
 
 
-def missing_pairing(pool: Pool, plan: LadderPlan) -> tuple[str, str] | None:
-    """The next two who must play, None where the ladder is complete.
+def missing_pairing(kept: LadderGames, plan: LadderPlan) -> tuple[str, str] | None:
+    """The next two players to play; None where the ladder is complete.
 
-    Neighbours on the list of anchors and on that of checkpoints meet, and every checkpoint meets
-    the anchors whose ratings are nearest to its own as it is known by then: games between players
-    of about equal strength tell most. Whom a checkpoint has begun to play counts first, so that a
-    complete ladder stays complete while the ratings move.
+    Neighbours in the list of anchors play each other, and so do neighbouring checkpoints. Every
+    checkpoint plays the anchors whose ratings are nearest to its own at that time: games between
+    players of equal strength tell most. Pairings that a checkpoint has begun come first, so that a
+    complete ladder stays complete while ratings change.
     """
     for stronger, weaker in zip(plan.anchors[1:], plan.anchors, strict=False):
-        if _is_missing(pool, plan, stronger, weaker):
+        if _is_missing(kept, plan, stronger, weaker):
             return stronger, weaker
     for place, name in enumerate(plan.checkpoints):
-        if place and _is_missing(pool, plan, name, plan.checkpoints[place - 1]):
+        if place and _is_missing(kept, plan, name, plan.checkpoints[place - 1]):
             return name, plan.checkpoints[place - 1]
-        met = [anchor for anchor in plan.anchors if pool.numbers(name, anchor)]
+        met = [anchor for anchor in plan.anchors if kept.numbers(name, anchor)]
         for anchor in met:
-            if _is_missing(pool, plan, name, anchor):
+            if _is_missing(kept, plan, name, anchor):
                 return name, anchor
         is_last = place == len(plan.checkpoints) - 1
         wanted = len(plan.anchors) if is_last else min(plan.nearest, len(plan.anchors))
         if len(met) < wanted:
-            return name, _nearest(pool, plan, name, met)
+            return name, _nearest(kept, plan, name, met)
     return None
 
 
-def _is_missing(pool: Pool, plan: LadderPlan, one: str, other: str) -> bool:
-    return not pool.numbers(one, other) >= set(range(plan.games))
+def _is_missing(kept: LadderGames, plan: LadderPlan, one: str, other: str) -> bool:
+    return not kept.numbers(one, other) >= set(range(plan.games))
 
 
-def _nearest(pool: Pool, plan: LadderPlan, name: str, met: Sequence[str]) -> str:
-    """The anchor of the nearest rating that was not met; that at zero for a player without one."""
-    ratings = fit_ratings(pool.pairings(), plan.zero)
+def _nearest(kept: LadderGames, plan: LadderPlan, name: str, met: Sequence[str]) -> str:
+    """The anchor with the nearest rating among those not yet played; the one at zero for a player
+    without a rating."""
+    ratings = fit_ratings(kept.pairings(), plan.zero)
     own = ratings[name].elo if name in ratings else 0.0
     fresh = [anchor for anchor in plan.anchors if anchor not in met]
     return min(fresh, key=lambda anchor: abs(ratings[anchor].elo - own if anchor in ratings else 0))
@@ -266,18 +269,18 @@ MakePlayer = Callable[[str, np.random.Generator], Player]
 
 
 def play_pairing(
-    pool: Pool, one: str, other: str, *, games: int, make: MakePlayer
+    kept: LadderGames, one: str, other: str, *, games: int, make: MakePlayer
 ) -> Generator[LadderGame, None, None]:
-    """Play and keep what is missing of a pairing, handing out each game as it ends.
+    """Play and keep the missing games of a pairing, and yield each as it ends.
 
-    Openings draw from a generator that the names alone decide: a game that an interrupted pairing
-    lacks has the opening of its other half. The players' depend on the games played as well, so
-    that nobody meets the same chances again. Raises what `arena.match_games` and `Pool.add` raise.
+    The generator of openings depends on the names alone: the second game of an interrupted pair has
+    the opening of the first. The players' generators also depend on the number of games played, so
+    that no random numbers repeat. Raises what `arena.match_games` and `LadderGames.add` raise.
     """
     a, b = in_order(one, other)
     seed = zlib.crc32(f"{a} {b}".encode())
     opening_rng = np.random.default_rng(seed).spawn(1)[0]
-    player_rngs = np.random.default_rng([seed, len(pool.numbers(a, b))]).spawn(2)
+    player_rngs = np.random.default_rng([seed, len(kept.numbers(a, b))]).spawn(2)
     made: list[Player] = []
     with contextlib.ExitStack() as stack:
         stack.callback(close_players, made)
@@ -289,21 +292,21 @@ def play_pairing(
         found = match_games(
             player(0),
             player(1),
-            pool.variant,
+            kept.variant,
             games=games,
-            opening_plies=default_opening_plies(pool.variant),
+            opening_plies=default_opening_plies(kept.variant),
             rng=opening_rng,
-            revive=player,
+            make_copy=player,
             concurrency=_ENGINES,
-            done=set(pool.numbers(a, b)),
+            done=set(kept.numbers(a, b)),
         )
         stack.enter_context(contextlib.closing(found))
         for game in found:
             line = LadderGame.of(a, b, game)
-            pool.add(line)
+            kept.add(line)
             yield line
 
 
-def ladder_ratings(pool: Pool, plan: LadderPlan) -> list[Rating]:
-    """Everybody who is joined to the player at zero, weakest first."""
-    return sorted(fit_ratings(pool.pairings(), plan.zero).values(), key=lambda rating: rating.elo)
+def ladder_ratings(kept: LadderGames, plan: LadderPlan) -> list[Rating]:
+    """All players connected with the one at zero, weakest first."""
+    return sorted(fit_ratings(kept.pairings(), plan.zero).values(), key=lambda rating: rating.elo)

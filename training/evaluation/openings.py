@@ -14,30 +14,30 @@ _SMALLEST_BOARD: Final = 16
 """Squares; on smaller boards two random plies decide many games."""
 _OPENING_PLIES: Final = 2
 _MOST_LISTED: Final = 10_000
-"""Openings that are listed and shuffled; of more a sample is drawn."""
+"""Openings that are listed and shuffled. If there are more, this number is sampled."""
 _TRIES: Final = 200
 
 Opening = tuple[int, ...]
-"""Moves from the start position that are played before the players are asked."""
+"""Moves from the start position before the players choose."""
 
 
 def default_opening_plies(variant: Variant) -> int:
-    """Plies before a game: 2, and none on boards so small that they would decide it."""
+    """Plies of an opening: 2, or none on boards so small that they would decide the game."""
     return _OPENING_PLIES if variant.squares >= _SMALLEST_BOARD else 0
 
 
 def random_openings(
     variant: Variant, plies: int, rng: np.random.Generator, *, repeat: bool = True
 ) -> Iterator[Opening]:
-    """Sequences of legal moves from the start, none of which ends the game, without end.
+    """An endless sequence of openings: legal moves from the start that do not end the game.
 
-    They lead to different positions, each of them once in random order, until no new one is left;
-    then they begin anew in another order. Where there are more than 10,000 they are drawn by
-    playing at random. Raises InputError where every sequence of so many plies ends the game.
+    Each position occurs once, in random order; then all occur again in another order. If there are
+    more than 10,000, openings are sampled by random moves. Raises InputError where every sequence
+    of so many plies ends the game.
 
-    Without `repeat` no position comes twice: when those after so many plies have run out, those
-    after one ply more follow, and so on until no game is open any more. Of more than 10,000 at a
-    depth so many are drawn, each with the same chance, however many ways lead to it.
+    Without `repeat` no position occurs twice: when those of so many plies are used, those one ply
+    longer follow, until no unfinished game is left. Of more than 10,000 at a depth, that number is
+    sampled, each position with the same probability.
     """
     level = _positions_after(variant, plies)
     if level is None:
@@ -80,12 +80,12 @@ def _children(position: Position) -> Iterator[Position]:
 
 
 def _open(level: list[Position]) -> list[Opening]:
-    """How to get to those of the positions in which the game goes on."""
+    """Moves to those of the positions that are not over."""
     return [tuple(position.move_stack) for position in level if position.legal_moves]
 
 
 def _one_ply_on(level: list[Position], rng: np.random.Generator) -> list[Position]:
-    """The positions one ply behind these, each once; of too many a random part."""
+    """The positions one ply later, each once; a random sample of too many."""
     ways: dict[bytes, tuple[int, int]] = {}
     for place, position in enumerate(level):
         for child in _children(position):
@@ -129,7 +129,7 @@ def _sampled_openings(
 
 
 def _random_position(variant: Variant, plies: int, rng: np.random.Generator) -> Position | None:
-    """After so many random plies; None where the game is over by then."""
+    """A sequence of so many random moves; None if it ends the game."""
     position = Position(variant)
     for _ in range(plies):
         moves = position.legal_moves

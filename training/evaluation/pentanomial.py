@@ -1,9 +1,9 @@
 """Pairs of games: one opening, colours swapped, five possible scores (0, ½, 1, 1½ and 2 points).
 
-The two games of a pair depend on each other through their opening, so that pairs and not games are
-the independent units of a match (the pentanomial model of Fishtest). Two deterministic players who
-meet again in an opening, or in a position that an earlier game with the same colours has come to,
-play the rest again. Such games say nothing new, and are told apart here.
+The two games of a pair depend on each other through their opening, so pairs and not games are the
+independent units of a match (the pentanomial model of Fishtest). Two deterministic players repeat a
+game when they reach a position of an earlier game with the same colours. Such games are no new
+evidence and are counted apart.
 """
 
 from collections.abc import Sequence
@@ -46,15 +46,15 @@ class _Game(NamedTuple):
 
 
 class _NewGames:
-    """Which pairs are new, taken one after the other."""
+    """Which pairs are new, in their order."""
 
     def __init__(self) -> None:
         self._seen: tuple[set[int], set[int]] = set(), set()
 
     def take(self, first: _Game, second: _Game) -> bool:
-        """Whether both games of the pair, A's with either colour, are played for the first time.
+        """Whether neither game of the pair repeats an earlier one with the same colours.
 
-        A longer opening may lead into a game that was played before, with one of the two colours.
+        A longer opening can lead into a game that was played before, with one of the two colours.
         """
         is_new = True
         for game, seen in zip((first, second), self._seen, strict=True):
@@ -64,10 +64,10 @@ class _NewGames:
 
 
 class PairTally:
-    """Counts the pairs of a match while its games come in, in any order."""
+    """Counts the pairs of a match as its games arrive, in any order."""
 
     def __init__(self, *, games_repeat: bool) -> None:
-        """`games_repeat` is that of the two players (`search.player.games_repeat`)."""
+        """`games_repeat`: whether both players are deterministic."""
         self._games_repeat = games_repeat
         self._halves: dict[int, _Game] = {}
         self._counts, self._ordered = [0] * 5, [0] * 5
@@ -81,11 +81,11 @@ class PairTally:
         moves: Sequence[int],
         continuations: Sequence[int] = (),
     ) -> None:
-        """Take in a game: 2i and 2i + 1 are a pair; `points` are A's.
+        """Add a game; games 2i and 2i + 1 are a pair, and `points` are A's.
 
-        `continuations` stand for each position from the end of the opening on, together with the
-        moves from there (`arena.PlayedGame.continuations`). Without them only games that are the
-        same from their first move on count as played before.
+        `continuations`: one number for each position from the end of the opening on, with all later
+        moves (`arena.PlayedGame.continuations`). Without them, only games that are equal from the
+        first move on count as repeated.
         """
         whole = tuple(moves)
         self._halves[number] = _Game(points, whole, tuple(continuations) or (hash(whole),))
@@ -129,9 +129,9 @@ class PairTally:
 
     @property
     def independent(self) -> int:
-        """Complete pairs that are samples of their own.
+        """Complete pairs that are independent samples.
 
-        Where games repeat, those neither of whose games was played in an earlier pair.
+        For deterministic players: pairs of which neither game was played before.
         """
         if not self._games_repeat:
             return sum(self._counts)
@@ -143,10 +143,10 @@ class PairTally:
 
     @property
     def ordered(self) -> PairCounts:
-        """The independent pairs up to the first that is not complete.
+        """The independent pairs before the first incomplete one.
 
-        Of games played side by side the short ones end first. Whoever stops a match by its score
-        must not look at them before the long ones.
+        Of games played in parallel short ones end first. A match that is stopped by its score must
+        not count them before the long ones.
         """
         zero, half, one, more, two = self._ordered
         return zero, half, one, more, two

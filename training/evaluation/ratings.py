@@ -1,11 +1,11 @@
-"""Elo of many players at once from all the games between them.
+"""Elo of many players from all games between them.
 
-Maximum likelihood under the logistic model in which a player r points stronger scores on average
-1 / (1 + 10^(-r / 400)) and a draw is half a win and half a loss (Bradley and Terry 1952; for chess
-Hunter 2004, "MM algorithms for generalized Bradley-Terry models", section 1). The mean score alone
-is modelled, not the share of draws, so that the estimate is right whatever the draws depend on, and
-the intervals do not come from the model either: they take the variance of each pairing's score from
-its pairs of games as they fell out (the sandwich of White 1982, section 3; `elo.mean_score`).
+Maximum likelihood under the logistic model: a player r points stronger scores on average 1 / (1 +
+10^(-r / 400)), and a draw is half a win and half a loss (Bradley and Terry 1952; for chess Hunter
+2004, "MM algorithms for generalized Bradley-Terry models", section 1). Only the mean score is
+modelled, not the share of draws, so the estimate is right whatever draws depend on. Intervals do
+not come from the model: they take the variance of each pairing's score from its pairs of games (the
+sandwich estimator of White 1982, section 3; `elo.mean_score`).
 """
 
 import math
@@ -20,12 +20,12 @@ from training.evaluation.elo import mean_score, shown_score
 from training.evaluation.pentanomial import Score
 
 ELO_UNIT: Final = 400.0 / math.log(10.0)
-"""Elo points in which the odds grow by e."""
+"""Elo points that multiply the odds by e."""
 _QUANTILE: Final = 1.959964
-"""Standard errors on either side of the mean that hold 95 % of a normal distribution."""
+"""Standard errors on each side of the mean that contain 95 % of a normal distribution."""
 _MOST_STEPS: Final = 100
 _LONGEST_STEP: Final = 2.0
-"""In units of `ELO_UNIT`: Newton's method oversteps where scores are extreme."""
+"""In units of `ELO_UNIT`: Newton's method overshoots at extreme scores."""
 _PRECISION: Final = 1e-10
 
 Matrix = npt.NDArray[np.float64]
@@ -51,10 +51,10 @@ class Rating:
 
 
 def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
-    """The ratings of `zero` (0 by definition) and of all whom a chain of games joins to it.
+    """The ratings of `zero` (0 by definition) and of all players connected with it by games.
 
-    A pairing in which one side took every point counts as if it had given up half a point in one
-    game more, beside games that do not repeat each other, so that every rating is finite.
+    A pairing in which one side won all points counts as if it had lost half a point in one more
+    game, beside the independent games, so that every rating is finite.
     """
     played = [pairing for pairing in pairings if pairing.games]
     names = _joined(played, zero)
@@ -90,7 +90,7 @@ def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
 
 
 def _joined(pairings: Sequence[Pairing], zero: str) -> list[str]:
-    """`zero` and whoever is joined to it, in the order in which they are found."""
+    """`zero` and all players connected with it, in the order in which they are found."""
     found = [zero]
     for name in found:
         for pairing in pairings:
@@ -102,7 +102,7 @@ def _joined(pairings: Sequence[Pairing], zero: str) -> list[str]:
 
 
 def _weight(pairing: Pairing) -> float:
-    """Games, of which those that repeat others do not count."""
+    """Games, without those that repeat others."""
     pairs = sum(pairing.pairs)
     return pairing.games * (pairing.independent_pairs / pairs if pairs else 1.0)
 
@@ -118,7 +118,7 @@ def _information(design: Matrix, weights: Matrix, expected: Matrix) -> Matrix:
 
 
 def _most_likely(design: Matrix, weights: Matrix, scores: Matrix) -> Matrix:
-    """Newton's method on a concave function, its steps kept short."""
+    """Newton's method on a concave function, with limited steps."""
     strengths: Matrix = np.zeros(design.shape[1])
     for _ in range(_MOST_STEPS):
         expected = _expected(design, strengths)
@@ -134,11 +134,11 @@ def _most_likely(design: Matrix, weights: Matrix, scores: Matrix) -> Matrix:
 def _standard_errors(
     design: Matrix, weights: Matrix, strengths: Matrix, played: Sequence[Pairing]
 ) -> Matrix:
-    """Of the strengths: the root of the diagonal of A^-1 B A^-1.
+    """Standard errors of the strengths: the root of the diagonal of A^-1 B A^-1.
 
-    A is the information of the model, B the variance of the likelihood's slope. The slope of a
-    pairing varies as its score does, as often as the design effect says (`mean_score`): what the
-    model expects of independent games, times that.
+    A is the information of the model, B the variance of the gradient of the likelihood. The
+    gradient of a pairing varies as its score does: what the model expects of independent games,
+    times the design effect (`mean_score`).
     """
     expected = _expected(design, strengths)
     effects = np.empty(len(played))

@@ -18,8 +18,8 @@ from search.exact.solver import Solution
 from search.player import Player
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.ladder import (
+    LadderGames,
     LadderPlan,
-    Pool,
     missing_pairing,
     play_pairing,
 )
@@ -169,16 +169,16 @@ def ladder_plan(
 
 
 def play_ladder(
-    pool: Pool, plan: LadderPlan, specs: Mapping[str, str], make: MakePlayer
+    kept: LadderGames, plan: LadderPlan, specs: Mapping[str, str], make: MakePlayer
 ) -> Generator[str, None, None]:
     """Play what is missing; a line about each game as it ends."""
 
     def player(name: str, rng: np.random.Generator) -> Player:
         return make(specs.get(name, name), rng)
 
-    while pairing := missing_pairing(pool, plan):
-        total = plan.games - len(pool.numbers(*pairing))
-        games = play_pairing(pool, *pairing, games=plan.games, make=player)
+    while pairing := missing_pairing(kept, plan):
+        total = plan.games - len(kept.numbers(*pairing))
+        games = play_pairing(kept, *pairing, games=plan.games, make=player)
         for number, _ in enumerate(games, start=1):
             yield f"{' against '.join(pairing)}, game {number} of {total}"
 

@@ -1,7 +1,7 @@
-"""How much a search adds to a network, by the number of its simulations, against the truth.
+"""How much search adds to a network, by the number of simulations, measured by exact values.
 
-On decision positions of a solved game: how often the move that the search plays keeps the exact
-value, and how much of the value it gives away (the regret).
+On decision positions of a solved variant: how often the move that the search plays keeps the exact
+value, and how much value it loses (the regret).
 """
 
 from collections.abc import Callable, Iterator
@@ -25,16 +25,16 @@ from training.evaluation.truth import Truth
 COUNTS: Final = (1, 4, 16, 64, 256)
 """Simulations a move that are compared."""
 _AT_ONCE: Final = 256
-"""Positions in one batch of searches: enough to fill the network, little enough memory."""
+"""Positions in one batch of searches: enough to fill the network, with little memory."""
 _JUDGED_AT_ONCE: Final = 1 << 14
 _TAIL: Final = 0.025
 _LARGEST_REGRET: Final = 2
-"""A lost game in the place of a won one."""
+"""The regret of a lost game instead of a won one."""
 
 Rows = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
 Search = Callable[[Variant, Roots, Evaluator, int], SearchResult]
-"""A search without chance, with so many simulations, from many roots."""
+"""A deterministic search of many roots, with a number of simulations."""
 
 
 def _puct(variant: Variant, roots: Roots, evaluator: Evaluator, simulations: int) -> SearchResult:
@@ -48,14 +48,14 @@ def _gumbel(variant: Variant, roots: Roots, evaluator: Evaluator, simulations: i
 
 
 SEARCHES: Final[dict[str, Search]] = {"puct": _puct, "gumbel": _gumbel}
-"""The searches as they play: without noise, so that their generators are never drawn from."""
+"""The searches without noise; their generators are never used."""
 
 
 class Searched(NamedTuple):
-    """What a search made of B positions with M legal moves in all."""
+    """The result of a search of B positions with M legal moves in all."""
 
     places: Places
-    """[B] the move that it plays, by its place among the M."""
+    """[B] the move that it plays, by its index among the M."""
     policy: npt.NDArray[np.float32]
     """[M] its improved policy, which sums to 1 over a position."""
 
@@ -63,7 +63,7 @@ class Searched(NamedTuple):
 def search_positions(
     variant: Variant, rows: Rows, evaluator: Evaluator, search: str, simulations: int
 ) -> Searched:
-    """Search positions [B, R] of games that cannot repeat, none of which is over."""
+    """Search positions [B, R] of games that cannot repeat and are not over."""
     places, policies, before = [], [], 0
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
@@ -77,11 +77,11 @@ def search_positions(
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPoint:
-    """How a search with so many simulations did on decision positions.
+    """The result of one search and number of simulations on decision positions.
 
-    Bounds are those of intervals of at least 95 % for all decision positions of the game; where all
-    of them were searched they are the figure itself. Regrets are in values, of which a win and a
-    loss lie 2 apart.
+    Bounds are those of intervals of at least 95 % for all decision positions of the variant. Where
+    all were searched, both bounds are the figure itself. Regrets are in values; a win and a loss
+    are 2 apart.
     """
 
     search: str
@@ -92,19 +92,19 @@ class SearchPoint:
     share: float
     share_low: float
     share_high: float
-    # Mean value that the move gave away.
+    # Mean value that the move loses.
     regret: float
     regret_low: float
     regret_high: float
-    # Mean value that a move drawn from the improved policy gives away.
+    # Mean value that a move sampled from the improved policy loses.
     policy_regret: float
 
 
 class Decisions:
-    """Decision positions of a solved game, all or a sample, and what each move gives away."""
+    """Decision positions of a solved variant, all or a sample, and the regret of each move."""
 
     def __init__(self, truth: Truth, solution: Solution, total: int) -> None:
-        """`total` counts the decision positions of the game, of which `truth` may hold a part."""
+        """`total`: decision positions of the variant, of which `truth` may hold a sample."""
         values, _ = solution.score_moves(truth.positions, truth.moves, truth.offsets)
         best = np.maximum.reduceat(values, truth.offsets[:-1])
         self._regrets = np.repeat(best, np.diff(truth.offsets)) - values
@@ -114,7 +114,7 @@ class Decisions:
         return len(self._truth)
 
     def measure(self, evaluator: Evaluator, search: str, simulations: int) -> SearchPoint:
-        """What a search of SEARCHES keeps and gives away."""
+        """The result of one of SEARCHES."""
         truth, size = self._truth, len(self)
         found = search_positions(truth.variant, truth.positions, evaluator, search, simulations)
         regrets = self._regrets[found.places]
@@ -136,19 +136,19 @@ class Decisions:
         )
 
     def compare(self, evaluator: Evaluator) -> Iterator[SearchPoint]:
-        """A point for each search and each number of COUNTS, under the same network."""
+        """A result for each search and each number of COUNTS, with the same network."""
         for search in SEARCHES:
             for simulations in COUNTS:
                 yield self.measure(evaluator, search, simulations)
 
 
 def _unseen(sample: int, total: int) -> float:
-    """The factor of a standard error for a part of a finite whole (Cochran 1977, section 2.6)."""
+    """The finite population correction of a standard error (Cochran 1977, section 2.6)."""
     return float(((total - sample) / max(1, total - 1)) ** 0.5)
 
 
 def _share_interval(kept: int, sample: int, total: int) -> tuple[float, float]:
-    """Jeffreys' 95 % interval (see `elo.py`), drawn in as far as the sample is the whole."""
+    """Jeffreys' 95 % interval (see `elo.py`), narrowed by the finite population correction."""
     share, lost, factor = kept / sample, sample - kept, _unseen(sample, total)
     low = float(betaincinv(kept + 0.5, lost + 0.5, _TAIL)) if kept else 0.0
     high = 1.0 - float(betaincinv(lost + 0.5, kept + 0.5, _TAIL)) if lost else 1.0
@@ -156,12 +156,12 @@ def _share_interval(kept: int, sample: int, total: int) -> tuple[float, float]:
 
 
 def regret_interval(regrets: npt.NDArray[np.integer], total: int) -> tuple[float, float]:
-    """Bounds of the mean regret over `total` positions, of which a random part has regrets [B].
+    """Bounds of the mean regret over `total` positions, of which a random sample has regrets [B].
 
     The mean of whole numbers is the sum over r = 1, 2 of the share that is at least r. Each share
     has an exact interval (Clopper and Pearson 1934; without replacement Wright 1991, "Exact
-    confidence bounds when sampling from small finite universes"), which holds nothing back where no
-    sampled move erred; by Bonferroni's inequality the sums of the bounds hold together.
+    confidence bounds when sampling from small finite universes"), which is right also where no
+    sampled move erred. By Bonferroni's inequality the sums of the bounds hold together.
     """
     low = high = 0.0
     for least in range(1, _LARGEST_REGRET + 1):
@@ -172,13 +172,14 @@ def regret_interval(regrets: npt.NDArray[np.integer], total: int) -> tuple[float
 
 
 def _exact_bounds(count: int, sample: int, total: int, tail: float) -> tuple[int, int]:
-    """The fewest and the most of `total` that can be of a kind when `count` of a sample are.
+    """The smallest and largest number of `total` that can be of a kind when `count` of a sample
+    are.
 
-    Fewer would show so many in the sample, more so few, with a chance below `tail` each.
+    Outside these bounds the sample would have probability below `tail`.
     """
 
     def first(low: int, high: int, holds: Callable[[int], bool]) -> int:
-        """The smallest number from low to high for which it holds; `high` where none smaller."""
+        """The smallest number from low to high for which it holds; `high` where none does."""
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if holds(middle) else (middle + 1, high)
@@ -199,8 +200,8 @@ def value_sign_accuracy(
 ) -> tuple[float | None, int]:
     """How often the predicted value has the sign of the exact one, and over how many positions.
 
-    Over all unfinished positions, or `most` of them drawn at random, that are won for one side;
-    drawn ones are left out, and a prediction of exactly 0 is wrong. None where all are drawn.
+    Over all unfinished positions that are won for one side, or a random sample of `most`. Drawn
+    positions are left out, and a prediction of exactly 0 is wrong. None where all are drawn.
     """
     rows = solution.unfinished_positions()
     if len(rows) > most:

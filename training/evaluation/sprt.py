@@ -1,18 +1,16 @@
-"""Is A better than B? A sequential test over pairs of games that stops as soon as it knows.
+"""Is A better than B? A sequential test over pairs of games that stops as soon as it can tell.
 
 The generalised sequential probability ratio test (Li, Liu and Ying 2014, "Generalized sequential
 probability ratio test for separate families of hypotheses") as Fishtest uses it for chess programs
 (M. Van den Bergh, "A practical introduction to the GSPRT", section 4, and Fishtest's wiki page
 "Fishtest mathematics"). H0 says that A's advantage is `elo0`, H1 that it is `elo1`. After every
-pair of games each hypothesis is given the distribution of pair scores that fits what was seen best
-among those with its mean, and the logarithm of the ratio of the two likelihoods is compared with
-Wald's bounds log(β / (1 - α)) and log((1 - β) / α).
+pair each hypothesis takes the distribution of pair scores with its mean that fits the observations
+best. The logarithm of the ratio of the two likelihoods is compared with Wald's bounds log(β / (1 -
+α)) and log((1 - β) / α).
 
-Among distributions on the scores a_i with mean s the likelihood of shares q_i is greatest at
-
-    p_i = q_i / (1 + x (a_i - s)),   where x solves   Σ q_i (a_i - s) / (1 + x (a_i - s)) = 0
-
-(Owen 1988, "Empirical likelihood ratio confidence intervals for a single functional", section 2).
+Among distributions on the scores a_i with mean s the likelihood of shares q_i is greatest at p_i =
+q_i / (1 + x (a_i - s)), where x solves Σ q_i (a_i - s) / (1 + x (a_i - s)) = 0 (Owen 1988,
+"Empirical likelihood ratio confidence intervals for a single functional", section 2).
 """
 
 import math
@@ -26,14 +24,14 @@ from training.evaluation.elo import expected_score
 from training.evaluation.pentanomial import PAIR_SCORES
 
 _UNSEEN: Final = 1e-3
-"""Pairs that stand for a score that was never seen, as in Fishtest: no outcome is impossible."""
+"""Pairs added for each score that did not occur, as in Fishtest: no outcome is impossible."""
 _HALVINGS: Final = 80
 _SMALLEST_SCORE: Final = 1e-300
-"""What is left of the expected score where the difference is beyond all numbers."""
+"""The smallest expected score, however large the difference."""
 
 
 class Verdict(StrEnum):
-    """What the test says."""
+    """The result of the test."""
 
     H0 = "H0"
     """A's advantage is nearer to elo0."""
@@ -45,12 +43,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Sprt:
-    """A test of elo0 against elo1 (logistic Elo). Raises InputError for what is no test."""
+    """A test of elo0 against elo1 (logistic Elo). Raises InputError for impossible numbers."""
 
     # The advantage of A under H0 and under H1; elo0 < elo1.
     elo0: float
     elo1: float
-    # Chance of saying H1 where H0 is true, and of saying H0 where H1 is true.
+    # Probability of saying H1 where H0 is true, and of saying H0 where H1 is true.
     alpha: float = 0.05
     beta: float = 0.05
 
@@ -82,7 +80,7 @@ class Sprt:
         return _log_likelihood(counts, self.elo1) - _log_likelihood(counts, self.elo0)
 
     def verdict(self, pairs: Sequence[int]) -> Verdict:
-        """What the pairs say."""
+        """The result after these pairs."""
         ratio = self.ratio(pairs)
         if ratio >= self.upper:
             return Verdict.H1
@@ -90,8 +88,9 @@ class Sprt:
 
 
 def _log_likelihood(counts: Sequence[float], elo: float) -> float:
-    """Of the best fit whose mean is the score that so much Elo expects, without Σ n log q."""
-    # Near 1 the distance to 1 would be lost: it is the score of the other side.
+    """The log-likelihood, without Σ n log q, of the best fit whose mean is the score expected at
+    `elo`."""
+    # Near 1 the difference to 1 would be rounded away: it is the score of the other side.
     own, other = (max(_SMALLEST_SCORE, expected_score(each)) for each in (elo, -elo))
     offsets = [value - own if own < other else other - (1.0 - value) for value in PAIR_SCORES]
     tilt = _tilt(counts, offsets)
@@ -99,10 +98,11 @@ def _log_likelihood(counts: Sequence[float], elo: float) -> float:
 
 
 def _tilt(counts: Sequence[float], offsets: Sequence[float]) -> float:
-    """The x of the module's formula, by halving: the sum falls with x from plus to minus infinity.
+    """The x of the module's formula, by bisection: the sum falls with x from plus to minus
+    infinity.
 
-    `offsets` are the a_i - s in ascending order. All probabilities are positive between
-    -1 / (1 - s) and 1 / s, the scores being 0 to 1.
+    `offsets` are the a_i - s in ascending order. All probabilities are positive between -1 / (1 -
+    s) and 1 / s, because scores are 0 to 1.
     """
     low, high = -1.0 / offsets[-1], -1.0 / offsets[0]
     for _ in range(_HALVINGS):

@@ -1,7 +1,8 @@
-"""The textbook's comparison of trained networks on a solved game, a row for each run.
+"""The textbook's comparison of trained networks on a solved variant, one row for each run.
 
-D. Klein 2021, "Neural Networks for Chess", chapter 5, lets a network that was taught the solver's
-answers and one that taught itself play Hexapawn against random moves. Here nothing is sampled.
+In D. Klein 2021, "Neural Networks for Chess", chapter 5, a network that learned the solver's
+answers and one that taught itself play Hexapawn against random moves. Here no figure against random
+moves is sampled.
 """
 
 from dataclasses import dataclass
@@ -23,34 +24,34 @@ from training.evaluation.versus_random import (
 )
 
 LARGEST_FOLLOWED: Final = 500_000
-"""Positions of a game in which a raw network is followed through all play against random moves."""
+"""Most positions of a variant in which a raw network's play against random moves is followed."""
 VALUES_JUDGED: Final = 50_000
-"""Positions on which the values are judged; of a game with fewer all."""
+"""Most positions on which values are evaluated; all of a variant with fewer."""
 LARGEST_SEARCHED: Final = 50_000
-"""The same for a network with search."""
+"""Most positions for a network with search."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextbookRow:
-    """One network; None where the game is too large for a figure, or the run does not tell it."""
+    """One network; None where the variant is too large for a figure or the run lacks it."""
 
-    # The run's directory, or who else was measured.
+    # The run's directory, or another name.
     name: str
-    # Who taught it: "self-play", "solver", ...
+    # "self-play", "solver", ...
     teacher: str | None
-    # Probability of a win by the raw network against uniformly random moves, exact: as the side
-    # that moves first, as the other, and where a coin decides.
+    # Exact probability that the raw network wins against uniformly random moves: as the side that
+    # moves first, as the other, and the mean of both.
     win_first: float | None
     win_second: float | None
     win: float | None
-    # The last of these with search.
+    # The mean of both with search.
     win_searched: float | None
     # Share of the decision positions in which the raw network keeps the value.
     decisions: float
     # Share of unfinished positions in which the predicted value has the exact one's sign; None
     # where all are drawn.
     value_sign: float | None
-    # Positions that these two shares were taken over: samples where they are not all.
+    # Positions over which these two shares were taken; samples where they are fewer than all.
     decision_positions: int
     value_positions: int
     # Training positions that were used, and seconds of the run.
@@ -68,7 +69,7 @@ def measure_row(
 ) -> TextbookRow:
     """Measure a network; `search` is one of `simulations.SEARCHES` and its simulations.
 
-    `about` is what `describe_run` says.
+    `about` comes from `describe_run`.
     """
     variant, size = solution.variant, solution.position_count
     raw: RandomOpposition | None = None
@@ -93,7 +94,7 @@ def measure_row(
 
 
 def describe_run(run: Path, teacher: str | None) -> dict[str, Any]:
-    """Who taught a run, what it used and how long it took, from its configuration and metrics."""
+    """The teacher of a run, the positions it used and its seconds."""
     last = read_metrics(run)[-1:]
     values = last[0] if last else {}
     taught = "self-play" if teacher in (None, "none") else teacher

@@ -1,7 +1,7 @@
-"""The truth curve: how often the network, and search with it, keep the value of the game.
+"""The truth curve: how often the network, and search with it, keep the exact value.
 
-Only positions count in which the choice matters: where some legal moves keep the exact value and
-others lose it. Where the game is not solved there is no such curve.
+Only decision positions count: those where some legal moves keep the value and others lose it. A
+variant that is not solved has no such curve.
 """
 
 import math
@@ -20,20 +20,20 @@ from search.exact.solver import Solution, estimate_positions, solve
 from search.mcts.puct import PuctConfig, Roots, puct_search
 
 LARGEST_SOLVED: Final = 3_000_000
-"""Positions of a game that is solved for the truth curve: ten seconds, Hexapawn on 5x5."""
+"""Most positions of a variant that is solved for the truth curve: ten seconds, Hexapawn 5x5."""
 _SEARCHED_AT_ONCE: Final = 256
-"""Positions in one batch of searches: enough to fill the network, little enough memory."""
+"""Positions in one batch of searches: enough to fill the network, with little memory."""
 _MEASURE_SHARE: Final = 0.1
-"""Of the time that measuring may take, beside play and learning."""
+"""Share of the time that measuring may take, beside play and learning."""
 _LONGEST_PAUSE: Final = 10
-"""How many times the pause that was asked for may pass after a single measurement."""
+"""Longest pause after one slow measurement, in multiples of the pause asked for."""
 
 EvaluatorOf = Callable[[str], Evaluator]
-"""The evaluator of the game of that name."""
+"""The evaluator of the variant of that name."""
 
 
 def load_solution(variant: Variant) -> Solution | None:
-    """The solution of the game, None where it cannot be had in a moment."""
+    """The solution of the variant; None where solving takes too long."""
     if not variant.irreversible or estimate_positions(variant).positions > LARGEST_SOLVED:
         return None
     return solve(variant)
@@ -41,7 +41,7 @@ def load_solution(variant: Variant) -> Solution | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """D decision positions of a solved game and their M legal moves."""
+    """D decision positions of a solved variant and their M legal moves."""
 
     variant: Variant
     # [D, R] uint8.
@@ -49,7 +49,7 @@ class Truth:
     # [M] uint16 and [D + 1] int64.
     moves: npt.NDArray[np.uint16]
     offsets: npt.NDArray[np.int64]
-    # [M] bool: the move keeps the game's value.
+    # [M] bool: the move keeps the exact value.
     keeps: npt.NDArray[np.bool_]
 
     @classmethod
@@ -72,13 +72,13 @@ class Truth:
         return len(self.positions)
 
     def sample(self, size: int, rng: np.random.Generator) -> "Truth":
-        """A fixed random part of the positions; all of them where there are no more."""
+        """A fixed random sample; all positions where there are no more."""
         if size >= len(self):
             return self
         return self._select(np.sort(rng.choice(len(self), size=size, replace=False)))
 
     def _select(self, chosen: npt.NDArray[np.int64]) -> "Truth":
-        """The positions of these places, in ascending order."""
+        """The positions of these indices, in ascending order."""
         counts = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
@@ -91,15 +91,15 @@ class Truth:
         )
 
     def among(self, positions: npt.NDArray[np.uint8]) -> "Truth":
-        """The decisions that are among these positions [N, R]."""
+        """The decision positions among these positions [N, R]."""
         wanted = {row.tobytes() for row in positions}
         chosen = [index for index, row in enumerate(self.positions) if row.tobytes() in wanted]
         return self._select(np.array(chosen, dtype=np.int64))
 
     def share_kept(self, scores: npt.NDArray[np.floating]) -> float:
-        """Share of positions in which the move of the highest score [M] keeps the value.
+        """Share of positions in which the move with the highest score [M] keeps the value.
 
-        Between equal scores the worst counts, so that an indifferent player earns nothing.
+        Of equal scores the worst move counts, so that a player without preference gains nothing.
         """
         highest = np.maximum.reduceat(scores, self.offsets[:-1])
         is_best = scores == np.repeat(highest, np.diff(self.offsets))
@@ -134,22 +134,22 @@ class Truth:
         roots = Roots(
             self.positions, np.zeros((games, 1), np.uint64), np.zeros(games, dtype=np.int64)
         )
-        # The generator is never drawn from: there is no noise.
+        # The generator is never used: there is no noise.
         result = puct_search(self.variant, roots, evaluator, config, np.random.default_rng(0))
-        # Ties of the policy fall to the higher mean value, then to the prior, as in play.
+        # Ties of the policy are broken by mean value, then by prior, as in play.
         policy = result.policy.astype(np.float64)
         return self.share_kept(policy + 1e-4 * result.q_values + 1e-7 * result.priors)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TruthShares:
-    """Shares of decision positions in which the game's value is kept."""
+    """Shares of decision positions in which the value is kept."""
 
-    # Decision positions of the game.
+    # Decision positions of the variant.
     decision_positions: int
     # Of `raw_positions` of them, by the raw network's most likely move.
     raw: float
-    # Positions on which the raw network was measured: all, or a sample where they are very many.
+    # Positions on which the raw network was measured: all, or a sample of very many.
     raw_positions: int
     # Of `searched` of them, by search.
     search: float
@@ -159,22 +159,22 @@ class TruthShares:
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """What the raw network was last seen to reach during the training, at one game."""
+    """The last measured share of the raw network during training, for one variant."""
 
-    # Share of the decisions in which it keeps the value.
+    # Share of the decision positions in which it keeps the value.
     raw: float
-    # Decisions that were looked at, and those that the game has.
+    # Decision positions that were measured, and those of the variant.
     measured: int
     decision_positions: int
 
     @property
     def perfect(self) -> bool:
-        """Whether it keeps the value in every decision of the game."""
+        """Whether it keeps the value in every decision position."""
         return self.raw == 1.0 and self.measured == self.decision_positions
 
 
 class TruthCurve:
-    """The points of one game's truth curve."""
+    """The points of one variant's truth curve."""
 
     def __init__(
         self,
@@ -187,20 +187,20 @@ class TruthCurve:
         """`raw` and `search` are the parts of `truth` that are measured during the run."""
         self._truth = truth
         self._raw, self._search = raw, search
-        # Decisions that a teacher keeps back; None where there are none.
+        # Decision positions that the teacher holds out; None where there are none.
         self.held_out: Truth | None = None
         self._simulations = simulations
         # The last share of the raw network; None before the first measurement.
         self.raw: float | None = None
 
     def measure_raw(self, evaluator: Evaluator) -> float:
-        """The share that the raw network keeps; notes it."""
+        """The share that the raw network keeps; recorded."""
         self.raw = self._raw.raw(evaluator)
         return self.raw
 
     @property
     def reached(self) -> Reached | None:
-        """Where the raw network stood at the last measurement; None before the first."""
+        """The last measured share of the raw network; None before the first measurement."""
         if self.raw is None:
             return None
         return Reached(raw=self.raw, measured=len(self._raw), decision_positions=len(self._truth))
@@ -214,7 +214,7 @@ class TruthCurve:
         return point
 
     def conclude(self, evaluator: Evaluator, *, raw: int, search: int, seed: int) -> TruthShares:
-        """The closing measurement, on up to so many positions, by the raw network and by search."""
+        """The final measurement, on up to so many positions for the raw network and for search."""
         generator = np.random.default_rng(seed)
         searched = self._truth.sample(search, generator)
         judged = self._truth.sample(raw, generator)
@@ -228,13 +228,13 @@ class TruthCurve:
 
 
 class TruthCurves:
-    """The curves of all solved games of a run, by the names of the games: measured together."""
+    """The curves of all solved variants of a run, measured together."""
 
     def __init__(self, curves: Mapping[str, TruthCurve], pause: float) -> None:
-        """Points are not taken more often than every `pause` seconds."""
+        """Points are at least `pause` seconds apart."""
         self._curves = curves
         self._pause = pause
-        # When the last measurement began, in seconds of the run; what the quickest of them took.
+        # Start of the last measurement, in seconds of the run; seconds of the fastest measurement.
         self._measured_at, self._quickest = -math.inf, math.inf
         # Measurements of this session.
         self._points = 0
@@ -250,16 +250,16 @@ class TruthCurves:
 
     @property
     def reached(self) -> dict[str, Reached]:
-        """Where the raw networks stood at the last measurement, by the names of the games."""
+        """The last measured shares of the raw networks, by variant."""
         found = {name: curve.reached for name, curve in self._curves.items()}
         return {name: reached for name, reached in found.items() if reached is not None}
 
     def is_due(self, seconds: float) -> bool:
-        """Whether it is time for a point, `seconds` into the run.
+        """Whether a point is due, `seconds` into the run.
 
-        The pause grows where measuring is costly: by the quickest measurement so far, because a
-        slow one tells of the machine's moment. A single one may be such, and makes it
-        `_LONGEST_PAUSE` pauses at most. No pause asked for stays none.
+        The pause grows where measuring is costly: with the fastest measurement so far, because a
+        slow one may be due to other load. After a single measurement the pause is at most
+        `_LONGEST_PAUSE` pauses. A pause of 0 stays 0.
         """
         pause = self._pause
         if self._points and pause:
@@ -268,7 +268,7 @@ class TruthCurves:
         return seconds - self._measured_at >= pause
 
     def measure_raw(self, evaluator_of: EvaluatorOf) -> None:
-        """Note the shares that the raw network keeps."""
+        """Measure and record the shares of the raw networks."""
         for name, curve in self._curves.items():
             curve.measure_raw(evaluator_of(name))
 
@@ -284,7 +284,7 @@ class TruthCurves:
     def conclude(
         self, evaluator_of: EvaluatorOf, *, raw: int, search: int, seed: int
     ) -> dict[str, TruthShares]:
-        """The closing measurements; the numbers of positions are those of all games together."""
+        """The final measurements; the numbers of positions are those of all variants together."""
         games = max(1, len(self._curves))
         return {
             name: curve.conclude(

@@ -1,9 +1,9 @@
-"""The exact chances of a player without chance against one who plays uniformly at random.
+"""Exact results of a deterministic player against uniformly random moves.
 
-Nothing is sampled. From the start position every position that the two can reach is followed, ply
-by ply, with the probability of getting there: where the player is to move it goes on whole, where
-the random side is, in equal shares. Ways that meet in a position are one from there on, so that the
-work is the number of reachable positions and not of games.
+Nothing is sampled. From the start position all positions that the two can reach are followed, ply
+by ply, with their probabilities: the player's move takes all of it, random moves take equal shares.
+Equal positions are merged, so that the work grows with the number of reachable positions and not of
+games.
 """
 
 from collections.abc import Callable
@@ -27,11 +27,11 @@ Offsets = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
-_GOES_ON: Final = 2
-"""Where a game's result for White would stand."""
+_UNFINISHED: Final = 2
+"""In the place of a result where the game is not over."""
 
 Choose = Callable[[Rows, Moves, Offsets], Places]
-"""The player: for positions [B, R] the place of its move [B] among all their moves [M]."""
+"""The player: for positions [B, R] the index of its move [B] among all their moves [M]."""
 
 
 class Chances(NamedTuple):
@@ -43,7 +43,7 @@ class Chances(NamedTuple):
 
 
 class RandomOpposition(NamedTuple):
-    """A player's chances against uniformly random moves."""
+    """A player's results against uniformly random moves."""
 
     first: Chances
     """As the side that moves first."""
@@ -52,16 +52,16 @@ class RandomOpposition(NamedTuple):
 
     @property
     def win(self) -> float:
-        """The probability of a win where a coin decides who moves first."""
+        """The probability of a win, the mean of both sides."""
         return 0.5 * (self.first.win + self.second.win)
 
 
 @kernel
 def _judge(tables: Tables, rows: Rows, offsets: Offsets, results: npt.NDArray[np.int8]) -> None:
-    """The result of each row [B, R] for White, or that the game goes on."""
+    """The result of each row [B, R] for White, or that it is not over."""
     for index in range(rows.shape[0]):
         reason = termination(tables, rows[index], offsets[index + 1] - offsets[index])
-        results[index] = _GOES_ON
+        results[index] = _UNFINISHED
         if reason:
             value = terminal_value(tables, reason, rows[index])
             white = rows[index, tables[SQUARES] + SIDE] == WHITE
@@ -76,7 +76,7 @@ def _follow(tables: Tables, rows: Rows, origins: Places, moves: Moves, out: Rows
 
 
 def chances_against_random(variant: Variant, choose: Choose) -> RandomOpposition:
-    """The chances of the player in a game that cannot repeat; raises InputError for others."""
+    """The player's probabilities in a variant that cannot repeat; raises InputError for others."""
     if not variant.irreversible:
         raise InputError(f"{variant.name}: chances are counted only where no position comes back")
     white, black = (_chances(variant, choose, side) for side in (WHITE, BLACK))
@@ -85,16 +85,16 @@ def chances_against_random(variant: Variant, choose: Choose) -> RandomOpposition
 
 
 def _chances(variant: Variant, choose: Choose, own: int) -> Chances:
-    """The player's chances with the colour `own`."""
+    """The player's probabilities with the colour `own`."""
     rows, weights = variant.start_row[None].copy(), np.ones(1)
     outcomes = np.zeros(3)
     while len(rows):
         moves, offsets = generate_batch(variant.tables, rows)
         results = np.empty(len(rows), np.int8)
         _judge(variant.tables, rows, offsets, results)
-        over = results != _GOES_ON
+        over = results != _UNFINISHED
         np.add.at(outcomes, 1 - results[over].astype(np.int64), weights[over])
-        # All positions of a ply have the same side to move; those that are over are left behind.
+        # All positions of a ply have the same side to move; finished ones are dropped.
         rows, weights = rows[~over], weights[~over]
         if not len(rows):
             break
@@ -115,14 +115,14 @@ def _chances(variant: Variant, choose: Choose, own: int) -> Chances:
 
 
 def _merged(variant: Variant, rows: Rows, weights: Weights) -> tuple[Rows, Weights]:
-    """Equal positions once, with the sum of their weights."""
+    """Equal positions merged, with the sum of their weights."""
     keys = np.ascontiguousarray(rows).view(np.dtype((np.void, variant.row_size)))[:, 0]
     _, first, places = np.unique(keys, return_index=True, return_inverse=True)
     return rows[first], np.bincount(places, weights, len(first)).astype(np.float64)
 
 
 def raw_chooser(evaluator: Evaluator) -> Choose:
-    """The evaluator's most likely move; the first where several are."""
+    """The evaluator's most likely move; the first of equals."""
 
     def choose(rows: Rows, moves: Moves, offsets: Offsets) -> Places:
         logits = judge(evaluator, rows, moves, offsets).logits
@@ -141,10 +141,10 @@ def search_chooser(variant: Variant, evaluator: Evaluator, search: str, simulati
 
 
 def _first_best(scores: Weights, offsets: Offsets) -> Places:
-    """The place [B] of each position's highest score among all [M]."""
+    """The index [B] of each position's highest score among all [M]."""
     highest = np.maximum.reduceat(scores, offsets[:-1])
     best = np.flatnonzero(scores == np.repeat(highest, np.diff(offsets)))
     found = np.append(best, len(scores))[np.searchsorted(best, offsets[:-1])]
-    # A position without a best one (NaN equals nothing) keeps to its own moves.
+    # A position without a maximum (NaN equals nothing) keeps to its own moves.
     places: Places = np.minimum(found, offsets[1:] - 1)
     return places

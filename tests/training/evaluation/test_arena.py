@@ -158,12 +158,14 @@ def test_a_dead_engine_is_replaced() -> None:
     dead, fresh = Failing(EngineError("the engine has ended")), FirstMove()
     asked = []
 
-    def revive(which: int) -> Player:
+    def make_copy(which: int) -> Player:
         asked.append(which)
         return fresh
 
     games = list(
-        match_games(FirstMove(), dead, GARDNER, games=4, opening_plies=0, rng=rng(), revive=revive)
+        match_games(
+            FirstMove(), dead, GARDNER, games=4, opening_plies=0, rng=rng(), make_copy=make_copy
+        )
     )
     assert asked == [1]
     assert dead.closed

@@ -86,7 +86,7 @@ def played(
         opening_plies=2,
         rng=np.random.default_rng(0),
         longest_game=40,
-        revive=further,
+        make_copy=further,
         concurrency=concurrency,
     )
     return sorted(found, key=lambda game: game.number)
@@ -152,7 +152,7 @@ def test_an_engine_that_died_between_games_is_replaced() -> None:
         opening_plies=0,
         rng=np.random.default_rng(0),
         longest_game=10,
-        revive=further,
+        make_copy=further,
     )
     next(games)
     first.close()
@@ -181,7 +181,7 @@ def test_a_place_without_an_engine_leaves_its_games_to_the_others() -> None:
         broken,
         GARDNER,
         rng=np.random.default_rng(0),
-        revive=unlucky(1, engines),
+        make_copy=unlucky(1, engines),
         **asked,  # type: ignore[arg-type]
     )
     games = sorted(found, key=lambda game: game.number)
@@ -202,7 +202,7 @@ def test_a_match_without_engines_ends_with_what_was_played() -> None:
         opening_plies=2,
         rng=np.random.default_rng(0),
         longest_game=20,
-        revive=unlucky(0, []),
+        make_copy=unlucky(0, []),
     )
     played: list[PlayedGame] = []
     with pytest.raises(EngineError, match="does not start"):

@@ -20,8 +20,8 @@ from training.data.run_directory import RunError
 from training.evaluation.elo import elo_difference, expected_score
 from training.evaluation.ladder import (
     LadderGame,
+    LadderGames,
     LadderPlan,
-    Pool,
     in_order,
     ladder_ratings,
     missing_pairing,
@@ -142,7 +142,7 @@ def test_ratings_are_finite_and_turn_with_the_sides(
     ],
 )
 def test_games_count_once_between_those_who_have_no_chance(
-    pool: Pool, one: str, other: str, independent: int
+    pool: LadderGames, one: str, other: str, independent: int
 ) -> None:
     """The same moves in five pairs of kept games."""
     for number in range(10):
@@ -211,7 +211,7 @@ PLAN = LadderPlan(
 )
 
 
-def climb(pool: Pool, plan: LadderPlan = PLAN, most: int | None = None) -> list[LadderGame]:
+def climb(pool: LadderGames, plan: LadderPlan = PLAN, most: int | None = None) -> list[LadderGame]:
     """Play what is missing, or `most` games of it."""
     played: list[LadderGame] = []
     while found := missing_pairing(pool, plan):
@@ -225,13 +225,13 @@ def climb(pool: Pool, plan: LadderPlan = PLAN, most: int | None = None) -> list[
 
 
 @pytest.fixture
-def pool(run: Path) -> Iterator[Pool]:
-    opened = Pool(run, HEXAPAWN)
+def pool(run: Path) -> Iterator[LadderGames]:
+    opened = LadderGames(run, HEXAPAWN)
     yield opened
     opened.close()
 
 
-def test_players_of_a_resumed_pairing_draw_anew(pool: Pool) -> None:
+def test_players_of_a_resumed_pairing_draw_anew(pool: LadderGames) -> None:
     drawn: list[float] = []
 
     def note(name: str, rng: np.random.Generator) -> Player:
@@ -246,7 +246,7 @@ def test_players_of_a_resumed_pairing_draw_anew(pool: Pool) -> None:
     assert len(set(drawn)) == len(drawn) == 4
 
 
-def test_a_ladder_is_climbed_once(pool: Pool, run: Path) -> None:
+def test_a_ladder_is_climbed_once(pool: LadderGames, run: Path) -> None:
     played = climb(pool)
     met = {(game.a, game.b) for game in played}
     for one, other in [("minimax:1", "random"), ("alphabeta:3", "minimax:1"), ("c@2", "c@1")]:
@@ -262,7 +262,7 @@ def test_a_ladder_is_climbed_once(pool: Pool, run: Path) -> None:
     assert sum(rating.games for rating in ratings) == 2 * len(played)
 
 
-def test_the_games_are_games(pool: Pool) -> None:
+def test_the_games_are_games(pool: LadderGames) -> None:
     variant = HEXAPAWN
     for game in climb(pool):
         position = Position(variant)
@@ -286,19 +286,19 @@ def test_the_games_are_games(pool: Pool) -> None:
 def test_an_interrupted_ladder_goes_on(tmp_path: Path) -> None:
     """Broken off after each number of games, in the middle of a line too."""
     (tmp_path / "whole").mkdir()
-    whole = Pool(tmp_path / "whole", HEXAPAWN)
+    whole = LadderGames(tmp_path / "whole", HEXAPAWN)
     climb(whole)
     expected = {(game.a, game.b, game.number): game.moves[:9] for game in whole.games()}
     whole.close()
     for most in (3, 14):
         run = tmp_path / str(most)
         run.mkdir()
-        first = Pool(run, HEXAPAWN)
+        first = LadderGames(run, HEXAPAWN)
         kept = climb(first, most=most)
         first.close()
         with (run / "ladder.jsonl").open("a") as file:
             file.write('{"a": "c@1", "b": "ran')
-        second = Pool(run, HEXAPAWN)
+        second = LadderGames(run, HEXAPAWN)
         assert second.games() == kept
         later = climb(second)
         assert not {(g.a, g.b, g.number) for g in kept} & {(g.a, g.b, g.number) for g in later}
@@ -311,7 +311,7 @@ def test_an_interrupted_ladder_goes_on(tmp_path: Path) -> None:
         second.close()
 
 
-def test_a_run_that_goes_on_plays_its_new_checkpoint_alone(pool: Pool) -> None:
+def test_a_run_that_goes_on_plays_its_new_checkpoint_alone(pool: LadderGames) -> None:
     climb(pool)
     longer = LadderPlan(
         checkpoints=[*PLAN.checkpoints, "c@5"], anchors=PLAN.anchors, zero="random", games=4
@@ -332,7 +332,7 @@ def test_the_index_repeats_the_games_and_is_made_again(run: Path) -> None:
     (run / "games").mkdir()
     (run / "checkpoints").mkdir()
     Index(run).close()
-    pool = Pool(run, HEXAPAWN)
+    pool = LadderGames(run, HEXAPAWN)
     climb(pool, most=5)
     games = [(game.a, game.b, game.number, game.points) for game in pool.games()]
     pool.close()
@@ -341,13 +341,13 @@ def test_the_index_repeats_the_games_and_is_made_again(run: Path) -> None:
     Index(run).close()
     assert sorted(rows(run)) == sorted(games)
     (run / "index.sqlite").unlink()
-    Pool(run, HEXAPAWN).close()
+    LadderGames(run, HEXAPAWN).close()
     assert sorted(rows(run)) == sorted(games)
 
 
 def test_games_that_come_to_one_position_count_once(run: Path) -> None:
     """Deterministic players play on from there as before; random ones need not."""
-    pool = Pool(run, get_variant("gardner"))
+    pool = LadderGames(run, get_variant("gardner"))
     # The first comes to the second's opening after four moves of its own.
     beginnings = ["b1a3 b5c3 a3b1 c3b5 a2a3 c4c3", "a2a3 c4c3"]
     for one, other, independent in [("alphabeta:2", "minimax:1", 1), ("alphabeta:2", "random", 2)]:
@@ -364,7 +364,7 @@ def test_games_that_come_to_one_position_count_once(run: Path) -> None:
 
 
 def test_a_game_that_breaks_the_rules_is_named(run: Path) -> None:
-    pool = Pool(run, HEXAPAWN)
+    pool = LadderGames(run, HEXAPAWN)
     pool.add(
         LadderGame(
             a="alphabeta:2", b="minimax:1", number=0, colour="white", points=0.5, ending="normal",
@@ -377,11 +377,11 @@ def test_a_game_that_breaks_the_rules_is_named(run: Path) -> None:
 
 
 def test_two_at_once_are_refused(run: Path) -> None:
-    first = Pool(run, HEXAPAWN)
+    first = LadderGames(run, HEXAPAWN)
     with pytest.raises(RunError, match=r"ladder\.jsonl: another"):
-        Pool(run, HEXAPAWN)
+        LadderGames(run, HEXAPAWN)
     first.close()
-    Pool(run, HEXAPAWN).close()
+    LadderGames(run, HEXAPAWN).close()
 
 
 GOOD = LadderGame(
@@ -400,11 +400,11 @@ GOOD = LadderGame(
     ],
 )
 def test_a_line_that_is_no_game_is_named(run: Path, line: str) -> None:
-    pool = Pool(run, HEXAPAWN)
+    pool = LadderGames(run, HEXAPAWN)
     pool.add(GOOD)
     pool.close()
     with (run / "ladder.jsonl").open("a") as file:
         file.write(line + "\n" + json.dumps({}) + "\n")
     with pytest.raises(RunError, match="line 2") as caught:
-        Pool(run, HEXAPAWN)
+        LadderGames(run, HEXAPAWN)
     assert line[:40] in str(caught.value)
