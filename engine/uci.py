@@ -10,10 +10,11 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TextIO
 
+from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position, Termination
 from engine.rules.tables import BLACK, CLOCK, LARGEST_SIDE, REPETITION
@@ -28,6 +29,8 @@ FIRST_VARIANT: Final = "chess"
 _NO_MOVE: Final = "(none)"
 _MOST: Final = 2**31 - 1
 """Nodes or milliseconds; more is as good as no limit."""
+_FIRST_NODES: Final = 256
+"""Nodes of the first search of an analysis without limits; each next one has twice as many."""
 _NO_FILE: Final = "<empty>"
 _MOVES_TO_GO: Final = 30
 """Moves that the clock must last for where nobody says."""
@@ -50,60 +53,7 @@ class UciError(InputError):
     """A command that cannot be carried out; quotes the offending word."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchLimits:
-    """When a search ends by itself; without any limit it goes on until it is stopped."""
-
-    # Positions to look at.
-    nodes: int | None = None
-    # Plies to look ahead.
-    depth: int | None = None
-    # Wall time.
-    seconds: float | None = None
-    # The answer must wait for a stop, even if there is nothing left to search.
-    infinite: bool = False
-
-    @property
-    def endless(self) -> bool:
-        """Whether nothing was said that ends the search."""
-        return self.nodes is None and self.depth is None and self.seconds is None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchLine:
-    """What a player thinks; all of it for the side to move."""
-
-    # Best move first, then the play that it expects; at least the best move.
-    principal_variation: tuple[int, ...]
-    # Positions looked at so far.
-    nodes: int
-    # Plies looked ahead, where the search counts them.
-    depth: int | None = None
-    # Expected result in [-1, 1].
-    value: float | None = None
-    # Probabilities of win, draw and loss.
-    wdl: tuple[float, float, float] | None = None
-
-
-class UciPlayer(Protocol):
-    """What plays behind the protocol, for one variant."""
-
-    def search(
-        self,
-        position: Position,
-        limits: SearchLimits,
-        stop: threading.Event,
-        report: Callable[[SearchLine], None],
-    ) -> SearchLine:
-        """Think about a position that has legal moves, in a thread of its own.
-
-        Once `stop` is set the answer must follow at once, and it must be a legal move even where it
-        was set from the beginning. `report` may be called in between.
-        """
-        ...
-
-
-PlayerFactory = Callable[[Variant], UciPlayer]
+PlayerFactory = Callable[[Variant], Player]
 """Makes the player of a variant; may raise InputError or OSError."""
 
 
@@ -165,7 +115,7 @@ class UciSession:
         self._writing = threading.Lock()
         self._variant = get_variant(FIRST_VARIANT)
         self._position = Position(self._variant)
-        self._players: dict[str, UciPlayer] = {}
+        self._players: dict[str, Player] = {}
         self._show_wdl = False
         self._running: _Running | None = None
 
@@ -240,7 +190,7 @@ class UciSession:
                 self._complain(problem)
         self._say("readyok")
 
-    def _player(self, variant: Variant) -> UciPlayer:
+    def _player(self, variant: Variant) -> Player:
         if variant.digest not in self._players:
             self._players[variant.digest] = self._make_player(variant)
         return self._players[variant.digest]
@@ -318,34 +268,34 @@ class UciSession:
             self._say(f"bestmove {_NO_MOVE}")
             return
         stop = threading.Event()
-        thread = threading.Thread(target=self._search, args=(position, limits, stop), daemon=True)
+        # The answer to `go infinite` waits for `stop`, even if the search has ended before.
+        asked = position, replace(limits, stop=stop), "infinite" in words
+        thread = threading.Thread(target=self._search, args=asked, daemon=True)
         self._running = _Running(thread, stop, limits.endless)
         thread.start()
 
-    def _search(self, position: Position, limits: SearchLimits, stop: threading.Event) -> None:
-        """Answer one `go`; the whole life of the second thread."""
+    def _search(self, position: Position, limits: Limits, infinite: bool) -> None:
+        """Answer one `go`, in the second thread."""
         # A GUI that has gone away closes the input as well; that ends the session.
         with contextlib.suppress(BrokenPipeError):
             answer = _NO_MOVE
             try:
                 if position.legal_moves:
-                    answer = self._best_move(position, limits, stop)
+                    answer = position.uci(self._choose(position, limits))
             except Exception as problem:
                 self._complain(problem)
-            if limits.infinite and answer != _NO_MOVE:
-                stop.wait()
+            if infinite and answer != _NO_MOVE and limits.stop is not None:
+                limits.stop.wait()
             self._say(f"bestmove {answer}")
 
-    def _best_move(self, position: Position, limits: SearchLimits, stop: threading.Event) -> str:
+    def _choose(self, position: Position, limits: Limits) -> int:
+        """The player's move; what it finds on the way there is reported."""
         player = self._player(position.variant)
         start = time.monotonic()
-
-        def report(line: SearchLine) -> None:
-            self._say(info_line(position, line, time.monotonic() - start, wdl=self._show_wdl))
-
-        line = player.search(position.copy(), limits, stop, report)
-        report(line)
-        return position.uci(line.principal_variation[0])
+        for choice in _choices(player, position.copy(), limits):
+            seconds = time.monotonic() - start
+            self._say(info_line(position, choice, seconds, wdl=self._show_wdl))
+        return choice.move
 
     def _stop(self, words: list[str]) -> None:
         if self._running is not None:
@@ -362,6 +312,22 @@ class UciSession:
             self._running.thread.join(patience)
             if not self._running.thread.is_alive():
                 self._running = None
+
+
+def _choices(player: Player, position: Position, limits: Limits) -> Iterator[Choice]:
+    """The player's choice; without an end, several, each from a search twice as long."""
+    if not limits.endless or limits.stop is None:
+        yield player.choose(position, limits)
+        return
+    nodes = _FIRST_NODES
+    best = latest = player.choose(position, replace(limits, nodes=nodes))
+    while not limits.stop.is_set() and latest.nodes >= nodes:
+        yield best
+        nodes *= 2
+        latest = player.choose(position, replace(limits, nodes=nodes))
+        if latest.nodes >= best.nodes:
+            best = latest
+    yield best
 
 
 def _played_on(position: Position) -> Position:
@@ -381,7 +347,7 @@ def _played_on(position: Position) -> Position:
     return Position.from_row(row, position.variant)
 
 
-def parse_go(words: list[str], turn: int) -> SearchLimits:
+def parse_go(words: list[str], turn: int) -> Limits:
     """The limits of a `go` command for the side to move; raises UciError."""
     numbers: dict[str, int] = {}
     rest = iter(words)
@@ -398,7 +364,7 @@ def parse_go(words: list[str], turn: int) -> SearchLimits:
         if numbers.get(word, 1) < 1:
             raise UciError(f"go: {word} '{numbers[word]}' is not above 0")
     if "infinite" in words:
-        return SearchLimits(infinite=True)
+        return Limits()
     own = "b" if turn == BLACK else "w"
     seconds = numbers["movetime"] / 1000 if "movetime" in numbers else None
     if seconds is None and f"{own}time" in numbers:
@@ -407,24 +373,24 @@ def parse_go(words: list[str], turn: int) -> SearchLimits:
             numbers.get(f"{own}inc", 0) / 1000,
             numbers.get("movestogo"),
         )
-    return SearchLimits(nodes=numbers.get("nodes"), depth=numbers.get("depth"), seconds=seconds)
+    return Limits(nodes=numbers.get("nodes"), depth=numbers.get("depth"), movetime=seconds)
 
 
-def info_line(position: Position, line: SearchLine, seconds: float, *, wdl: bool) -> str:
+def info_line(position: Position, choice: Choice, seconds: float, *, wdl: bool) -> str:
     """The `info` line of a thought `seconds` after its beginning; `wdl` adds chances per mille."""
     shown, texts = position.copy(), []
-    for move in line.principal_variation:
+    for move in choice.principal_variation or (choice.move,):
         texts.append(shown.uci(move))
         shown.push(move)
-    words = ["info", "depth", str(len(texts) if line.depth is None else line.depth)]
-    if line.value is not None and abs(line.value) == 1.0 and shown.outcome() is not None:
+    words = ["info", "depth", str(len(texts))]
+    if choice.value is not None and abs(choice.value) == 1.0 and shown.outcome() is not None:
         # Counted in moves of the winner; negative for the side that loses.
         mate = (len(texts) + 1) // 2
-        words += ["score", "mate", str(mate if line.value > 0 else -mate)]
-    elif line.value is not None:
-        words += ["score", "cp", str(centipawns(line.value))]
-    if wdl and line.wdl is not None:
-        win, loss = round(1000 * line.wdl[0]), round(1000 * line.wdl[2])
+        words += ["score", "mate", str(mate if choice.value > 0 else -mate)]
+    elif choice.value is not None:
+        words += ["score", "cp", str(centipawns(choice.value))]
+    if wdl and choice.wdl is not None:
+        win, loss = round(1000 * choice.wdl[0]), round(1000 * choice.wdl[2])
         words += ["wdl", str(win), str(1000 - win - loss), str(loss)]
-    words += ["nodes", str(line.nodes), "nps", str(round(line.nodes / max(seconds, 1e-3)))]
+    words += ["nodes", str(choice.nodes), "nps", str(round(choice.nodes / max(seconds, 1e-3)))]
     return " ".join([*words, "time", str(round(1000 * seconds)), "pv", *texts])

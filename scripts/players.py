@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 import engine
+from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.system.files import cache_folder
@@ -23,7 +24,6 @@ from search.evaluator import Evaluator
 from search.exact.solver import Solution, estimate_positions, load_or_solve
 from search.exact.tablebase.file import table_names
 from search.exact.tablebase.tables import Tablebases
-from search.player import Player
 from search.players.builtin import make_player
 from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
 from training.data.run_directory import RunError, checkpoint_of, run_checkpoints

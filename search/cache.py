@@ -1,17 +1,17 @@
-"""An evaluator that remembers: no position is judged twice, within a batch or soon after.
+"""An evaluation cache: no position is evaluated twice, within a batch or soon after.
 
     slots   [S]      [ key start count win draw loss | ... ]    buckets of four, chosen by the key
     rows    [S, R]   [ position of each slot         | ... ]
     logits  [P]      [ a b c d e | a b c | ...             ]    a ring: the oldest are overwritten
                        ^ start     ^ start      ^ written
 
-What is compared in the end is the whole row: the board, whose move it is, castling rights, en
-passant, clock and repetitions, which is all that an evaluator may look at. So two positions with
-the same key are never taken for one another.
+A hit must match in the whole row: the board, the side to move, castling rights, en passant, clock
+and repetitions, which is all that an evaluator may read. So positions with equal keys are never
+confused.
 
-A new entry takes a free slot of its bucket or the one that was written first, and the next places
-of the ring; an entry whose logits were overwritten counts as free. Both age in the order of writing
-(first in, first out): searches of a game in progress ask again about what they asked just before.
+A new entry takes a free slot of its bucket, or the oldest one, and the next places of the ring; an
+entry whose logits were overwritten counts as free. Replacement is first in, first out: the searches
+of one game ask again about the positions that they asked about just before.
 """
 
 from typing import Annotated, Final, NamedTuple
@@ -25,13 +25,13 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import Int, hash_row
 from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows, judge
+from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows, evaluate
 
 SLOT: Final = np.dtype(
     [
         # Zobrist hash with the clock and the repetitions mixed in.
         ("key", np.uint64),
-        # Place of the logits in the endless row of all that were ever written, or _FREE.
+        # Number of the first logit among all that were ever written, or _FREE.
         ("start", np.int64),
         # How many logits there are.
         ("count", np.int32),
@@ -43,15 +43,15 @@ SLOT: Final = np.dtype(
 )
 _FREE: Final = -1
 _BUCKET: Final = 4
-"""Slots among which a key may choose."""
+"""Slots that a key may take."""
 _LOGITS_A_SLOT: Final = 24
 """Moves of a position on average; where there are more, the ring is the tighter bound."""
-_REMEMBERED: Final = -1
-_NOBODY: Final = -1
+_HIT: Final = -1
+_NONE: Final = -1
 
 
 class Store(NamedTuple):
-    """What is remembered: S slots (a multiple of _BUCKET, or 0) and P logits."""
+    """The cached entries: S slots (a multiple of _BUCKET, or 0) and P logits."""
 
     slots: Annotated[npt.NDArray[np.void], SLOT]
     """[S] SLOT."""
@@ -63,11 +63,11 @@ class Store(NamedTuple):
     """[1] logits ever written; the next one goes to this number modulo P."""
 
 
-class _Scratch(NamedTuple):
-    """Room to sort out batches of up to B positions with M moves."""
+class _Workspace(NamedTuple):
+    """Workspace for batches of up to B positions with M moves."""
 
     sources: npt.NDArray[np.int64]
-    """[B] the miss that answers for each position, or _REMEMBERED."""
+    """[B] the number of the miss that equals each position, or _HIT."""
     firsts: npt.NDArray[np.int64]
     """[B] the first position of each miss."""
     keys: npt.NDArray[np.uint64]
@@ -117,12 +117,12 @@ def _is_held(store: Store, slot: Int) -> bool:
 
 
 @inlined
-def _recall(
+def _find(
     store: Store, key: np.uint64, positions: npt.NDArray[np.uint8], index: Int, count: Int
 ) -> Int:
-    """The slot that holds a position, _NOBODY where none does."""
+    """The slot that holds a position, _NONE where none does."""
     if store.slots.shape[0] == 0:
-        return np.int64(_NOBODY)
+        return np.int64(_NONE)
     first = _bucket_of(store, key)
     for slot in range(first, first + _BUCKET):
         known = store.slots[slot]
@@ -133,11 +133,11 @@ def _recall(
             and _same(store.rows, slot, positions, index)
         ):
             return np.int64(slot)
-    return np.int64(_NOBODY)
+    return np.int64(_NONE)
 
 
 @inlined
-def _remember(
+def _store(
     store: Store,
     key: np.uint64,
     positions: npt.NDArray[np.uint8],
@@ -145,7 +145,7 @@ def _remember(
     logits: npt.NDArray[np.float32],
     wdl: npt.NDArray[np.float32],
 ) -> None:
-    """Write one judgement, `wdl` [3]; a position with more moves than the ring holds is left."""
+    """Store one evaluation, `wdl` [3]; a position with more moves than the ring is left out."""
     size, count = store.logits.shape[0], logits.shape[0]
     if store.slots.shape[0] == 0 or count > size:
         return
@@ -172,87 +172,87 @@ def _remember(
 
 
 @kernel
-def _sort_out(
+def _look_up(
     tables: Tables,
     store: Store,
-    scratch: _Scratch,
+    workspace: _Workspace,
     positions: Array2D[np.uint8],
     moves: npt.NDArray[np.uint16],
     offsets: npt.NDArray[np.int64],
     logits: npt.NDArray[np.float32],
     wdl: Array2D[np.float32],
 ) -> tuple[Int, Int]:
-    """Answer what is remembered and gather the rest once each; return the hits and the misses."""
+    """Write the cached evaluations, gather the misses once each; return the hits and misses."""
     hits, misses = np.int64(0), np.int64(0)
-    scratch.seen[:] = _NOBODY
-    mask = np.uint64(scratch.seen.shape[0] - 1)
+    workspace.seen[:] = _NONE
+    mask = np.uint64(workspace.seen.shape[0] - 1)
     size = store.logits.shape[0]
     for index in range(positions.shape[0]):
         key = _key_of(tables, positions[index])
-        scratch.keys[index] = key
+        workspace.keys[index] = key
         start, count = offsets[index], offsets[index + 1] - offsets[index]
-        slot = _recall(store, key, positions, np.int64(index), count)
-        if slot != _NOBODY:
+        slot = _find(store, key, positions, np.int64(index), count)
+        if slot != _NONE:
             known = store.slots[slot]
             wdl[index, 0], wdl[index, 1], wdl[index, 2] = known["win"], known["draw"], known["loss"]
             place = known["start"] % size
             for move in range(count):
                 logits[start + move] = store.logits[place]
                 place = place + 1 if place + 1 < size else 0
-            scratch.sources[index] = _REMEMBERED
+            workspace.sources[index] = _HIT
             hits += 1
             continue
         home = np.int64(key & mask)
-        while scratch.seen[home] != _NOBODY:
-            other = scratch.firsts[scratch.seen[home]]
-            if scratch.keys[other] == key and _same(positions, np.int64(index), positions, other):
+        while workspace.seen[home] != _NONE:
+            other = workspace.firsts[workspace.seen[home]]
+            if workspace.keys[other] == key and _same(positions, np.int64(index), positions, other):
                 break
             home = np.int64(np.uint64(home + 1) & mask)
-        if scratch.seen[home] == _NOBODY:
-            scratch.seen[home] = misses
-            scratch.firsts[misses] = index
+        if workspace.seen[home] == _NONE:
+            workspace.seen[home] = misses
+            workspace.firsts[misses] = index
             for place in range(positions.shape[1]):
-                scratch.positions[misses, place] = positions[index, place]
-            first = scratch.offsets[misses]
+                workspace.positions[misses, place] = positions[index, place]
+            first = workspace.offsets[misses]
             for move in range(count):
-                scratch.moves[first + move] = moves[start + move]
+                workspace.moves[first + move] = moves[start + move]
             misses += 1
-            scratch.offsets[misses] = first + count
-        scratch.sources[index] = scratch.seen[home]
+            workspace.offsets[misses] = first + count
+        workspace.sources[index] = workspace.seen[home]
     return hits, misses
 
 
 @kernel
 def _fill(
     store: Store,
-    scratch: _Scratch,
+    workspace: _Workspace,
     misses: Int,
-    judged_logits: npt.NDArray[np.float32],
-    judged_wdl: Array2D[np.float32],
+    miss_logits: npt.NDArray[np.float32],
+    miss_wdl: Array2D[np.float32],
     offsets: npt.NDArray[np.int64],
     logits: npt.NDArray[np.float32],
     wdl: Array2D[np.float32],
 ) -> None:
-    """Hand the judgements of the misses to all who asked, and remember them."""
+    """Write the evaluations of the misses to all positions that equal them, and store them."""
     for index in range(offsets.shape[0] - 1):
-        source = scratch.sources[index]
-        if source == _REMEMBERED:
+        source = workspace.sources[index]
+        if source == _HIT:
             continue
-        first = scratch.offsets[source]
+        first = workspace.offsets[source]
         for move in range(offsets[index + 1] - offsets[index]):
-            logits[offsets[index] + move] = judged_logits[first + move]
+            logits[offsets[index] + move] = miss_logits[first + move]
         for part in range(3):
-            wdl[index, part] = judged_wdl[source, part]
+            wdl[index, part] = miss_wdl[source, part]
     for miss in range(misses):
-        start, stop = scratch.offsets[miss], scratch.offsets[miss + 1]
-        key = scratch.keys[scratch.firsts[miss]]
-        _remember(
+        start, stop = workspace.offsets[miss], workspace.offsets[miss + 1]
+        key = workspace.keys[workspace.firsts[miss]]
+        _store(
             store,
             key,
-            scratch.positions,
+            workspace.positions,
             np.int64(miss),
-            judged_logits[start:stop],
-            judged_wdl[miss],
+            miss_logits[start:stop],
+            miss_wdl[miss],
         )
 
 
@@ -268,8 +268,8 @@ def _make_store(size: int, row_size: int) -> Store:
     return store
 
 
-def _make_scratch(positions: int, moves: int, row_size: int) -> _Scratch:
-    return _Scratch(
+def _make_workspace(positions: int, moves: int, row_size: int) -> _Workspace:
+    return _Workspace(
         sources=np.empty(positions, dtype=np.int64),
         firsts=np.empty(positions, dtype=np.int64),
         keys=np.empty(positions, dtype=np.uint64),
@@ -281,13 +281,13 @@ def _make_scratch(positions: int, moves: int, row_size: int) -> _Scratch:
 
 
 class CachedEvaluator:
-    """Asks another evaluator about each position once, as long as it remembers the answer.
+    """Asks another evaluator about each position once while the answer is cached.
 
-    The answers are the other evaluator's, bit for bit, if it judges a position alike in any batch.
+    The answers are those of the other evaluator, bit for bit, if these do not depend on the batch.
     """
 
     def __init__(self, evaluator: Evaluator, variant: Variant, *, size: int) -> None:
-        """Remember up to `size` bytes; with 0, only equal positions of one batch are judged once.
+        """Cache up to `size` bytes; with 0, only equal positions of one batch are merged.
 
         Raises InputError for a size that is too small for any entry.
         """
@@ -297,42 +297,42 @@ class CachedEvaluator:
         if size != 0 and not len(self._store.slots):
             raise InputError(f"a cache of {size} bytes holds no position of {variant.name}")
         self._row_size = variant.row_size
-        self._scratch = _make_scratch(1, 1, variant.row_size)
-        # Positions answered from memory.
+        self._workspace = _make_workspace(1, 1, variant.row_size)
+        # Positions answered from the cache.
         self.hits = 0
-        # Positions that stood in their batch before and were not in memory.
+        # Positions that were not cached and equal an earlier one of their batch.
         self.duplicates = 0
-        # Positions that the other evaluator had to judge.
+        # Positions that the other evaluator evaluated.
         self.misses = 0
 
     @property
     def size(self) -> int:
-        """Bytes that the memory takes, whatever it holds."""
+        """Bytes of the cache, full or empty."""
         return sum(array.nbytes for array in self._store)
 
     def clear(self) -> None:
-        """Forget all positions: the other evaluator judges differently from now on."""
+        """Empty the cache: the other evaluator has changed."""
         self._store.slots["start"] = _FREE
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
-        """Judge; see `Evaluator`. Raises as `judge`; what is refused is not remembered."""
+        """See `Evaluator`; raises as `search.evaluator.evaluate`, and then caches nothing."""
         count = len(positions)
-        if count > len(self._scratch.sources) or len(moves) > len(self._scratch.moves):
-            self._scratch = _make_scratch(2 * count, 2 * len(moves), self._row_size)
-        store, scratch = self._store, self._scratch
+        if count > len(self._workspace.sources) or len(moves) > len(self._workspace.moves):
+            self._workspace = _make_workspace(2 * count, 2 * len(moves), self._row_size)
+        store, workspace = self._store, self._workspace
         logits = np.empty(len(moves), dtype=np.float32)
         wdl = np.empty((count, 3), dtype=np.float32)
-        hits, misses = _sort_out(
-            self._tables, store, scratch, positions, moves, offsets, logits, wdl
+        hits, misses = _look_up(
+            self._tables, store, workspace, positions, moves, offsets, logits, wdl
         )
         if misses:
-            judged = judge(
+            found = evaluate(
                 self._evaluator,
-                scratch.positions[:misses],
-                scratch.moves[: scratch.offsets[misses]],
-                scratch.offsets[: misses + 1],
+                workspace.positions[:misses],
+                workspace.moves[: workspace.offsets[misses]],
+                workspace.offsets[: misses + 1],
             )
-            _fill(store, scratch, misses, judged.logits, judged.wdl, offsets, logits, wdl)
+            _fill(store, workspace, misses, found.logits, found.wdl, offsets, logits, wdl)
         self.hits += int(hits)
         self.misses += int(misses)
         self.duplicates += count - int(hits) - int(misses)

@@ -22,6 +22,14 @@ LONGEST: Final = WIN // 2 - 1
 """Plies; scores beyond WIN - LONGEST are decided."""
 NO_SCORE: Final = -32768
 """Below every score."""
+UNPROVEN: Final = -2
+"""In place of a proven value (-1, 0 or 1): the value is not known."""
+
+
+@kernel
+def value_of_score(score: int) -> int:
+    """The value of a score: -1, 0 or 1 for the side to move."""
+    return 1 if score > LONGEST else -1 if score < -LONGEST else 0
 
 
 @kernel

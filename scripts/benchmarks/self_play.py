@@ -24,7 +24,7 @@ from scripts.benchmarks.network import (
     network_rates,
 )
 from scripts.benchmarks.rows import BATCH, REPEATS, SIMULATIONS, Row, row
-from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
+from search.evaluator import EvaluationLike, Evaluator, Moves, Offsets, Rows
 from training.config import SelfPlayConfig
 from training.selfplay.actors.processes import pin_to_core
 from training.selfplay.games import SelfPlay
@@ -40,18 +40,18 @@ class Meter:
     """An evaluator that counts what passes through it."""
 
     evaluator: Evaluator
-    # Positions judged.
+    # Positions evaluated.
     positions: int = 0
     # Wall time spent judging them.
     seconds: float = 0.0
 
-    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
         """Judge; see `search.evaluator.Evaluator`."""
         begun = working_time()
-        judgement = self.evaluator.evaluate(positions, moves, offsets)
+        evaluation = self.evaluator.evaluate(positions, moves, offsets)
         self.seconds += working_time() - begun
         self.positions += positions.shape[0]
-        return judgement
+        return evaluation
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tyro import conf
 
 from engine.network.checkpoint import read_description
 from engine.network.inference.allocator import keep_freed_memory
+from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
@@ -21,7 +22,6 @@ from scripts.players import load_evaluator, load_solution, player_of
 from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
 from scripts.progress import Waiting
 from search.exact.solver import estimate_positions
-from search.player import Player
 from training.evaluation.ladder import LadderGames, ladder_ratings
 from training.evaluation.run_evaluation import (
     EvaluatedRun,

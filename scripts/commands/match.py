@@ -11,13 +11,13 @@ import numpy as np
 from tqdm import tqdm
 from tyro import conf
 
+from engine.player import Player, games_repeat
 from engine.rules.errors import InputError
 from engine.rules.notation.pgn import write_pgn
 from engine.rules.variant import get_variant
 from engine.system.files import append_to
 from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json
 from scripts.players import PrecisionName, player_of
-from search.player import Player, games_repeat
 from search.players.external import close_players
 from search.players.language import LanguagePlayer
 from training.evaluation.arena import (

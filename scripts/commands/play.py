@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from engine.player import Choice, Player
 from engine.rules.errors import IllegalMoveError
 from engine.rules.notation.board_text import board_text
 from engine.rules.position import Outcome, Position, Termination
@@ -16,7 +17,6 @@ from engine.rules.variant import get_variant
 from engine.system.termination import Terminated
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
-from search.player import Choice, Player
 
 _COLOURS: Final = ("White", "Black")
 _UNFINISHED: Final = "The game was left unfinished."

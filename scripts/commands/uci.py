@@ -2,26 +2,19 @@
 
 import os
 import sys
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
+from engine.player import Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
-from engine.uci import SearchLimits, SearchLine, UciSession
+from engine.uci import UciSession
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, has_tablebases, player_of
-from search.limits import Limits
-from search.player import Choice, Player
-
-_FIRST_LOOK: Final = 256
-"""Nodes of the first of the growing searches of an analysis without end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,50 +25,6 @@ class UciOptions(EndgameOptions):
     player: str | None = None
     # Where the random choices of players come from that make any.
     seed: int = 1
-
-
-class PlayerBehindUci:
-    """Fits a player of ours to the protocol."""
-
-    def __init__(self, player: Player) -> None:
-        self._player = player
-
-    def search(
-        self,
-        position: Position,
-        limits: SearchLimits,
-        stop: threading.Event,
-        report: Callable[[SearchLine], None],
-    ) -> SearchLine:
-        """See UciPlayer."""
-        if limits.endless:
-            return self._analyse(position, stop, report)
-        asked = Limits(nodes=limits.nodes, depth=limits.depth, movetime=limits.seconds, stop=stop)
-        return _line(self._player.choose(position, asked))
-
-    def _analyse(
-        self, position: Position, stop: threading.Event, report: Callable[[SearchLine], None]
-    ) -> SearchLine:
-        """Search again and again, each time twice as far, so that there is something to report."""
-        nodes = _FIRST_LOOK
-        best = self._player.choose(position, Limits(nodes=nodes, stop=stop))
-        latest = best
-        while not stop.is_set() and latest.nodes >= nodes:
-            report(_line(best))
-            nodes *= 2
-            latest = self._player.choose(position, Limits(nodes=nodes, stop=stop))
-            if latest.nodes >= best.nodes:
-                best = latest
-        return _line(best)
-
-
-def _line(choice: Choice) -> SearchLine:
-    return SearchLine(
-        principal_variation=choice.principal_variation or (choice.move,),
-        nodes=choice.nodes,
-        value=choice.value,
-        wdl=choice.wdl,
-    )
 
 
 def main(arguments: list[str]) -> int:
@@ -92,7 +41,7 @@ def main(arguments: list[str]) -> int:
             os.listdir(path)
         folder = Path(path) if path else None
 
-    def make(variant: Variant) -> PlayerBehindUci:
+    def make(variant: Variant) -> Player:
         spec = options.player or default_player(variant, perfect=False)
         # A GUI may choose a game that the folder knows nothing of.
         covered = folder is not None and has_tablebases(folder, variant)
@@ -103,7 +52,7 @@ def main(arguments: list[str]) -> int:
         # Who plays endgames only has nothing to say about the start.
         with suppress(InputError):
             player.choose(Position(variant), Limits(nodes=1))
-        return PlayerBehindUci(player)
+        return player
 
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")

@@ -15,7 +15,7 @@ from engine.network.inference.evaluator import openvino_installed
 from engine.rules.variant import Variant, get_variant
 from scripts.experiments.study import KEPT_AXIS, Figures, Study, in_per_cent
 from scripts.plots.curve import Panel
-from search.evaluator import SolverEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import load_or_solve
 from training.config import merge, resolve
 from training.data.run_directory import checkpoint_of, read_metrics

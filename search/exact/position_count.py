@@ -1,19 +1,19 @@
 """Estimates how many positions a game has, without visiting them all.
 
-The positions are swept in levels, from the start on. A move gains ground or takes a man, so with
+The positions are visited in levels, from the start. A move gains ranks or captures a piece, so with
 
-    level = sum over the men on the board of (ranks gained - board height)
+    level = sum over the pieces on the board of (ranks gained - board height)
 
-every move leads to a higher level: all positions that lead to a position come before it, and none
-is met in two levels. Where a level holds more than `sample` positions a random sample goes on, each
-with a weight, the number of positions that it stands for. A position that d others lead to is then
-found with weight W, the sum over those of the d that were sampled: W estimates d without bias, and
-W / d would be a weight for the position. The difficulty is d, for most of the others were left out.
+every move leads to a higher level: a position comes after all positions that lead to it, and has
+one level only. Where a level holds more than `sample` positions, a random sample of them is
+expanded, each with a weight, the number of positions that it represents. A position that d others
+lead to then has the weight W, the sum over the sampled ones among the d: W is an unbiased estimate
+of d, and W / d would be the weight of the position. But d is unknown: most of the d were left out.
 
-So three sweeps run side by side, independent of each other. The products of their weights estimate
-the means of d, d**2 and d**3 over a level, hence mean and spread of d as seen from a move that
-leads into a position. To these a negative binomial is fitted, and a position found from k sampled
-ones, with Z more missed, counts W * E[1 / (k + Z)]: exact where nothing was left out.
+So three independent sweeps run side by side. The products of their weights estimate the means of d,
+d**2 and d**3 over a level, hence mean and spread of d as seen from a move that leads to a position.
+A negative binomial is fitted to these. A position found from k sampled ones, with Z more missed,
+counts W * E[1 / (k + Z)], which is exact where nothing was left out.
 
 Assumed: d varies as a negative binomial, and how many moves a position has does not depend on how
 many ways lead to it. Neither holds exactly, and the errors of the levels multiply: on games of 3e5

@@ -1,7 +1,7 @@
 """Exact position keys and the hash table that a solution lives in.
 
 A key is the position itself, not a hash of it: each square takes `bits` bits (two where there is
-one piece type: empty, white man, black man, empty en-passant target), the side to move one more.
+one piece type: empty, white, black, empty en-passant target), the side to move one more bit.
 
     word 0   63 bits: side to move, then the first squares (31 of them at two bits)
     word 1…  64 bits: the squares that are left, 32 a word
@@ -86,7 +86,7 @@ class KeyLayout(NamedTuple):
 
 
 def key_layout(squares: int, piece_types: tuple[int, ...]) -> KeyLayout:
-    """The layout for a board of `squares` squares and men of `piece_types`."""
+    """The layout for a board of `squares` squares and pieces of `piece_types`."""
     pieces = [piece | colour for piece in piece_types for colour in (0, BLACK_BIT)]
     bits = max(2, (FIRST_PIECE_CELL + len(pieces) - 1).bit_length())
     cells = np.zeros(PIECE_CODES, np.uint8)

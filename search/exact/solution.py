@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 
-from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D, contiguous
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, generate_batch, terminal_value, termination
@@ -40,7 +40,7 @@ from search.exact.position_table import (
     score_of,
     unpack,
 )
-from search.scores import LONGEST, score_before, split_scores
+from search.scores import LONGEST, score_before, split_scores, value_of_score
 
 Scores = npt.NDArray[np.int16]
 Rows = Array2D[np.uint8]
@@ -67,7 +67,7 @@ class UnreachablePositionError(InputError):
 def rule_is_far(variant: Variant, row: Row) -> bool:
     """Whether the move rule cannot draw any game from here, where every move goes forward.
 
-    No game has more half-moves in a row without a capture or pawn move than its other men have
+    No game has more half-moves in a row without a capture or pawn move than its other pieces have
     ranks before them.
     """
     idle = int(row[variant.squares + CLOCK])
@@ -120,12 +120,6 @@ def _score_moves(
     return -1
 
 
-@internal_kernel
-def _sign(score: int) -> int:
-    """-1, 0 or 1: the value of a score (the kernels' side of `split_scores`)."""
-    return 1 if score > LONGEST else -1 if score < -LONGEST else 0
-
-
 @kernel
 def _classify(
     tables: Tables, stored: StoredPositions, kinds: npt.NDArray[np.uint8], stop: StopFlag
@@ -147,12 +141,12 @@ def _classify(
             kinds[slot] = _OVER
             continue
         kinds[slot] = _OPEN
-        best = _sign(score_of(stored.slots, slot))
+        best = value_of_score(score_of(stored.slots, slot))
         for index in range(count):
             apply(tables, row, moves[index], after)
             pack(stored.layout, after, key)
             reply = score_of(stored.slots, find(stored.slots, stored.capacity, key))
-            if -_sign(reply) != best:
+            if -value_of_score(reply) != best:
                 kinds[slot] = _DECISION
                 break
 

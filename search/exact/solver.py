@@ -107,18 +107,18 @@ class _Stack(NamedTuple):
 def _make_stack(variant: Variant, halves: int) -> _Stack:
     """A stack that no line of the game overflows.
 
-    Every move takes a man at least one rank forward, so no game has more plies than its men have
-    ranks before them; and no man has more moves than the longest list of steps in the tables.
+    Every move takes a piece at least one rank forward, so no game has more plies than its pieces
+    have ranks before them. No piece has more moves than the longest list of steps in the tables.
     """
     start = variant.start_row
-    men, plies = [0, 0], 0
+    pieces, plies = [0, 0], 0
     for square in np.flatnonzero(start[: variant.squares]):
         colour, rank = int(start[square]) >> 4, int(square) // variant.width
-        men[colour] += 1
+        pieces[colour] += 1
         plies += rank if colour else variant.height - 1 - rank
     step_starts = variant.tables[STEP_START : STEP_START + PIECE_CODES * BOARD + 1]
     most_steps = int(np.diff(step_starts).max())
-    most_moves = max(men) * most_steps * max(1, len(variant.promotion_types))
+    most_moves = max(pieces) * most_steps * max(1, len(variant.promotion_types))
     depth = plies + 3
     return _Stack(
         rows=np.zeros((depth, variant.row_size), np.uint8),
@@ -321,7 +321,7 @@ def estimate_positions(variant: Variant, *, counted: int = COUNTED, seed: int = 
     """
     _refuse_reversible(variant)
     search = _Pass(variant, _EVERYTHING)
-    finished = search.run(counted, _tell_nobody)
+    finished = search.run(counted, _ignore)
     return _estimate(search, finished, np.random.default_rng(seed))
 
 
@@ -332,10 +332,10 @@ def count_positions(variant: Variant, most: int) -> int | None:
     """
     _refuse_reversible(variant)
     search = _Pass(variant, _EVERYTHING)
-    return search.count if search.run(most, _tell_nobody) else None
+    return search.count if search.run(most, _ignore) else None
 
 
-def _tell_nobody(done: int) -> None:
+def _ignore(done: int) -> None:
     pass
 
 
@@ -349,10 +349,10 @@ def solve(
     """
     _refuse_reversible(variant)
     search = _Pass(variant, limit_bytes)
-    tell = progress or (lambda done, expected: None)
+    report_progress = progress or (lambda done, expected: None)
     # What half fills the memory is done before anything is estimated.
     counted = min(COUNTED, limit_bytes // 2 // search.table.slots[0].nbytes)
-    finished = search.run(counted, lambda done: tell(done, max(done, counted)))
+    finished = search.run(counted, lambda done: report_progress(done, max(done, counted)))
     if not finished:
         estimate = _estimate(search, finished, np.random.default_rng(0))
         if estimate.bytes > limit_bytes:
@@ -361,7 +361,7 @@ def solve(
                 f" the limit of {format_bytes(limit_bytes)}; raise it with --limit"
             )
         expected = estimate.positions
-        search.run(_EVERYTHING, lambda done: tell(done, max(done, expected)))
+        search.run(_EVERYTHING, lambda done: report_progress(done, max(done, expected)))
     report = SolveReport(seconds=search.seconds, peak_bytes=search.peak_bytes)
     return Solution(variant, search.table, report)
 

@@ -1,13 +1,14 @@
-"""Tree search of many games at once, several leaves a game a step if wanted (see README.md).
+"""Tree search of many games at once, with one or several leaves a game and step (see README.md).
 
-A step is one call of `_advance`: expand and back up the leaves just judged, then let every game
-simulate until it stands at the leaves that the evaluator must judge; simulations that end in a
-finished or proven position are settled inside the kernel. All leaves of all games are judged in one
-batch. Which move a simulation follows is the business of `selection.py`.
+A step is one call of `_advance`: expand and back up the leaves just evaluated, then simulate in
+every game until its next leaves wait for the evaluator. Simulations that end in a finished or
+proven position are backed up inside the kernel. One batch evaluates all leaves of all games.
+`selection.py` chooses the moves that a simulation follows.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -15,14 +16,15 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D
+from engine.rules.errors import InputError
 from engine.rules.kernels import Int
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator, judge
+from search.evaluator import Evaluator, evaluate
 from search.mcts.result import SearchResult, principal_variation
-from search.mcts.reuse import NO_MOVE, continued, keep_lines
+from search.mcts.reuse import NO_MOVE, keep_lines, play_lines
 from search.mcts.roots import Roots
-from search.mcts.selection import MARK, Marks, RootMarks, Rule, choose_edge
+from search.mcts.selection import ROOT_SCORE, BatchRootScores, RootScores, Rule, choose_edge
 from search.mcts.tree import (
     EDGES_USED,
     NO_EDGE,
@@ -31,7 +33,6 @@ from search.mcts.tree import (
     ROOT,
     ROUND_START,
     SIMULATIONS,
-    UNPROVEN,
     UNVISITED,
     Tree,
     Trees,
@@ -44,15 +45,36 @@ from search.mcts.tree import (
     reserve,
     tree_of,
 )
+from search.scores import UNPROVEN
 
 MOST_LEAVES: Final = 255
 """An edge counts its pending simulations in one byte."""
 _EDGES_A_NODE: Final = 24
-"""First guess of a pool's size; it grows when positions have more moves."""
-_SETTLED: Final = 0
+"""First size of the pool of edges; it is enlarged when positions have more moves."""
+_BACKED_UP: Final = 0
 _BLOCKED: Final = -1
-"""What a simulation returns where there is no leaf to judge: it was backed up at once, or it met a
-node that is itself being judged and did not begin."""
+"""What a simulation returns without a leaf to evaluate: it was backed up at once, or it reached a
+node that waits for its evaluation, and did not begin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeSearchConfig:
+    """What all tree searches with an evaluator share."""
+
+    # Simulations a game; the evaluation of the root is not counted.
+    simulations: int = 64
+    # Leaves of a tree that may wait for the evaluator at once; more than 1 makes the batches of a
+    # single tree larger and each simulation a little less informed.
+    leaves: int = 1
+    # Proven wins, draws and losses are backed up and not searched again (Winands et al. 2008).
+    proofs: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range; raises InputError."""
+        if self.simulations < 0:
+            raise InputError(f"simulations must be at least 0, not {self.simulations}")
+        if not 1 <= self.leaves <= MOST_LEAVES:
+            raise InputError(f"leaves must be from 1 to {MOST_LEAVES}, not {self.leaves}")
 
 
 class Leaves(NamedTuple):
@@ -82,8 +104,8 @@ def _make_leaves(count: int, row_size: int) -> Leaves:
 
 @internal_kernel
 def _add_leaf(tree: Tree, leaves: Leaves, index: Int, game: int, move_count: int) -> None:
-    """Note the newest node, whose moves stand in place."""
-    node = tree.totals[NODES_USED] - 1
+    """Append the newest node as a leaf; its moves are in `leaves.moves` already."""
+    node = tree.counters[NODES_USED] - 1
     leaves.games[index] = game
     leaves.nodes[index] = node
     for place in range(tree.rows.shape[1]):
@@ -92,12 +114,12 @@ def _add_leaf(tree: Tree, leaves: Leaves, index: Int, game: int, move_count: int
 
 
 @kernel
-def _plant(tables: Tables, trees: Trees, roots: Roots, leaves: Leaves) -> tuple[Int, int]:
-    """Make the root of every empty tree; return the leaves and the largest pool that they need."""
+def _init_roots(tables: Tables, trees: Trees, roots: Roots, leaves: Leaves) -> tuple[Int, int]:
+    """Make the root of every empty tree; return the number of leaves and the edges needed."""
     pending, needed = np.int64(0), 0
     for game in range(roots.positions.shape[0]):
         tree = tree_of(trees, game)
-        if tree.totals[NODES_USED] > 0:
+        if tree.counters[NODES_USED] > 0:
             continue
         moves = leaves.moves[leaves.offsets[pending] :]
         history, length = roots.histories[game], roots.history_lengths[game]
@@ -110,16 +132,16 @@ def _plant(tables: Tables, trees: Trees, roots: Roots, leaves: Leaves) -> tuple[
 
 
 @internal_kernel
-def _descend(tree: Tree, rule: Rule, marks: RootMarks, budget: Int) -> tuple[Int, int, bool]:
-    """Walk down to a node and its untried edge, or to a proven node (then the edge is NO_EDGE).
+def _select(tree: Tree, rule: Rule, root_scores: RootScores, budget: Int) -> tuple[Int, int, bool]:
+    """Descend to a node and its untried edge, or to a proven node (then the edge is NO_EDGE).
 
-    The last is whether the way is free: it is not where it ends at a node that is being judged.
+    The third is False where the descent ends at a node that waits for its evaluation.
     """
     index = np.int64(ROOT)
     while tree.nodes[index]["proven"] == UNPROVEN:
         if tree.nodes[index]["edge_count"] == 0:
             return index, NO_EDGE, False
-        edge = choose_edge(tree, index, rule, marks, budget)
+        edge = choose_edge(tree, index, rule, root_scores, budget)
         child = tree.edges[edge]["child"]
         if child == UNVISITED:
             return index, edge, True
@@ -134,27 +156,27 @@ def _simulate(
     history: npt.NDArray[np.uint64],
     history_length: int,
     rule: Rule,
-    marks: RootMarks,
+    root_scores: RootScores,
     budget: Int,
     moves: npt.NDArray[np.uint16],
 ) -> int:
-    """One simulation; the number of legal moves of the leaf that waits, _SETTLED or _BLOCKED."""
-    index, edge, free = _descend(tree, rule, marks, budget)
+    """One simulation; the number of legal moves of the leaf that waits, _BACKED_UP or _BLOCKED."""
+    index, edge, free = _select(tree, rule, root_scores, budget)
     if not free:
         return _BLOCKED
-    tree.totals[SIMULATIONS] += 1
+    tree.counters[SIMULATIONS] += 1
     if edge != NO_EDGE:
         move_count = add_child(tables, tree, index, edge, history, history_length, moves)
         if move_count > 0:
             return move_count
         index = np.int64(tree.edges[edge]["child"])
     backup_proven(tree, index, rule.proofs)
-    return _SETTLED
+    return _BACKED_UP
 
 
 @internal_kernel
 def _mark_pending(tree: Tree, index: Int, change: Int) -> None:
-    """Count a simulation that waits at a node in, or out, on the whole way from the root."""
+    """Add `change` to the pending simulations of all edges from the root to a node."""
     while tree.nodes[index]["parent"] != NO_PARENT:
         edge = tree.edges[tree.nodes[index]["parent_edge"]]
         edge["pending"] = np.int64(edge["pending"]) + change
@@ -162,21 +184,21 @@ def _mark_pending(tree: Tree, index: Int, change: Int) -> None:
 
 
 @shared_kernel
-def _settle(
+def _backup_leaf(
     tree: Tree,
-    judged: Leaves,
+    leaves: Leaves,
     place: Int,
     logits: npt.NDArray[np.float32],
     wdl: Array2D[np.float32],
     rule: Rule,
 ) -> None:
-    """Expand and back up one judged leaf."""
-    start, stop = judged.offsets[place], judged.offsets[place + 1]
-    index = np.int64(judged.nodes[place])
-    expand(tree, index, judged.moves[start:stop], logits[start:stop])
+    """Expand and back up one evaluated leaf."""
+    start, stop = leaves.offsets[place], leaves.offsets[place + 1]
+    index = np.int64(leaves.nodes[place])
+    expand(tree, index, leaves.moves[start:stop], logits[start:stop])
     win, draw = np.float64(wdl[place, 0]), np.float64(wdl[place, 1])
     loss = np.float64(wdl[place, 2])
-    tree.nodes[index]["judged"] = win - loss
+    tree.nodes[index]["raw_value"] = win - loss
     if rule.leaves > 1:
         _mark_pending(tree, index, np.int64(-1))
     backup(tree, index, win, draw, loss, rule.proofs)
@@ -188,60 +210,60 @@ def _advance(
     trees: Trees,
     roots: Roots,
     rule: Rule,
-    marks: Marks,
+    root_scores: BatchRootScores,
     limits: npt.NDArray[np.int32],
-    judged: Leaves,
-    judged_count: Int,
+    evaluated: Leaves,
+    evaluated_count: Int,
     logits: npt.NDArray[np.float32],
     wdl: Array2D[np.float32],
-    ahead: Leaves,
+    waiting: Leaves,
 ) -> tuple[Int, int]:
-    """Expand and back up the judged leaves, then walk every game to its next leaves.
+    """Expand and back up the evaluated leaves, then simulate in every game up to its next leaves.
 
-    Each game simulates until `rule.leaves` of its leaves wait for the evaluator, it is proven, or
-    has begun `limits[game]` simulations. Returns the number of leaves in `ahead` and the largest
-    pool that they need. `marks` is MARK[B, A], empty for PUCT.
+    Each game simulates until `rule.leaves` of its leaves wait for the evaluator, its root is
+    proven, or it has begun `limits[game]` simulations. Returns the number of leaves in `waiting`
+    and the edges that the largest tree needs. `root_scores` is ROOT_SCORE[B, A], empty for PUCT.
     """
     done, pending, needed = np.int64(0), np.int64(0), 0
     for game in range(limits.shape[0]):
         tree = tree_of(trees, game)
-        while done < judged_count and judged.games[done] == game:
-            _settle(tree, judged, done, logits, wdl, rule)
+        while done < evaluated_count and evaluated.games[done] == game:
+            _backup_leaf(tree, evaluated, done, logits, wdl, rule)
             done += 1
         history, history_length = roots.histories[game], roots.history_lengths[game]
-        notes, budget = marks[game], np.int64(limits[game] - tree.totals[ROUND_START])
+        scores, budget = root_scores[game], np.int64(limits[game] - tree.counters[ROUND_START])
         first, move_count = pending, 0
         while (
             pending - first < rule.leaves
-            and tree.totals[SIMULATIONS] < limits[game]
+            and tree.counters[SIMULATIONS] < limits[game]
             and tree.nodes[ROOT]["proven"] == UNPROVEN
         ):
-            moves = ahead.moves[ahead.offsets[pending] :]
+            moves = waiting.moves[waiting.offsets[pending] :]
             move_count = _simulate(
-                tables, tree, history, history_length, rule, notes, budget, moves
+                tables, tree, history, history_length, rule, scores, budget, moves
             )
             if move_count == _BLOCKED:
                 break
             if move_count > 0:
-                _add_leaf(tree, ahead, pending, game, move_count)
+                _add_leaf(tree, waiting, pending, game, move_count)
                 pending += 1
                 if rule.leaves > 1:
-                    _mark_pending(tree, np.int64(tree.totals[NODES_USED] - 1), np.int64(1))
-        waiting = ahead.offsets[pending] - ahead.offsets[first]
-        needed = max(needed, tree.totals[EDGES_USED] + waiting)
+                    _mark_pending(tree, np.int64(tree.counters[NODES_USED] - 1), np.int64(1))
+        new_edges = waiting.offsets[pending] - waiting.offsets[first]
+        needed = max(needed, tree.counters[EDGES_USED] + new_edges)
     return pending, needed
 
 
 def _copied(roots: Roots) -> Roots:
-    """Roots of our own: the caller's arrays go on with the games."""
+    """A copy of the roots: the caller changes its arrays as the games continue."""
     return Roots(roots.positions.copy(), roots.histories.copy(), roots.history_lengths.copy())
 
 
 class BatchSearch(ABC):
-    """A search that can be run on, looked at in between, and stopped.
+    """A search that can be run in parts, read in between, and stopped.
 
-    Games do not influence each other: with the same position, history and place in the batch, a
-    game is searched in the same way whatever stands beside it.
+    Games do not influence each other: the search of a game depends on its position, its history and
+    its place in the batch, and not on the other games.
     """
 
     def __init__(
@@ -253,30 +275,30 @@ class BatchSearch(ABC):
         simulations: int,
         rng: np.random.Generator,
     ) -> None:
-        """Judge the roots and prepare them. A finished game is a root without moves."""
+        """Evaluate the roots and prepare them. A finished game is a root without moves."""
         games = roots.positions.shape[0]
         self._variant = variant
         self._roots = _copied(roots)
-        # Who judges; may be replaced between runs by one of newer weights.
+        # May be replaced between runs, for instance by one with newer weights.
         self.evaluator = evaluator
         self._rule = rule
         self._simulations = simulations
         self._rng = rng
         nodes = simulations + 1
         self.trees = allocate(games, nodes, nodes * _EDGES_A_NODE, variant.row_size)
-        self._marks = np.zeros((games, 0), dtype=MARK)
+        self._root_scores = np.zeros((games, 0), dtype=ROOT_SCORE)
         self._waiting = _make_leaves(games * rule.leaves, variant.row_size)
         self._spare = _make_leaves(games * rule.leaves, variant.row_size)
         self._count: Int = 0
-        self._judge_roots()
+        self._evaluate_roots()
 
     @abstractmethod
     def _prepare_roots(self) -> None:
-        """Draw what is random at the roots; they have just been judged or become roots."""
+        """Draw the noise of the roots, which are new."""
 
     @abstractmethod
     def _begin(self, limits: npt.NDArray[np.int32]) -> None:
-        """A run up to `limits` int32[B] simulations is about to begin."""
+        """Prepare a run up to `limits` int32[B] simulations."""
 
     @abstractmethod
     def choices(self) -> npt.NDArray[np.int32]:
@@ -286,19 +308,21 @@ class BatchSearch(ABC):
     def result(self) -> SearchResult:
         """What the search knows now."""
 
-    def _judge_roots(self) -> None:
-        """Plant the trees that are empty, have their roots judged, and prepare all roots."""
-        self._count, needed = _plant(self._variant.tables, self.trees, self._roots, self._waiting)
+    def _evaluate_roots(self) -> None:
+        """Make the roots of empty trees, evaluate them, and prepare all roots."""
+        self._count, needed = _init_roots(
+            self._variant.tables, self.trees, self._roots, self._waiting
+        )
         self.trees = reserve(self.trees, edges=needed)
         self._step(np.zeros(self._roots.positions.shape[0], dtype=np.int32))
         self._prepare_roots()
 
     def _step(self, limits: npt.NDArray[np.int32]) -> None:
-        """Have the waiting leaves judged and walk on to the next ones; raises as `judge`."""
+        """Evaluate the waiting leaves and simulate up to the next ones; raises as `evaluate`."""
         waiting, count = self._waiting, self._count
         logits, wdl = np.empty(0, dtype=np.float32), np.empty((0, 3), dtype=np.float32)
         if count:
-            logits, wdl = judge(
+            logits, wdl = evaluate(
                 self.evaluator,
                 waiting.positions[:count],
                 waiting.moves[: waiting.offsets[count]],
@@ -309,7 +333,7 @@ class BatchSearch(ABC):
             self.trees,
             self._roots,
             self._rule,
-            self._marks,
+            self._root_scores,
             limits,
             waiting,
             count,
@@ -325,15 +349,15 @@ class BatchSearch(ABC):
         simulations: int | npt.NDArray[np.integer] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> None:
-        """Go on until every game has begun so many simulations at its root (all of them, not more).
+        """Search until every game has begun this number of simulations at its root, in all runs.
 
-        `simulations` is one number or [B], the configuration's where absent. `stop` is asked before
-        every step; once it says so, the leaves under way are still judged.
+        `simulations` is one number or [B], unless given the configuration's. `stop` is called
+        before every step; once it returns True, only the waiting leaves are still evaluated.
         """
-        totals = self.trees.totals
-        limits = np.empty(totals.shape[0], dtype=np.int32)
+        counters = self.trees.counters
+        limits = np.empty(counters.shape[0], dtype=np.int32)
         limits[:] = self._simulations if simulations is None else simulations
-        wanted = totals[:, NODES_USED] + np.maximum(limits - totals[:, SIMULATIONS], 0)
+        wanted = counters[:, NODES_USED] + np.maximum(limits - counters[:, SIMULATIONS], 0)
         self.trees = reserve(self.trees, nodes=int(wanted.max(initial=0)))
         self._begin(limits)
         while True:
@@ -346,44 +370,44 @@ class BatchSearch(ABC):
     def advance(
         self, moves: npt.NDArray[np.integer] | Sequence[int], roots: Roots | None = None
     ) -> None:
-        """Search from the positions after `moves` next, and keep what is known below them.
+        """Make the positions after `moves` the roots, and keep their subtrees.
 
-        `moves` is [B], or [B, K] for K plies at once; NO_MOVE ends a line early, and a game whose
-        line is empty begins afresh. `roots` are the new positions with their histories; where they
-        are left out, the moves are played on the present ones (raises InputError for an illegal
-        move). A game whose new position its tree does not know begins afresh. Noise is drawn anew.
+        `moves` is [B], or [B, K] for K plies at once; NO_MOVE ends a line early. `roots` are the
+        new positions with their histories; without them the moves are played on the current roots
+        (raises InputError for an illegal move). A game whose line is empty, or whose new position
+        is not in its tree, starts with an empty tree. Noise is drawn again.
         """
-        lines = np.asarray(moves, dtype=np.int64).reshape(self.trees.totals.shape[0], -1)
+        lines = np.asarray(moves, dtype=np.int64).reshape(self.trees.counters.shape[0], -1)
         if roots is None:
-            roots = continued(self._variant.tables, self._roots, lines)
+            roots = play_lines(self._variant.tables, self._roots, lines)
         self._roots = _copied(roots)
         keep_lines(self.trees, lines, roots.positions)
-        self._judge_roots()
+        self._evaluate_roots()
 
     def take(self, games: npt.NDArray[np.integer]) -> None:
-        """Go on with these of the games, in this order; `advance` must follow.
+        """Keep these games, in this order; `advance` must follow.
 
-        -1 makes room for a game that begins afresh.
+        -1 is the place of a game with an empty tree.
         """
         self.trees = Trees(*(array[games] for array in self.trees))
-        self.trees.totals[games < 0] = 0
+        self.trees.counters[games < 0] = 0
         self._roots = Roots(*(array[games] for array in self._roots))
-        self._marks = np.zeros((len(games), 0), dtype=MARK)
+        self._root_scores = np.zeros((len(games), 0), dtype=ROOT_SCORE)
         leaves = len(games) * self._rule.leaves
         self._waiting = _make_leaves(leaves, self._variant.row_size)
         self._spare = _make_leaves(leaves, self._variant.row_size)
 
     def simulations(self, game: int = 0) -> int:
-        """Simulations begun at the present root of a game."""
-        return int(self.trees.totals[game, SIMULATIONS])
+        """Simulations begun at the current root of a game."""
+        return int(self.trees.counters[game, SIMULATIONS])
 
     @property
     def roots(self) -> Roots:
-        """What is being searched."""
+        """The current roots."""
         return self._roots
 
     def principal_variation(self, game: int = 0) -> list[int]:
-        """The line that the search holds best for both sides, from the root of one game."""
+        """The best line for both sides from the root of one game."""
         return principal_variation(self.trees, game, int(self.choices()[game]))
 
 

@@ -1,8 +1,8 @@
 """Gumbel MCTS of many games at once: a policy that improves however few the simulations.
 
 Danihelka, Guez, Schrittwieser and Silver 2022, "Policy improvement by planning with Gumbel": at the
-root some moves are drawn without replacement by the Gumbel-top-k trick and halved in rounds; below
-it the search follows its own improved policy. README.md has the formulae.
+root some moves are drawn without replacement (Gumbel-top-k) and halved in rounds; below the root
+the search follows its own improved policy. README.md has the formulae.
 """
 
 import math
@@ -17,54 +17,52 @@ from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
-from search.mcts.batch import MOST_LEAVES, BatchSearch, Roots
+from search.mcts.batch import BatchSearch, Roots, TreeSearchConfig
 from search.mcts.result import SearchResult, best_edge, collect, root_width
-from search.mcts.selection import GUMBEL, MARK, Marks, RootMarks, Rule, survey, value_scale
+from search.mcts.selection import (
+    GUMBEL,
+    ROOT_SCORE,
+    BatchRootScores,
+    RootScores,
+    Rule,
+    survey,
+    value_scale,
+)
 from search.mcts.tree import (
     CONSIDERED,
     NO_EDGE,
     ROOT,
     ROUND_START,
     SIMULATIONS,
-    UNPROVEN,
     Tree,
     Trees,
     tree_of,
 )
 from search.randomness import random_unit, seed_states
+from search.scores import UNPROVEN
 
 _SMALLEST_PRIOR: Final = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True)
-class GumbelConfig:
-    """How one Gumbel search behaves; the numbers published are the defaults."""
+class GumbelConfig(TreeSearchConfig):
+    """How one Gumbel search behaves; the defaults are the published numbers."""
 
-    # Simulations a game; the evaluation of the root is not counted.
-    simulations: int = 64
-    # Moves that sequential halving begins with, fewer where there are fewer.
+    # Moves that sequential halving begins with, or all legal moves where there are fewer.
     considered: int = 16
     # sigma(q) = (c_visit + max_b N(b)) * c_scale * (q + 1) / 2, see `selection.value_scale`.
     c_visit: float = 50.0
     # The same.
     c_scale: float = 1.0
-    # Share of Gumbel noise in the choice at the root: 1 draws moves as the policy has them, 0 takes
-    # its best ones and plays without chance.
+    # Scale of the Gumbel noise at the root: 1 draws moves by the policy, 0 takes the best ones
+    # without noise.
     gumbel_scale: float = 1.0
-    # Leaves of a tree that wait for the evaluator at the same time; more than 1 makes the batches
-    # of a single tree larger and every simulation a little less wise.
-    leaves: int = 1
-    # Proven wins, draws and losses climb the tree and are not searched again (Winands 2008).
-    proofs: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing; raises InputError."""
-        if self.simulations < 0:
-            raise InputError(f"simulations must be at least 0, not {self.simulations}")
+        """Refuse numbers out of range; raises InputError."""
+        super().__post_init__()
         if self.considered < 1:
             raise InputError(f"considered must be at least 1, not {self.considered}")
-        if not 1 <= self.leaves <= MOST_LEAVES:
-            raise InputError(f"leaves must be from 1 to {MOST_LEAVES}, not {self.leaves}")
         for name in ("c_visit", "gumbel_scale"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} must be at least 0, not {getattr(self, name)}")
@@ -73,39 +71,41 @@ class GumbelConfig:
 
 
 @kernel
-def _draw_gumbels(trees: Trees, states: Array2D[np.uint64], scale: float, marks: Marks) -> None:
-    """Write Gumbel noise plus log prior of every root move into `marks` MARK[B, A]."""
+def _draw_gumbels(
+    trees: Trees, states: Array2D[np.uint64], scale: float, root_scores: BatchRootScores
+) -> None:
+    """Write Gumbel noise plus log prior of every root move into `root_scores` ROOT_SCORE[B, A]."""
     for game in range(states.shape[0]):
         for place in range(trees.nodes[game, ROOT]["edge_count"]):
             noise = -math.log(-math.log(random_unit(states[game])))
             prior = max(np.float64(trees.edges[game, place]["prior"]), _SMALLEST_PRIOR)
-            marks[game, place]["score"] = scale * noise + math.log(prior)
+            root_scores[game, place]["score"] = scale * noise + math.log(prior)
 
 
 @kernel
 def _begin_rounds(
-    trees: Trees, limits: npt.NDArray[np.int32], considered: int, marks: Marks
+    trees: Trees, limits: npt.NDArray[np.int32], considered: int, root_scores: BatchRootScores
 ) -> None:
-    """Begin a round of halvings in every game that has simulations to run."""
+    """Begin a round of sequential halving in every game that has simulations to run."""
     for game in range(limits.shape[0]):
         tree = tree_of(trees, game)
-        if tree.totals[SIMULATIONS] >= limits[game] or tree.nodes[ROOT]["proven"] != UNPROVEN:
+        if tree.counters[SIMULATIONS] >= limits[game] or tree.nodes[ROOT]["proven"] != UNPROVEN:
             continue
         playable = 0
         for place in range(tree.nodes[ROOT]["edge_count"]):
             edge = tree.edges[place]
-            marks[game, place]["before"] = edge["visits"]
+            root_scores[game, place]["before"] = edge["visits"]
             playable += edge["proven"] != -1
-        tree.totals[ROUND_START] = tree.totals[SIMULATIONS]
-        tree.totals[CONSIDERED] = min(considered, playable)
+        tree.counters[ROUND_START] = tree.counters[SIMULATIONS]
+        tree.counters[CONSIDERED] = min(considered, playable)
 
 
 @internal_kernel
-def _survivor(tree: Tree, rule: Rule, marks: RootMarks) -> int:
-    """The root edge that the halvings left, NO_EDGE where the game is over.
+def _survivor(tree: Tree, rule: Rule, root_scores: RootScores) -> int:
+    """The root edge that sequential halving leaves, NO_EDGE where the game is over.
 
-    The highest g + logit + sigma(Q) among the most visited of this round; at a proven root, what
-    `best_edge` says.
+    The highest g + logit + sigma(Q) among the most visited of this round; at a proven root
+    `best_edge`.
     """
     node = tree.nodes[ROOT]
     if node["proven"] != UNPROVEN:
@@ -118,20 +118,20 @@ def _survivor(tree: Tree, rule: Rule, marks: RootMarks) -> int:
         if edge["proven"] == -1:
             continue
         visits = np.int64(edge["visits"])
-        fresh = visits - np.int64(marks[place]["before"])
+        fresh = visits - np.int64(root_scores[place]["before"])
         value = np.float64(edge["value"]) if visits > 0 else known.mixed
-        score = np.float64(marks[place]["score"]) + scale * value
+        score = np.float64(root_scores[place]["score"]) + scale * value
         if fresh > most or (fresh == most and score > best_score):
             best, most, best_score = place, fresh, score
     return best
 
 
 @kernel
-def _survivors(trees: Trees, rule: Rule, marks: Marks) -> npt.NDArray[np.int32]:
+def _survivors(trees: Trees, rule: Rule, root_scores: BatchRootScores) -> npt.NDArray[np.int32]:
     """`_survivor` of every game: int32[B]."""
-    choices = np.empty(trees.totals.shape[0], np.int32)
+    choices = np.empty(trees.counters.shape[0], np.int32)
     for game in range(choices.shape[0]):
-        choices[game] = _survivor(tree_of(trees, game), rule, marks[game])
+        choices[game] = _survivor(tree_of(trees, game), rule, root_scores[game])
     return choices
 
 
@@ -141,7 +141,7 @@ def _improve(trees: Trees, rule: Rule, weights: Array2D[np.float32]) -> None:
 
     Danihelka et al. 2022, section 4: normalised, this is softmax(logits + sigma(completed Q)).
     """
-    for game in range(trees.totals.shape[0]):
+    for game in range(trees.counters.shape[0]):
         tree = tree_of(trees, game)
         known = survey(tree, np.int64(ROOT))
         scale = value_scale(rule, known.most)
@@ -155,8 +155,8 @@ def _improve(trees: Trees, rule: Rule, weights: Array2D[np.float32]) -> None:
 class GumbelSearch(BatchSearch):
     """See BatchSearch; Gumbel noise is drawn for every new root.
 
-    A run is one round of sequential halvings over its simulations. Running on, or searching from a
-    root that has visits already, is a new round, which knows the values that were found before.
+    A run is one round of sequential halving over its simulations. A further run, or one from a
+    root with reused visits, is a new round, which uses the values found before.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class GumbelSearch(BatchSearch):
         config: GumbelConfig,
         rng: np.random.Generator,
     ) -> None:
-        """Judge the roots and draw the noise. A finished game is a root without moves."""
+        """Evaluate the roots and draw the noise. A finished game is a root without moves."""
         self._config = config
         rule = Rule(
             kind=GUMBEL,
@@ -179,21 +179,21 @@ class GumbelSearch(BatchSearch):
         super().__init__(variant, roots, evaluator, rule, config.simulations, rng)
 
     def _prepare_roots(self) -> None:
-        games = self.trees.totals.shape[0]
-        self._marks = np.zeros((games, root_width(self.trees)), dtype=MARK)
+        games = self.trees.counters.shape[0]
+        self._root_scores = np.zeros((games, root_width(self.trees)), dtype=ROOT_SCORE)
         states = seed_states(self._rng, games)
-        _draw_gumbels(self.trees, states, self._config.gumbel_scale, self._marks)
+        _draw_gumbels(self.trees, states, self._config.gumbel_scale, self._root_scores)
 
     def _begin(self, limits: npt.NDArray[np.int32]) -> None:
-        _begin_rounds(self.trees, limits, self._config.considered, self._marks)
+        _begin_rounds(self.trees, limits, self._config.considered, self._root_scores)
 
     def choices(self) -> npt.NDArray[np.int32]:
-        """Proven moves first, else the move that the halvings left."""
-        return _survivors(self.trees, self._rule, self._marks)
+        """Proven moves first, else the move that sequential halving leaves."""
+        return _survivors(self.trees, self._rule, self._root_scores)
 
     def result(self) -> SearchResult:
         """What the search knows now; `policy` is softmax(logits + sigma(completed Q))."""
-        games = self.trees.totals.shape[0]
+        games = self.trees.counters.shape[0]
         weights = np.zeros((games, root_width(self.trees)), dtype=np.float32)
         _improve(self.trees, self._rule, weights)
         return collect(self.trees, self.choices(), weights)
@@ -207,10 +207,10 @@ def gumbel_search(
     rng: np.random.Generator,
     simulations: npt.NDArray[np.integer] | None = None,
 ) -> SearchResult:
-    """Search B games; `simulations` int[B] replaces the configuration's number game by game.
+    """Search B games; `simulations` int[B], if given, replaces the configuration's number.
 
-    The same generator state gives the same result; a game takes its noise by its place in the
-    batch, not by what stands beside it. Raises what the evaluator raises.
+    The same generator state gives the same result. The noise of a game depends on its place in the
+    batch, not on the other games. Raises what the evaluator raises.
     """
     search = GumbelSearch(variant, roots, evaluator, config, rng)
     search.run(simulations)

@@ -11,7 +11,7 @@ from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
-from search.mcts.batch import MOST_LEAVES, BatchSearch, Roots
+from search.mcts.batch import BatchSearch, Roots, TreeSearchConfig
 from search.mcts.result import SearchResult, best_edge, collect, most_visited, root_width
 from search.mcts.selection import PUCT, Rule, forced_visits, puct_scale
 from search.mcts.tree import NO_EDGE, ROOT, Trees, tree_of
@@ -19,11 +19,9 @@ from search.randomness import random_gamma, seed_states
 
 
 @dataclass(frozen=True, kw_only=True)
-class PuctConfig:
-    """How one PUCT search behaves; the numbers published are the defaults."""
+class PuctConfig(TreeSearchConfig):
+    """How one PUCT search behaves; the defaults are the published numbers."""
 
-    # Simulations a game; the evaluation of the root is not counted.
-    simulations: int = 64
     # c(s) = c_puct + log((1 + N(s) + c_base) / c_base) (Silver et al. 2018, supplement, "Search").
     c_puct: float = 1.25
     # The same; a larger base lets exploration grow later, math.inf never.
@@ -37,27 +35,19 @@ class PuctConfig:
     noise_fraction: float = 0.0
     # Sum of the Dirichlet parameters, shared by the legal moves (KataGo: 0.03 * 19 * 19 = 10.83).
     noise_total: float = 10.83
-    # The root's priors are raised to 1 / temperature before the noise (KataGo: 1.25, later 1.1).
+    # Exponent 1 / temperature of the root's priors, before the noise (KataGo: 1.25, later 1.1).
     root_temperature: float = 1.0
     # k of forced playouts at the root, whose visits are pruned from the policy afterwards; 0 for
     # none (KataGo: Wu 2019, section 3.2; 2 there).
     forced_playouts: float = 0.0
-    # Leaves of a tree that wait for the evaluator at the same time; more than 1 makes the batches
-    # of a single tree larger and every simulation a little less wise.
-    leaves: int = 1
-    # Proven wins, draws and losses climb the tree and are not searched again (Winands 2008).
-    proofs: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing; raises InputError."""
-        if self.simulations < 0:
-            raise InputError(f"simulations must be at least 0, not {self.simulations}")
+        """Refuse numbers out of range; raises InputError."""
+        super().__post_init__()
         if not 0.0 <= self.noise_fraction <= 1.0:
             raise InputError(f"noise_fraction must be between 0 and 1, not {self.noise_fraction}")
         if not 0.0 <= self.forced_playouts < math.inf:
             raise InputError(f"forced_playouts must be at least 0, not {self.forced_playouts}")
-        if not 1 <= self.leaves <= MOST_LEAVES:
-            raise InputError(f"leaves must be from 1 to {MOST_LEAVES}, not {self.leaves}")
         for name in ("c_puct", "c_base", "noise_total", "root_temperature"):
             if not getattr(self, name) > 0.0:
                 raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -69,7 +59,7 @@ class PuctConfig:
 @kernel
 def _temper(trees: Trees, temperature: float) -> None:
     """Raise the priors of every root to 1 / temperature; they sum to 1 again."""
-    for game in range(trees.totals.shape[0]):
+    for game in range(trees.counters.shape[0]):
         count = trees.nodes[game, ROOT]["edge_count"]
         highest, mass = 0.0, 0.0
         for edge in range(count):
@@ -105,7 +95,7 @@ def _prune_forced(trees: Trees, rule: Rule, weights: Array2D[np.float32]) -> Non
     Each move but the best loses up to its forced playouts, as long as its Q + U stays below that of
     the best move; a move that keeps a single visit loses that, too.
     """
-    for game in range(trees.totals.shape[0]):
+    for game in range(trees.counters.shape[0]):
         tree = tree_of(trees, game)
         node = tree.nodes[ROOT]
         best = best_edge(tree, np.int64(ROOT))
@@ -139,7 +129,7 @@ class PuctSearch(BatchSearch):
         config: PuctConfig,
         rng: np.random.Generator,
     ) -> None:
-        """Judge the roots and mix in the noise. A finished game is a root without moves."""
+        """Evaluate the roots and mix in the noise. A finished game is a root without moves."""
         self._config = config
         rule = Rule(
             kind=PUCT,
@@ -158,7 +148,7 @@ class PuctSearch(BatchSearch):
         if config.root_temperature != 1.0:
             _temper(self.trees, config.root_temperature)
         if config.noise_fraction > 0.0:
-            states = seed_states(self._rng, self.trees.totals.shape[0])
+            states = seed_states(self._rng, self.trees.counters.shape[0])
             _mix_noise(self.trees, states, config.noise_fraction, config.noise_total)
 
     def _begin(self, limits: npt.NDArray[np.int32]) -> None:
@@ -172,7 +162,7 @@ class PuctSearch(BatchSearch):
         """What the search knows now."""
         weights = None
         if self._config.forced_playouts > 0.0:
-            games = self.trees.totals.shape[0]
+            games = self.trees.counters.shape[0]
             weights = np.zeros((games, root_width(self.trees)), dtype=np.float32)
             _prune_forced(self.trees, self._rule, weights)
         return collect(self.trees, self.choices(), weights)
@@ -186,10 +176,10 @@ def puct_search(
     rng: np.random.Generator,
     simulations: npt.NDArray[np.integer] | None = None,
 ) -> SearchResult:
-    """Search B games; `simulations` int[B] replaces the configuration's number game by game.
+    """Search B games; `simulations` int[B], if given, replaces the configuration's number.
 
-    The same generator state gives the same result; a game takes its noise by its place in the
-    batch, not by what stands beside it. Raises what the evaluator raises.
+    The same generator state gives the same result. The noise of a game depends on its place in the
+    batch, not on the other games. Raises what the evaluator raises.
     """
     search = PuctSearch(variant, roots, evaluator, config, rng)
     search.run(simulations)

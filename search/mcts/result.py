@@ -8,16 +8,16 @@ import numpy.typing as npt
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.kernels import Int
 from search.mcts.tree import (
-    INHERITED,
     NO_EDGE,
+    REUSED_VISITS,
     ROOT,
     SIMULATIONS,
-    UNPROVEN,
     UNVISITED,
     Tree,
     Trees,
     tree_of,
 )
+from search.scores import UNPROVEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class SearchResult:
     offsets: npt.NDArray[np.int64]
     # [M] uint16, in the order of the rules' generator.
     moves: npt.NDArray[np.uint16]
-    # [M] int32: simulations through each move; they sum to `simulations + inherited` over a game.
+    # [M] int32: simulations through each move; a game's sum to `simulations + reused_visits`.
     visit_counts: npt.NDArray[np.int32]
     # [M] float32: priors, with the noise where there was some.
     priors: npt.NDArray[np.float32]
@@ -51,10 +51,10 @@ class SearchResult:
     value: npt.NDArray[np.float32]
     # [B] int8: exact value, or UNPROVEN.
     proven: npt.NDArray[np.int8]
-    # [B] int32: simulations run; fewer than asked for where the root was proven.
+    # [B] int32: simulations run, fewer than requested where the root was proven.
     simulations: npt.NDArray[np.int32]
-    # [B] int32: visits of the root's moves that the searches of earlier roots had made.
-    inherited: npt.NDArray[np.int32]
+    # [B] int32: visits of the root's moves that searches of earlier roots made.
+    reused_visits: npt.NDArray[np.int32]
     # [B] int32: the move to play, its number among the game's moves; -1 for a finished game.
     choices: npt.NDArray[np.int32]
 
@@ -134,8 +134,8 @@ def collect(
         wdl=wdl,
         value=value,
         proven=proven,
-        simulations=trees.totals[:, SIMULATIONS].copy(),
-        inherited=trees.totals[:, INHERITED].copy(),
+        simulations=trees.counters[:, SIMULATIONS].copy(),
+        reused_visits=trees.counters[:, REUSED_VISITS].copy(),
         choices=choices,
     )
 
@@ -170,7 +170,7 @@ def best_edge(tree: Tree, index: Int) -> int:
 @kernel
 def most_visited(trees: Trees) -> npt.NDArray[np.int32]:
     """`best_edge` at the root of every game: int32[B]."""
-    choices = np.empty(trees.totals.shape[0], np.int32)
+    choices = np.empty(trees.counters.shape[0], np.int32)
     for game in range(choices.shape[0]):
         choices[game] = best_edge(tree_of(trees, game), np.int64(ROOT))
     return choices

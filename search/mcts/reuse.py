@@ -1,14 +1,14 @@
-"""Going on with what a tree knows: the subtree below the moves played becomes the new tree.
+"""Reuse of a tree: the subtree below the moves played becomes the new tree.
 
     before   root -> a -> b ...          after the moves (a, b)      b ...
                   -> c -> d ...
 
-Nodes and edges only ever move to the front, in their order: a parent stands before its children,
-and the edges of an earlier node before those of a later one. So one pass in place is enough.
+Nodes and edges only move to the front and keep their order: a parent comes before its children, and
+the edges of an earlier node before those of a later one. So one pass in place is enough.
 
-Values, visits and proofs of the subtree stay as they are: they do not depend on what was above. Nor
-do repetitions, whose counts include the path from the old root and the game before it, as long as
-the new history ends with that path; `continued` appends it.
+Values, visits and proofs of the subtree remain valid: they do not depend on the nodes above. So do
+repetition counts, which include the path from the old root and the game before it, as long as the
+new history ends with that path; `play_lines` appends it.
 """
 
 from typing import Final
@@ -25,10 +25,10 @@ from search.mcts.roots import Roots
 from search.mcts.tree import (
     CONSIDERED,
     EDGES_USED,
-    INHERITED,
     NO_EDGE,
     NO_PARENT,
     NODES_USED,
+    REUSED_VISITS,
     ROOT,
     ROUND_START,
     SIMULATIONS,
@@ -44,7 +44,7 @@ _GONE: Final = -1
 _MOST_REPETITIONS: Final = 255
 
 Lines = npt.NDArray[np.int64]
-"""[B, K] the moves that each game went on by, NO_MOVE behind the last."""
+"""[B, K] the moves played in each game, NO_MOVE after the last."""
 
 
 @internal_kernel
@@ -60,7 +60,7 @@ def _find_child(tree: Tree, index: Int, move: Int) -> int:
 
 @internal_kernel
 def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: npt.NDArray[np.uint8]) -> Int:
-    """The node at the end of a line, if its position is `row` and it was judged, else UNVISITED."""
+    """The node at the end of a line if its position is `row` and it is expanded, else UNVISITED."""
     index = np.int64(ROOT)
     for place in range(line.shape[0]):
         if line[place] == NO_MOVE:
@@ -69,7 +69,7 @@ def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: npt.NDArray[n
         if index == UNVISITED:
             return UNVISITED
     node = tree.nodes[index]
-    # Without edges it waits to be judged, the game is over, or a table knew it: a new root then.
+    # Without edges it waits for its evaluation, the game is over, or a table proved it.
     if node["edge_count"] == 0:
         return UNVISITED
     for place in range(row.shape[0]):
@@ -80,7 +80,7 @@ def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: npt.NDArray[n
 
 @internal_kernel
 def _move_node(tree: Tree, old: Int, new: Int, edge_start: Int) -> None:
-    """Copy a node, its row and its edges to places further in front."""
+    """Copy a node, its row and its edges to places nearer to the front."""
     start, count = np.int64(tree.nodes[old]["edge_start"]), np.int64(tree.nodes[old]["edge_count"])
     if new != old:
         tree.nodes[new] = tree.nodes[old]
@@ -94,8 +94,8 @@ def _move_node(tree: Tree, old: Int, new: Int, edge_start: Int) -> None:
 
 @internal_kernel
 def _keep_subtree(tree: Tree, top: Int) -> None:
-    """Make the node `top` the root; all that is not below it is dropped."""
-    used = np.int64(tree.totals[NODES_USED])
+    """Make the node `top` the root, and drop all nodes that are not below it."""
+    used = np.int64(tree.counters[NODES_USED])
     places = np.full(used, _GONE, np.int64)
     shifts = np.zeros(used, np.int64)
     nodes, edges = np.int64(0), np.int64(0)
@@ -103,7 +103,7 @@ def _keep_subtree(tree: Tree, top: Int) -> None:
         parent, parent_edge = np.int64(NO_PARENT), np.int64(NO_EDGE)
         if old != top:
             above = np.int64(tree.nodes[old]["parent"]) if old > 0 else np.int64(NO_PARENT)
-            # The nodes before `top` are gone, whatever stands in their places by now.
+            # The nodes before `top` are gone; moved ones have their places.
             if above < top or places[above] == _GONE:
                 continue
             parent = places[above]
@@ -117,45 +117,45 @@ def _keep_subtree(tree: Tree, top: Int) -> None:
         tree.nodes[nodes]["parent_edge"] = parent_edge
         nodes += 1
         edges += count
-    tree.totals[NODES_USED] = nodes
-    tree.totals[EDGES_USED] = edges
+    tree.counters[NODES_USED] = nodes
+    tree.counters[EDGES_USED] = edges
 
 
 @kernel
 def keep_lines(trees: Trees, lines: Array2D[np.int64], positions: Array2D[np.uint8]) -> None:
-    """Make the end of each game's line the root of its tree; `positions` [B, R] stand there.
+    """Make the end of each game's line the root of its tree; `positions` [B, R] are those there.
 
-    A tree is emptied where the line is empty, leads out of the tree, or ends in another position.
-    All games have begun no simulations at their new roots.
+    A tree is emptied where the line is empty, leaves the tree, or ends in another position. The
+    counters of simulations are 0 at the new roots.
     """
     for game in range(lines.shape[0]):
         tree = tree_of(trees, game)
         child = np.int64(UNVISITED)
-        if lines[game, 0] != NO_MOVE and tree.totals[NODES_USED] > 0:
+        if lines[game, 0] != NO_MOVE and tree.counters[NODES_USED] > 0:
             child = np.int64(_find_descendant(tree, lines[game], positions[game]))
-        inherited = np.int64(0)
+        reused = np.int64(0)
         if child == UNVISITED:
-            tree.totals[NODES_USED] = 0
-            tree.totals[EDGES_USED] = 0
+            tree.counters[NODES_USED] = 0
+            tree.counters[EDGES_USED] = 0
         else:
             _keep_subtree(tree, child)
             for place in range(tree.nodes[ROOT]["edge_count"]):
-                inherited += np.int64(tree.edges[place]["visits"])
-        tree.totals[SIMULATIONS] = 0
-        tree.totals[INHERITED] = inherited
-        tree.totals[ROUND_START] = 0
-        tree.totals[CONSIDERED] = 0
+                reused += np.int64(tree.edges[place]["visits"])
+        tree.counters[SIMULATIONS] = 0
+        tree.counters[REUSED_VISITS] = reused
+        tree.counters[ROUND_START] = 0
+        tree.counters[CONSIDERED] = 0
 
 
 @kernel
-def _follow(
+def _play_line(
     tables: Tables,
     row: npt.NDArray[np.uint8],
     history: npt.NDArray[np.uint64],
     length: int,
     line: npt.NDArray[np.int64],
 ) -> int:
-    """Play a line on `row` and `history` in place; plies played, fewer where a move is illegal."""
+    """Play a line on `row` and `history` in place; returns the plies up to an illegal move."""
     moves, after = np.empty(MAX_MOVES, np.uint16), np.empty_like(row)
     played = 0
     for place in range(line.shape[0]):
@@ -177,7 +177,7 @@ def _follow(
     return played
 
 
-def continued(tables: Tables, roots: Roots, lines: Lines) -> Roots:
+def play_lines(tables: Tables, roots: Roots, lines: Lines) -> Roots:
     """The positions after these lines, with the histories that led there.
 
     Raises InputError for a move that is not legal.
@@ -190,7 +190,7 @@ def continued(tables: Tables, roots: Roots, lines: Lines) -> Roots:
     positions, lengths = roots.positions.copy(), roots.history_lengths.copy()
     for game in range(games):
         line = lines[game, lines[game] != NO_MOVE]
-        played = _follow(tables, positions[game], histories[game], lengths[game], line)
+        played = _play_line(tables, positions[game], histories[game], lengths[game], line)
         if played < len(line):
             raise InputError(f"move number {line[played]} is not legal at ply {played} of {line}")
         lengths[game] += played

@@ -1,10 +1,10 @@
-"""Which move a simulation follows: the two selection rules, one of PUCT and one of Gumbel MCTS.
+"""Which move a simulation follows: the selection rules of PUCT and of Gumbel MCTS.
 
-Everything is seen from the node's side to move. README.md has the formulae. A rule returns an edge
-of the node whatever its numbers are: the first where no comparison succeeds (NaN). A simulation
-whose evaluation is awaited (`pending`) counts as a visit that lost for PUCT (virtual loss: Chaslot,
-Winands and van den Herik 2008, "Parallel Monte-Carlo Tree Search", section 3.3) and as a visit of
-unknown value for Gumbel, whose rule spreads visits by their number.
+Everything is seen from the node's side to move. README.md has the formulae. A rule always
+returns an edge of the node: the first one where no comparison succeeds (NaN). For PUCT, a
+simulation that waits for its evaluation (`pending`) counts as a lost visit (virtual loss: Chaslot,
+Winands and van den Herik 2008, "Parallel Monte-Carlo Tree Search", section 3.3). For Gumbel, whose
+rule distributes visits by their number, it counts as a visit without a value.
 """
 
 import math
@@ -22,27 +22,27 @@ GUMBEL: Final = 1
 """Values of `Rule.kind`."""
 
 _SMALLEST: Final = 1e-30
-"""Stands in for sums of priors that were all rounded to 0."""
+"""Replaces a sum of priors that were all rounded to 0."""
 _FAR: Final = 1 << 40
 """More than any number of visits."""
 
-MARK: Final = np.dtype([("score", np.float32), ("before", np.int32)], align=True)
-"""What Gumbel notes of a root's move: Gumbel noise plus logit, and its visits before the round."""
-RootMarks = Annotated[npt.NDArray[np.void], MARK]
-"""[A] the marks of one root's moves."""
-Marks = Annotated[npt.NDArray[np.void], MARK, 2]
-"""[B, A] those of all games."""
+ROOT_SCORE: Final = np.dtype([("score", np.float32), ("before", np.int32)], align=True)
+"""Of a move at a Gumbel root: its noise plus logit, and its visits before the current round."""
+RootScores = Annotated[npt.NDArray[np.void], ROOT_SCORE]
+"""[A] ROOT_SCORE of one root's moves."""
+BatchRootScores = Annotated[npt.NDArray[np.void], ROOT_SCORE, 2]
+"""[B, A] ROOT_SCORE of all games."""
 
 
 class Rule(NamedTuple):
-    """A search's configuration as the kernels need it; a rule leaves the other's fields alone."""
+    """A search's configuration for the kernels; each kind reads its own fields."""
 
     kind: int
     """PUCT or GUMBEL."""
     leaves: int
     """Leaves of a tree that may wait for the evaluator at the same time."""
     proofs: bool
-    """Whether proven values climb the tree."""
+    """Whether proven values are backed up as proofs."""
     c_puct: float = 0.0
     c_base: float = 1.0
     fpu_reduction: float = 0.0
@@ -165,7 +165,7 @@ def survey(tree: Tree, index: Int) -> Survey:
         tried += prior
         weighted += prior * edge["value"]
         top = max(top, np.float64(edge["value"]))
-    mixed = np.float64(node["judged"])
+    mixed = np.float64(node["raw_value"])
     if tried > _SMALLEST:
         mixed = (mixed + total * weighted / tried) / (1 + total)
     if open_edges > 0:
@@ -245,15 +245,17 @@ def considered_visits(considered: Int, budget: Int, step: Int) -> Int:
 
 
 @internal_kernel
-def _choose_at_gumbel_root(tree: Tree, rule: Rule, marks: RootMarks, budget: Int) -> int:
+def _choose_at_gumbel_root(tree: Tree, rule: Rule, root_scores: RootScores, budget: Int) -> int:
     """Sequential halving: of the moves whose turn it is, the highest g + logit + sigma(Q).
 
     The moves whose turn it is have been visited as often as the schedule says. Where proofs took
     the last of them away, the next best of those visited less takes the turn.
     """
-    totals = tree.totals
+    counters = tree.counters
     wanted = considered_visits(
-        np.int64(totals[CONSIDERED]), budget, np.int64(totals[SIMULATIONS] - totals[ROUND_START])
+        np.int64(counters[CONSIDERED]),
+        budget,
+        np.int64(counters[SIMULATIONS] - counters[ROUND_START]),
     )
     known = survey(tree, np.int64(ROOT))
     scale = value_scale(rule, known.most)
@@ -264,22 +266,22 @@ def _choose_at_gumbel_root(tree: Tree, rule: Rule, marks: RootMarks, budget: Int
         if edge["proven"] == -1:
             continue
         visits = np.int64(edge["visits"])
-        fresh = visits + np.int64(edge["pending"]) - np.int64(marks[place]["before"])
+        fresh = visits + np.int64(edge["pending"]) - np.int64(root_scores[place]["before"])
         gap = wanted - fresh if fresh <= wanted else _FAR + fresh - wanted
         if gap > best_gap:
             continue
         value = np.float64(edge["value"]) if visits > 0 else known.mixed
-        score = np.float64(marks[place]["score"]) + scale * value
+        score = np.float64(root_scores[place]["score"]) + scale * value
         if gap < best_gap or score > best_score:
             best, best_gap, best_score = place, gap, score
     return best if best != NO_EDGE else tree.nodes[ROOT]["edge_start"]
 
 
 @inlined
-def choose_edge(tree: Tree, index: Int, rule: Rule, marks: RootMarks, budget: Int) -> int:
+def choose_edge(tree: Tree, index: Int, rule: Rule, root_scores: RootScores, budget: Int) -> int:
     """The edge that a simulation follows at an expanded node that is not proven: one of its own.
 
-    `marks` MARK[A] and `budget`, the simulations of this round, matter at a Gumbel root only.
+    Only a Gumbel root reads `root_scores` ROOT_SCORE[A] and `budget`, the simulations of the round.
     """
     if rule.kind == PUCT:
         if rule.forced_playouts > 0.0 and index == ROOT:
@@ -288,5 +290,5 @@ def choose_edge(tree: Tree, index: Int, rule: Rule, marks: RootMarks, budget: In
                 return forced
         return _choose_puct(tree, index, rule)
     if index == ROOT:
-        return _choose_at_gumbel_root(tree, rule, marks, budget)
+        return _choose_at_gumbel_root(tree, rule, root_scores, budget)
     return _choose_gumbel(tree, index, rule)

@@ -1,4 +1,4 @@
-"""Search trees of B games at once, as flat arrays that compiled kernels walk.
+"""Search trees of B games at once, as flat arrays for compiled kernels.
 
 One node is one position; node 0 is the root. The moves of a node are consecutive edges in the
 game's pool, written in the order in which the rules generate them:
@@ -14,8 +14,8 @@ game's pool, written in the order in which the rules generate them:
 A node's own numbers are seen from its side to move; an edge's numbers from the side that makes the
 move, so that selection compares them as they stand. Only `backup` flips signs.
 
-Kernels are handed np.int64 and np.float64, not literals or narrower numbers: numba compiles a
-kernel once more for every type that it meets.
+Callers pass np.int64 and np.float64 to kernels, not literals or narrower numbers: numba compiles a
+kernel again for every type of argument.
 """
 
 import math
@@ -38,15 +38,13 @@ from engine.rules.kernels import (
 )
 from engine.rules.tables import CLOCK, FOLD_RULE, REPETITION, SQUARES, Tables
 from search.exact.tablebase.probe import probe, repetition_is_near
-from search.scores import LONGEST, NO_SCORE, WIN
+from search.scores import LONGEST, NO_SCORE, UNPROVEN, WIN
 
 ROOT: Final = 0
 NO_PARENT: Final = -1
 NO_EDGE: Final = -1
 UNVISITED: Final = -1
 """Child of an edge that has not been tried."""
-UNPROVEN: Final = -2
-"""In `proven`: the game value is not known; known values are -1, 0 and 1."""
 _MOST_REPETITIONS: Final = 255
 
 NODE: Final = np.dtype(
@@ -65,8 +63,8 @@ NODE: Final = np.dtype(
         ("win", np.float32),
         ("draw", np.float32),
         ("loss", np.float32),
-        # Its own evaluation alone, win minus loss; 0 before it comes.
-        ("judged", np.float32),
+        # Its own evaluation alone, win minus loss; 0 before that.
+        ("raw_value", np.float32),
         # Where a win or a loss is proven: plies to the end along the proof.
         ("distance", np.int16),
         # Exact game value for the node's side to move, or UNPROVEN.
@@ -100,13 +98,14 @@ EDGE: Final = np.dtype(
 NODES_USED: Final = 0
 EDGES_USED: Final = 1
 SIMULATIONS: Final = 2
-INHERITED: Final = 3
+REUSED_VISITS: Final = 3
 ROUND_START: Final = 4
 CONSIDERED: Final = 5
-"""Places in a tree's totals: simulations begun at this root, of which its evaluation is not one;
-visits of its moves from searches of earlier roots; and of Gumbel's present round of halvings the
-simulations begun before it and the number of moves that it considers."""
-_TOTALS: Final = 6
+"""Places in a tree's counters. SIMULATIONS counts those begun at this root, without the evaluation
+of the root itself; REUSED_VISITS the visits of its moves that searches of earlier roots made. In
+Gumbel's current round of sequential halving, ROUND_START is the simulations begun before it and
+CONSIDERED the moves that it considers."""
+_COUNTERS: Final = 6
 
 
 class Tree(NamedTuple):
@@ -118,12 +117,12 @@ class Tree(NamedTuple):
     """[N] NODE."""
     edges: Annotated[npt.NDArray[np.void], EDGE]
     """[E] EDGE."""
-    totals: npt.NDArray[np.int32]
-    """[6] NODES_USED, EDGES_USED, SIMULATIONS, INHERITED, ROUND_START, CONSIDERED."""
+    counters: npt.NDArray[np.int32]
+    """[6] NODES_USED, EDGES_USED, SIMULATIONS, REUSED_VISITS, ROUND_START, CONSIDERED."""
 
 
 class Trees(NamedTuple):
-    """B trees with room for N nodes and E edges each; made by `allocate`, grown by `reserve`."""
+    """B trees with room for N nodes and E edges each; `reserve` makes more room."""
 
     rows: Array3D[np.uint8]
     """[B, N, R] positions."""
@@ -131,7 +130,7 @@ class Trees(NamedTuple):
     """[B, N] NODE."""
     edges: Annotated[npt.NDArray[np.void], EDGE, 2]
     """[B, E] EDGE."""
-    totals: Array2D[np.int32]
+    counters: Array2D[np.int32]
     """[B, 6] what each tree counts, as in `Tree`."""
 
 
@@ -141,45 +140,45 @@ def allocate(games: int, nodes: int, edges: int, row_size: int) -> Trees:
         rows=np.empty((games, nodes, row_size), dtype=np.uint8),
         nodes=np.empty((games, nodes), dtype=NODE),
         edges=np.empty((games, edges), dtype=EDGE),
-        totals=np.zeros((games, _TOTALS), dtype=np.int32),
+        counters=np.zeros((games, _COUNTERS), dtype=np.int32),
     )
 
 
-def _grown(array: npt.NDArray[Any], wanted: int) -> npt.NDArray[Any]:
-    held = array.shape[1]
-    if wanted <= held:
+def _enlarged(array: npt.NDArray[Any], wanted: int) -> npt.NDArray[Any]:
+    size = array.shape[1]
+    if wanted <= size:
         return array
-    grown = np.empty((array.shape[0], max(wanted, 2 * held), *array.shape[2:]), dtype=array.dtype)
-    grown[:, :held] = array
-    return grown
+    larger = np.empty((array.shape[0], max(wanted, 2 * size), *array.shape[2:]), dtype=array.dtype)
+    larger[:, :size] = array
+    return larger
 
 
 def reserve(trees: Trees, *, nodes: int = 0, edges: int = 0) -> Trees:
     """The same trees with room for at least so many nodes and edges; doubles what is too small."""
     return Trees(
-        _grown(trees.rows, nodes),
-        _grown(trees.nodes, nodes),
-        _grown(trees.edges, edges),
-        trees.totals,
+        _enlarged(trees.rows, nodes),
+        _enlarged(trees.nodes, nodes),
+        _enlarged(trees.edges, edges),
+        trees.counters,
     )
 
 
 @kernel
 def tree_of(trees: Trees, game: Int) -> Tree:
     """One game's tree."""
-    return Tree(trees.rows[game], trees.nodes[game], trees.edges[game], trees.totals[game])
+    return Tree(trees.rows[game], trees.nodes[game], trees.edges[game], trees.counters[game])
 
 
 @internal_kernel
 def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int) -> bool:
-    """Take up the position that stands in the next free row; whether the game goes on there.
+    """Make a node of the position in the next free row; whether the game continues there.
 
-    `move_count` is what the rules generated. The node is proven where the game is over, and where
-    the endgame tables cover it that may stand behind `tables` (`tablebase_probe.probe`): a draw
-    always, a win only where no repetition of what was before can spoil it.
+    `move_count` is the number of legal moves. The node is proven where the game is over, and where
+    endgame tables attached to `tables` cover it (`tablebase.probe.probe`): a draw always, a win or
+    a loss only where no repetition of an earlier position can turn it into a draw.
     """
-    index = tree.totals[NODES_USED]
-    tree.totals[NODES_USED] = index + 1
+    index = tree.counters[NODES_USED]
+    tree.counters[NODES_USED] = index + 1
     row, node = tree.rows[index], tree.nodes[index]
     node["parent"] = parent
     node["parent_edge"] = edge
@@ -189,7 +188,7 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
     node["win"] = 0.0
     node["draw"] = 0.0
     node["loss"] = 0.0
-    node["judged"] = 0.0
+    node["raw_value"] = 0.0
     node["distance"] = 0
     node["proven"] = UNPROVEN
     squares, fold = tables[SQUARES], tables[FOLD_RULE]
@@ -203,7 +202,7 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
         node["proven"] = terminal_value(tables, reason, row)
         return False
     score = probe(tables, row)
-    # The root is searched in any case: its move is wanted.
+    # The root is always searched: the search must return a move.
     if score == NO_SCORE or parent == NO_PARENT:
         return True
     won, lost = score > LONGEST, score < -LONGEST
@@ -230,11 +229,11 @@ def add_root(
     tree.nodes[ROOT]["hash"] = hash_row(tables, row)
     move_count = generate(tables, row, moves)
     above, edge = np.int64(NO_PARENT), np.int64(NO_EDGE)
-    going_on = add_node(tables, tree, above, edge, move_count)
+    continues = add_node(tables, tree, above, edge, move_count)
     clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
     if repetition_is_near(tables, history, history_length, clock):
         tree.nodes[ROOT]["repetition_near"] = 1
-    return move_count if going_on else 0
+    return move_count if continues else 0
 
 
 @internal_kernel
@@ -246,7 +245,7 @@ def count_repetitions(
     history: npt.NDArray[np.uint64],
     history_length: int,
 ) -> int:
-    """How often a child of `parent` stood before, on its path from the root and in the game."""
+    """How often a child of `parent` occurred before, on its path from the root and in the game."""
     count, passed, index = 0, 0, parent
     while passed < clock and index != NO_PARENT:
         node = tree.nodes[index]
@@ -272,7 +271,7 @@ def add_child(
     0 where the game is over, a draw by the rules of repetition, clock and material included, or
     known from a table; the node is then proven.
     """
-    child = tree.totals[NODES_USED]
+    child = tree.counters[NODES_USED]
     row = tree.rows[child]
     apply(tables, tree.rows[parent], np.int64(tree.edges[edge]["move"]), row)
     position_hash = hash_row(tables, row)
@@ -291,11 +290,11 @@ def expand(
     tree: Tree, index: Int, moves: npt.NDArray[np.uint16], logits: npt.NDArray[np.float32]
 ) -> None:
     """Give a node its edges, with the softmax of the logits as priors."""
-    start = tree.totals[EDGES_USED]
+    start = tree.counters[EDGES_USED]
     count = moves.shape[0]
     tree.nodes[index]["edge_start"] = start
     tree.nodes[index]["edge_count"] = count
-    tree.totals[EDGES_USED] = start + count
+    tree.counters[EDGES_USED] = start + count
     highest = logits[0]
     for place in range(1, count):
         highest = max(highest, logits[place])
@@ -353,8 +352,8 @@ def backup(
 ) -> None:
     """Add an evaluation of a node (from its side to move) to it and to every node above.
 
-    With `proofs`, a proven value climbs as far as it decides. Through a proven node, whether it has
-    just become one or did so while the evaluation was awaited, its value counts instead.
+    With `proofs`, a proven value is passed up to every node that it proves. At a proven node, and
+    above it, the proven value replaces the evaluation.
     """
     while True:
         node = tree.nodes[index]

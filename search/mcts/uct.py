@@ -26,7 +26,6 @@ from search.mcts.tree import (
     NODES_USED,
     ROOT,
     SIMULATIONS,
-    UNPROVEN,
     UNVISITED,
     Tree,
     Trees,
@@ -40,6 +39,7 @@ from search.mcts.tree import (
     tree_of,
 )
 from search.randomness import random_below, seed_states
+from search.scores import UNPROVEN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class UctConfig:
     simulations: int = 1000
     # C_p for rewards in [0, 1]; 1 / sqrt(2) makes it UCB1 (Browne et al. 2012, section 3.3).
     exploration: float = math.sqrt(0.5)
-    # Plies after which a rollout is given up as a draw. Rollouts do not look for repetitions: the
-    # move rule ends them.
+    # Plies after which a rollout counts as a draw. Rollouts do not detect repetitions: the move
+    # rule ends them.
     longest_rollout: int = 512
 
     def __post_init__(self) -> None:
@@ -126,8 +126,8 @@ def _simulate(
     moves: npt.NDArray[np.uint16],
     rows: Array2D[np.uint8],
 ) -> None:
-    """One simulation: descend, add a node, roll out from it, back up."""
-    tree.totals[SIMULATIONS] += 1
+    """One simulation: select, expand, roll out, back up."""
+    tree.counters[SIMULATIONS] += 1
     proofs = np.bool_(False)
     index, child = np.int64(ROOT), np.int64(ROOT)
     edge: Int = np.int64(NO_EDGE)
@@ -159,31 +159,33 @@ def _simulate_until(
     state: npt.NDArray[np.uint64],
     stop: npt.NDArray[np.uint8],
 ) -> bool:
-    """Simulate up to the limit or the stop; false where the pool of edges must grow first."""
+    """Simulate up to the limit or the stop; False where more room for edges is needed first."""
     tree = tree_of(trees, np.int64(0))
     history, length = roots.histories[0], roots.history_lengths[0]
     moves = np.empty(MAX_MOVES, np.uint16)
     rows = np.empty((2, tree.rows.shape[1]), np.uint8)
-    if tree.totals[NODES_USED] == 0:
+    if tree.counters[NODES_USED] == 0:
         count = add_root(tables, tree, roots.positions[0], history, length, moves)
         if count > 0:
             expand(tree, np.int64(ROOT), moves[:count], np.zeros(count, np.float32))
     while (
-        tree.totals[SIMULATIONS] < limit and tree.nodes[ROOT]["proven"] == UNPROVEN and stop[0] == 0
+        tree.counters[SIMULATIONS] < limit
+        and tree.nodes[ROOT]["proven"] == UNPROVEN
+        and stop[0] == 0
     ):
-        if tree.totals[EDGES_USED] + MAX_MOVES > tree.edges.shape[0]:
+        if tree.counters[EDGES_USED] + MAX_MOVES > tree.edges.shape[0]:
             return False
         _simulate(tables, tree, history, length, exploration, longest_rollout, state, moves, rows)
     return True
 
 
 class UctSearch:
-    """A UCT search of one position, which can be run on and stopped."""
+    """A UCT search of one position, which can be run in parts and stopped."""
 
     def __init__(
         self, variant: Variant, root: Roots, config: UctConfig, rng: np.random.Generator
     ) -> None:
-        """Nothing is searched yet; `root` holds one position."""
+        """`root` holds one position."""
         self._tables = variant.tables
         self._root = root
         self._config = config
@@ -191,7 +193,7 @@ class UctSearch:
         self.trees = allocate(1, config.simulations + 1, 2 * MAX_MOVES, variant.row_size)
 
     def run(self, simulations: int | None = None, stop: StopFlag | None = None) -> None:
-        """Go on until so many simulations (the configuration's where absent) are done in all."""
+        """Run up to this number of simulations in all, unless given the configuration's."""
         limit = self._config.simulations if simulations is None else simulations
         self.trees = reserve(self.trees, nodes=limit + 1)
         with interruptible(stop) as flag:

@@ -33,17 +33,16 @@ from search.minimax.search_stack import (
     ABORTED,
     NODES,
     REPETITION_NEAR,
-    Line,
     ScoredLine,
+    SearchStack,
     enter,
     final_score,
     keep_variation,
     play,
     scored_line,
-    start_line,
+    start_stack,
 )
-from search.scores import LONGEST, WIN
-from search.scores import NO_SCORE as NOT_COVERED
+from search.scores import LONGEST, NO_SCORE, WIN
 
 EXACT: Final = 1
 AT_LEAST: Final = 2
@@ -52,16 +51,14 @@ AT_MOST: Final = 3
 
 NO_MOVE: Final = 0
 """From a1 to a1: no legal move has this number."""
-NO_SCORE: Final = -WIN_SCORE - 1
-"""Below every score."""
 
 MOST_DEPTH: Final = 64
 _QUIESCENCE_PLIES: Final = 32
 
-_HASH_MOVE_ORDER: Final = 1 << 30
-_CAPTURE_ORDER: Final = 1 << 24
-_KILLER_ORDER: Final = 1 << 23
-_HISTORY_CEILING: Final = 1 << 22
+_HASH_MOVE: Final = 1 << 30
+_CAPTURE: Final = 1 << 24
+_KILLER: Final = 1 << 23
+_LARGEST_HISTORY: Final = 1 << 22
 _REPETITION_KEY: Final = 0x9E3779B97F4A7C15
 _CLOCK_KEY: Final = 0xC2B2AE3D27D4EB4F
 
@@ -101,25 +98,26 @@ class AlphaBetaConfig:
             raise InputError(f"table_bits must be between 1 and 30, not {self.table_bits}")
 
 
-class Memory(NamedTuple):
-    """What a search remembers besides its line."""
+TranspositionTable = Annotated[npt.NDArray[np.void], ENTRY]
+"""[2 ** table_bits] ENTRY."""
 
-    table: Annotated[npt.NDArray[np.void], ENTRY]
-    """[2 ** table_bits] ENTRY."""
+
+class MoveOrdering(NamedTuple):
+    """What orders the moves of a position."""
+
     killers: Array2D[np.uint16]
-    """[P + 1, 2] quiet moves that refuted something at this ply, the latest first."""
+    """[P + 1, 2] quiet moves that caused a cutoff at this ply, the latest first."""
     history: Array2D[np.int32]
-    """[32, 64] how often a quiet move of (piece code, target) refuted something, by depth."""
-    orders: Array2D[np.int32]
-    """[P + 1, MAX_MOVES] the urgency of each move at each ply."""
+    """[32, 64] cutoffs by quiet moves of (piece code, target), weighted by depth squared."""
+    priorities: Array2D[np.int32]
+    """[P + 1, MAX_MOVES] of each move at each ply; the highest is searched first."""
 
 
 @internal_kernel
 def _clock_key(tables: Tables, row: npt.NDArray[np.uint8]) -> np.uint64:
-    """What tells the clocks of a position apart where endgame tables may answer.
+    """The part of a key that depends on the clock, 0 unless endgame tables may be probed.
 
-    These look ahead to the move rule, however far it is: a score that comes from them before the
-    clock is reset is of one clock only.
+    Their scores depend on the clock: they count the plies to the move rule, however many.
     """
     if tables[CLOCK_RULE] == 0 or not has_few_men(tables, row):
         return np.uint64(0)
@@ -127,26 +125,32 @@ def _clock_key(tables: Tables, row: npt.NDArray[np.uint8]) -> np.uint64:
 
 
 @internal_kernel
-def _entry_key(tables: Tables, line: Line, ply: int) -> np.uint64:
-    """A repeated position is another one: it is nearer to a draw."""
-    repetition = line.rows[ply, tables[SQUARES] + REPETITION]
-    key: np.uint64 = line.hashes[line.before + ply]
+def _entry_key(tables: Tables, stack: SearchStack, ply: int) -> np.uint64:
+    """The key of a position; a repeated one has its own, since it is nearer to a draw."""
+    repetition = stack.rows[ply, tables[SQUARES] + REPETITION]
+    key: np.uint64 = stack.hashes[stack.before + ply]
     if tables[ENDGAMES] != 0:
-        key ^= _clock_key(tables, line.rows[ply])
+        key ^= _clock_key(tables, stack.rows[ply])
     return key ^ np.uint64(_REPETITION_KEY) if repetition else key
 
 
 @kernel
 def _probe(
-    tables: Tables, line: Line, memory: Memory, ply: int, depth: int, alpha: Int, beta: Int
+    tables: Tables,
+    stack: SearchStack,
+    table: TranspositionTable,
+    ply: int,
+    depth: int,
+    alpha: Int,
+    beta: Int,
 ) -> tuple[Int, Int]:
     """The stored move, and the stored score where it ends the search here, else NO_SCORE."""
-    key = _entry_key(tables, line, ply)
-    entry = memory.table[np.int64(key & np.uint64(memory.table.shape[0] - 1))]
+    key = _entry_key(tables, stack, ply)
+    entry = table[np.int64(key & np.uint64(table.shape[0] - 1))]
     if entry["bound"] == 0 or entry["key"] != key:
         return NO_MOVE, NO_SCORE
     move = np.int64(entry["move"])
-    clock = np.int64(line.rows[ply, tables[SQUARES] + CLOCK])
+    clock = np.int64(stack.rows[ply, tables[SQUARES] + CLOCK])
     near_the_move_rule = tables[CLOCK_RULE] != 0 and clock + depth >= tables[CLOCK_RULE]
     if entry["depth"] != depth or near_the_move_rule:
         return move, NO_SCORE
@@ -168,20 +172,20 @@ def _probe(
 @kernel
 def _store(
     tables: Tables,
-    line: Line,
-    memory: Memory,
+    stack: SearchStack,
+    table: TranspositionTable,
     ply: int,
     depth: int,
     score: Int,
     move: Int,
     bound: int,
 ) -> None:
-    key = _entry_key(tables, line, ply)
+    key = _entry_key(tables, stack, ply)
     if score >= WIN_SCORE - LONGEST_WIN:
         score += ply
     elif score <= LONGEST_WIN - WIN_SCORE:
         score -= ply
-    entry = memory.table[np.int64(key & np.uint64(memory.table.shape[0] - 1))]
+    entry = table[np.int64(key & np.uint64(table.shape[0] - 1))]
     entry["key"] = key
     entry["score"] = score
     entry["move"] = move
@@ -197,53 +201,57 @@ def _is_quiet(row: npt.NDArray[np.uint8], move: Int) -> bool:
 
 
 @internal_kernel
-def _order_moves(line: Line, memory: Memory, ply: int, count: int, first: Int) -> None:
+def _order_moves(
+    stack: SearchStack, ordering: MoveOrdering, ply: int, count: int, first: Int
+) -> None:
     """Stored move, captures (most valuable victim, least valuable attacker), killers, history."""
-    row = line.rows[ply]
+    row = stack.rows[ply]
     for place in range(count):
-        move = np.int64(line.moves[ply, place])
+        move = np.int64(stack.moves[ply, place])
         code, victim = row[move & 63], row[move >> 6 & 63]
         if move == first:
-            order: Int = _HASH_MOVE_ORDER
+            priority: Int = _HASH_MOVE
         elif not _is_quiet(row, move):
-            gain = np.int64(line.piece_values[victim]) + np.int64(line.piece_values[move >> 12])
-            order = _CAPTURE_ORDER + 16 * gain - np.int64(line.piece_values[code]) // 16
-        elif move == memory.killers[ply, 0]:
-            order = _KILLER_ORDER + 1
-        elif move == memory.killers[ply, 1]:
-            order = _KILLER_ORDER
+            gain = np.int64(stack.piece_values[victim]) + np.int64(stack.piece_values[move >> 12])
+            priority = _CAPTURE + 16 * gain - np.int64(stack.piece_values[code]) // 16
+        elif move == ordering.killers[ply, 0]:
+            priority = _KILLER + 1
+        elif move == ordering.killers[ply, 1]:
+            priority = _KILLER
         else:
-            order = np.int64(memory.history[code, move >> 6 & 63])
-        memory.orders[ply, place] = order
+            priority = np.int64(ordering.history[code, move >> 6 & 63])
+        ordering.priorities[ply, place] = priority
 
 
 @internal_kernel
-def _next_move(line: Line, memory: Memory, ply: int, place: int, count: int) -> Int:
-    """Swap the most urgent of the moves left to `place` and return it."""
-    moves, orders = line.moves[ply], memory.orders[ply]
+def _next_move(stack: SearchStack, ordering: MoveOrdering, ply: int, place: int, count: int) -> Int:
+    """Swap the first of the remaining moves in order of priority to `place` and return it."""
+    moves, priorities = stack.moves[ply], ordering.priorities[ply]
     best = place
     for other in range(place + 1, count):
-        if orders[other] > orders[best]:
+        if priorities[other] > priorities[best]:
             best = other
-    move, order = moves[best], orders[best]
-    moves[best], orders[best] = moves[place], orders[place]
-    moves[place], orders[place] = move, order
+    move, priority = moves[best], priorities[best]
+    moves[best], priorities[best] = moves[place], priorities[place]
+    moves[place], priorities[place] = move, priority
     return np.int64(move)
 
 
 @internal_kernel
-def _remember_refutation(line: Line, memory: Memory, ply: int, depth: int, move: Int) -> None:
-    row = line.rows[ply]
+def _store_cutoff(
+    stack: SearchStack, ordering: MoveOrdering, ply: int, depth: int, move: Int
+) -> None:
+    row = stack.rows[ply]
     if not _is_quiet(row, move):
         return
-    if memory.killers[ply, 0] != move:
-        memory.killers[ply, 1] = memory.killers[ply, 0]
-        memory.killers[ply, 0] = move
+    if ordering.killers[ply, 0] != move:
+        ordering.killers[ply, 1] = ordering.killers[ply, 0]
+        ordering.killers[ply, 0] = move
     target = move >> 6 & 63
     code = row[move & 63]
-    memory.history[code, target] += depth * depth
-    if memory.history[code, target] > _HISTORY_CEILING:
-        memory.history[code, target] = _HISTORY_CEILING
+    ordering.history[code, target] += depth * depth
+    if ordering.history[code, target] > _LARGEST_HISTORY:
+        ordering.history[code, target] = _LARGEST_HISTORY
 
 
 @internal_kernel
@@ -259,7 +267,7 @@ def _known_score(tables: Tables, row: npt.NDArray[np.uint8], count: int, ply: in
 def _repetition_is_near(
     tables: Tables, rows: Array2D[np.uint8], before_root: bool, ply: int
 ) -> bool:
-    """Whether a position before `ply`, since the clock was reset, is a draw when it comes again."""
+    """Whether the next occurrence of a position since the last reset of the clock is a draw."""
     squares, fold = tables[SQUARES], tables[FOLD_RULE]
     while fold != 0 and rows[ply, squares + CLOCK] != 0:
         if ply == 0:
@@ -272,10 +280,10 @@ def _repetition_is_near(
 
 @shared_kernel
 def _endgame_score(tables: Tables, rows: Array2D[np.uint8], before_root: bool, ply: int) -> Int:
-    """The score of a covered endgame, else NO_SCORE; a win that a repetition may spoil is none."""
+    """The score of a covered endgame, else NO_SCORE, also where a repetition may change it."""
     score = probe(tables, rows[ply])
-    # The root is searched in any case: its move is wanted.
-    if score == NOT_COVERED or ply == 0:
+    # The root is always searched: the search must return a move.
+    if score == NO_SCORE or ply == 0:
         return np.int64(NO_SCORE)
     if -LONGEST <= score <= LONGEST:
         return np.int64(0)
@@ -287,37 +295,44 @@ def _endgame_score(tables: Tables, rows: Array2D[np.uint8], before_root: bool, p
 
 
 @internal_kernel
-def _quiesce(tables: Tables, line: Line, memory: Memory, ply: int, alpha: Int, beta: Int) -> Int:
-    """Follow captures and promotions, and every answer to a check, until the position is quiet.
+def _quiesce(
+    tables: Tables,
+    stack: SearchStack,
+    ordering: MoveOrdering,
+    ply: int,
+    alpha: Int,
+    beta: Int,
+) -> Int:
+    """Search captures and promotions, and every answer to a check, until the position is quiet.
 
-    The side to move may also leave things as they are and take the material, except in check.
+    Except in check, the side to move may also stop and take the material balance.
     """
-    if not enter(line, ply):
+    if not enter(stack, ply):
         return 0
-    row = line.rows[ply]
-    count = generate(tables, row, line.moves[ply])
+    row = stack.rows[ply]
+    count = generate(tables, row, stack.moves[ply])
     known = _known_score(tables, row, count, ply)
     if tables[ENDGAMES] != 0 and known == NO_SCORE:
-        near = line.counters[REPETITION_NEAR] != 0
-        known = _endgame_score(tables, line.rows, near, ply)
+        near = stack.counters[REPETITION_NEAR] != 0
+        known = _endgame_score(tables, stack.rows, near, ply)
     if known != NO_SCORE:
         return known
-    balance = material(tables, row, line.piece_values)
-    if ply + 1 >= line.rows.shape[0]:
+    balance = material(tables, row, stack.piece_values)
+    if ply + 1 >= stack.rows.shape[0]:
         return balance
     checked = is_check(tables, row)
     best: Int = NO_SCORE if checked else balance
     if best >= beta:
         return best
     alpha = max(alpha, best)
-    _order_moves(line, memory, ply, count, np.int64(NO_MOVE))
+    _order_moves(stack, ordering, ply, count, np.int64(NO_MOVE))
     for place in range(count):
-        move = _next_move(line, memory, ply, place, count)
+        move = _next_move(stack, ordering, ply, place, count)
         if not checked and _is_quiet(row, move):
             break
-        play(tables, line, ply, move)
-        score = -_quiesce(tables, line, memory, ply + 1, -beta, -alpha)
-        if line.counters[ABORTED] != 0:
+        play(tables, stack, ply, move)
+        score = -_quiesce(tables, stack, ordering, ply + 1, -beta, -alpha)
+        if stack.counters[ABORTED] != 0:
             return 0
         best = max(best, score)
         alpha = max(alpha, best)
@@ -329,8 +344,9 @@ def _quiesce(tables: Tables, line: Line, memory: Memory, ply: int, alpha: Int, b
 @kernel
 def _alphabeta(
     tables: Tables,
-    line: Line,
-    memory: Memory,
+    stack: SearchStack,
+    table: TranspositionTable,
+    ordering: MoveOrdering,
     ply: int,
     depth: int,
     alpha: Int,
@@ -339,53 +355,43 @@ def _alphabeta(
 ) -> Int:
     """The score of the position at `ply`: exact within (alpha, beta), else a bound (fail-soft)."""
     if depth == 0 and quiescence:
-        return _quiesce(tables, line, memory, ply, alpha, beta)
-    if not enter(line, ply):
+        return _quiesce(tables, stack, ordering, ply, alpha, beta)
+    if not enter(stack, ply):
         return 0
-    row = line.rows[ply]
-    count = generate(tables, row, line.moves[ply])
+    row = stack.rows[ply]
+    count = generate(tables, row, stack.moves[ply])
     known = _known_score(tables, row, count, ply)
     if tables[ENDGAMES] != 0 and known == NO_SCORE:
-        near = line.counters[REPETITION_NEAR] != 0
-        known = _endgame_score(tables, line.rows, near, ply)
+        near = stack.counters[REPETITION_NEAR] != 0
+        known = _endgame_score(tables, stack.rows, near, ply)
     if known != NO_SCORE:
         return known
     if depth == 0:
-        return material(tables, row, line.piece_values)
-    first, stored = _probe(tables, line, memory, ply, depth, alpha, beta)
+        return material(tables, row, stack.piece_values)
+    first, stored = _probe(tables, stack, table, ply, depth, alpha, beta)
     if stored != NO_SCORE and ply > 0:
         return stored
-    _order_moves(line, memory, ply, count, first)
+    _order_moves(stack, ordering, ply, count, first)
     best: Int = np.int64(NO_SCORE)
     best_move: Int = np.int64(NO_MOVE)
     for place in range(count):
-        move = _next_move(line, memory, ply, place, count)
-        play(tables, line, ply, move)
+        move = _next_move(stack, ordering, ply, place, count)
+        play(tables, stack, ply, move)
         score = -_alphabeta(
-            tables, line, memory, ply + 1, depth - 1, -beta, -max(alpha, best), quiescence
+            tables, stack, table, ordering, ply + 1, depth - 1, -beta, -max(alpha, best), quiescence
         )
-        if line.counters[ABORTED] != 0:
+        if stack.counters[ABORTED] != 0:
             return best
         if score > best:
             best, best_move = score, move
             if score > alpha:
-                keep_variation(line, ply, move)
+                keep_variation(stack, ply, move)
             if score >= beta:
-                _remember_refutation(line, memory, ply, depth, move)
+                _store_cutoff(stack, ordering, ply, depth, move)
                 break
     bound = AT_LEAST if best >= beta else EXACT if best > alpha else AT_MOST
-    _store(tables, line, memory, ply, depth, best, best_move, bound)
+    _store(tables, stack, table, ply, depth, best, best_move, bound)
     return best
-
-
-def _new_memory(line: Line, config: AlphaBetaConfig) -> Memory:
-    plies = line.rows.shape[0]
-    return Memory(
-        table=np.zeros(2**config.table_bits, dtype=ENTRY),
-        killers=np.zeros((plies, 2), dtype=np.uint16),
-        history=np.zeros((32, 64), dtype=np.int32),
-        orders=np.zeros((plies, line.moves.shape[1]), dtype=np.int32),
-    )
 
 
 def alphabeta(
@@ -395,30 +401,38 @@ def alphabeta(
     stop: StopFlag | None = None,
     node_limit: int | None = None,
 ) -> ScoredLine:
-    """Deepen ply by ply up to the depth, to a decided score, or to a limit.
+    """Iterative deepening up to the depth, to a decided score, or to a limit.
 
-    The result is that of the last depth searched completely; under a limit that did not allow even
-    one, the best move seen by then, or none. Repetitions of the line and of the game before it are
-    draws by the variant's rule; scores that come from the table know them only as far as the
-    position itself was a repetition.
+    Returns the result of the last depth that was searched completely; where a limit ended the first
+    one, the best move so far, or none. Repetitions on the line and in the game before it are draws
+    by the variant's rule; a score from the transposition table accounts only for those of the
+    position itself.
     """
     with interruptible(stop) as flag:
-        line = start_line(position, config.depth + _QUIESCENCE_PLIES, flag, node_limit)
-        return _deepen(position.variant.tables, line, config)
+        stack = start_stack(position, config.depth + _QUIESCENCE_PLIES, flag, node_limit)
+        return _deepen(position.variant.tables, stack, config)
 
 
-def _deepen(tables: Tables, line: Line, config: AlphaBetaConfig) -> ScoredLine:
-    """As `alphabeta`, on a line that holds the position."""
-    memory = _new_memory(line, config)
-    result = scored_line(line, 0, 0)
+def _deepen(tables: Tables, stack: SearchStack, config: AlphaBetaConfig) -> ScoredLine:
+    """As `alphabeta`, on a stack that holds the position."""
+    plies = stack.rows.shape[0]
+    table = np.zeros(2**config.table_bits, dtype=ENTRY)
+    ordering = MoveOrdering(
+        killers=np.zeros((plies, 2), dtype=np.uint16),
+        history=np.zeros((32, 64), dtype=np.int32),
+        priorities=np.zeros((plies, stack.moves.shape[1]), dtype=np.int32),
+    )
+    result = scored_line(stack, 0, 0)
     for depth in range(1, config.depth + 1):
         score = int(
-            _alphabeta(tables, line, memory, 0, depth, NO_SCORE, -NO_SCORE, config.quiescence)
+            _alphabeta(
+                tables, stack, table, ordering, 0, depth, NO_SCORE, -NO_SCORE, config.quiescence
+            )
         )
-        if line.counters[ABORTED]:
-            kept = result if result.moves else scored_line(line, score, 0)
-            return replace(kept, nodes=int(line.counters[NODES]))
-        result = scored_line(line, score, depth)
+        if stack.counters[ABORTED]:
+            kept = result if result.moves else scored_line(stack, score, 0)
+            return replace(kept, nodes=int(stack.counters[NODES]))
+        result = scored_line(stack, score, depth)
         if not result.moves or WIN_SCORE - abs(score) <= depth:
             break
     return result

@@ -1,4 +1,4 @@
-"""Material: the plainest judgement of a position that is not over."""
+"""Material: the simplest evaluation of a position in which the game is not over."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ from engine.rules.tables import (
 from engine.rules.variant import Variant
 
 WIN_SCORE: Final = 30_000
-"""A win at the root; one less for every ply until then."""
+"""The score of a win at the root; one less for every ply until the win."""
 LONGEST_WIN: Final = 1_000
 """Plies: scores beyond WIN_SCORE - LONGEST_WIN are wins, material stays below."""
 

@@ -1,4 +1,4 @@
-"""Plain minimax to a fixed depth: the yardstick of alpha-beta (Shannon 1950, type A)."""
+"""Plain minimax to a fixed depth: the reference for alpha-beta (Shannon 1950, type A)."""
 
 import numpy as np
 
@@ -7,42 +7,43 @@ from engine.rules.kernels import ONGOING, Int, generate, terminal_value, termina
 from engine.rules.position import Position
 from engine.rules.tables import Tables
 from engine.system.interrupts import StopFlag, interruptible
-from search.minimax.material import WIN_SCORE, material
+from search.minimax.material import material
 from search.minimax.search_stack import (
     ABORTED,
-    Line,
     ScoredLine,
+    SearchStack,
     enter,
     final_score,
     keep_variation,
     play,
     scored_line,
-    start_line,
+    start_stack,
 )
+from search.scores import NO_SCORE
 
 
 @kernel
-def _minimax(tables: Tables, line: Line, ply: int, depth: int) -> Int:
+def _minimax(tables: Tables, stack: SearchStack, ply: int, depth: int) -> Int:
     """The score of the position at `ply` from its side to move, in negamax form."""
-    if not enter(line, ply):
+    if not enter(stack, ply):
         return 0
-    row = line.rows[ply]
-    count = generate(tables, row, line.moves[ply])
+    row = stack.rows[ply]
+    count = generate(tables, row, stack.moves[ply])
     reason = termination(tables, row, count)
     if reason != ONGOING:
         return final_score(terminal_value(tables, reason, row), ply)
     if depth == 0:
-        return material(tables, row, line.piece_values)
-    best: Int = -WIN_SCORE - 1
+        return material(tables, row, stack.piece_values)
+    best: Int = NO_SCORE
     for place in range(count):
-        move = np.int64(line.moves[ply, place])
-        play(tables, line, ply, move)
-        score = -_minimax(tables, line, ply + 1, depth - 1)
-        if line.counters[ABORTED] != 0:
+        move = np.int64(stack.moves[ply, place])
+        play(tables, stack, ply, move)
+        score = -_minimax(tables, stack, ply + 1, depth - 1)
+        if stack.counters[ABORTED] != 0:
             return best
         if score > best:
             best = score
-            keep_variation(line, ply, move)
+            keep_variation(stack, ply, move)
     return best
 
 
@@ -53,12 +54,12 @@ def minimax(
     stop: StopFlag | None = None,
     node_limit: int | None = None,
 ) -> ScoredLine:
-    """Look at every line of up to `depth` plies; material is counted where the game goes on.
+    """Search every line of up to `depth` plies; material is the score at its end.
 
-    Draws by repetition and by the move rule count, with the game before the position. Once a limit
-    ends it, the best of the moves looked at so far; none where there was no time for one.
+    Repetitions, also of positions of the game so far, and the move rule draw. Where a limit ends
+    the search, the result is the best of the moves searched so far, or none.
     """
     with interruptible(stop) as flag:
-        line = start_line(position, depth, flag, node_limit)
-        score = int(_minimax(position.variant.tables, line, 0, depth))
-    return scored_line(line, score, 0 if line.counters[ABORTED] else depth)
+        stack = start_stack(position, depth, flag, node_limit)
+        score = int(_minimax(position.variant.tables, stack, 0, depth))
+    return scored_line(stack, score, 0 if stack.counters[ABORTED] else depth)

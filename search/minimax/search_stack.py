@@ -1,4 +1,4 @@
-"""The line of play under examination in a depth-first search: one row of scratch a ply."""
+"""The search stack of a depth-first search: the current line, one row of workspace a ply."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -18,13 +18,13 @@ NODES: Final = 0
 NODE_LIMIT: Final = 1
 ABORTED: Final = 2
 REPETITION_NEAR: Final = 3
-"""Places in Line.counters."""
+"""Places in SearchStack.counters."""
 
 _MOST_REPETITIONS: Final = 255
 _NO_LIMIT: Final = 2**62
 
 
-class Line(NamedTuple):
+class SearchStack(NamedTuple):
     """P + 1 plies from the root at ply 0, after H earlier positions of the game."""
 
     rows: Array2D[np.uint8]
@@ -42,9 +42,9 @@ class Line(NamedTuple):
     piece_values: npt.NDArray[np.int32]
     """[32] centipawns by piece code."""
     counters: npt.NDArray[np.int64]
-    """[4] NODES so far, NODE_LIMIT, 1 at ABORTED once a limit ended the search, and 1 at
-    REPETITION_NEAR where a position before the root is a draw when it comes up again, since the
-    last capture or pawn move; known where endgame tables are looked up."""
+    """[4] NODES so far; NODE_LIMIT; ABORTED, 1 once a limit ended the search; REPETITION_NEAR, 1
+    where the next occurrence of a position before the root, since the last capture or pawn move, is
+    a draw (set only with endgame tables)."""
     stop: npt.NDArray[np.uint8]
     """[1] set to 1 from outside to end the search."""
 
@@ -59,17 +59,17 @@ class ScoredLine:
     moves: tuple[int, ...]
     # Plies searched completely.
     depth: int
-    # Positions looked at.
+    # Positions searched.
     nodes: int
 
 
-def start_line(
+def start_stack(
     position: Position,
     plies: int,
     stop: npt.NDArray[np.uint8] | None = None,
     node_limit: int | None = None,
-) -> Line:
-    """A line of up to `plies` plies from a position; `stop` is uint8[1]."""
+) -> SearchStack:
+    """A stack for up to `plies` plies from a position; `stop` is uint8[1]."""
     variant, before = position.variant, len(position.hashes)
     rows = np.empty((plies + 1, variant.row_size), dtype=np.uint8)
     rows[0] = position.row
@@ -78,7 +78,7 @@ def start_line(
     hashes[before] = hash_row(variant.tables, position.row)
     limit = _NO_LIMIT if node_limit is None else node_limit
     near = repetition_is_near(variant.tables, hashes, before, position.clock)
-    return Line(
+    return SearchStack(
         rows=rows,
         moves=np.empty((plies + 1, MAX_MOVES), dtype=np.uint16),
         hashes=hashes,
@@ -91,49 +91,49 @@ def start_line(
     )
 
 
-def scored_line(line: Line, score: int, depth: int) -> ScoredLine:
-    """The result of a search that has just ended on `line`."""
-    moves = tuple(line.variations[0, : line.lengths[0]].tolist())
-    return ScoredLine(score=score, moves=moves, depth=depth, nodes=int(line.counters[NODES]))
+def scored_line(stack: SearchStack, score: int, depth: int) -> ScoredLine:
+    """The result of a search that has just ended on `stack`."""
+    moves = tuple(stack.variations[0, : stack.lengths[0]].tolist())
+    return ScoredLine(score=score, moves=moves, depth=depth, nodes=int(stack.counters[NODES]))
 
 
 @internal_kernel
-def enter(line: Line, ply: int) -> bool:
+def enter(stack: SearchStack, ply: int) -> bool:
     """Count a node and begin its variation; false where a limit ends the search."""
-    line.lengths[ply] = 0
-    if line.counters[NODES] >= line.counters[NODE_LIMIT] or line.stop[0] != 0:
-        line.counters[ABORTED] = 1
-    if line.counters[ABORTED] != 0:
+    stack.lengths[ply] = 0
+    if stack.counters[NODES] >= stack.counters[NODE_LIMIT] or stack.stop[0] != 0:
+        stack.counters[ABORTED] = 1
+    if stack.counters[ABORTED] != 0:
         return False
-    line.counters[NODES] += 1
+    stack.counters[NODES] += 1
     return True
 
 
 @kernel
-def play(tables: Tables, line: Line, ply: int, move: Int) -> None:
-    """Make the move at `ply`; the position after it stands at the next ply, repetitions counted."""
-    row = line.rows[ply + 1]
-    apply(tables, line.rows[ply], move, row)
+def play(tables: Tables, stack: SearchStack, ply: int, move: Int) -> None:
+    """Play the move of `ply` into the row of the next ply, and count repetitions."""
+    row = stack.rows[ply + 1]
+    apply(tables, stack.rows[ply], move, row)
     position_hash = hash_row(tables, row)
-    length = line.before + ply + 1
-    line.hashes[length] = position_hash
+    length = stack.before + ply + 1
+    stack.hashes[length] = position_hash
     clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
     if clock > 0:
-        count = repetitions(line.hashes, length, clock, position_hash)
+        count = repetitions(stack.hashes, length, clock, position_hash)
         row[tables[SQUARES] + REPETITION] = min(count, _MOST_REPETITIONS)
 
 
 @internal_kernel
-def keep_variation(line: Line, ply: int, move: Int) -> None:
-    """Put the move before the best line of the next ply."""
-    length = line.lengths[ply + 1]
-    line.variations[ply, 0] = move
+def keep_variation(stack: SearchStack, ply: int, move: Int) -> None:
+    """Make the move and the best line of the next ply the best line of this ply."""
+    length = stack.lengths[ply + 1]
+    stack.variations[ply, 0] = move
     for place in range(length):
-        line.variations[ply, place + 1] = line.variations[ply + 1, place]
-    line.lengths[ply] = length + 1
+        stack.variations[ply, place + 1] = stack.variations[ply + 1, place]
+    stack.lengths[ply] = length + 1
 
 
 @internal_kernel
 def final_score(value: int, ply: int) -> int:
-    """The score of a finished game of value -1, 0 or 1: a quick win is the better one."""
+    """The score of a finished game of value -1, 0 or 1; earlier wins score higher."""
     return value * (WIN_SCORE - ply)

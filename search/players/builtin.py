@@ -8,13 +8,14 @@ from typing import Final
 
 import numpy as np
 
+from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator, judge
+from search.evaluator import Evaluator, evaluate
 from search.exact.solution import Solution, UnreachablePositionError, rule_is_far
-from search.limits import Alarm, Limits
+from search.limits import Deadline
 from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
@@ -23,7 +24,6 @@ from search.minimax.alphabeta import MOST_DEPTH, AlphaBetaConfig, alphabeta
 from search.minimax.material import score_to_value
 from search.minimax.minimax import minimax
 from search.minimax.search_stack import ScoredLine
-from search.player import Choice, Player, legal_moves
 from search.players.external import ExternalPlayer
 from search.players.language import LanguagePlayer, MoveLanguage
 from search.players.network import (
@@ -108,9 +108,9 @@ class MinimaxPlayer(Player):
         """See Player."""
         legal_moves(position)
         limits = limits or Limits()
-        with Alarm(limits) as alarm:
+        with Deadline(limits) as deadline:
             depth = limits.depth or self._depth
-            found = minimax(position, depth, stop=alarm.flag, node_limit=limits.nodes)
+            found = minimax(position, depth, stop=deadline.flag, node_limit=limits.nodes)
         return _scored_choice(position, found)
 
 
@@ -133,11 +133,11 @@ class AlphaBetaPlayer(Player):
             depth = min(limits.depth, MOST_DEPTH)
         elif limits.nodes is not None or limits.timed:
             depth = MOST_DEPTH
-        with Alarm(limits) as alarm:
+        with Deadline(limits) as deadline:
             found = alphabeta(
                 position,
                 replace(self._config, depth=depth),
-                stop=alarm.flag,
+                stop=deadline.flag,
                 node_limit=limits.nodes,
             )
         return _scored_choice(position, found)
@@ -160,8 +160,8 @@ class UctPlayer(Player):
         search = UctSearch(
             position.variant, Roots.from_positions([position]), self._config, self._rng
         )
-        with Alarm(limits) as alarm:
-            search.run(wanted_simulations(limits, self._config.simulations), alarm.flag)
+        with Deadline(limits) as deadline:
+            search.run(wanted_simulations(limits, self._config.simulations), deadline.flag)
         return searched_choice(search.result(), search.principal_variation())
 
 
@@ -183,7 +183,7 @@ class PolicyPlayer(Player):
         """As `choose`, for positions of one variant from games that are not over, all at once."""
         rows = np.stack([position.row for position in positions])
         moves, offsets = generate_batch(positions[0].variant.tables, rows)
-        evaluation = judge(self._evaluator, rows, moves, offsets)
+        evaluation = evaluate(self._evaluator, rows, moves, offsets)
         choices = []
         for game, (start, stop) in enumerate(itertools.pairwise(offsets.tolist())):
             move = int(moves[start + np.argmax(evaluation.logits[start:stop])])

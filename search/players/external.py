@@ -23,12 +23,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final
 
+from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
-from search.limits import Limits
 from search.minimax.material import WIN_SCORE, score_to_value
-from search.player import Choice, Player, legal_moves
 
 _START_SECONDS: Final = 10.0
 _READY_SECONDS: Final = 60.0

@@ -6,9 +6,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.position import Position
-from search.limits import Limits
-from search.player import Choice, Player, legal_moves
 
 
 class NextMoves(Protocol):

@@ -8,18 +8,19 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.kernels import hash_row
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
-from search.limits import Alarm, Limits
+from search.limits import Deadline
 from search.mcts.batch import NO_MOVE, BatchSearch
 from search.mcts.gumbel import GumbelConfig, GumbelSearch
 from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.result import SearchResult
 from search.mcts.roots import Roots
-from search.mcts.tree import NODES_USED, ROOT, UNPROVEN
-from search.player import Choice, Player, legal_moves
+from search.mcts.tree import NODES_USED, ROOT
+from search.scores import UNPROVEN
 
 MOST_SIMULATIONS: Final = 400_000
 """A tree that is bounded by time alone stops here: some hundred megabytes."""
@@ -145,10 +146,10 @@ class TreePlayer(Player):
         """See Player; raises what the evaluator raises."""
         legal_moves(position)
         limits = limits or Limits()
-        with Alarm(limits) as alarm:
+        with Deadline(limits) as deadline:
             try:
                 search = self._alone.search_from([position])
-                self._think(search, limits, alarm.ringing)
+                self._think(search, limits, deadline.expired)
             except BaseException:
                 self._alone.forget()
                 raise
@@ -171,7 +172,7 @@ class TreePlayer(Player):
 
 def _room(search: BatchSearch) -> int:
     """Simulations that a tree of one game may still begin at its root."""
-    return max(1, MOST_SIMULATIONS - int(search.trees.totals[0, NODES_USED]))
+    return max(1, MOST_SIMULATIONS - int(search.trees.counters[0, NODES_USED]))
 
 
 class MctsPlayer(TreePlayer):

@@ -19,13 +19,12 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate_batch, hash_row
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK
 from search.exact.tablebase.tables import Tablebases
-from search.limits import Limits
-from search.player import Choice, Player, legal_moves
 from search.scores import LONGEST, NO_SCORE, WIN
 
 MOST_NODES: Final = 20_000

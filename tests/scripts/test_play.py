@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.network.checkpoint import save_checkpoint
+from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
@@ -19,8 +20,6 @@ from scripts import cli, players
 from scripts.commands import play
 from scripts.commands.play import TerminalGame
 from scripts.players import SHIPPED, default_player, find_checkpoint, load_evaluator, player_of
-from search.limits import Limits
-from search.player import Choice, Player
 from tests.support.network_cases import lively_network
 
 HEXAPAWN = get_variant("hexapawn")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import chess
@@ -15,13 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant, get_variant, variant_names
 from engine.uci import (
-    SearchLimits,
-    SearchLine,
     UciSession,
     centipawns,
     clock_share,
@@ -37,34 +36,33 @@ BEST = f"bestmove {_START.uci(_START.legal_moves[0])}"
 AFTER_E4 = "rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 0 1"
 
 
-class FirstMove:
+class FirstMove(Player):
     """Plays the first legal move; searches without end until it is stopped."""
 
+    name = "first"
+
     def __init__(self) -> None:
-        self.limits: list[SearchLimits] = []
+        self.limits: list[Limits] = []
         self.positions: list[Position] = []
         self.searching = threading.Event()
 
-    def search(
-        self,
-        position: Position,
-        limits: SearchLimits,
-        stop: threading.Event,
-        report: Callable[[SearchLine], None],
-    ) -> SearchLine:
+    def choose(self, position: Position, limits: Limits | None = None) -> Choice:
+        assert limits is not None
+        assert limits.stop is not None
         self.limits.append(limits)
         self.positions.append(position)
         self.searching.set()
-        if limits.endless:
-            stop.wait()
+        # What `go infinite` asks for in place of no limit.
+        if limits == Limits(nodes=256, stop=limits.stop):
+            limits.stop.wait()
         return self.think(position)
 
-    def think(self, position: Position) -> SearchLine:
-        return SearchLine(principal_variation=(position.legal_moves[0],), nodes=7, value=0.5)
+    def think(self, position: Position) -> Choice:
+        return Choice(move=position.legal_moves[0], nodes=7, value=0.5)
 
 
 class Broken(FirstMove):
-    def think(self, position: Position) -> SearchLine:
+    def think(self, position: Position) -> Choice:
         raise RuntimeError("two\nlines")
 
 
@@ -157,7 +155,8 @@ def test_a_search_gets_position_and_limits_and_answers_once(talk: Conversation) 
     position.push_uci("b1b2")
     position.push_uci("a3b2")
     assert talk.player.positions[0].fen() == position.fen()
-    assert talk.player.limits == [SearchLimits(nodes=50, depth=3)]
+    [limits] = talk.player.limits
+    assert limits == Limits(nodes=50, depth=3, stop=limits.stop)
     first = position.uci(position.legal_moves[0])
     assert heard[0].startswith("info string variant hexapawn files 3 ranks 3 ")
     assert heard[1].startswith("info depth 1 score cp 191 nodes 7 nps ")
@@ -177,13 +176,7 @@ def test_an_endless_search_answers_when_stopped(talk: Conversation, go: str) -> 
 
 def test_an_answer_to_infinite_waits_for_the_stop() -> None:
     class Quick(FirstMove):
-        def search(
-            self,
-            position: Position,
-            limits: SearchLimits,
-            stop: threading.Event,
-            report: Callable[[SearchLine], None],
-        ) -> SearchLine:
+        def choose(self, position: Position, limits: Limits | None = None) -> Choice:
             return self.think(position)
 
     talk = Conversation(Quick())
@@ -274,9 +267,9 @@ def test_a_player_that_breaks_is_reported_in_one_line() -> None:
 
 def test_wdl_is_shown_when_it_is_asked_for() -> None:
     class Sure(FirstMove):
-        def think(self, position: Position) -> SearchLine:
+        def think(self, position: Position) -> Choice:
             move = position.legal_moves[0]
-            return SearchLine(principal_variation=(move,), nodes=1, wdl=(0.5, 0.3, 0.2), value=0.3)
+            return Choice(move=move, nodes=1, wdl=(0.5, 0.3, 0.2), value=0.3)
 
     talk = Conversation(Sure())
     talk.say("go nodes 1")
@@ -288,13 +281,13 @@ def test_wdl_is_shown_when_it_is_asked_for() -> None:
 
 def test_a_win_seen_to_its_end_is_a_mate(talk: Conversation) -> None:
     position = Position(get_variant("hexapawn"), "2p/P2/3 w - - 0 1")
-    line = SearchLine(principal_variation=(position.parse_uci("a2a3"),), nodes=1, value=1.0)
+    line = Choice(move=position.parse_uci("a2a3"), nodes=1, value=1.0)
     assert " score mate 1 " in info_line(position, line, 1.0, wdl=False)
     position = Position(get_variant("hexapawn"), "3/P1p/P2 b - - 0 1")
-    moves = (position.parse_uci("c2c1"),)
-    line = SearchLine(principal_variation=moves, nodes=1, value=1.0)
+    move = position.parse_uci("c2c1")
+    line = Choice(move=move, nodes=1, value=1.0)
     assert " score mate 1 " in info_line(position, line, 1.0, wdl=False)
-    open_line = SearchLine(principal_variation=moves, nodes=1, value=0.9)
+    open_line = Choice(move=move, nodes=1, value=0.9)
     assert " score cp " in info_line(position, open_line, 1.0, wdl=False)
 
 
@@ -335,11 +328,11 @@ def test_the_clock_never_runs_out_in_one_move(
 
 def test_each_side_looks_at_its_own_clock() -> None:
     words = ["wtime", "60000", "btime", "30000", "winc", "0", "binc", "1000"]
-    white, black = parse_go(words, WHITE).seconds, parse_go(words, BLACK).seconds
+    white, black = parse_go(words, WHITE).movetime, parse_go(words, BLACK).movetime
     assert white == pytest.approx(clock_share(60.0, 0.0, None))
     assert black == pytest.approx(clock_share(30.0, 1.0, None))
-    assert parse_go([*words, "movetime", "250"], WHITE).seconds == 0.25
-    assert parse_go(["wtime", "-5", "btime", "-5"], WHITE).seconds == pytest.approx(0.001)
+    assert parse_go([*words, "movetime", "250"], WHITE).movetime == 0.25
+    assert parse_go(["wtime", "-5", "btime", "-5"], WHITE).movetime == pytest.approx(0.001)
 
 
 @given(st.floats(-1.0, 1.0), st.floats(-1.0, 1.0))

@@ -14,18 +14,17 @@ from engine.rules.finite import NotFiniteError, require_finite
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from search.cache import CachedEvaluator
-from search.evaluator import Evaluation, UniformEvaluator, judge
+from search.evaluator import Evaluation, UniformEvaluator, evaluate
 from search.mcts import batch
 from search.mcts.gumbel import GumbelConfig, GumbelSearch, gumbel_search
 from search.mcts.puct import PuctConfig, PuctSearch, puct_search
-from search.mcts.selection import GUMBEL, MARK, PUCT, Rule, choose_edge
+from search.mcts.selection import GUMBEL, PUCT, ROOT_SCORE, Rule, choose_edge
 from search.mcts.tree import (
     EDGES_USED,
     NO_PARENT,
     NODES_USED,
     ROOT,
     SIMULATIONS,
-    UNPROVEN,
     UNVISITED,
     Tree,
     allocate,
@@ -35,6 +34,7 @@ from search.mcts.tree import (
 from search.mcts.uct import UctConfig, _choose_edge
 from search.players.builtin import GumbelPlayer, MctsPlayer, PolicyPlayer
 from search.randomness import random_gamma, seed_states
+from search.scores import UNPROVEN
 from tests.support.search_cases import Moves, Offsets, Rows, roots_of
 from tests.support.training_cases import hexapawn, self_play_config
 from tests.support.tree_cases import generator
@@ -171,8 +171,8 @@ class Short:
         return Evaluation(judgement.logits[:-1], judgement.wdl)
 
 
-def test_a_judgement_of_another_shape_never_reaches_a_kernel() -> None:
-    with pytest.raises(ValueError, match=r"3 moves answers logits \[2\] and WDL \[1, 3\]"):
+def test_an_evaluation_of_another_shape_never_reaches_a_kernel() -> None:
+    with pytest.raises(ValueError, match=r"logits \[2\] and WDL \[1, 3\] for 1 positions"):
         puct_search(VARIANT, roots_of(start()), Short(), PuctConfig(), generator())
 
 
@@ -185,8 +185,8 @@ def test_a_fault_is_named_by_its_place() -> None:
     require_finite(np.zeros(0), "nothing")
 
 
-def test_nobody_but_judge_calls_an_evaluator() -> None:
-    """`judge` is the gate; those who only hand the question on, or time it, are named here."""
+def test_only_evaluate_calls_an_evaluator() -> None:
+    """`evaluate` is the gate; those who only hand the question on, or time it, are named here."""
     passing = {
         "search/evaluator.py",
         "training/selfplay/acting_evaluator.py",
@@ -221,7 +221,7 @@ def hostile_tree(rng: np.random.Generator, moves: int) -> tuple[Tree, npt.NDArra
     tree = tree_of(allocate(1, 2, 2 * moves, VARIANT.row_size), np.int64(0))
     for index in range(2):
         node = tree.nodes[index]
-        for name in ("win", "draw", "loss", "judged"):
+        for name in ("win", "draw", "loss", "raw_value"):
             node[name] = rng.choice(HOSTILE)
         node["visits"], node["proven"], node["parent"] = moves + 1, UNPROVEN, index - 1
         logits = rng.choice(HOSTILE, moves)
@@ -231,9 +231,9 @@ def hostile_tree(rng: np.random.Generator, moves: int) -> tuple[Tree, npt.NDArra
         edge["prior"], edge["value"] = np.abs(rng.choice(HOSTILE)), rng.choice(HOSTILE)
         edge["visits"], edge["pending"] = rng.integers(0, 3), rng.integers(0, 2)
         edge["proven"] = rng.choice([UNPROVEN, -1, 0, 1])
-    marks = np.zeros(moves, MARK)
-    marks["score"] = rng.choice(HOSTILE, moves)
-    return tree, marks
+    root_scores = np.zeros(moves, ROOT_SCORE)
+    root_scores["score"] = rng.choice(HOSTILE, moves)
+    return tree, root_scores
 
 
 @pytest.mark.nojit
@@ -243,9 +243,9 @@ def test_a_rule_names_an_edge_of_the_node_whatever_stands_there(rule: Rule) -> N
     rng = generator(5)
     for case in range(60):
         moves = 1 + case % 4
-        tree, marks = hostile_tree(rng, moves)
+        tree, root_scores = hostile_tree(rng, moves)
         for index in range(2):
-            edge = choose_edge(tree, np.int64(index), rule, marks, np.int64(8))
+            edge = choose_edge(tree, np.int64(index), rule, root_scores, np.int64(8))
             assert index * moves <= edge < (index + 1) * moves
 
 
@@ -264,9 +264,9 @@ def test_uct_names_an_edge_of_the_node_whatever_stands_there() -> None:
 
 def sound(tree: Tree, simulations: int) -> None:
     """Every index lies within its array, and no simulation was lost."""
-    nodes, edges = tree.nodes[: tree.totals[NODES_USED]], tree.edges[: tree.totals[EDGES_USED]]
+    nodes, edges = tree.nodes[: tree.counters[NODES_USED]], tree.edges[: tree.counters[EDGES_USED]]
     assert len(nodes) <= simulations + 1
-    assert tree.totals[SIMULATIONS] == simulations or nodes[ROOT]["proven"] != UNPROVEN
+    assert tree.counters[SIMULATIONS] == simulations or nodes[ROOT]["proven"] != UNPROVEN
     for number, node in enumerate(nodes):
         assert node["parent"] == NO_PARENT if number == ROOT else 0 <= node["parent"] < number
         assert node["edge_start"] + node["edge_count"] <= len(edges)
@@ -274,7 +274,7 @@ def sound(tree: Tree, simulations: int) -> None:
     assert sorted(children) == list(range(1, len(nodes)))
     root = nodes[ROOT]
     own = edges[root["edge_start"] : root["edge_start"] + root["edge_count"]]
-    assert own["visits"].sum() == tree.totals[SIMULATIONS]
+    assert own["visits"].sum() == tree.counters[SIMULATIONS]
     assert not own["pending"].any()
 
 
@@ -290,7 +290,7 @@ def test_a_search_that_is_fed_anything_stays_within_its_trees(
     def ungated(evaluator: Hostile, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
         return evaluator.evaluate(positions, moves, offsets)
 
-    monkeypatch.setattr(batch, "judge", ungated)
+    monkeypatch.setattr(batch, "evaluate", ungated)
     roots = roots_of(start(), start(), start())
     for seed in range(3):
         search: PuctSearch | GumbelSearch
@@ -360,6 +360,6 @@ def test_uct_is_not_configured_with_infinities() -> None:
 def test_judge_hands_on_what_is_finite_bit_for_bit() -> None:
     moves = np.array(start().legal_moves, np.uint16)
     question = start().row[None], moves, np.array([0, len(moves)])
-    judged = judge(Broken("logits", -3.4e38), *question)
+    judged = evaluate(Broken("logits", -3.4e38), *question)
     assert judged.logits.tolist() == [0, 0, np.float32(-3.4e38)]
     assert judged.wdl.tolist() == [[0, 1, 0]]

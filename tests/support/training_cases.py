@@ -10,7 +10,7 @@ from engine.rules.kernels import generate_batch
 from engine.rules.variant import Registry, Variant, get_variant
 from search.evaluator import UniformEvaluator
 from search.exact.solver import Solution, solve
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from training.config import SelfPlayConfig
 from training.data.shards import NO_REPLY, GameRows, select
 from training.selfplay.games import SelfPlay

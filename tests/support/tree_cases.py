@@ -11,7 +11,8 @@ from engine.rules.variant import get_variant
 from search.evaluator import Evaluation
 from search.mcts.batch import BatchSearch
 from search.mcts.puct import SearchResult
-from search.mcts.tree import NO_PARENT, NODES_USED, ROOT, UNPROVEN, Trees
+from search.mcts.tree import NO_PARENT, NODES_USED, ROOT, Trees
+from search.scores import UNPROVEN
 from tests.support.search_cases import Moves, Offsets, Rows, play_out
 
 WINS_IN_ONE: Final = [
@@ -74,7 +75,7 @@ class PlantedBandit:
 
     def _value_of(self, trees: Trees, game: int) -> float:
         """The value for the side to move in the newest node of a tree."""
-        node, depth, edge = int(trees.totals[game, NODES_USED]) - 1, 0, 0
+        node, depth, edge = int(trees.counters[game, NODES_USED]) - 1, 0, 0
         while trees.nodes[game, node]["parent"] != NO_PARENT:
             edge = int(trees.nodes[game, node]["parent_edge"])
             node = int(trees.nodes[game, node]["parent"])
@@ -89,7 +90,7 @@ class PlantedBandit:
             logits = np.tile(self._logits, len(positions))
         else:
             trees = self._trees()
-            newest = trees.nodes[np.arange(len(trees.totals)), trees.totals[:, NODES_USED] - 1]
+            newest = trees.nodes[np.arange(len(trees.counters)), trees.counters[:, NODES_USED] - 1]
             waits = (newest["visits"] == 0) & (newest["proven"] == UNPROVEN)
             assert waits.sum() == len(positions)
             values = np.array(

@@ -16,7 +16,7 @@ from engine.rules.kernels import apply, generate, terminal_value, termination
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, Tables
 from engine.rules.variant import Variant
 from search.exact.solver import Solution
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from training.config import Rescoring
 from training.data.shards import UNKNOWN_END, GameRows
 

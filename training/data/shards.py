@@ -25,7 +25,7 @@ from engine.rules.tables import (
     SIDE,
 )
 from engine.rules.variant import Variant
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 
 SHARD_FORMAT: Final = "pawnscope-games-2"
 _OLDER_FORMATS: Final = ("pawnscope-games-1",)

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.network.model.heads import EMPTY_SQUARE, MY_SQUARE, THEIR_SQUARE
 from engine.rules.tables import BLACK_BIT, SIDE
 from engine.rules.variant import Variant
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from training.config import LearningConfig
 from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows
 from training.data.symmetry import mirror_boards, mirror_moves, mirror_positions

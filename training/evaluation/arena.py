@@ -14,12 +14,12 @@ from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
+from engine.player import Choice, Player, games_repeat
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.notation.pgn import GameRecord
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, CLOCK, REPETITION, WHITE
 from engine.rules.variant import Variant
-from search.player import Choice, Player, games_repeat
 from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
 from training.evaluation.elo import EloDifference, elo_difference
 from training.evaluation.openings import Opening, default_opening_plies, random_openings

@@ -18,12 +18,12 @@ from typing import Final
 
 import numpy as np
 
+from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant
 from engine.system.files import append_to
-from search.player import Player
 from search.players.builtin import is_deterministic
 from search.players.external import close_players
 from training.data.run_directory import RunError

@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from engine.network.checkpoint import UniversalDescription, read_description, variant_of
+from engine.player import Player
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator, SolverEvaluator
+from search.evaluator import Evaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import Solution
-from search.player import Player
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.ladder import (
     LadderGames,

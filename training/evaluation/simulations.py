@@ -15,7 +15,7 @@ from scipy.stats import hypergeom
 
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator, judge
+from search.evaluator import Evaluator, evaluate
 from search.exact.solver import Solution
 from search.mcts.gumbel import GumbelConfig, gumbel_search
 from search.mcts.puct import PuctConfig, Roots, puct_search
@@ -214,7 +214,7 @@ def value_sign_accuracy(
         if not len(part):
             continue
         moves, offsets = generate_batch(solution.variant.tables, part)
-        wdl = judge(evaluator, part, moves, offsets).wdl
+        wdl = evaluate(evaluator, part, moves, offsets).wdl
         right += int((np.sign(wdl[:, 0] - wdl[:, 2]) == values).sum())
         decided += len(part)
     return right / decided if decided else None, decided

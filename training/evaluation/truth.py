@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator, judge
+from search.evaluator import Evaluator, evaluate
 from search.exact.solver import Solution, estimate_positions, solve
 from search.mcts.puct import PuctConfig, Roots, puct_search
 
@@ -107,8 +107,8 @@ class Truth:
         return float(kept.mean())
 
     def raw(self, evaluator: Evaluator) -> float:
-        """The share kept by the evaluator's most likely move, without search; raises as `judge`."""
-        return self.share_kept(judge(evaluator, self.positions, self.moves, self.offsets).logits)
+        """The share kept by the network's likeliest move, without search; raises as `evaluate`."""
+        return self.share_kept(evaluate(evaluator, self.positions, self.moves, self.offsets).logits)
 
     def search(self, evaluator: Evaluator, simulations: int) -> float:
         """The share kept by PUCT with so many simulations, without noise."""

@@ -18,7 +18,7 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate_batch, terminal_value, termination
 from engine.rules.tables import BLACK, SIDE, SQUARES, WHITE, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator, judge
+from search.evaluator import Evaluator, evaluate
 from training.evaluation.simulations import search_positions
 
 Rows = Array2D[np.uint8]
@@ -125,7 +125,7 @@ def raw_chooser(evaluator: Evaluator) -> Choose:
     """The evaluator's most likely move; the first of equals."""
 
     def choose(rows: Rows, moves: Moves, offsets: Offsets) -> Places:
-        logits = judge(evaluator, rows, moves, offsets).logits
+        logits = evaluate(evaluator, rows, moves, offsets).logits
         return _first_best(np.asarray(logits, np.float64), offsets)
 
     return choose

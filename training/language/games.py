@@ -49,7 +49,7 @@ from engine.rules.kernels import (
 from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator, judge
+from search.evaluator import Evaluator, evaluate
 from training.selfplay.games import GAME_GOES_ON, play_moves
 
 HELD_OUT_OF: Final = 16
@@ -256,7 +256,7 @@ def play_by_policy(
     running = np.arange(games)
     for ply in range(context):
         moves, offsets = generate_batch(variant.tables, positions)
-        logits = judge(evaluator, positions, moves, offsets).logits
+        logits = evaluate(evaluator, positions, moves, offsets).logits
         choices = np.empty(len(running), np.int64)
         surprisal = np.empty(len(running), np.float32)
         draws = rng.random(len(running))

@@ -14,7 +14,7 @@ from engine.network.model.policy_value import Outputs, VariantNetwork
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from training.config import LearningConfig, Precision
 from training.data.replay import share_out
 from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows

@@ -11,7 +11,7 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import not_counted, working_time
 from engine.rules.variant import Variant
 from search.cache import CachedEvaluator
-from search.evaluator import Evaluator, Judgement, Moves, Offsets, Rows
+from search.evaluator import EvaluationLike, Evaluator, Moves, Offsets, Rows
 from training.config import SelfPlayConfig
 
 
@@ -35,7 +35,7 @@ def fall_backs(choice: str) -> tuple[str, ...]:
 
 
 class ActingEvaluator:
-    """Judges with the fastest backend that is allowed, remembers, and keeps accounts."""
+    """Evaluates with the fastest backend that is allowed, through a cache, and counts the cost."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class ActingEvaluator:
         self._calibration = calibration
         self._backend: BackendEvaluator | None = None
         size = int(config.cache_megabytes * 2**20)
-        self._cache = CachedEvaluator(_Judge(self), variant, size=size) if size else None
-        self._asked: Evaluator = self._cache or _Judge(self)
-        # Seconds in the network, and positions that it judged, since `account`.
+        self._cache = CachedEvaluator(_Uncached(self), variant, size=size) if size else None
+        self._asked: Evaluator = self._cache or _Uncached(self)
+        # Seconds in the network, and positions that it evaluated, since `account`.
         self._seconds, self._positions = 0.0, 0
 
     def prepare(self, network: PolicyValueNet, chosen: str = "") -> str:
-        """Be ready to judge with these weights; what computes them comes back, as "native bf16".
+        """Be ready to evaluate with these weights; what computes them comes back, as "native bf16".
 
         That is what was `chosen` (backend, precision and perhaps a device), or where nothing was,
         what the configuration names, or the fastest that it allows. Raises BackendError.
@@ -101,18 +101,18 @@ class ActingEvaluator:
                 return
         self.prepare(network, last)
 
-    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
         """See search.evaluator.Evaluator."""
         return self._asked.evaluate(positions, moves, offsets)
 
-    def judge(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+    def evaluate_uncached(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
         """Ask the network itself, and count."""
         assert self._backend is not None
         begun = working_time()
-        judgement = self._backend.evaluate(positions, moves, offsets)
+        evaluation = self._backend.evaluate(positions, moves, offsets)
         self._seconds += working_time() - begun
         self._positions += len(positions)
-        return judgement
+        return evaluation
 
     def account(self) -> dict[str, float | str]:
         """What was spent since the last call, as it stands in a shard's header."""
@@ -126,12 +126,12 @@ class ActingEvaluator:
         return spent
 
 
-class _Judge:
+class _Uncached:
     """The network behind an ActingEvaluator, as an evaluator of its own."""
 
     def __init__(self, acting: ActingEvaluator) -> None:
         self._acting = acting
 
-    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Judgement:
+    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
         """See search.evaluator.Evaluator."""
-        return self._acting.judge(positions, moves, offsets)
+        return self._acting.evaluate_uncached(positions, moves, offsets)

@@ -3,9 +3,9 @@
 The moves of a position either stay inside its material or are *conversions*: captures and
 promotions, which lead to tables that are known. A position is won in n plies when a move inside
 leads to one that is lost in n - 1, or when a conversion does; it is lost in n when every move
-leads to a won one and the slowest takes n - 1. So ply n is settled from ply n - 1: whatever could
-have led to a position of ply n - 1 is marked, by taking moves back, and then looked at forward, by
-the rules themselves. Taking back may name a position too many, never one too few.
+leads to a won one and the slowest takes n - 1. So ply n follows from ply n - 1: every position that
+may have led to one of ply n - 1 is marked, by taking moves back, and then checked forward, by the
+rules themselves. Taking back may mark a position too many, never one too few.
 
 A second run over what the first has decided finds the plies to zeroing (`timed` below): every pawn
 move is then a conversion, too, and a conversion takes one ply, whatever comes after it, if it leads
@@ -67,18 +67,18 @@ _LOST: Final = 8
 
 
 class Work(NamedTuple):
-    """What is known of one material while it is being solved; E entries."""
+    """The entries E of one material while it is being solved."""
 
     scores: npt.NDArray[np.int16]
     """[E] scores (search/scores.py), NO_SCORE while unknown, BROKEN for no position."""
     due: npt.NDArray[np.int16]
     """[E] d: a conversion wins in d plies; -d: the slowest of lost moves takes d; 0: neither."""
-    marks: npt.NDArray[np.uint8]
+    flags: npt.NDArray[np.uint8]
     """[E] _MAY_WIN | _MAY_LOSE | _SAFE | _LOST."""
 
 
 def backward_steps(variant: Variant) -> Tables:
-    """The steps by which men come to a square, from there; at STEP_START as in `Variant.tables`."""
+    """Backward steps: from a square to where men come from, laid out as in `Variant.tables`."""
     movements = {
         piece_type: Movement(
             leaps={(-x, -y): mode for (x, y), mode in movement.leaps.items()},
@@ -156,7 +156,7 @@ def _entry_after(
 def _convert(
     tables: Tables, row: Row, moves: Moves, after: Row, work: Work, entry: int, timed: bool
 ) -> bool:
-    """Note what the conversions of a position are worth; false where a table is missing."""
+    """Score the conversions of a position; False where a table is missing."""
     quickest, slowest, safe, inside = 0, 0, False, 0
     for place in range(moves.shape[0]):
         move = np.int64(moves[place])
@@ -176,17 +176,19 @@ def _convert(
             safe = True
     work.due[entry] = quickest or (0 if safe else -slowest)
     if quickest or safe:
-        work.marks[entry] = _SAFE
+        work.flags[entry] = _SAFE
     elif inside == 0:
-        work.marks[entry] = _LOST
+        work.flags[entry] = _LOST
     return True
 
 
 @kernel
-def begin(tables: Tables, record: Int, work: Work, start: int, stop: int, timed: bool) -> int:
-    """Judge the entries from `start` to `stop` that need no other of this material.
+def init_entries(
+    tables: Tables, record: Int, work: Work, start: int, stop: int, timed: bool
+) -> int:
+    """Score the entries from `start` to `stop` that need no other entry of this material.
 
-    If `timed`, only entries that the material's finished table says are decided are looked at; the
+    If `timed`, only entries that are decided in the material's finished table are examined; the
     others are drawn. Returns how many are positions, or -1 where a table that a move leads to is
     missing.
     """
@@ -198,7 +200,7 @@ def begin(tables: Tables, record: Int, work: Work, start: int, stop: int, timed:
     for entry in range(start, stop):
         work.scores[entry] = BROKEN
         work.due[entry] = 0
-        work.marks[entry] = 0
+        work.flags[entry] = 0
         if timed:
             known = score_of_entry(tables, record, np.int64(entry))
             if -LONGEST <= known <= LONGEST or known == NO_SCORE or abs(known) == WIN:
@@ -222,12 +224,12 @@ def begin(tables: Tables, record: Int, work: Work, start: int, stop: int, timed:
         if not _convert(tables, row, moves[:count], after, work, entry, timed):
             return -1
         if known > 0:
-            work.marks[entry] = _SAFE
+            work.flags[entry] = _SAFE
     return positions
 
 
 @kernel
-def _judge(
+def _decide_entry(
     tables: Tables,
     record: Int,
     work: Work,
@@ -238,9 +240,9 @@ def _judge(
     moves: Moves,
     timed: bool,
 ) -> None:
-    """Look at a marked position: won or lost in `ply`, lost later, or still unknown."""
-    mark = work.marks[entry]
-    work.marks[entry] = mark & ~(_MAY_WIN | _MAY_LOSE)
+    """Decide a marked position: won or lost in `ply`, lost later, or still unknown."""
+    mark = work.flags[entry]
+    work.flags[entry] = mark & ~(_MAY_WIN | _MAY_LOSE)
     may_win = mark & _MAY_WIN != 0
     if not may_win and mark & _SAFE:
         return
@@ -266,14 +268,14 @@ def _judge(
         work.scores[entry] = ply - WIN
     elif lost:
         work.due[entry] = -slowest
-        work.marks[entry] |= _LOST
+        work.flags[entry] |= _LOST
 
 
 @kernel
-def settle(
+def decide_ply(
     tables: Tables, record: Int, work: Work, ply: int, start: int, stop: int, timed: bool
 ) -> tuple[int, int]:
-    """Find what is won or lost in `ply` plies; returns how many, and the latest that is due."""
+    """Score the entries won or lost in `ply` plies; returns how many, and the latest ply due."""
     squares = tables[SQUARES]
     row = np.empty(squares + STATE_SIZE, np.uint8)
     after = np.empty(squares + STATE_SIZE, np.uint8)
@@ -282,16 +284,16 @@ def settle(
     for entry in range(start, stop):
         if work.scores[entry] != NO_SCORE:
             continue
-        due, mark = np.int64(work.due[entry]), work.marks[entry]
+        due, mark = np.int64(work.due[entry]), work.flags[entry]
         if due == ply:
             work.scores[entry] = WIN - ply
         elif mark & _LOST:
             if -due <= ply:
                 work.scores[entry] = ply - WIN
         elif mark & (_MAY_WIN | _MAY_LOSE):
-            _judge(tables, record, work, np.int64(entry), ply, row, after, moves, timed)
+            _decide_entry(tables, record, work, np.int64(entry), ply, row, after, moves, timed)
         found += work.scores[entry] != NO_SCORE
-        if work.scores[entry] == NO_SCORE and (due > 0 or work.marks[entry] & _LOST):
+        if work.scores[entry] == NO_SCORE and (due > 0 or work.flags[entry] & _LOST):
             latest = max(latest, abs(int(np.int64(work.due[entry]))))
     return found, latest
 
@@ -301,7 +303,7 @@ def _mark(work: Work, entry: Int, mark: int, size: int) -> None:
     """Mark an entry in all its en-passant states."""
     for state in range(entry, work.scores.shape[0], size):
         if work.scores[state] == NO_SCORE:
-            work.marks[state] |= mark
+            work.flags[state] |= mark
 
 
 @internal_kernel
@@ -343,7 +345,7 @@ def _take_back(
 
 
 @kernel
-def spread(
+def mark_predecessors(
     tables: Tables,
     backward: Tables,
     record: Int,
@@ -353,7 +355,7 @@ def spread(
     stop: int,
     timed: bool,
 ) -> None:
-    """Mark what may have led to the positions that are won or lost in `ply` plies."""
+    """Mark the positions that may have led to those won or lost in `ply` plies."""
     row = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
     for entry in range(start, stop):
         score = np.int64(work.scores[entry])

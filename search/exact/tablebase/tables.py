@@ -42,11 +42,17 @@ from search.exact.tablebase.index import (
     place_all,
     place_men,
 )
-from search.exact.tablebase.kernels import BROKEN, Work, backward_steps, begin, settle, spread
+from search.exact.tablebase.kernels import (
+    BROKEN,
+    Work,
+    backward_steps,
+    decide_ply,
+    init_entries,
+    mark_predecessors,
+)
 from search.exact.tablebase.material import materials, parse_material, stage
 from search.exact.tablebase.probe import look_up_batch
-from search.mcts.tree import UNPROVEN
-from search.scores import LONGEST, NO_SCORE, WIN, split_scores
+from search.scores import LONGEST, NO_SCORE, UNPROVEN, WIN, split_scores
 
 DEFAULT_LIMIT: Final = 4 << 30
 """Bytes of memory."""
@@ -57,7 +63,7 @@ Progress = Callable[[int, int], None]
 _CHUNK: Final = 1 << 16
 """Entries a kernel works on before it lets ^C through: a tenth of a second."""
 _BYTES_AN_ENTRY: Final = 6
-"""Of the material at work: score, due date, marks, and the code."""
+"""Of the material at work: score, ply due, flags, and the code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +151,7 @@ class Tablebases:
     def values(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         """Exact values int8[N] for the side to move of rows [N, R] at their clocks, or UNPROVEN."""
         scores = self.scores_at_clock(rows)
-        values = (scores > LONGEST).astype(np.int8) - (scores < -LONGEST).astype(np.int8)
+        values, _ = split_scores(scores)
         values[scores == NO_SCORE] = UNPROVEN
         return values
 
@@ -327,16 +333,16 @@ def _load_kernels(block: Block, backward: Tables) -> None:
     """Compile or load what will be timed, by doing nothing."""
     place = block.places[0]
     work, record = _new_work(0), np.int64(place.record)
-    begin(block.tables, record, work, 0, 0, False)
-    spread(block.tables, backward, record, work, 0, 0, 0, False)
-    settle(block.tables, record, work, 0, 0, 0, False)
+    init_entries(block.tables, record, work, 0, 0, False)
+    mark_predecessors(block.tables, backward, record, work, 0, 0, 0, False)
+    decide_ply(block.tables, record, work, 0, 0, 0, False)
 
 
 def _new_work(entries: int) -> Work:
     return Work(
         scores=np.empty(entries, dtype=np.int16),
         due=np.empty(entries, dtype=np.int16),
-        marks=np.empty(entries, dtype=np.uint8),
+        flags=np.empty(entries, dtype=np.uint8),
     )
 
 
@@ -398,9 +404,9 @@ def _solve_zeroing(block: Block, backward: Tables, place: Place, work: Work) -> 
         in_time = (scores > LONGEST) | ((scores < -LONGEST) & (scores >= -WIN))
         plies = np.where(in_time, WIN - np.abs(scores), 0)
         late = scores == NO_SCORE
-        settled = not (zeroing[late].any() or (zeroing[in_time & (plies > 0)] == 0).any())
+        unchanged = not (zeroing[late].any() or (zeroing[in_time & (plies > 0)] == 0).any())
         zeroing[:] = plies
-        if settled:
+        if unchanged:
             return
 
 
@@ -420,7 +426,7 @@ def _analyse(
     entries, record = place.entries, np.int64(place.record)
     chunks = [(start, min(start + _CHUNK, entries)) for start in range(0, entries, _CHUNK)]
     for start, stop in chunks:
-        if begin(tables, record, work, start, stop, timed) < 0:
+        if init_entries(tables, record, work, start, stop, timed) < 0:
             raise RuntimeError(f"{place.material}: a table that its moves lead to is missing")
         # The first look is about half of the work.
         tell(stop // 2)
@@ -428,7 +434,7 @@ def _analyse(
     ply, found, latest = 0, 1, 0
     while found or latest > ply:
         for start, stop in chunks:
-            spread(tables, backward, record, work, ply, start, stop, timed)
+            mark_predecessors(tables, backward, record, work, ply, start, stop, timed)
         ply += 1
         if timed and ply > most:
             return
@@ -436,7 +442,7 @@ def _analyse(
             raise RuntimeError(f"{place.material}: a win of more than {LONGEST} plies")
         found, latest = 0, 0
         for start, stop in chunks:
-            more, later = settle(tables, record, work, ply, start, stop, timed)
+            more, later = decide_ply(tables, record, work, ply, start, stop, timed)
             found, latest = found + more, max(latest, later)
 
 

@@ -12,9 +12,10 @@ from engine.rules.notation.fen import parse_fen, write_fen
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, EN_PASSANT, NO_SQUARE, REPETITION
 from engine.rules.variant import Registry, Variant, get_variant
-from search.exact.tablebase.tables import UNPROVEN, Tablebases, TableReport, solve_endgames
+from search.exact.tablebase.tables import Tablebases, TableReport, solve_endgames
 from search.minimax.material import WIN_SCORE
 from search.minimax.minimax import minimax
+from search.scores import UNPROVEN
 from tests.support.invented_variants import invented_ini
 from tests.support.search_cases import colour_swapped
 from tests.support.tablebase_cases import has_unborn_pawn, known_endgames, small_endgame

@@ -18,20 +18,20 @@ from scripts.cli import main
 from scripts.players import player_of
 from search.exact.solution import UnreachablePositionError
 from search.exact.solver import solve
-from search.exact.tablebase.tables import UNPROVEN, Tablebases, solve_endgames
+from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.minimax.alphabeta import (
+    ENTRY,
     EXACT,
-    NO_SCORE,
     AlphaBetaConfig,
-    _new_memory,
     _probe,
     _store,
     alphabeta,
 )
 from search.minimax.material import LONGEST_WIN, WIN_SCORE
-from search.minimax.search_stack import start_line
+from search.minimax.search_stack import start_stack
 from search.players.builtin import AlphaBetaPlayer, PerfectPlayer
 from search.players.tablebase import PerfectEndgamePlayer, table_choice, with_tablebases
+from search.scores import NO_SCORE, UNPROVEN
 from tests.support.clock_cases import ClockTruth, at_clock, clock_truth, king_and, placed
 from tests.support.search_cases import searched
 from tests.support.tablebase_cases import has_unborn_pawn, hurried_endgame, legal_rows
@@ -281,12 +281,11 @@ def test_a_stored_score_is_of_its_own_clock() -> None:
     position.variant = tables(SILVERMAN).attached
     found = []
     for variant in (SILVERMAN, tables(SILVERMAN).attached):
-        line = start_line(position, 4)
-        memory = _new_memory(line, SHALLOW)
-        _store(variant.tables, line, memory, 0, 2, np.int64(7), np.int64(0), EXACT)
-        line.rows[0, variant.squares + CLOCK] = 12
+        stack, table = start_stack(position, 4), np.zeros(16, dtype=ENTRY)
+        _store(variant.tables, stack, table, 0, 2, np.int64(7), np.int64(0), EXACT)
+        stack.rows[0, variant.squares + CLOCK] = 12
         limits = np.int64(-WIN_SCORE), np.int64(WIN_SCORE)
-        found.append(int(_probe(variant.tables, line, memory, 0, 2, *limits)[1]))
+        found.append(int(_probe(variant.tables, stack, table, 0, 2, *limits)[1]))
     # Without tables a clock that far from the rule does not matter.
     assert found == [7, NO_SCORE]
 

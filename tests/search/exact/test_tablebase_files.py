@@ -22,7 +22,8 @@ from engine.rules.variant import Registry, get_variant
 from scripts.cli import main
 from scripts.commands import solve as command
 from search.exact.tablebase.file import OtherRulesError
-from search.exact.tablebase.tables import UNPROVEN, Tablebases, solve_endgames
+from search.exact.tablebase.tables import Tablebases, solve_endgames
+from search.scores import UNPROVEN
 
 ROOT = Path(__file__).resolve().parents[3]
 SILVERMAN = get_variant("silverman4x4")

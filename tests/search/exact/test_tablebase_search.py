@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.kernels import hash_row
 from engine.rules.position import Position
@@ -16,14 +17,13 @@ from engine.rules.variant import get_variant
 from scripts.cli import main
 from scripts.players import has_tablebases, player_of
 from search.evaluator import UniformEvaluator
-from search.exact.tablebase.tables import UNPROVEN, Tablebases, solve_endgames
-from search.limits import Limits
+from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.result import SearchResult
 from search.minimax.alphabeta import AlphaBetaConfig, alphabeta
 from search.minimax.material import WIN_SCORE
-from search.player import Choice, Player
 from search.players.tablebase import TablebaseBatchPlayer, TablebasePlayer, with_tablebases
+from search.scores import UNPROVEN
 from tests.support.search_cases import roots_of, searched
 
 GARDNER = get_variant("gardner")

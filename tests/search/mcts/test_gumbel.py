@@ -13,7 +13,7 @@ from engine.rules.variant import get_variant
 from search.evaluator import Evaluator, UniformEvaluator
 from search.mcts.gumbel import GumbelConfig, GumbelSearch, SearchResult, gumbel_search
 from search.mcts.selection import considered_visits
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from tests.support.search_cases import (
     ScatteredEvaluator,
     TrueOrFalse,

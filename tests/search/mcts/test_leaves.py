@@ -11,7 +11,8 @@ from search.evaluator import Evaluation, Evaluator, UniformEvaluator
 from search.mcts.batch import BatchSearch
 from search.mcts.gumbel import GumbelConfig, GumbelSearch
 from search.mcts.puct import PuctConfig, PuctSearch
-from search.mcts.tree import EDGES_USED, NODES_USED, UNPROVEN
+from search.mcts.tree import EDGES_USED, NODES_USED
+from search.scores import UNPROVEN
 from tests.support.search_cases import (
     Moves,
     Offsets,
@@ -55,8 +56,8 @@ def start(
 def check_counts(search: BatchSearch) -> None:
     """Nothing waits any more, and visits add up at every node."""
     trees = search.trees
-    for game in range(len(trees.totals)):
-        nodes, edges = trees.totals[game, [NODES_USED, EDGES_USED]]
+    for game in range(len(trees.counters)):
+        nodes, edges = trees.counters[game, [NODES_USED, EDGES_USED]]
         assert not trees.edges[game, :edges]["pending"].any()
         for node in trees.nodes[game, :nodes]:
             first, count = int(node["edge_start"]), int(node["edge_count"])

@@ -8,10 +8,11 @@ import pytest
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from search.evaluator import Evaluator, SolverEvaluator, UniformEvaluator
+from search.evaluator import Evaluator, UniformEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
 from search.mcts.puct import PuctConfig, PuctSearch, SearchResult, puct_search
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from tests.support.search_cases import (
     ScatteredEvaluator,
     TrueOrFalse,
@@ -242,7 +243,7 @@ def test_every_node_is_what_the_rules_say() -> None:
     found = PuctSearch(variant, roots_of(position), WhiteIsWinning(), config, generator())
     found.run()
     trees, replayed, repeated = found.trees, {0: position}, 0
-    for node in range(1, int(trees.totals[0, 0])):
+    for node in range(1, int(trees.counters[0, 0])):
         record = trees.nodes[0, node]
         game = replayed[int(record["parent"])].copy()
         game.push(int(trees.edges[0, record["parent_edge"]]["move"]))

@@ -14,8 +14,9 @@ from search.mcts.batch import NO_MOVE, BatchSearch
 from search.mcts.gumbel import GumbelConfig, GumbelSearch
 from search.mcts.puct import PuctConfig, PuctSearch, puct_search
 from search.mcts.roots import Roots
-from search.mcts.tree import EDGES_USED, NODES_USED, ROOT, UNPROVEN, UNVISITED, Trees
+from search.mcts.tree import EDGES_USED, NODES_USED, ROOT, UNVISITED, Trees
 from search.players.builtin import GumbelPlayer, MctsPlayer
+from search.scores import UNPROVEN
 from tests.support.search_cases import (
     Moves,
     Offsets,
@@ -30,7 +31,7 @@ from tests.support.search_cases import (
 from tests.support.tree_cases import generator, openings
 
 KINDS = ["puct", "gumbel"]
-NODE_FIELDS = ("hash", "visits", "win", "draw", "loss", "judged", "distance", "proven")
+NODE_FIELDS = ("hash", "visits", "win", "draw", "loss", "raw_value", "distance", "proven")
 EDGE_FIELDS = ("visits", "value", "prior", "move", "proven", "pending")
 
 
@@ -69,7 +70,7 @@ def child_of(trees: Trees, game: int, node: int, move: int) -> int:
 
 def check_whole(trees: Trees, game: int) -> None:
     """Every node hangs where its parent says, and the pools hold nothing else."""
-    nodes, edges = trees.totals[game, [NODES_USED, EDGES_USED]]
+    nodes, edges = trees.counters[game, [NODES_USED, EDGES_USED]]
     assert trees.nodes[game, :nodes]["edge_count"].sum() == edges
     for node in range(1, nodes):
         record = trees.nodes[game, node]
@@ -100,15 +101,15 @@ def test_the_tree_is_what_its_subtree_was(kind: str, plies: int) -> None:
         assert subtree(search.trees, game, ROOT) == expected[game]
         check_whole(search.trees, game)
     result = search.result()
-    assert result.inherited.tolist() == inherited
+    assert result.reused_visits.tolist() == inherited
     assert result.simulations.tolist() == [0] * 4
     search.run()
     after = search.result()
     for game in range(4):
         check_whole(search.trees, game)
         visits = game_of(after, game)["visit_counts"].sum()
-        assert visits == after.inherited[game] + after.simulations[game]
-        assert after.inherited[game] == inherited[game]
+        assert visits == after.reused_visits[game] + after.simulations[game]
+        assert after.reused_visits[game] == inherited[game]
         assert after.simulations[game] == 60 or after.proven[game] != UNPROVEN
 
 
@@ -151,7 +152,7 @@ def test_what_the_tree_does_not_know_begins_afresh() -> None:
     positions[1] = openings("gardner", 6)[5]
     positions[2].push(untried)
     search.advance([played, NO_MOVE, untried], roots_of(*positions))
-    assert search.result().inherited[1:].tolist() == [0, 0]
+    assert search.result().reused_visits[1:].tolist() == [0, 0]
     search.run(30)
     config = PuctConfig(simulations=30)
     roots = roots_of(*positions)
@@ -173,7 +174,7 @@ def test_a_root_elsewhere_is_not_taken_for_the_move() -> None:
     other = Position.from_row(position.row, variant)
     other.row[variant.squares + CLOCK] += 7
     search.advance([move], roots_of(other))
-    assert search.result().inherited.tolist() == [0]
+    assert search.result().reused_visits.tolist() == [0]
     np.testing.assert_array_equal(search.trees.rows[0, ROOT], other.row)
 
 
@@ -195,10 +196,10 @@ def test_repetitions_and_clocks_are_right_after_many_moves() -> None:
         move = position.parse_uci(text)
         position.push(move)
         search.advance([move])
-        inherited += int(search.result().inherited[0])
+        inherited += int(search.result().reused_visits[0])
         search.run()
         trees, replayed = search.trees, {0: position}
-        for node in range(1, int(trees.totals[0, NODES_USED])):
+        for node in range(1, int(trees.counters[0, NODES_USED])):
             record = trees.nodes[0, node]
             game = replayed[int(record["parent"])].copy()
             game.push(int(trees.edges[0, record["parent_edge"]]["move"]))
@@ -282,7 +283,7 @@ def test_a_player_goes_on_with_its_tree() -> None:
         twin.push(move)
     player.choose(twin)
     assert player._alone._search is search
-    assert search.result().inherited[0] > 0
+    assert search.result().reused_visits[0] > 0
     # Another game, and a game with the same position and another past, are new to it.
     player.choose(Position.from_row(twin.row, twin.variant))
     assert player._alone._search is not search

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from engine.player import games_repeat
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
@@ -19,7 +20,6 @@ from search.exact.solver import solve
 from search.exact.tablebase.tables import Tablebases
 from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
-from search.player import games_repeat
 from search.players import external
 from search.players.builtin import (
     PLAYER_FORMS,

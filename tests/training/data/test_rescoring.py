@@ -13,10 +13,11 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION
 from engine.rules.variant import Variant, define_variants, get_variant
-from search.evaluator import SolverEvaluator, UniformEvaluator
+from search.evaluator import UniformEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import Solution, solve
 from search.exact.tablebase.tables import Tablebases, solve_endgames
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from tests.support.training_cases import SMALL_NETWORK, child_of, hexapawn, self_play_config
 from training.data.rescoring import SolvedGame, rescore
 from training.data.shards import GameRows, load_games, select

@@ -25,9 +25,10 @@ from engine.rules.moves import from_square, to_square
 from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, SIDE
 from engine.rules.variant import Variant, get_variant
-from search.evaluator import SolverEvaluator, UniformEvaluator
+from search.evaluator import UniformEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import Solution, solve
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from tests.support.training_cases import (
     SMALL_NETWORK,
     child_of,

@@ -27,7 +27,7 @@ from engine.network.stored_json import LARGEST_TEXT, parse_json
 from engine.rules.errors import InputError
 from engine.rules.finite import NotFiniteError
 from engine.rules.kernels import generate_batch
-from search.evaluator import judge
+from search.evaluator import evaluate
 from tests.support.language_cases import lively_model
 from tests.support.untrusted_cases import (
     GARDNER,
@@ -56,7 +56,7 @@ def use_network(path: Path) -> None:
     network, metadata = load_checkpoint(path, variant=GARDNER)
     assert type(metadata.get("step", 0)) is int
     rows = GARDNER.start_row[None]
-    judge(NetworkEvaluator(network), rows, *generate_batch(GARDNER.tables, rows))
+    evaluate(NetworkEvaluator(network), rows, *generate_batch(GARDNER.tables, rows))
 
 
 def use_universal(path: Path) -> None:
@@ -193,7 +193,7 @@ def fault_of(use: Callable[[Path], None], path: Path) -> InputError | None:
 def is_one_line_about(path: Path, problem: InputError) -> bool:
     message = str(problem)
     # Finite weights whose products are not are found out at the first judgement.
-    overflown = isinstance(problem, NotFiniteError) and "a judgement of" in message
+    overflown = isinstance(problem, NotFiniteError) and "an evaluation of" in message
     named = overflown or message.startswith(str(path))
     return named and len(message) < 1000 and "\n" not in message
 

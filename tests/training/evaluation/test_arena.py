@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.player import Choice, Limits, Player
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.moves import make_move
 from engine.rules.notation.pgn import read_pgn, write_pgn
@@ -18,9 +19,7 @@ from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
 from search.exact.solver import solve
-from search.limits import Limits
 from search.mcts.puct import PuctConfig
-from search.player import Choice, Player
 from search.players.builtin import MctsPlayer, PerfectPlayer, PolicyPlayer, RandomPlayer
 from search.players.external import EngineError, EngineTimeoutError
 from training.evaluation.arena import (

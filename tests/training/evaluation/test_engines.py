@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.player import Choice, Limits, Player
 from engine.rules.errors import IllegalMoveError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
-from search.limits import Limits
 from search.mcts.puct import PuctConfig
-from search.player import Choice, Player
 from search.players.builtin import MctsPlayer
 from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
 from training.evaluation.arena import Ending, PlayedGame, match_games

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.player import Player
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from search.player import Player
 from search.players.builtin import make_player
 from training.data.index import Index
 from training.data.run_directory import RunError

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import chisquare
 
+from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
-from search.limits import Limits
-from search.player import Choice, Player
 from search.players.builtin import make_player
 from training.evaluation import openings
 from training.evaluation.arena import play_game, summarise

@@ -7,10 +7,11 @@ import pytest
 from scipy.stats import hypergeom
 
 from engine.rules.variant import get_variant
-from search.evaluator import SolverEvaluator, UniformEvaluator
+from search.evaluator import UniformEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import Solution, solve
 from search.mcts.puct import PuctConfig, Roots, puct_search
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from tests.support.search_cases import TrueOrFalse, decisions, exact_value
 from tests.support.training_cases import hexapawn
 from training.evaluation.simulations import (

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from engine.rules.variant import get_variant
-from search.evaluator import Evaluation, Evaluator, SolverEvaluator, UniformEvaluator
+from search.evaluator import Evaluation, Evaluator, UniformEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import Solution, solve
 from search.mcts.puct import PuctConfig, Roots, puct_search
 from tests.support.training_cases import hexapawn

@@ -9,7 +9,8 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from search.evaluator import Evaluator, SolverEvaluator, UniformEvaluator
+from search.evaluator import Evaluator, UniformEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
 from tests.support.search_cases import ScatteredEvaluator, WhiteIsWinning, children, unfinished
 from tests.support.training_cases import child_of, hexapawn

@@ -12,7 +12,7 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.kernels import generate_batch
 from engine.rules.tables import SIDE
 from engine.rules.variant import get_variant
-from search.mcts.tree import UNPROVEN
+from search.scores import UNPROVEN
 from tests.support.network_cases import lively_network
 from tests.support.training_cases import SMALL_NETWORK, hexapawn, perfect_rows
 from training.config import LearningConfig

@@ -12,11 +12,11 @@ from engine.rules.moves import make_move
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION, SIDE
 from engine.rules.variant import Variant, get_variant
-from search.evaluator import Evaluation, Evaluator, SolverEvaluator, UniformEvaluator
+from search.evaluator import Evaluation, Evaluator, UniformEvaluator
+from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
 from search.exact.tablebase.tables import solve_endgames
-from search.mcts.tree import UNPROVEN
-from search.scores import NO_SCORE
+from search.scores import NO_SCORE, UNPROVEN
 from tests.support.training_cases import (
     child_of,
     hexapawn,

@@ -12,7 +12,7 @@ from engine.network.checkpoint import load_checkpoint
 from engine.probing.data.canonical import canonical_boards
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from search.evaluator import SolverEvaluator
+from search.exact.evaluator import SolverEvaluator
 from tests.support.run_cases import HEXAPAWN, SETTINGS, Watch, state_of, train
 from tests.support.training_cases import hexapawn, self_play_config
 from training.config import merge
