@@ -1,8 +1,8 @@
-"""Progress on standard error: one live line on a terminal, a plain log where there is none.
+"""Progress on standard error: one live line on a terminal, else a plain log.
 
-The live line is tqdm's, which every command has already. What it says is cut to the terminal's
-width, in whole parts, the most important first. Lines that stay are written above it. A log has no
-live line; there what takes long says every now and then how far it has come, ever more rarely.
+The live line is tqdm's. Its text is cut to the terminal's width, in whole parts, the most important
+first. Permanent lines are written above it. A log has no live line; long work writes a line about
+its progress from time to time, at growing intervals.
 """
 
 import os
@@ -18,20 +18,20 @@ from tqdm import tqdm
 _BAR: Final = 8
 _ROOM_BESIDE: Final = len(" 100%|| ") + _BAR
 _NARROW: Final = 60
-"""Columns below which words matter more than a drawn bar."""
+"""Columns below which text replaces the drawn bar."""
 _SPARE: Final = 4
-"""Columns that stay empty, so that an echoed ^C does not begin a new line."""
+"""Columns that stay empty, so that an echoed ^C does not start a new line."""
 _FIRST_SECONDS: Final = 10.0
 _GROWTH: Final = 0.1
-"""A log's pauses are at least the first of these, and this share of the time that has passed."""
+"""Pauses of a log: at least the first, and this share of the time that has passed."""
 _TICK_SECONDS: Final = 0.5
 
 
 class Pace:
-    """When a log says something again: after some seconds, and ever more rarely."""
+    """When a log writes again: after some seconds, at growing intervals."""
 
     def __init__(self, first: float = _FIRST_SECONDS, *, at_once: bool = False) -> None:
-        """`at_once` lets the first call be due."""
+        """With `at_once` the first call is due."""
         self._first = first
         self._begun: float | None = None
         self._last = -float("inf") if at_once else 0.0
@@ -47,7 +47,7 @@ class Pace:
         return True
 
     def said(self, seconds: float) -> None:
-        """Something else was said at that time: the pause begins anew."""
+        """A line was written at that time: the pause starts again."""
         if self._begun is None:
             self._begun = seconds
         self._last = seconds - self._begun
@@ -59,12 +59,12 @@ def columns() -> int:
         width = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):
         width = 0
-    # A terminal that does not know its size says 0.
+    # A terminal without a known size says 0.
     return width or 80
 
 
 def fitting(parts: Sequence[str], width: int) -> str:
-    """The parts in their order, two spaces apart, as many of the first as fit."""
+    """As many of the first parts as fit, two spaces apart."""
     line = ""
     for part in parts:
         longer = f"{line}  {part}" if line else part
@@ -75,16 +75,16 @@ def fitting(parts: Sequence[str], width: int) -> str:
 
 
 class Bars:
-    """One bar at a time, with words beside it."""
+    """One bar at a time, with text beside it."""
 
     def __init__(self, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        """`quiet` leaves out all lines that stay; a live line there is nevertheless."""
+        """`quiet` leaves out permanent lines; a live line is shown nevertheless."""
         self.quiet = quiet
         # Whether there is a live line.
         self.live = sys.stderr.isatty()
         self._bar: tqdm[Any] | None = None
         self._words: Sequence[str] = ()
-        # What is under way.
+        # What is in progress.
         self.name = ""
         self._unit = ""
         self._done, self._total = 0, 0
@@ -92,8 +92,7 @@ class Bars:
         self._pace: Pace | None = None
 
     def begin(self, name: str, total: int, unit: str, *, logged: bool = True) -> None:
-        """A new bar in the place of the last; `logged` where it takes so long that a log tells of
-        it."""
+        """Replace the bar; `logged` for work so long that a log reports it."""
         self.name, self._unit = name, unit
         self._done, self._total = 0, total
         self._pace = Pace() if logged else None
@@ -107,12 +106,12 @@ class Bars:
         self._bar.reset(total)
 
     def words(self, parts: Sequence[str]) -> None:
-        """What stands to the right of the bar, the most important part first."""
+        """Text to the right of the bar, the most important part first."""
         self._words = parts
         self._arrange()
 
     def advance(self, amount: int) -> None:
-        """So much more is done."""
+        """Advance by an amount."""
         self._done += amount
         self._tell()
         if self._bar is not None:
@@ -120,20 +119,20 @@ class Bars:
             self._bar.update(amount)
 
     def reach(self, done: int, total: int) -> None:
-        """So much is done, of so much as is expected by now."""
+        """Set what is done, and the total as expected by now."""
         self._total = total
         if self._bar is not None:
             self._bar.total = total
         self.advance(done - self._done)
 
     def keep(self, line: str, *, always: bool = False) -> None:
-        """A line that stays, `always` also where nothing but figures was asked for."""
+        """A permanent line; with `always` also where it is quiet."""
         if always or not self.quiet:
             tqdm.write(line, file=sys.stderr)
             sys.stderr.flush()
 
     def close(self) -> None:
-        """No bar."""
+        """Remove the bar."""
         self._pace = None
         if self._bar is not None:
             self._bar.close()
@@ -143,7 +142,7 @@ class Bars:
             sys.stderr.flush()
 
     def _arrange(self) -> None:
-        """Fit everything to the width that the terminal has now."""
+        """Fit everything to the terminal's present width."""
         if self._bar is None:
             return
         width = columns() - _SPARE
@@ -151,7 +150,7 @@ class Bars:
         self._bar.ncols = width
         name = self.name
         if not self._total:
-            # Nobody knows how far it is.
+            # The total is unknown.
             self._bar.bar_format = _plain(fitting([name, *self._words], width) or name)
             return
         drawn = f"|{{bar:{_BAR}}}| " if width >= _NARROW else "  "
@@ -167,16 +166,18 @@ class Bars:
 
 
 def _plain(text: str) -> str:
-    """Text in which a format finds nothing to fill in."""
+    """Text in which tqdm's format finds nothing to fill in."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 class Waiting:
-    """Says while others work that they do, and for how long: a live line, or a line of a log every
-    now and then. A context; `report` keeps a line."""
+    """Shows that work is in progress, and for how long: a live line, or lines of a log.
+
+    A context manager; `report` writes a permanent line.
+    """
 
     def __init__(self, name: str, *, quiet: bool = False) -> None:
-        """`name` says what is under way; later `now` does."""
+        """`name` says what is in progress, until `now` is called."""
         self._bars = Bars(quiet=quiet)
         self._bars.name = name
         self._begun = time.monotonic()
@@ -199,11 +200,11 @@ class Waiting:
         self._bars.close()
 
     def now(self, name: str) -> None:
-        """Something else is under way."""
+        """Say what is in progress."""
         self._bars.name = name
 
     def report(self, text: str) -> None:
-        """A line that stays."""
+        """Write a permanent line."""
         self._bars.keep(text)
 
     def _tick(self) -> None:

@@ -1,4 +1,4 @@
-"""Figures of the rules, the solver and the tree alone: no network."""
+"""Benchmarks of the rules, the solver and the tree, without a network."""
 
 import statistics
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from search.mcts.puct import PuctConfig, Roots, puct_search
 
 
 def perft() -> Iterator[Row]:
-    """Move generation, beside python-chess's, which knows the 8x8 game only."""
+    """Move generation, beside python-chess's on the 8x8 board."""
     for name, depth in (("gardner", 6), ("hexapawn5x5", 8)):
         variant = get_variant(name)
         found = rates(lambda v=variant, d=depth: count_moves(v.tables, v.start_row, d))  # type: ignore[misc]
@@ -43,13 +43,13 @@ def _python_chess_nodes() -> int:
 
 
 def solver() -> Iterator[Row]:
-    """Positions solved from the start of a game."""
+    """Positions solved from the start of a variant."""
     variant = get_variant("hexapawn5x4")
     yield row("solve/hexapawn5x4", "positions/s", rates(lambda: solve(variant).position_count))
 
 
 def search() -> Iterator[Row]:
-    """The tree alone: an evaluator that costs nothing."""
+    """The tree alone: with an evaluator that costs nothing."""
     uniform = UniformEvaluator()
     for name in ("hexapawn5x5", "breakthrough5", "gardner"):
         variant = get_variant(name)

@@ -1,9 +1,10 @@
-"""Figures of the backbone: training a language model, and what its named points cost.
+"""Benchmarks of the backbone: training a language model, and what its hook points cost.
 
 Training is counted as nanoGPT counts it (Chowdhery et al. 2022, appendix B): forward and backward
-cost 6 N multiplications and additions a token, N the parameters without the table of places, and
-12 L H E T more where attention's own products count. All cores, autocast to bfloat16, weights and
-AdamW in float32. Ceiling and training take turns: whatever else the machine does meets both.
+cost 6 N multiplications and additions a token, where N is the number of parameters without the
+position table, and 12 L H E T more with attention's own products. All cores, autocast to bfloat16,
+weights and AdamW in float32. Ceiling and training are measured in turn, so that other load meets
+both.
 """
 
 import ast
@@ -36,22 +37,22 @@ CONFIG: Final = LanguageConfig(
 """10.8 million parameters: nanoGPT's own small model, for letters or moves."""
 SEQUENCES: Final = 16
 _SIDE: Final = 2048
-"""Of the square matrices of the ceiling: where two cores are at their fastest."""
+"""Of the square matrices of the ceiling, where two cores are fastest."""
 _STEPS: Final = 2
 _BOARDS: Final = 128
 _TURNS: Final = 20
-"""In which networks with points and without take turns, in each repeat."""
+"""Turns in each repeat, of networks with hook points and without."""
 
 
 def language() -> Iterator[Row]:
-    """Training throughput, memory a token, and the points."""
+    """Training throughput, memory a token, and the hook points."""
     yield from training()
     yield from points()
 
 
 def training() -> Iterator[Row]:
-    """Tokens a second beside the machine's own matrix products, and the bytes that a token keeps
-    from the forward pass to the backward one."""
+    """Tokens a second beside the machine's own matrix products, and the bytes a token keeps for the
+    backward pass."""
     threads = cores()
     torch.set_num_threads(threads)
     torch.manual_seed(1)
@@ -74,7 +75,8 @@ def training() -> Iterator[Row]:
 
 
 def flops_a_token(model: LanguageModel) -> dict[str, float]:
-    """Multiplications and additions of training, by 6 N D and with attention's own products."""
+    """Multiplications and additions of training a token, by 6 N D and with attention's own
+    products."""
     config = model.config
     places = model.backbone.place
     N = model.parameter_count - (0 if places is None else places.numel())
@@ -83,7 +85,7 @@ def flops_a_token(model: LanguageModel) -> dict[str, float]:
 
 
 def saved_bytes(model: LanguageModel) -> int:
-    """Bytes that the backward pass of a batch needs, each piece of memory once, without weights."""
+    """Bytes kept for the backward pass of a batch, without weights. Shared storage counts once."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -139,8 +141,8 @@ def _seconds(work: Callable[[], object], times: int) -> float:
 
 
 def points() -> Iterator[Row]:
-    """The forward pass of a policy/value net with its points closed, with one and with all of them
-    read, beside its twin that has no points at all; one thread, in turn."""
+    """The forward pass of a policy/value net with its hook points closed, with one and with all
+    read, beside a copy without hook points; one thread, in turn."""
     torch.set_num_threads(1)
     variant = get_variant("gardner")
     torch.manual_seed(1)
@@ -174,7 +176,7 @@ def points() -> Iterator[Row]:
 
 
 def without_points(network: PolicyValueNet) -> PolicyValueNet:
-    """A copy whose modules do what they did, their source rewritten without its points."""
+    """A copy with the same modules, their source rewritten without hook points."""
     twin = copy.deepcopy(network)
     for module in twin.modules():
         stripped = _stripped(type(module))
@@ -184,7 +186,7 @@ def without_points(network: PolicyValueNet) -> PolicyValueNet:
 
 
 def _stripped(kind: type[nn.Module]) -> Callable[..., object] | None:
-    """The class's `forward` without points; None for one that has none."""
+    """The class's `forward` without hook points; None for a class that has none."""
     if not kind.__module__.startswith("engine."):
         return None
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind.forward)))

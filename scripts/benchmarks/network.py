@@ -1,4 +1,4 @@
-"""Figures of the arithmetic: the machine's ceiling, the network on each backend, the learner."""
+"""Benchmarks of arithmetic: the machine's ceiling, the network on each backend, the learner."""
 
 import functools
 import statistics
@@ -36,7 +36,7 @@ NETWORKS: Final[dict[str, dict[str, object]]] = {
         "excitation": False,
     },
 }
-"""The plain tower has neither LayerNorm nor squeeze-and-excitation in its blocks."""
+"""The plain tower has neither LayerNorm nor squeeze-and-excitation."""
 BACKENDS: Final = (
     ("fp32", "torch"),
     ("bf16", "torch"),
@@ -48,11 +48,12 @@ BACKENDS: Final = (
 )
 _BATCHES: Final = (32, BATCH)
 _SIDE: Final = 1024
-"""Of the square matrices of the ceiling: large enough for full speed, and they fit a cache."""
+"""Of the square matrices of the ceiling: large enough for full speed, small enough for the cache.
+"""
 
 
 def single_thread() -> None:
-    """One thread for torch: what a self-play worker has."""
+    """One thread for torch, as a self-play worker has."""
     torch.set_num_threads(1)
 
 
@@ -88,8 +89,8 @@ def untrained(variant: Variant, name: str) -> PolicyValueNet:
 def flops_a_position(name: str) -> int:
     """Multiplications and additions of one evaluation.
 
-    A convolution's padding counts in full: kernels that leave it out, a quarter of the taps on 5x5,
-    may stand above the ceiling.
+    A convolution's padding counts in full. Kernels that leave it out, a quarter of the taps on 5x5,
+    may exceed the ceiling.
     """
     variant = get_variant(GAME)
     network = untrained(variant, name)
@@ -101,7 +102,7 @@ def flops_a_position(name: str) -> int:
 
 @functools.cache
 def game_rows() -> GameRows:
-    """Positions as they arise in play, for calibration and for the learner."""
+    """Positions from play, for calibration and for the learner."""
     variant = get_variant(GAME)
     config = SelfPlayConfig(games=32, simulations=4, search="puct", longest_game=60)
     games = SelfPlay(variant, config, np.random.default_rng(1))
@@ -111,7 +112,7 @@ def game_rows() -> GameRows:
 def network_evaluator(
     name: str, precision: str, backend: str, batch: int = BATCH
 ) -> BackendEvaluator:
-    """A network of the list behind a backend; raises InputError where that cannot be had."""
+    """A network of the list on a backend; raises InputError where that is impossible."""
     variant = get_variant(GAME)
     calibration = game_rows().positions[:1024] if precision == "int8" else None
     return make_evaluator(
@@ -124,7 +125,7 @@ def network_evaluator(
 
 
 def fastest_backend(name: str, precision: str) -> str:
-    """Which backend is measured as the fastest; raises InputError where none can be had."""
+    """The backend that is measured as the fastest; raises InputError where none works."""
     single_thread()
     return network_evaluator(name, precision, "auto").backend
 
@@ -147,7 +148,7 @@ def network_rates(name: str, precision: str, backend: str, batch: int = BATCH) -
 
 
 def network() -> Iterator[Row]:
-    """Inference alone: one thread, encoding of rows and reading of moves included."""
+    """Inference alone, on one thread, with encoding of rows and reading of moves."""
     for name in NETWORKS:
         for precision, backend in BACKENDS:
             peak = statistics.median(matmul_ceiling(precision)) / flops_a_position(name)
@@ -161,7 +162,7 @@ def network() -> Iterator[Row]:
 
 
 def learner() -> Iterator[Row]:
-    """Rows that the learner takes in, one thread; backward costs twice what forward does."""
+    """Rows that the learner takes a second, on one thread; backward costs twice as much as forward."""
     single_thread()
     variant = get_variant(GAME)
     for name in NETWORKS:

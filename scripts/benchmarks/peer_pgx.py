@@ -1,6 +1,7 @@
-"""Self-play on Gardner by pgx and mctx: Gumbel MuZero's search, a transformer of the same size.
+"""Self-play on Gardner by pgx and mctx: the search of Gumbel MuZero with a transformer of the same
+size.
 
-Run by the environment that has them; prints a JSON object a row. The search steps the true game.
+Run by the environment that has them; prints one JSON object a row. The search steps the true game.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""The same figure for other programs, where a person has installed them.
+"""The same figure for another program, where it is installed: pgx with mctx.
 
-They live in an environment of their own, so that nothing of ours depends on them:
+It has an environment of its own, so that Pawnscope does not depend on it:
 
     python3 -m venv .venv-peers
-    .venv-peers/bin/pip install jax pgx mctx open-spiel
+    .venv-peers/bin/pip install jax pgx mctx
 
-A peer's script is run by that environment's Python; it prints one simulations-a-second a line.
+That environment's Python runs `peer_pgx.py`, which prints one JSON object a row.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def _run(python: Path, script: Path) -> Iterator[Row]:
             waited = time.monotonic() - begun
             raise InputError(f"bench: {script.name} did not end in {waited:.0f} seconds") from None
         finally:
-            # With all that it has started: who holds its output would be waited for.
+            # With all processes that it started: they hold its output open.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:

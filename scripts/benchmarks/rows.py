@@ -1,4 +1,4 @@
-"""A figure of the benchmark, and how it is taken."""
+"""One row of a benchmark, and how it is measured."""
 
 import statistics
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from engine.rules.compilation.compile_time import working_time
 
 REPEATS = 5
 BATCH = 128
-"""Games side by side, and positions in a batch unless a row says otherwise."""
+"""Parallel games, and positions in a batch, unless a row says otherwise."""
 SIMULATIONS = 64
 """Simulations a move."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure: the median of the repeats, and the lowest and highest of them."""
+    """One figure: median, lowest and highest of the repeats."""
 
     # group/game/what.
     name: str
@@ -23,13 +23,13 @@ class Row:
     unit: str
     low: float
     high: float
-    # Of the ceiling or peer that `against` names, measured in the same run; None without one.
+    # Multiple of the ceiling or peer `against`, measured in the same run; None without one.
     share_of_ceiling: float | None = None
     against: str | None = None
 
 
 def rates(work: Callable[[], float]) -> list[float]:
-    """Units of work a second in each repeat, after one that is not counted."""
+    """Units of work a second in each repeat, after one repeat that is not counted."""
     work()
     found = []
     for _ in range(REPEATS):

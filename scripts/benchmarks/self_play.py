@@ -1,7 +1,7 @@
 """Self-play at full speed: one pinned, single-threaded worker a core, tree and network in turn.
 
-A simulation counts when it asked for an evaluation that the network made. Those that ended in a
-proven or finished position, and those that a cache answered, are left out.
+A simulation counts when the network evaluated its leaf. Simulations that ended in a proven or
+finished position, or whose evaluation came from a cache, are left out.
 """
 
 import multiprocessing
@@ -42,7 +42,7 @@ class Meter:
     evaluator: Evaluator
     # Positions evaluated.
     positions: int = 0
-    # Wall time spent judging them.
+    # Wall time of evaluation.
     seconds: float = 0.0
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
@@ -72,8 +72,8 @@ def cores() -> int:
 
 
 def self_play() -> Iterator[Row]:
-    """Whole self-play on every core, by the fastest backend of each precision, beside the network's
-    own speed on as many cores."""
+    """Self-play on every core, with the fastest backend of each precision, beside the network's own
+    speed on as many cores."""
     workers = cores()
     for name in NETWORKS:
         for precision in ("fp32", "bf16", "int8"):
@@ -105,7 +105,7 @@ def _rows(
 def _play_everywhere(
     workers: int, name: str, precision: str, backend: str
 ) -> list[tuple[_Repeat, ...]]:
-    """Each repeat of all workers, who play at the same time."""
+    """Each repeat of all workers, which play at the same time."""
     context = multiprocessing.get_context("spawn")
     started = []
     for number in range(workers):
@@ -135,7 +135,7 @@ def _play_everywhere(
 
 
 def _work(pipe: Connection, number: int, name: str, precision: str, backend: str) -> None:
-    """A worker's life: warm up, wait for the others, play the repeats, report."""
+    """A worker: warm up, wait for the others, play the repeats, report."""
     pin_to_core(number)
     import torch
 

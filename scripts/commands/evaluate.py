@@ -43,36 +43,36 @@ _ANCHORS = ("random", *(f"alphabeta:{depth}" for depth in range(1, 7)), "uct:100
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(FigureOptions):
-    """Measure runs against the truth where the game is solved, and on a ladder of Elo.
+    """Measure runs by exact values where the variant is solved, and on a ladder of Elo.
 
-    The kept checkpoints keep the game's value in so many decisions; the last one's search does so
-    by its simulations; the runs stand beside each other against random play; all checkpoints are
-    rated against players of known strength. A ladder's games are kept in the run.
+    truth: the share of decisions in which each checkpoint keeps the exact value. simulations: the
+    same for the last checkpoint's search, by its simulations. textbook: all runs beside each other
+    against random play. ladder: all checkpoints rated against players of known strength; its games
+    are kept in the run.
     """
 
     # The runs' directories.
     runs: Annotated[tuple[Path, ...], conf.Positional]
-    # The game, where the runs' networks play several; RUN/evaluation-GAME then has its pictures
-    # and its ladder.
+    # The variant, where the networks play several. Its pictures and ladder are in
+    # RUN/evaluation-GAME.
     game: str | None = None
     # Simulations a move of the network's search.
     simulations: int = 64
-    # The network's search, on the ladder and in the truth's tables.
+    # The network's search, on the ladder and in the tables.
     search: Literal["gumbel", "puct"] = "gumbel"
-    # What to measure: truth, simulations, textbook, ladder; all if left out.
+    # What to measure: truth, simulations, textbook, ladder; all unless given.
     only: tuple[Part, ...] = ()
     # Games of each pairing on the ladder; 0 for no ladder.
     games: int = 20
     # A further player on the ladder, such as "uci:fairy-stockfish:nodes=1000"; may be repeated.
     anchor: conf.UseAppendAction[tuple[str, ...]] = ()
-    # Whose Elo is 0: random, or another of the ladder's players of known strength.
+    # The player with Elo 0: random, or another of the ladder's players of known strength.
     zero: str = "random"
-    # Decision positions that are searched; of a game with fewer all.
+    # Decision positions that are searched; all of a variant with fewer.
     positions: int = 1000
-    # Where the picture of the run goes, and beside it the others; curve.svg in the run's directory
-    # if left out.
+    # Picture of the run, with the others beside it; curve.svg in the run's directory unless given.
     plot: Path | None = None
-    # Where samples come from.
+    # Seed of the samples.
     seed: int = 1
 
 
@@ -110,7 +110,7 @@ def _check(options: EvaluateOptions) -> None:
 
 
 class _Progress:
-    """What the person sees while a run is measured."""
+    """What is shown while a run is measured."""
 
     def __init__(self, waiting: Waiting, *, quiet: bool) -> None:
         self.now = waiting.now
@@ -280,7 +280,7 @@ def _print_ladder(rows: Sequence[dict[str, Any]], zero: str, progress: _Progress
 
 
 def _repeats(pairings: Sequence[dict[str, Any]]) -> str | None:
-    """What to say of pairs of games that repeat others; None where there are none."""
+    """A line about pairs of games that repeat others; None where there are none."""
     repeating = [each for each in pairings if each["independent_pairs"] < sum(each["pairs"])]
     if not repeating:
         return None

@@ -32,47 +32,47 @@ from training.evaluation.sprt import Sprt, Verdict
 
 _GAMES = 100
 _MOST_TESTED = 20_000
-"""Games after which a test without an answer ends."""
+"""Games after which an undecided test ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchOptions(FigureOptions, EndgameOptions):
-    """Let two players play each other; every opening twice, with colours swapped.
+    """Let two players play; every opening twice, with colours swapped.
 
     A player is random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
     mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT],
-    language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]; a checkpoint is a file, a run
-    directory, or absent for the newest run of the game.
+    language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]. A checkpoint is a file, a run
+    directory, or absent for the newest run of the variant.
     """
 
-    # The player whose side the figures take.
+    # The player whose results the figures describe.
     a: str
     # The other player.
     b: str
-    # The game.
+    # The variant.
     variant: str
-    # How many games to play; 100 if left out, and with --sprt 20,000 at most.
+    # Games to play; 100 unless given, and with --sprt at most 20,000.
     games: int | None = None
-    # Plies of the openings, which are all that there are in random order; 2 if left out, 0 on
-    # boards of less than 16 squares. When they have run out they come again; in a test of two
+    # Plies of the openings: all openings of that length in random order. 2 unless given; 0 on
+    # boards of less than 16 squares. Openings repeat when all are used; in a test of two
     # deterministic players longer ones follow.
     opening_plies: Annotated[int | None, conf.arg(aliases=("--openings",))] = None
-    # Stop as soon as it is known whether A is ELO0 (H0) or ELO1 (H1) stronger than B.
+    # Stop as soon as the test can tell whether A is ELO0 (H0) or ELO1 (H1) stronger than B.
     sprt: tuple[float, float] | None = None
-    # Of the test: the chance of saying H1 where H0 is true.
+    # Of the test: probability of saying H1 where H0 is true.
     alpha: float = 0.05
-    # Of the test: the chance of saying H0 where H1 is true.
+    # Of the test: probability of saying H0 where H1 is true.
     beta: float = 0.05
-    # Numbers in which A's network is computed: auto, fp32, bf16 or int8 (which finds its scales on
-    # the games of the run that the checkpoint is from) ...
+    # Precision of A's network: auto, fp32, bf16 or int8 (calibrated on games of the checkpoint's
+    # run) ...
     precision_a: PrecisionName = "auto"
     # ... and B's.
     precision_b: PrecisionName = "auto"
-    # Games at once against an external engine, which is started so many times.
+    # Parallel games against an external engine, each with its own process.
     concurrency: int = 8
-    # Where openings and the players' random choices come from.
+    # Seed of the openings and of the players.
     seed: int = 1
-    # A file to which each finished game is added.
+    # A file to which each finished game is appended.
     pgn: Path | None = None
 
 
@@ -131,7 +131,7 @@ def main(arguments: list[str]) -> int:
         print(f"the match is interrupted after {len(played)} games", file=sys.stderr)
         cut_short = interrupt
     except Exception as problem:
-        # What was played counts, whatever ended the match.
+        # Finished games count, whatever ended the match.
         if not played:
             raise
         print(f"the match ends after {len(played)} of {total} games", file=sys.stderr)
@@ -145,7 +145,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _checked(options: MatchOptions) -> Sprt | None:
-    """The test where one is asked for; raises InputError for numbers that make no match."""
+    """The test, if one is asked for; raises InputError for impossible numbers."""
     if options.games is not None and options.games < 1:
         raise InputError(f"--games {options.games}: a match has at least 1 game")
     if options.opening_plies is not None and options.opening_plies < 0:
@@ -169,7 +169,7 @@ def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
 
 
 def _against_rules(readers: dict[str, list[LanguagePlayer]]) -> dict[str, dict[str, int]]:
-    """What the language models of each side were asked, and chose before the rules were."""
+    """For the language models of each side: positions asked about, and illegal first choices."""
     return {
         side: {
             "asked": sum(player.asked for player in players),
@@ -213,7 +213,7 @@ def _show(
     *,
     complete: bool,
 ) -> None:
-    """`against_rules`: what language models chose before the rules were asked.
+    """`against_rules`: illegal first choices of language models.
 
     `complete`: neither an interrupt nor an error ended the match.
     """

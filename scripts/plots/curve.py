@@ -16,11 +16,11 @@ _COLOURS = {"puct": _RAW, "gumbel": _SEARCH}
 
 @contextmanager
 def _figure(path: Path, title: str, panels: int = 1) -> Iterator[list[Any]]:
-    """Panels to draw in; written in the end, in the format that the ending of `path` names.
+    """Panels to draw in, written at the end in the format of the ending of `path`.
 
     Raises InputError for an unknown ending, before anything is drawn, and OSError.
     """
-    # Without a place for its caches it only takes longer.
+    # Without a cache folder it is only slower.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
 
@@ -139,20 +139,20 @@ def _draw_search(
 
 
 class Panel(NamedTuple):
-    """Curves over the seconds of training, in one part of a picture."""
+    """Curves over seconds of training, in one panel."""
 
     title: str
     curves: Mapping[str, Sequence[tuple[float, float]]]
     """By label."""
     level: tuple[str, float] | None
-    """A label, and a height to compare with."""
+    """A label and a height to compare with."""
     unit: str
     lowest: float | None = None
-    """Where heights begin; None for a little below the lowest that is not 0."""
+    """Lower end of the heights; None for a little below the lowest that is not 0."""
 
 
 def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
-    """Write the picture of several curves, panel beside panel. Raises as `draw_curve`."""
+    """Write a picture of several panels side by side. Raises as `draw_curve`."""
     with _figure(path, title, panels=len(panels)) as parts:
         for axes, panel in zip(parts, panels, strict=True):
             for (label, curve), colour in zip(panel.curves.items(), (_SEARCH, _RAW), strict=False):
@@ -170,7 +170,7 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
 
 
 def _lowest(panels: Sequence[Panel]) -> float:
-    """Where the shares begin; networks that find all moves alike stand at 0 and are left out."""
+    """Lower end of the shares; curves at 0, of networks without preference, are left out."""
     heights = [height for panel in panels for curve in panel.curves.values() for _, height in curve]
     heights += [panel.level[1] for panel in panels if panel.level is not None]
     return 10 * math.floor(
@@ -208,7 +208,7 @@ def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
 
 
 def _label_lines(axes: Any, lines: Sequence[tuple[str, float]]) -> None:
-    """Names beside level lines, in rising order, each above the last one's name."""
+    """Names beside level lines, in ascending order, each above the last."""
     low, high = axes.get_ylim()
     least = -math.inf
     for name, height in lines:

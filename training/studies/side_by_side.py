@@ -1,8 +1,7 @@
-"""Tasks in processes of their own, each pinned to one core and with one thread.
+"""Tasks in parallel processes, each pinned to one core and with one thread.
 
-As many run at a time as there are cores, in the order in which they are given: what runs at the
-same time is slowed alike by whatever else the machine does. Where there are more tasks than cores,
-the later ones have a machine of another hour.
+As many run at a time as there are cores, in the given order: tasks that run at the same time are
+slowed alike by other load. Where there are more tasks than cores, the later ones meet other load.
 """
 
 import multiprocessing
@@ -22,26 +21,26 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-class Unwatched:
-    """A monitor of trainings that nobody watches."""
+class SilentMonitor:
+    """A monitor that shows nothing."""
 
     def task(self, name: str, total: int) -> None:
-        """Not told."""
+        """Nothing is shown."""
 
     def advance(self, amount: int) -> None:
-        """Not told."""
+        """Nothing is shown."""
 
     def metrics(self, values: dict[str, Any]) -> None:
-        """Not told."""
+        """Nothing is shown."""
 
     def note(self, text: str) -> None:
-        """Not told: it stands in log.txt."""
+        """Nothing is shown; the run's log has it."""
 
 
 def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
     """The results as they come, of one task on each core at a time; raises what `function` raises.
 
-    Where one fails the others end at once; all end with this process, however it ends.
+    When one fails the others end at once. All end with this process, however it ends.
     """
     if not tasks:
         return

@@ -33,7 +33,7 @@ from training.data.run_directory import RunDirectory, read_metrics, run_checkpoi
 from training.evaluation.arena import play_match
 from training.evaluation.truth import Truth
 from training.run.loop import TrainingRun
-from training.studies.side_by_side import Unwatched, many_trainings, run_side_by_side
+from training.studies.side_by_side import SilentMonitor, many_trainings, run_side_by_side
 
 Line = dict[str, Any]
 Curve = list[tuple[float, float]]
@@ -127,7 +127,7 @@ def _run(training: Training) -> None:
     directory = RunDirectory(training.path, games, training.overrides)
     run: TrainingRun | None = None
     try:
-        run = TrainingRun(directory, games, Unwatched())
+        run = TrainingRun(directory, games, SilentMonitor())
         run.train(measured=False)
     finally:
         (run or directory).close()
