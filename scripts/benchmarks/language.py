@@ -37,7 +37,7 @@ CONFIG: Final = LanguageConfig(
 """10.8 million parameters: nanoGPT's own small model, for letters or moves."""
 SEQUENCES: Final = 16
 _SIDE: Final = 2048
-"""Of the square matrices of the ceiling, where two cores are fastest."""
+"""Size of the ceiling's matrices, at which two cores are fastest."""
 _STEPS: Final = 2
 _BOARDS: Final = 128
 _TURNS: Final = 20

@@ -48,8 +48,7 @@ BACKENDS: Final = (
 )
 _BATCHES: Final = (32, BATCH)
 _SIDE: Final = 1024
-"""Of the square matrices of the ceiling: large enough for full speed, small enough for the cache.
-"""
+"""Size of the ceiling's matrices: enough for full speed, and they fit a cache."""
 
 
 def single_thread() -> None:

@@ -1,5 +1,4 @@
-"""Self-play on Gardner by pgx and mctx: the search of Gumbel MuZero with a transformer of the same
-size.
+"""Self-play on Gardner by pgx and mctx: Gumbel MuZero's search with a transformer as large.
 
 Run by the environment that has them; prints one JSON object a row. The search steps the true game.
 """
