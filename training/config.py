@@ -343,7 +343,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {problem}") from None
 
 
-def games_named(text: str) -> tuple[Variant, ...]:
+def parse_variants(text: str) -> tuple[Variant, ...]:
     """The games of `TrainingConfig.variant`; raises ConfigError, UnknownVariantError."""
     # A person's own game may be called as no other is.
     if _BESIDE not in text or text in variant_names():
@@ -370,7 +370,7 @@ def games_of(games: Games) -> tuple[Variant, ...]:
 
 
 def name_of(games: Games) -> str:
-    """The inverse of `games_named`."""
+    """The inverse of `parse_variants`."""
     return _BESIDE.join(variant.name for variant in games_of(games))
 
 

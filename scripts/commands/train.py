@@ -1,7 +1,6 @@
 """`pawnscope train VARIANT`: self-play training with progress bars and a live truth curve."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from tyro import conf
 from engine.network.inference.allocator import keep_freed_memory
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.progress import Bars, Pace, columns, fitting
-from training.config import games_named, merge, read_toml
-from training.data.run_directory import RunDirectory
+from scripts.training_session import training_session
+from training.config import merge, parse_variants, read_toml
 from training.evaluation.truth import Reached, TruthShares
-from training.run.loop import TrainingRun
 from training.run.monitor import Summary
+from training.run.setup import open_directory, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,27 +48,14 @@ class TrainOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Train until the network is as good as was asked for, the time is over or ^C."""
     options = parse_options(TrainOptions, "train", arguments)
-    games = games_named(options.variant)
+    variants = parse_variants(options.variant)
     path = options.run or _default_run(options)
     begun = time.monotonic()
-    directory = RunDirectory(path, games, _overrides(options))
-    keep_freed_memory()
-    monitor = _Bars(quiet=options.json)
-    run: TrainingRun | None = None
-    try:
-        run = TrainingRun(directory, games, monitor)
-        summary = run.train()
-    except KeyboardInterrupt:
-        monitor.close()
-        if run is not None:
-            print(
-                f"{path}: round {run.rounds} is saved, the same command continues the run",
-                file=sys.stderr,
-            )
-        raise
-    finally:
-        monitor.close()
-        (run or directory).close()
+    with open_directory(path, variants, _overrides(options)) as directory:
+        keep_freed_memory()
+        bars = _Bars(quiet=options.json)
+        with training_session(path, bars), open_run(directory, variants, bars) as run:
+            summary = run.train()
     _print_summary(summary, path, time.monotonic() - begun, options.json)
     return 0
 

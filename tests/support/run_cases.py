@@ -1,5 +1,6 @@
 """Training runs of a moment in this process, for the tests: begun, stopped and looked into."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,8 @@ from engine.rules.variant import get_variant
 from scripts import cli
 from tests.support.training_cases import SMALL_NETWORK
 from training.config import Games
-from training.data.run_directory import RunDirectory
-from training.run.loop import TrainingRun
 from training.run.monitor import Summary
+from training.run.setup import open_directory, open_run
 
 HEXAPAWN = get_variant("hexapawn")
 SETTINGS: dict[str, Any] = {
@@ -68,15 +68,13 @@ class Watch:
 
 def train(path: Path, watch: Watch, games: Games = HEXAPAWN, **overrides: Any) -> Summary | None:
     """One session in this process; None where the watch stopped it."""
-    directory = RunDirectory(path, games, SETTINGS | overrides)
-    run: TrainingRun | None = None
-    try:
-        run = TrainingRun(directory, games, watch)
+    with (
+        suppress(StopHere),
+        open_directory(path, games, SETTINGS | overrides) as directory,
+        open_run(directory, games, watch) as run,
+    ):
         return run.train()
-    except StopHere:
-        return None
-    finally:
-        (run or directory).close()
+    return None
 
 
 def contents(path: Path) -> dict[str, bytes]:

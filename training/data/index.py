@@ -183,6 +183,10 @@ class Index:
         own = [shard for shard in self.shards() if shard.variant == variant]
         return own if rounds is None else [shard for shard in own if shard.round in rounds]
 
+    def shards_of_round(self, variant: str, number: int) -> list[Shard]:
+        """Those of one variant and one round, oldest first."""
+        return self.shards_of(variant, range(number, number + 1))
+
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
         """Note a checkpoint that stays."""
         with _disk_errors(self._path), self._database:
@@ -190,7 +194,7 @@ class Index:
                 "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (name, round_number, step)
             )
 
-    def take_up_checkpoints(self, last_round: int) -> None:
+    def restore_checkpoints(self, last_round: int) -> None:
         """Note the checkpoints up to this round that stay and that a lost index forgot."""
         known = self.checkpoints()
         for path in self._checkpoints.glob("*.safetensors"):

@@ -6,9 +6,9 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Container
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, Self, TypeVar
 
 from engine.rules.errors import InputError
 from engine.system.files import append_whole, write_whole
@@ -17,60 +17,72 @@ from training.config import (
     Games,
     TrainingConfig,
     differences,
-    games_of,
     load_config,
-    merge,
     name_of,
     replace,
     resolve,
     to_toml,
 )
-from training.learner.networks import begun_network, checkpoint_settings, settings_of
 
 _CHECKPOINT: Final = re.compile(r"\d{8}\.safetensors")
 _BEGUN: Final = (".lock", "config.toml.tmp")
-"""All that a run has that was killed before its configuration stood."""
+"""The files of a run that was killed before its configuration was written."""
+LEARNER_STATE: Final = "learner.safetensors"
+
+ConfigT = TypeVar("ConfigT")
 
 
 class RunError(InputError):
     """A run directory that cannot be used as asked; names the directory."""
 
 
-class RunDirectory:
-    """A run's directory, locked by this process until `close`."""
+class LockedDirectory(Generic[ConfigT]):
+    """The directory of a run of any kind, locked by this process until `close`.
 
-    def __init__(self, path: Path, games: Games, overrides: dict[str, Any]) -> None:
-        """Open the run, or begin one in an empty or new directory.
+    A kind of run is a subclass that says how its configuration comes about. A context manager.
+    """
 
-        `overrides` are what the person asked for; a run that exists must agree with them, but for
-        `chosen`, which only a new run takes over. Raises RunError, ConfigError, CheckpointError or
-        OSError, and then nothing has been changed.
+    folders: tuple[str, ...] = ("checkpoints",)
+    """Made when the run begins."""
+
+    def __init__(
+        self, path: Path, kind: str, new: Callable[[], ConfigT], existing: Callable[[], ConfigT]
+    ) -> None:
+        """Open the run, or begin one, of a kind in words, in an empty or new directory.
+
+        `new` makes the configuration of a new run, before anything is written; `existing` reads
+        that of a run that exists, once the directory is locked. Raises RunError, ConfigError, what
+        `new` and `existing` raise, or OSError, and then nothing has been changed.
         """
         self.path = path
-        config_path = path / "config.toml"
-        if not config_path.exists():
-            refuse_foreign(path, "a training run")
-            self.config = self._stored = _new_config(games, overrides)
+        if not self.config_path.exists():
+            refuse_foreign(path, kind)
+            self.config = new()
         path.mkdir(parents=True, exist_ok=True)
         self._lock = lock(path)
         try:
             # Read only now: until then another process may have changed it.
-            if config_path.exists():
-                self.config = _existing_config(path, games, overrides)
-                self._stored = load_config(config_path)
-            self._prepare()
+            if self.config_path.exists():
+                self.config = existing()
+            else:
+                self.write_config(self.config)
+            for folder in self.folders:
+                (path / folder).mkdir(exist_ok=True)
+            sweep(path)
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self) -> None:
-        """Begin what is new and sweep up after a run that was killed."""
-        config_path = self.path / "config.toml"
-        if not config_path.exists():
-            write_whole(config_path, to_toml(self.config))
-        for folder in (self.games, self.checkpoints):
-            folder.mkdir(exist_ok=True)
-        sweep(self.path)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def config_path(self) -> Path:
+        """The run's configuration."""
+        return self.path / "config.toml"
 
     @property
     def games(self) -> Path:
@@ -79,50 +91,41 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of networks, named by step."""
+        """The folder of networks."""
         return self.path / "checkpoints"
 
     @property
     def learner_state(self) -> Path:
-        """Everything that the learner needs to go on."""
-        return self.path / "learner.safetensors"
+        """Everything that a resumed run needs beside games and checkpoints."""
+        return self.path / LEARNER_STATE
 
     @property
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
 
-    def checkpoint_path(self, step: int) -> Path:
-        """Where the network of a step is kept."""
-        return self.checkpoints / f"{step:08d}.safetensors"
+    def checkpoint_path(self, number: int) -> Path:
+        """Where the network of a step, or of a round, is kept."""
+        return self.checkpoints / f"{number:08d}.safetensors"
 
-    def choose(self, chosen: ChosenConfig) -> None:
-        """Record what the run is computed with; raises OSError.
+    def write_config(self, config: ConfigT) -> None:
+        """Write the configuration; raises OSError."""
+        write_whole(self.config_path, to_toml(config))
 
-        What was asked for this session alone (`--minutes`) does not come into the file.
-        """
-        self._stored = dataclasses.replace(self._stored, chosen=chosen)
-        write_whole(self.path / "config.toml", to_toml(self._stored))
-        self.config = dataclasses.replace(self.config, chosen=chosen)
-
-    def take_up_metrics(self, number: int, line: dict[str, Any] | None) -> bool:
-        """Bring the metrics into agreement with the learner's state after round `number`.
-
-        A session may have been killed when it had saved that state and not yet written `line`, the
-        metrics of that round; whether it is missing comes back. Lines of later rounds, which will
-        be made again, are dropped. Raises OSError.
-        """
-        told = read_metrics(self.path) if self.metrics.exists() else []
-        kept = [values for values in told if values["round"] <= number]
-        if len(kept) < len(told):
+    def drop_metrics_after(self, number: int) -> list[dict[str, Any]]:
+        """Drop the metrics of rounds after `number`, which will be made again; returns the lines
+        that stay. Raises OSError, RunError."""
+        lines = read_metrics(self.path) if self.metrics.exists() else []
+        kept = [values for values in lines if values["round"] <= number]
+        if len(kept) < len(lines):
             text = "".join(json.dumps(values) + "\n" for values in kept)
             write_whole(self.metrics, text)
-        return line is not None and all(values["round"] < number for values in kept)
+        return kept
 
-    def drop_checkpoints(self, kept: Container[str]) -> None:
-        """Remove all networks but those of these names; raises OSError."""
+    def drop_checkpoints(self, kept: Callable[[Path], bool]) -> None:
+        """Remove all networks but those that are `kept`; raises OSError."""
         for path in checkpoints_in(self.path):
-            if path.name not in kept:
+            if not kept(path):
                 path.unlink()
 
     def add_metrics(self, values: dict[str, Any]) -> None:
@@ -134,33 +137,38 @@ class RunDirectory:
         append_whole(self.path / "log.txt", text + "\n")
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         os.close(self._lock)
 
 
-def _new_config(games: Games, overrides: dict[str, Any]) -> TrainingConfig:
-    """That of a run with fresh weights, or of one that goes on with a checkpoint's network."""
-    config = resolve(games, overrides)
-    if not config.initial:
-        return config
-    checkpoint = checkpoint_of(Path(config.initial))
-    theirs = checkpoint_settings(checkpoint)
-    for name, asked in overrides.get("network", {}).items():
-        if name in theirs and asked != theirs[name]:
-            raise RunError(f"network.{name} = {asked!r}, but {checkpoint} has {theirs[name]!r}")
-    config = resolve(games, merge(overrides, {"network": theirs}))
-    # Better now than with a directory half made.
-    variants = games_of(games)
-    begun_network(checkpoint, variants, settings_of(variants, config))
-    return config
+class RunDirectory(LockedDirectory[TrainingConfig]):
+    """The directory of a self-play training run."""
+
+    folders = ("games", "checkpoints")
+
+    def __init__(self, path: Path, games: Games, overrides: dict[str, Any]) -> None:
+        """`overrides` are what the person asked for; a run that exists must agree with them, but
+        for `chosen`, which only a new run takes over. Raises as `LockedDirectory`."""
+
+        def existing() -> TrainingConfig:
+            return _existing_config(path, games, overrides)
+
+        super().__init__(path, "a training run", lambda: resolve(games, overrides), existing)
+
+    def choose(self, chosen: ChosenConfig) -> None:
+        """Record what the run is computed with; raises OSError.
+
+        Settings for this session alone (`--minutes`) are not written.
+        """
+        self.write_config(dataclasses.replace(load_config(self.config_path), chosen=chosen))
+        self.config = dataclasses.replace(self.config, chosen=chosen)
 
 
 def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> TrainingConfig:
     config = load_config(path / "config.toml")
     # How long to train and when to stop are asked anew each time; the rest belongs to the run.
     free = ("minutes", "stop_at_raw")
-    # What "auto" came to is found and not asked for. A file with settings may be the run's own, or
-    # another run's, and then it tells of another machine.
+    # `chosen` is measured and not asked for: a file with settings may come from another machine.
     asked = {name: value for name, value in overrides.items() if name != "chosen"}
     return replace(config, changes_of(path, config, name_of(games), asked, free))
 

@@ -1,15 +1,33 @@
-"""What "auto" means in a run: chosen at its first start, by measuring, and kept from then on.
+"""What "auto" means in a run: measured at its first start, recorded in `config.toml` and kept.
 
-The same seed gives the same run only where the same things compute it. So what was chosen stands in
-`config.toml`, and where a machine cannot go on with it the run says so.
+The same seed gives the same run only where the same things compute it. Where a machine cannot keep
+a choice, another is made, recorded and reported.
 """
 
+import contextlib
+import copy
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from training.config import ChosenConfig
+import torch
+
+from engine.network.inference.evaluator import BackendError, RefusedError
+from engine.rules.variant import Variant
+from training.config import ChosenConfig, LearningConfig, SelfPlayConfig, TrainingConfig
+from training.data.index import Shard
 from training.data.run_directory import RunDirectory
+from training.learner.losses import (
+    FlatParameters,
+    LocalGradients,
+    faster_precision,
+    seconds_a_batch,
+)
+from training.learner.networks import Network
+from training.selfplay.acting_evaluator import fall_backs
+from training.selfplay.actors.processes import WorkerPool
+from training.selfplay.actors.protocol import Actors, SelfPlayRequest
 
 
 class Choices:
@@ -34,3 +52,169 @@ class Choices:
         """The same where something else was chosen before: whoever watches hears of it."""
         self.record(text, **values)
         self._note(text)
+
+
+def count_cores() -> int:
+    """Cores that this process may use; not every system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_threads(config: TrainingConfig, choices: Choices) -> int:
+    """Threads of the learner's process: as many as at the run's first start, if there are cores."""
+    if config.learning.threads:
+        return config.learning.threads
+    cores, known = count_cores(), choices.known.threads
+    if not known:
+        choices.record(f"the learner has {cores} threads", threads=cores)
+    elif known > cores:
+        choices.change(
+            f"the learner had {known} threads, there are {cores} cores here: {cores} threads from"
+            " now on",
+            threads=cores,
+        )
+    return choices.known.threads
+
+
+def resolve_learning(
+    variants: Sequence[Variant], network: Network, config: TrainingConfig, choices: Choices
+) -> LearningConfig:
+    """The settings of learning with a precision that is measured at the run's first start where
+    "auto" asks for that."""
+    learning = config.learning
+    if learning.precision != "auto":
+        return learning
+    if choices.known.precision:
+        return dataclasses.replace(learning, precision=choices.known.precision)
+    share = -(-learning.batch // max(1, config.self_play.actors))
+    largest = max(variants, key=lambda variant: variant.squares)
+    precision = faster_precision(network, largest, share)
+    choices.record(f"the learner computes in {precision}", precision=precision)
+    return dataclasses.replace(learning, precision=precision)
+
+
+def choose_gradient_workers(
+    variants: Sequence[Variant],
+    network: Network,
+    learning: LearningConfig,
+    pool: WorkerPool | None,
+    choices: Choices,
+) -> WorkerPool | None:
+    """The workers where they compute gradients, else None; measured at the run's first start where
+    "auto" asks for that."""
+    split = choices.known.split if learning.split == "auto" else learning.split
+    if pool is None or split:
+        return None if split == "threads" else pool
+    FlatParameters(copy.deepcopy(network), *pool.vectors)
+    own = copy.deepcopy(network)
+    flat = FlatParameters(own, *(torch.zeros(network.parameter_count) for _ in range(2)))
+    local = LocalGradients(own, flat, learning)
+    workers, threads = (
+        seconds_a_batch(gradients, variants, learning.batch) for gradients in (pool, local)
+    )
+    faster = "workers" if workers < threads else "threads"
+    choices.record(
+        f"gradients by {faster}: a batch takes the workers {1000 * workers:.0f} ms,"
+        f" {torch.get_num_threads()} threads {1000 * threads:.0f} ms",
+        split=faster,
+    )
+    return pool if faster == "workers" else None
+
+
+def prepare_actors(
+    actors: Actors, requests: Sequence[SelfPlayRequest], config: SelfPlayConfig, choices: Choices
+) -> list[str]:
+    """Get the actors ready, with a request for each variant; returns what computes their networks,
+    which is chosen at the run's first start where "auto" asks for that.
+
+    Raises InputError, OSError.
+    """
+    settings = f"{config.backend} {config.precision}"
+    measured = "auto" in settings.split()
+    named = [] if measured else [f"{settings} auto"] * len(requests)
+    known = choices.known.inference
+    if not known:
+        found = actors.prepare(requests, named)
+        if measured and all(found):
+            choices.record(
+                f"self-play is computed by {', '.join(found)}",
+                inference=tuple(found),
+                inference_settings=settings,
+            )
+        return found
+    if _is_for(choices.known, config, len(requests)):
+        try:
+            return actors.prepare(requests, known)
+        except BackendError as problem:
+            why = f"which cannot go on here ({problem})"
+            found = [
+                _in_its_place(actors, request, choice, named[:1])
+                for request, choice in zip(requests, known, strict=True)
+            ]
+    else:
+        why = f"which was not chosen for the settings '{settings}' of this run"
+        found = actors.prepare(requests, named)
+    if all(found):
+        choices.change(
+            f"self-play was computed by {', '.join(known)}, {why}: {', '.join(found)} from now on",
+            inference=tuple(found),
+            inference_settings=settings,
+        )
+    return found
+
+
+def _is_for(known: ChosenConfig, config: SelfPlayConfig, games: int) -> bool:
+    """Whether these settings are those for which a choice was made, for so many games."""
+    if len(known.inference) != games or not all(known.inference):
+        return False
+    if known.inference_settings:
+        return known.inference_settings == f"{config.backend} {config.precision}"
+    # Older versions do not say. The backend stays when a network outgrows its precision, but for
+    # the last resort.
+    return all(
+        config.backend == "auto" or choice.startswith((f"{config.backend} ", "torch fp32"))
+        for choice in known.inference
+    )
+
+
+def _in_its_place(
+    actors: Actors, request: SelfPlayRequest, choice: str, named: Sequence[str]
+) -> str:
+    """With what a game goes on whose `choice` may not: where the network has outgrown it, as in a
+    session that plays on, else with what is `named` or fastest. Raises as `prepare_actors`."""
+    others: Sequence[str] = ()
+    try:
+        return actors.prepare([request], [choice])[0]
+    except RefusedError:
+        others = fall_backs(choice)
+    except BackendError:
+        pass
+    for other in others:
+        with contextlib.suppress(BackendError):
+            return actors.prepare([request], [other])[0]
+    return actors.prepare([request], named)[0]
+
+
+def follow_inference(
+    variants: Sequence[Variant],
+    shards: Sequence[Shard],
+    known: list[str],
+    config: SelfPlayConfig,
+    choices: Choices,
+) -> list[str]:
+    """With what the networks of all games are computed after these shards; before it was `known`.
+
+    A network can grow out of what was precise enough for the first ones; that is recorded.
+    """
+    used = {variant.name: choice for variant, choice in zip(variants, known, strict=True)}
+    used |= {shard.variant: shard.source.get("evaluator", "") for shard in shards}
+    found = list(used.values())
+    if found != known:
+        choices.change(
+            f"self-play was computed by {', '.join(known)}, which no longer agrees with the"
+            f" network: {', '.join(found)} from now on",
+            inference=tuple(found),
+            inference_settings=f"{config.backend} {config.precision}",
+        )
+    return found

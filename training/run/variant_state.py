@@ -1,4 +1,4 @@
-"""One game of a training run: its positions in the window, who knows its truth, its curve."""
+"""One variant of a training run: its positions in the window, its exact values, its truth curve."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,18 +7,20 @@ from pathlib import Path
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.exact.solver import Solution
+from search.exact.tablebase.tables import Tablebases
 from training.config import TrainingConfig
 from training.data.index import Shard
 from training.data.replay import ReplayWindow, share_out, window_size
-from training.data.rescoring import Oracle, rescore
+from training.data.rescoring import Oracle, SolvedGame, rescore
 from training.data.run_directory import RunError
 from training.data.shards import GameRows, describe_games, load_games
-from training.evaluation.truth import load_solution
-from training.run.setup import find_oracle, make_curve
+from training.evaluation.truth import Truth, TruthCurve, load_solution
+from training.run.seeds import SAMPLING, generator_of
+from training.selfplay.teacher import divide
 
 
-class RunGame:
-    """What a run holds of each of its games; one of several takes an equal share of everything."""
+class VariantState:
+    """One variant of a run; each of several has an equal share of everything."""
 
     def __init__(
         self,
@@ -26,43 +28,45 @@ class RunGame:
         config: TrainingConfig,
         *,
         number: int = 0,
-        games: int = 1,
+        variants: int = 1,
         solution: Solution | None = None,
         oracle: Oracle | None = None,
     ) -> None:
-        """The game of that number, from 0, among so many. `solution` and `oracle` as `TrainingRun`
-        has them. Raises RunError, InputError, OSError as `find_oracle` does."""
+        """The variant of that number, from 0, among so many; `solution` and `oracle` as in
+        `setup.open_run`. Raises RunError, InputError, OSError as `find_oracle` does."""
         self.variant = variant
-        # As it stands in the names of shards; None where the run has no other game.
-        self.number = number if games > 1 else None
+        # As it stands in the names of shards; None where the run has no other variant.
+        self.number = number if variants > 1 else None
         self.solution = solution or load_solution(variant)
-        self.curve = make_curve(variant, self.solution, config, games)
+        self.curve = make_curve(variant, self.solution, config, variants)
         # Positions of finished games that a round brings.
-        self.quota = share_out(config.self_play.positions, games)[number]
+        self.quota = share_out(config.self_play.positions, variants)[number]
         # Positions and games played so far.
         self.positions, self.games = 0, 0
         self._oracle = oracle or find_oracle(variant, self.solution, config)
         learning = config.learning
-        self._learning = replace(learning, window=max(1, share_out(learning.window, games)[number]))
+        self._learning = replace(
+            learning, window=max(1, share_out(learning.window, variants)[number])
+        )
         self.window = ReplayWindow(self._learning)
 
-    def take_up(self, counts: dict[str, int]) -> None:
+    def restore(self, counts: dict[str, int]) -> None:
         """The counters of an earlier session."""
         self.positions, self.games = counts["positions"], counts["games"]
 
     def counts(self) -> dict[str, int]:
-        """The inverse of `take_up`."""
+        """The inverse of `restore`."""
         return {"positions": self.positions, "games": self.games}
 
     def add(self, folder: Path, shards: list[Shard]) -> None:
-        """Take in the shards of a round; raises ShardError, CheckpointError, OSError."""
+        """Add the shards of a round; raises ShardError, CheckpointError, OSError."""
         self.positions += sum(shard.positions for shard in shards)
         self.games += sum(shard.games for shard in shards)
         for shard in shards:
             self.window.add(self._load(folder / shard.name), self._capacity())
 
     def fill(self, folder: Path, shards: list[Shard], log: Callable[[str], None]) -> None:
-        """As many of the newest of all these shards, oldest first, as the window holds."""
+        """Fill the window with the newest of these shards, which are oldest first."""
         chosen, total = [], 0
         capacity = self._capacity()
         for shard in reversed(shards):
@@ -70,7 +74,7 @@ class RunGame:
                 chosen.append(shard)
                 total += shard.positions
         for shard in reversed(chosen):
-            # A damaged file of old games is no reason not to go on without it.
+            # The run continues without a damaged file of old games.
             try:
                 rows = self._load(folder / shard.name)
             except InputError as problem:
@@ -78,7 +82,7 @@ class RunGame:
                 continue
             self.window.add(rows, capacity)
 
-    def lessons(self, paths: list[Path]) -> ReplayWindow:
+    def teacher_window(self, paths: list[Path]) -> ReplayWindow:
         """A window of a teacher's games; raises as `add`."""
         window = ReplayWindow(self._learning)
         for path in paths:
@@ -96,21 +100,69 @@ class RunGame:
         return rescore(self.variant, rows, self._oracle, self._learning.rescore)
 
 
-def teacher_windows(games: Sequence[RunGame], source: Path) -> list[ReplayWindow]:
-    """A window of a teacher's games for each game, from a file or a folder of them.
+def warm_start_windows(states: Sequence[VariantState], source: Path) -> list[ReplayWindow]:
+    """A window of a teacher's games for each variant, from a file or a folder of them.
 
-    Raises RunError where there are none; otherwise as `RunGame.add`.
+    Raises RunError where there are none; otherwise as `VariantState.add`.
     """
     paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
     if not paths:
         raise RunError(f"warm_start = {str(source)!r}: no games there")
-    if len(games) == 1:
-        return [games[0].lessons(paths)]
+    if len(states) == 1:
+        return [states[0].teacher_window(paths)]
     windows = []
-    for game in games:
-        digest = game.variant.digest
+    for state in states:
+        digest = state.variant.digest
         own = [path for path in paths if describe_games(path)["variant"]["digest"] == digest]
         if not own:
-            raise RunError(f"warm_start = {str(source)!r}: no games of {game.variant.name} there")
-        windows.append(game.lessons(own))
+            raise RunError(f"warm_start = {str(source)!r}: no games of {state.variant.name} there")
+        windows.append(state.teacher_window(own))
     return windows
+
+
+def find_oracle(
+    variant: Variant, solution: Solution | None, config: TrainingConfig
+) -> Oracle | None:
+    """The oracle for rescoring; None where the configuration asks for none.
+
+    Raises RunError where it asks for one and there is none; InputError, OSError for unusable
+    tablebases.
+    """
+    if config.learning.rescore == "none":
+        return None
+    if solution is not None:
+        return SolvedGame(solution)
+    if config.self_play.tablebases:
+        return Tablebases.load(Path(config.self_play.tablebases), variant)
+    raise RunError(
+        f"rescore = {config.learning.rescore!r}: {variant.name} is too large to be solved, and"
+        " there are no tablebases"
+    )
+
+
+def make_curve(
+    variant: Variant, solution: Solution | None, config: TrainingConfig, variants: int
+) -> TruthCurve | None:
+    """The truth curve of one of so many variants, which share the samples' sizes.
+
+    None where the variant is not solved, or where it has no decision position.
+    """
+    if solution is None:
+        return None
+    truth = Truth.of(variant, solution)
+    if not len(truth):
+        return None
+    generator = generator_of(config.seed, SAMPLING)
+    raw, search = (-(-size // variants) for size in (config.raw_sample, config.search_sample))
+    curve = TruthCurve(
+        truth,
+        search=truth.sample(search, generator),
+        raw=truth.sample(raw, generator),
+        simulations=config.search_simulations,
+    )
+    if config.teacher != "none" and config.held_out > 0.0:
+        _, tests = divide(variant, solution.unfinished_positions(), config.held_out, config.seed)
+        decisions = truth.among(tests)
+        if len(decisions):
+            curve.held_out = decisions.sample(raw, generator)
+    return curve

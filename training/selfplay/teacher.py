@@ -21,7 +21,7 @@ from engine.rules.tables import Tables
 from engine.rules.variant import Variant
 from search.exact.solver import Solution
 from training.data.shards import NO_REPLY, GameRows, save_games, shard_name
-from training.selfplay.actors.protocol import Order, Progress
+from training.selfplay.actors.protocol import Progress, SelfPlayRequest
 
 Positions = Array2D[np.uint8]
 
@@ -118,7 +118,7 @@ def _best_line(
 
 
 class TeacherActor:
-    """Stands where an actor does: an order for positions brings the next ones of the solver's."""
+    """A source of positions (`actors.protocol.Source`): the next ones that the solver knows."""
 
     def __init__(
         self,
@@ -137,24 +137,24 @@ class TeacherActor:
         self._dealt = dealt
         self._game = game
 
-    def prepare(self, order: Order, chosen: str) -> str:
+    def prepare(self, request: SelfPlayRequest, chosen: str) -> str:
         """See `Source`: the solver needs no network."""
         return ""
 
-    def play(self, order: Order, progress: Progress) -> list[str]:
+    def play(self, request: SelfPlayRequest, progress: Progress) -> list[str]:
         """Write one shard; raises OSError."""
-        places = np.arange(self._dealt, self._dealt + order.positions)
-        self._dealt += order.positions
+        places = np.arange(self._dealt, self._dealt + request.positions)
+        self._dealt += request.positions
         epochs, turns = np.divmod(places, len(self._positions))
         chosen = np.concatenate(
             [self._deal(int(epoch))[turns[epochs == epoch]] for epoch in np.unique(epochs)]
         )
         rows = teacher_rows(self._variant, self._solution, self._positions[chosen])
         # A round that was broken off goes on behind what it has written.
-        names = (shard_name(order.round, 0, part, self._game) for part in itertools.count())
-        name = next(name for name in names if not (order.folder / name).exists())
-        source = {"round": order.round, "actor": 0, "checkpoint": "solver"}
-        save_games(order.folder / name, rows, self._variant, source)
+        names = (shard_name(request.round, 0, part, self._game) for part in itertools.count())
+        name = next(name for name in names if not (request.folder / name).exists())
+        source = {"round": request.round, "actor": 0, "checkpoint": "solver"}
+        save_games(request.folder / name, rows, self._variant, source)
         progress(len(rows))
         return [name]
 

@@ -28,11 +28,11 @@ from engine.system.files import append_whole, write_whole
 from search.evaluator import Evaluator
 from search.exact.solver import load_or_solve
 from search.players.builtin import make_player
-from training.config import games_named, merge
-from training.data.run_directory import RunDirectory, read_metrics, run_checkpoints
+from training.config import merge, parse_variants
+from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.arena import play_match
 from training.evaluation.truth import Truth
-from training.run.loop import TrainingRun
+from training.run.setup import open_directory, open_run
 from training.studies.side_by_side import SilentMonitor, many_trainings, run_side_by_side
 
 Line = dict[str, Any]
@@ -123,14 +123,12 @@ def _warm_up(training: Training) -> None:
 
 
 def _run(training: Training) -> None:
-    games = games_named(training.variants)
-    directory = RunDirectory(training.path, games, training.overrides)
-    run: TrainingRun | None = None
-    try:
-        run = TrainingRun(directory, games, SilentMonitor())
+    variants = parse_variants(training.variants)
+    with (
+        open_directory(training.path, variants, training.overrides) as directory,
+        open_run(directory, variants, SilentMonitor()) as run,
+    ):
         run.train(measured=False)
-    finally:
-        (run or directory).close()
 
 
 def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:

@@ -23,8 +23,8 @@ from training.data.rescoring import SolvedGame, rescore
 from training.data.shards import GameRows, load_games, select
 from training.data.targets import value_targets
 from training.run.gate import gate_score
-from training.selfplay.actors.processes import Actor
-from training.selfplay.actors.protocol import Order
+from training.selfplay.actors.local import Actor
+from training.selfplay.actors.protocol import SelfPlayRequest
 from training.selfplay.games import SelfPlay
 
 
@@ -110,7 +110,7 @@ def test_tablebases_tell_the_truth_of_endgames_and_searches_know_it(tmp_path: Pa
     tables, _ = solve_endgames(variant, 3, folder=tmp_path)
     network = PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK))
     save_checkpoint(tmp_path / "network", network, metadata={})
-    order = Order(
+    order = SelfPlayRequest(
         variant=name, checkpoint=tmp_path / "network", folder=tmp_path, round=1, positions=60
     )
     unproven = {}

@@ -15,7 +15,7 @@ from tests.support.training_cases import hexapawn
 from training.config import TrainingConfig
 from training.evaluation import truth as truth_module
 from training.evaluation.truth import Truth, TruthCurves
-from training.run.setup import make_curve
+from training.run.variant_state import make_curve
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from training.data import run_directory as directory_module
 from training.data.run_directory import RunDirectory
 from training.data.shards import describe_games, load_games
 from training.learner.networks import build_network, settings_of
-from training.run import setup as preparation
+from training.run import choices as preparation
 from training.run.choices import Choices
 from training.selfplay import acting_evaluator as acting
 from training.selfplay.acting_evaluator import ActingEvaluator
@@ -321,7 +321,7 @@ def test_who_computes_gradients_is_not_measured_again(known: str, tmp_path: Path
     # Nothing of it may be touched.
     pool: Any = WorkerPool.__new__(WorkerPool)
     learning = LearningConfig(split="auto")
-    hands = preparation.choose_hands((HEXAPAWN,), network, learning, pool, choices)
+    hands = preparation.choose_gradient_workers((HEXAPAWN,), network, learning, pool, choices)
     assert hands is (pool if known == "workers" else None)
     directory.close()
     # And it stands in the file.

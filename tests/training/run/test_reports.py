@@ -20,7 +20,7 @@ from tests.support.run_cases import SETTINGS, StopHere, Watch, train
 from training.data.run_directory import RunDirectory, RunError, read_metrics
 from training.evaluation import truth as truth_module
 from training.evaluation.truth import TruthCurve
-from training.run import loop as run_module
+from training.run import state as run_module
 
 ROOT = Path(__file__).resolve().parents[3]
 LAST = 4

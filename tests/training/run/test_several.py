@@ -30,15 +30,16 @@ from search.exact.solver import solve
 from tests.support.run_cases import SETTINGS, Watch, refused, state_of, train
 from tests.support.training_cases import perfect_rows, self_play_config
 from tests.support.universal_cases import lively_universal
-from training.config import LearningConfig, games_named, merge, name_of, preset, resolve, to_toml
+from training.config import LearningConfig, merge, name_of, parse_variants, preset, resolve, to_toml
 from training.data.index import Index
 from training.data.run_directory import RunError, read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, save_games, select, shards_of
 from training.data.targets import make_batch
 from training.evaluation.run_evaluation import of_variant
 from training.learner.losses import Draw, FlatParameters, LocalGradients, losses
-from training.selfplay.actors.processes import WorkerPool, company_of_actors
-from training.selfplay.actors.protocol import Order
+from training.selfplay.actors.local import make_local_actors
+from training.selfplay.actors.processes import WorkerPool
+from training.selfplay.actors.protocol import SelfPlayRequest
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL, WIDE, BABY = (get_variant(name) for name in ("hexapawn", "hexapawn4x3", "baby"))
@@ -279,7 +280,9 @@ def test_workers_serve_several_games(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"seed": 1, "first_round": 0, "first_parts": [0, 2]}
     pool = WorkerPool(BOTH, config, LEARNING, network, **fields)
     orders = [
-        Order(variant=variant.name, checkpoint=path, folder=tmp_path, round=1, positions=positions)
+        SelfPlayRequest(
+            variant=variant.name, checkpoint=path, folder=tmp_path, round=1, positions=positions
+        )
         for variant, positions in zip(BOTH, (20, 40), strict=True)
     ]
     try:
@@ -301,11 +304,13 @@ def test_workers_serve_several_games(tmp_path: Path) -> None:
         assert len(rows) == 2
         assert sum(map(len, rows)) >= positions
     # An actor in this process plays the same games as a worker of that number.
-    company = company_of_actors(BOTH, config, number=1, **fields)
+    company = make_local_actors(BOTH, config, number=1, **fields)
     folder = tmp_path / "own"
     folder.mkdir()
     for order in orders:
-        own = Order(**(order.__dict__ | {"folder": folder, "positions": order.positions // 2}))
+        own = SelfPlayRequest(
+            **(order.__dict__ | {"folder": folder, "positions": order.positions // 2})
+        )
         (name,) = company.play([own], lambda _: None)
         variant = get_variant(order.variant)
         ours, theirs = load_games(folder / name, variant), load_games(tmp_path / name, variant)
@@ -405,10 +410,10 @@ def test_the_command_line_tells_of_each_game(
 
 
 def test_several_games_have_settings() -> None:
-    assert name_of(games_named(NAME)) == NAME
-    assert games_named("gardner") == (get_variant("gardner"),)
+    assert name_of(parse_variants(NAME)) == NAME
+    assert parse_variants("gardner") == (get_variant("gardner"),)
     assert preset(BOTH) == preset(WIDE)
-    mixed = resolve(games_named("hexapawn4x4+gardner"), {})
+    mixed = resolve(parse_variants("hexapawn4x4+gardner"), {})
     assert mixed.variant == "hexapawn4x4+gardner"
     assert mixed.self_play == resolve(get_variant("gardner"), {}).self_play
     assert mixed.universal_config().trunk == "transformer"

@@ -26,7 +26,7 @@ from training.data.index import Index
 from training.data.replay import ReplayWindow
 from training.data.run_directory import RunDirectory
 from training.learner.learner import Learner
-from training.run.loop import TrainingRun
+from training.run.setup import open_run
 
 LEARNING: Final = LearningConfig(batch=8)
 
@@ -63,7 +63,7 @@ def test_an_index_passes_over_shards_that_do_not_say_where_they_are_from(
     )
     index = Index(tmp_path)
     assert [shard.name for shard in index.shards()] == ["0.safetensors"]
-    index.take_up_checkpoints(9)
+    index.restore_checkpoints(9)
     assert not index.checkpoints()
     index.close()
 
@@ -96,13 +96,8 @@ def resume(path: Path) -> None:
     network = {"blocks": 1, "channels": 16, "heads": 2, "hidden": 16}
     settings = {"network": network, "self_play": {"actors": 0, "backend": "torch"}}
     variant = get_variant("hexapawn")
-    directory = RunDirectory(path, variant, settings)
-    try:
-        run = TrainingRun(directory, variant, Quiet(), solution=hexapawn()[1])
-    except BaseException:
-        directory.close()
-        raise
-    run.close()
+    with RunDirectory(path, variant, settings) as directory:
+        open_run(directory, variant, Quiet(), solution=hexapawn()[1]).close()
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,9 @@ from training.data.run_directory import read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, select
 from training.learner.losses import Draw, FlatParameters, LocalGradients
 from training.selfplay.actors import processes as actors
-from training.selfplay.actors.processes import Actor, WorkerPool
-from training.selfplay.actors.protocol import Order
+from training.selfplay.actors.local import Actor
+from training.selfplay.actors.processes import WorkerPool
+from training.selfplay.actors.protocol import SelfPlayRequest
 
 ROOT = Path(__file__).resolve().parents[3]
 LEARNING = LearningConfig(batch=64, reply_weight=0.1)
@@ -194,8 +195,10 @@ def test_a_stopped_worker_does_not_keep_the_learner(monkeypatch: pytest.MonkeyPa
     assert process.exitcode == -signal.SIGKILL
 
 
-def order_for(checkpoint: Path, folder: Path, variant: Variant) -> Order:
-    return Order(variant=variant.name, checkpoint=checkpoint, folder=folder, round=1, positions=12)
+def order_for(checkpoint: Path, folder: Path, variant: Variant) -> SelfPlayRequest:
+    return SelfPlayRequest(
+        variant=variant.name, checkpoint=checkpoint, folder=folder, round=1, positions=12
+    )
 
 
 def test_a_worker_plays_a_persons_own_game_and_tells_what_is_wrong(tmp_path: Path) -> None:
@@ -280,7 +283,7 @@ def test_workers_compute_the_gradient_that_one_process_computes() -> None:
 def test_shards_are_written_as_games_end(tmp_path: Path) -> None:
     variant = get_variant("hexapawn4x4")
     checkpoint = checkpoint_for(variant, tmp_path)
-    order = Order(
+    order = SelfPlayRequest(
         variant=variant.name, checkpoint=checkpoint, folder=tmp_path, round=1, positions=100
     )
     seen: list[int] = []

@@ -26,10 +26,9 @@ from tests.support.run_cases import StopHere, Watch
 from tests.support.run_cases import train as train_here
 from tests.support.search_cases import decisions, keeping_moves
 from training.config import merge
-from training.data.run_directory import read_metrics
+from training.data.run_directory import RunDirectory, read_metrics
 from training.data.shards import describe_games
 from training.evaluation.arena import MatchResult, play_match
-from training.run.loop import TrainingRun
 from training.studies import side_by_side, study
 from training.studies.side_by_side import cores as os_cores
 from training.studies.side_by_side import run_side_by_side
@@ -98,7 +97,7 @@ def test_networks_know_their_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise StopHere
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "_report", killed)
+        patch.setattr(RunDirectory, "add_metrics", killed)
         train_here(path, Watch())
     told = read_metrics(path)[-1]["seconds"]
     seconds = [seconds for seconds, _ in checkpoints(path)]

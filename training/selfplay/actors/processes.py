@@ -1,10 +1,8 @@
-"""Actors: whoever plays the games, in this process or in workers of one thread a core.
+"""Worker processes, one thread and one core each: they play, and compute gradients.
 
-An actor reads a checkpoint from the run directory and writes shards of games into it as they are
-finished; nothing else passes between it and the learner but what to do next and how far it has
-come. In a run of several games each process has an actor for every one of them. Between two rounds
-the workers serve the learner: each computes the gradient of its part of every batch, with one
-thread. The weights and the gradients lie in memory that they share.
+A worker owns local actors (`local.py`): only requests and progress pass through its pipe, games and
+networks through the run directory. Between two rounds each worker computes the gradient of its part
+of every batch. The weights and the gradients lie in memory that the processes share.
 """
 
 import contextlib
@@ -12,11 +10,10 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,174 +21,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.network.checkpoint import load_checkpoint
 from engine.rules.compilation.compile_time import add_compile_seconds, compile_seconds, working_time
 from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.variant import Variant, define_variants, get_variant
 from engine.system.processes import interrupts_held
-from search.evaluator import UniformEvaluator
-from search.exact.tablebase.tables import Tablebases
 from training.config import LearningConfig, SelfPlayConfig
 from training.data.shards import (
     GameRows,
-    join,
-    load_games,
-    newest_shard,
-    save_games,
     select,
-    shard_name,
 )
 from training.learner.losses import Draw, FlatParameters, LossTerms, add_gradients
 from training.learner.networks import Network, Settings, build_network
-from training.selfplay.acting_evaluator import ActingEvaluator
-from training.selfplay.actors.protocol import Order, Progress, Source
-from training.selfplay.games import SelfPlay, Statistics
+from training.selfplay.actors.local import LocalActors, make_local_actors
+from training.selfplay.actors.protocol import Progress, SelfPlayRequest
 
 _END_SECONDS: Final = 5.0
 """How long a worker may take to end before it is killed."""
-_CALIBRATION: Final = 512
-"""Positions on which int8 finds its scales."""
-_FEWEST_AT_ONCE: Final = 32
-"""Games in progress of each of several games: smaller batches are slow."""
-
-
-class Company:
-    """Brings positions in the process that owns it, those of each game from a source of its own."""
-
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        """`sources` by the names of their games."""
-        self._sources = sources
-
-    def prepare(self, orders: Sequence[Order], chosen: Sequence[str]) -> list[str]:
-        """See `Actors`."""
-        each = chosen or [""] * len(orders)
-        return [
-            self._sources[order.variant].prepare(order, choice)
-            for order, choice in zip(orders, each, strict=True)
-        ]
-
-    def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
-        """See `Actors`."""
-        names: list[str] = []
-        for order in orders:
-            names += self._sources[order.variant].play(order, progress)
-        return names
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-
-def company_of_actors(
-    variants: Sequence[Variant],
-    config: SelfPlayConfig,
-    *,
-    seed: int,
-    first_round: int,
-    number: int,
-    first_parts: Sequence[int],
-) -> Company:
-    """An actor for each game; the keywords are those of `Actor`, `first_parts` for each game."""
-    several = len(variants) > 1
-    if several:
-        config = replace(
-            config,
-            games=max(min(config.games, _FEWEST_AT_ONCE), config.games // len(variants)),
-            cache_megabytes=config.cache_megabytes / len(variants),
-        )
-    return Company(
-        {
-            variant.name: Actor(
-                variant, config, seed, first_round, number, part, game if several else None
-            )
-            for game, (variant, part) in enumerate(zip(variants, first_parts, strict=True))
-        }
-    )
-
-
-class Actor:
-    """Plays one game in the process that owns it. What it has begun to play lives on from order to
-    order."""
-
-    def __init__(
-        self,
-        variant: Variant,
-        config: SelfPlayConfig,
-        seed: int,
-        first_round: int,
-        number: int,
-        first_part: int = 0,
-        game: int | None = None,
-    ) -> None:
-        """`first_part` counts the shards that an earlier session wrote of an unfinished round: with
-        the same random numbers their games would be played again. `game` is the number of the game
-        in a run of several. Raises InputError, OSError for tablebases that cannot be used.
-        """
-        self._variant = variant
-        self._config = config
-        self._number = number
-        self._part = first_part
-        self._game = game
-        key = [seed, first_round, number, first_part]
-        generator = np.random.default_rng(key if game is None else [*key, game + 1])
-        searched = variant
-        if config.tablebases:
-            searched = Tablebases.load(Path(config.tablebases), variant).attached
-        self._self_play = SelfPlay(searched, config, generator)
-        self._folder = Path()
-        self._evaluator = ActingEvaluator(variant, config, self._calibration)
-
-    def prepare(self, order: Order, chosen: str) -> str:
-        """See `Source`."""
-        self._folder = order.folder
-        network = load_checkpoint(order.checkpoint, variant=self._variant).network
-        return self._evaluator.prepare(network, chosen)
-
-    def play(self, order: Order, progress: Progress) -> list[str]:
-        """Play one order; raises OSError, InputError."""
-        self._folder = order.folder
-        self._evaluator.update(load_checkpoint(order.checkpoint, variant=self._variant).network)
-        self._self_play.simulations = self._config.simulations_in(order.round)
-        names: list[str] = []
-        finished: list[GameRows] = []
-        held, total = 0, 0
-        begun = working_time()
-        while total < order.positions:
-            for rows in self._self_play.step(self._evaluator):
-                finished.append(rows)
-                held += len(rows)
-                total += len(rows)
-                progress(len(rows))
-            if finished and (held >= self._config.shard_positions or total >= order.positions):
-                names.append(self._write(order, join(finished), working_time() - begun))
-                finished, held = [], 0
-                begun = working_time()
-        self._part = 0
-        return names
-
-    def _write(self, order: Order, rows: GameRows, seconds: float) -> str:
-        """One shard, with an account of how it was made."""
-        name = shard_name(order.round, self._number, self._part, self._game)
-        statistics, self._self_play.statistics = self._self_play.statistics, Statistics()
-        source = {
-            "round": order.round,
-            "actor": self._number,
-            "checkpoint": order.checkpoint.name,
-            "seconds": round(seconds, 4),
-            **self._evaluator.account(),
-            **asdict(statistics),
-        }
-        save_games(order.folder / name, rows, self._variant, source)
-        self._part += 1
-        return name
-
-    def _calibration(self) -> npt.NDArray[np.uint8]:
-        """Positions of the newest games; of a run that has none, of random ones."""
-        shard = newest_shard(self._folder, self._variant)
-        if shard is not None:
-            return load_games(shard, self._variant).positions[-_CALIBRATION:]
-        config = SelfPlayConfig(simulations=1, noise_fraction=1.0, varied_starts=1.0)
-        games = SelfPlay(self._variant, config, np.random.default_rng(0))
-        return games.play(UniformEvaluator(), _CALIBRATION).positions
 
 
 class _Part(NamedTuple):
@@ -203,10 +48,10 @@ class _Part(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Lesson:
+class _GradientTask:
     """A part of a batch of which a worker computes the gradient."""
 
-    # Of each game.
+    # One of each variant.
     parts: tuple[_Part, ...]
     # Positions of the whole batch.
     size: int
@@ -216,12 +61,12 @@ class _Lesson:
 class _Setup:
     """What a worker process needs to begin."""
 
-    # Name and rules of each game.
-    games: tuple[tuple[str, str], ...]
+    # Name and rules of each variant.
+    variants: tuple[tuple[str, str], ...]
     config: SelfPlayConfig
     seed: int
     first_round: int
-    # For each game.
+    # For each variant.
     first_parts: tuple[int, ...]
     number: int
     network: Settings
@@ -232,11 +77,11 @@ class _Setup:
 class _Preparation:
     """What a worker makes ready; the fields are the arguments of `Actors.prepare`."""
 
-    orders: tuple[Order, ...]
+    requests: tuple[SelfPlayRequest, ...]
     chosen: tuple[str, ...]
 
 
-_Task = Sequence[Order] | _Lesson | _Preparation
+_Task = Sequence[SelfPlayRequest] | _GradientTask | _Preparation
 
 
 class _Answer(NamedTuple):
@@ -247,8 +92,8 @@ class _Answer(NamedTuple):
     compiling: float
 
 
-class _Pupil:
-    """A worker's part in learning: a network on the shared weights, with a gradient of its own."""
+class _GradientWorker:
+    """Computes gradients in a worker: a network on the shared weights, its own gradient."""
 
     def __init__(
         self, variants: Sequence[Variant], setup: _Setup, weights: Any, gradient: Any
@@ -259,14 +104,14 @@ class _Pupil:
         shared, self._gradient = _vector(weights), _vector(gradient)
         FlatParameters(self._network, shared, self._gradient, keep=True)
 
-    def compute(self, lesson: _Lesson) -> npt.NDArray[np.float64]:
+    def compute(self, task: _GradientTask) -> npt.NDArray[np.float64]:
         """Leave the gradient in the shared vector; returns the LossTerms [6]."""
         self._gradient.zero_()
         draws = [
             Draw(variant=self._variants[part.variant], rows=part.rows, mirror=part.mirror)
-            for part in lesson.parts
+            for part in task.parts
         ]
-        return add_gradients(self._network, draws, lesson.size, self._config)
+        return add_gradients(self._network, draws, task.size, self._config)
 
 
 def _divide(draw: Draw, workers: int) -> list[_Part]:
@@ -284,29 +129,29 @@ def _vector(memory: Any) -> Tensor:
 
 
 def _work(setup: _Setup, pipe: Connection, weights: Any, gradient: Any) -> None:
-    """A worker's life: orders and lessons in, answers out, until the pipe closes."""
+    """A worker process: tasks in, answers out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pin_to_core(setup.number)
     torch.set_num_threads(1)
-    variants = [_variant_of(name, ini) for name, ini in setup.games]
-    company: Company | None = None
-    pupil: _Pupil | None = None
-    # A learner that is gone closes the pipe; then there is nobody to play for.
+    variants = [_variant_of(name, ini) for name, ini in setup.variants]
+    actors: LocalActors | None = None
+    gradients: _GradientWorker | None = None
+    # When the learner ends, it closes the pipe.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             task: _Task = pipe.recv()
             before = compile_seconds()
             try:
                 answer: object
-                if isinstance(task, _Lesson):
-                    pupil = pupil or _Pupil(variants, setup, weights, gradient)
-                    answer = pupil.compute(task)
-                elif isinstance(task, _Preparation):
-                    company = company or _company(variants, setup)
-                    answer = company.prepare(task.orders, task.chosen)
+                if isinstance(task, _GradientTask):
+                    gradients = gradients or _GradientWorker(variants, setup, weights, gradient)
+                    answer = gradients.compute(task)
                 else:
-                    company = company or _company(variants, setup)
-                    answer = company.play(task, lambda count: pipe.send(count))
+                    actors = actors or _local_actors(variants, setup)
+                    if isinstance(task, _Preparation):
+                        answer = actors.prepare(task.requests, task.chosen)
+                    else:
+                        answer = actors.play(task, pipe.send)
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except (OSError, InputError) as problem:
@@ -315,7 +160,7 @@ def _work(setup: _Setup, pipe: Connection, weights: Any, gradient: Any) -> None:
 
 
 def _variant_of(name: str, ini: str) -> Variant:
-    """A game that this process may not know."""
+    """A variant that this process may not know."""
     try:
         return get_variant(name)
     except UnknownVariantError:
@@ -323,8 +168,8 @@ def _variant_of(name: str, ini: str) -> Variant:
         return get_variant(name)
 
 
-def _company(variants: Sequence[Variant], setup: _Setup) -> Company:
-    return company_of_actors(
+def _local_actors(variants: Sequence[Variant], setup: _Setup) -> LocalActors:
+    return make_local_actors(
         variants,
         setup.config,
         seed=setup.seed,
@@ -342,7 +187,7 @@ def pin_to_core(number: int) -> None:
 
 
 class WorkerPool:
-    """Actors in processes of their own, which are also the learner's hands (`Gradients`)."""
+    """Actors in processes of their own, which also compute gradients (`losses.Gradients`)."""
 
     def __init__(
         self,
@@ -356,7 +201,7 @@ class WorkerPool:
         first_parts: Sequence[int],
     ) -> None:
         """Start the workers; `network` is only looked at. The keywords are those of
-        `company_of_actors`."""
+        `make_local_actors`."""
         # Forking would copy torch's threads in an unknown state.
         context = multiprocessing.get_context("spawn")
         size = network.parameter_count
@@ -369,7 +214,7 @@ class WorkerPool:
         for number, part in enumerate(parts):
             ours, theirs = context.Pipe()
             setup = _Setup(
-                games=tuple((variant.name, variant.ini()) for variant in variants),
+                variants=tuple((variant.name, variant.ini()) for variant in variants),
                 config=config,
                 seed=seed,
                 first_round=first_round,
@@ -385,19 +230,21 @@ class WorkerPool:
             theirs.close()
             self._workers.append((process, ours))
 
-    def prepare(self, orders: Sequence[Order], chosen: Sequence[str]) -> list[str]:
+    def prepare(self, requests: Sequence[SelfPlayRequest], chosen: Sequence[str]) -> list[str]:
         """See `Actors`. One worker chooses for all."""
-        task = _Preparation(orders=tuple(orders), chosen=tuple(chosen))
+        task = _Preparation(requests=tuple(requests), chosen=tuple(chosen))
         if not chosen:
             (found,) = self._ask([task], lambda _: None)
             task = replace(task, chosen=tuple(found))
         found, *_ = self._ask([task] * len(self._workers), lambda _: None)
         return list(found)
 
-    def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
-        """Share the orders out and wait for all; see `Actors`."""
+    def play(self, requests: Sequence[SelfPlayRequest], progress: Progress) -> list[str]:
+        """Share the requests out and wait for all; see `Actors`."""
         workers = len(self._workers)
-        parts = [replace(order, positions=-(-order.positions // workers)) for order in orders]
+        parts = [
+            replace(request, positions=-(-request.positions // workers)) for request in requests
+        ]
         names: list[str] = []
         for answer in self._ask([parts] * workers, progress):
             names += answer
@@ -408,8 +255,8 @@ class WorkerPool:
         workers = len(self._workers)
         shares = [_divide(draw, workers) for draw in draws]
         size = sum(len(draw.rows) for draw in draws)
-        lessons = [_Lesson(parts=parts, size=size) for parts in zip(*shares, strict=True)]
-        answers = self._ask(lessons, lambda _: None)
+        tasks = [_GradientTask(parts=parts, size=size) for parts in zip(*shares, strict=True)]
+        answers = self._ask(tasks, lambda _: None)
         gradient = self.vectors[1]
         # In the order of the workers, so that rounding is the same every time.
         gradient.copy_(self._parts[0])
@@ -421,7 +268,7 @@ class WorkerPool:
         return total
 
     def _ask(self, tasks: Sequence[_Task], progress: Progress) -> list[Any]:
-        """Give every worker its task, or the first few; their answers, in the workers' order.
+        """Give every worker its task, or the first few; their answers, in the workers' request.
 
         Raises OSError and what a worker answers. Of the time here only that counts in which some
         worker has worked, and not what it was kept waiting by one that compiled.
@@ -429,7 +276,7 @@ class WorkerPool:
         begun = working_time()
         asked = self._workers[: len(tasks)]
         for task, (_, pipe) in zip(tasks, asked, strict=True):
-            # Of a worker that has ended since, the loop below tells.
+            # The loop below reports a worker that has ended.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 pipe.send(task)
         waiting = {pipe: number for number, (_, pipe) in enumerate(asked)}

@@ -1,4 +1,4 @@
-"""What passes between a run and whoever brings its positions."""
+"""What passes between a run and its actors: positions wanted in, shards of games out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Protocol
 
 Progress = Callable[[int], None]
-"""Told of so many more positions."""
+"""Called with the number of new positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """Positions of one game, to be made with a checkpoint."""
+class SelfPlayRequest:
+    """Positions of one variant, to be played with a checkpoint."""
 
-    # The game's name.
+    # The variant's name.
     variant: str
     checkpoint: Path
     # Where the shards go.
@@ -24,20 +24,20 @@ class Order:
 
 
 class Actors(Protocol):
-    """Whoever brings the positions of all games of a run."""
+    """Brings the positions of all variants of a run."""
 
-    def prepare(self, orders: Sequence[Order], chosen: Sequence[str]) -> list[str]:
-        """Be ready for such orders, one for each game; with what their networks are computed comes
-        back, as "native bf16", "" for whoever needs none.
+    def prepare(self, requests: Sequence[SelfPlayRequest], chosen: Sequence[str]) -> list[str]:
+        """Get ready for such requests, one for each variant. Returns what computes their networks,
+        as "native bf16", or "" where no network is needed.
 
-        That is what was `chosen` for each, or where the list is empty what the configuration names
-        or finds fastest. Raises OSError, InputError, BackendError.
+        That is what was `chosen` for each; where the list is empty, what the configuration names or
+        finds fastest. Raises OSError, InputError, BackendError.
         """
         ...
 
-    def play(self, orders: Sequence[Order], progress: Progress) -> list[str]:
-        """Carry out an order for each of some games; the names of the whole shards that were
-        written. Raises OSError, InputError."""
+    def play(self, requests: Sequence[SelfPlayRequest], progress: Progress) -> list[str]:
+        """Fulfil the requests with the weights of their checkpoints; the names of the whole shards
+        that were written. Raises OSError, InputError."""
         ...
 
     def close(self) -> None:
@@ -46,12 +46,12 @@ class Actors(Protocol):
 
 
 class Source(Protocol):
-    """Whoever brings the positions of one game."""
+    """Brings the positions of one variant."""
 
-    def prepare(self, order: Order, chosen: str) -> str:
-        """As `Actors` for one order; "" where nothing was chosen."""
+    def prepare(self, request: SelfPlayRequest, chosen: str) -> str:
+        """As `Actors` for one request; "" where nothing was chosen."""
         ...
 
-    def play(self, order: Order, progress: Progress) -> list[str]:
-        """As `Actors` for one order."""
+    def play(self, request: SelfPlayRequest, progress: Progress) -> list[str]:
+        """As `Actors` for one request."""
         ...
