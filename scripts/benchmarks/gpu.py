@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from engine.network.inference.backends import Backend, PrecisionName
-from engine.network.inference.cuda import CudaBackend, exact_arithmetic
-from engine.network.inference.evaluator import BackendEvaluator, make_evaluator
+from engine.network.inference.backend_evaluator import BackendEvaluator
+from engine.network.inference.backends.cuda import CudaBackend, exact_arithmetic
+from engine.network.inference.backends.protocol import Backend, PrecisionName
+from engine.network.inference.evaluator import make_evaluator
 from engine.network.inference.parity import random_positions
 from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.config import NetworkConfig

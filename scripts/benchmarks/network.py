@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine.network.inference.evaluator import BackendEvaluator, make_evaluator
+from engine.network.inference.backend_evaluator import BackendEvaluator
+from engine.network.inference.evaluator import make_evaluator
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
@@ -161,7 +162,7 @@ def network() -> Iterator[Row]:
 
 
 def learner() -> Iterator[Row]:
-    """Rows that the learner takes a second, on one thread; backward costs twice as much as forward."""
+    """Rows per second of the learner on one thread; backward costs twice as much as forward."""
     single_thread()
     variant = get_variant(GAME)
     for name in NETWORKS:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from engine.network.inference.allocator import keep_freed_memory
+from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.rules.errors import InputError
 from scripts.benchmarks.rows import Row
 from scripts.options import FigureOptions, parse_options, print_json

@@ -149,9 +149,9 @@ def missing_tasks() -> list[Task]:
         )
         for name, kernel in missing.items()
     ]
-    from engine.network.inference.avx512.kernels import available_numbers
+    from engine.network.inference.avx512.backend import available_precisions
 
-    if available_numbers() and not is_complete():
+    if available_precisions() and not is_complete():
         tasks += [
             Task(name=game, module=None, after=frozenset(), weight=_WEIGHT_OF_A_NETWORK)
             for game in NETWORKS
@@ -235,9 +235,9 @@ def compile_task(task: Task) -> str:
 
 
 def _compile_network(game: str) -> None:
-    """Judge one position with a network as the game's preset builds it, by native kernels."""
-    from engine.network.inference.avx512.backend import NativeBackend, computes
-    from engine.network.inference.backends import PrecisionName
+    """Evaluate one position by the AVX-512 kernels, with the network of the game's preset."""
+    from engine.network.inference.avx512.backend import Avx512Backend, computes
+    from engine.network.inference.backends.protocol import PrecisionName
     from engine.network.inference.evaluator import DEFAULT_PRECISIONS
     from engine.network.model.policy_value import PolicyValueNet
     from engine.rules.variant import get_variant
@@ -248,7 +248,7 @@ def _compile_network(game: str) -> None:
     known: list[PrecisionName] = [name for name in DEFAULT_PRECISIONS if computes(config, name)]
     if known:
         # The last is the fastest, and what "auto" tries first.
-        backend = NativeBackend(PolicyValueNet(config), precision=known[-1], max_batch=1)
+        backend = Avx512Backend(PolicyValueNet(config), precision=known[-1], max_batch=1)
         backend.batch(1).run()
 
 

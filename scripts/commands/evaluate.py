@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tyro import conf
 
 from engine.network.checkpoint import read_description
-from engine.network.inference.allocator import keep_freed_memory
+from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant

@@ -13,7 +13,7 @@ import torch
 from engine.network.checkpoint import load_checkpoint, variant_of
 from engine.network.finite import require_finite_tensors
 from engine.network.inference.export import ONNX_SUFFIX, OPENVINO_SUFFIX, save_onnx, save_openvino
-from engine.network.inference.parity import probe_of
+from engine.network.inference.parity import parity_positions
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     if options.file.suffix not in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         raise InputError(f"{options.file}: a file is named FILE.onnx or FILE.xml")
     network, variant = _load(options)
-    positions = probe_of(variant).positions
+    positions = parity_positions(variant).positions
     with torch.inference_mode():
         said = network.eval()(torch.from_numpy(positions))
     require_finite_tensors(said._asdict(), f"{options.checkpoint}: its output")

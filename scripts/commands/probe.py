@@ -14,7 +14,7 @@ from engine.network.checkpoint import (
     read_description,
     variant_of,
 )
-from engine.network.inference.allocator import keep_freed_memory
+from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.probing.activations.capture import Readout
 from engine.probing.concepts.registry import Concept, game_value, registered_concepts
 from engine.probing.data.splits import Sample

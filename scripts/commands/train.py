@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from tyro import conf
 
-from engine.network.inference.allocator import keep_freed_memory
+from engine.network.inference.backends.allocator import keep_freed_memory
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.progress import Bars, Pace, columns, fitting
 from scripts.training_session import training_session

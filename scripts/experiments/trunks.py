@@ -14,8 +14,10 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from engine.network.inference.evaluator import BackendError, BackendEvaluator, make_evaluator
-from engine.network.inference.parity import probe_of
+from engine.network.inference.backend_evaluator import BackendEvaluator
+from engine.network.inference.backends.protocol import BackendError
+from engine.network.inference.evaluator import make_evaluator
+from engine.network.inference.parity import parity_positions
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import working_time
@@ -149,7 +151,7 @@ def measure_speeds(variant: Variant) -> Line:
     Backends that this machine lacks, or that do not compute a network, are left out.
     """
     torch.set_num_threads(1)
-    rows = np.concatenate([probe_of(variant).positions] * _BATCH)[:_BATCH]
+    rows = np.concatenate([parity_positions(variant).positions] * _BATCH)[:_BATCH]
     moves, offsets = generate_batch(variant.tables, rows)
     evaluators: dict[tuple[str, str], BackendEvaluator] = {}
     for name, settings in TRUNKS.items():

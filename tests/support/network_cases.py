@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from engine.network.inference import evaluator as inference
-from engine.network.inference.backends import BackendName, Batch, PrecisionName, TorchBackend
+from engine.network.inference.backends.protocol import BackendName, Batch, PrecisionName
+from engine.network.inference.backends.torch_cpu import TorchBackend
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.moves import make_move

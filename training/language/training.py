@@ -37,7 +37,7 @@ from engine.network.finite import (
     require_finite_gradient,
     require_finite_tensors,
 )
-from engine.network.inference.evaluator import fastest_precision
+from engine.network.inference.network_evaluator import fastest_precision
 from engine.network.language.checkpoint import save_language
 from engine.network.language.model import LanguageModel
 from engine.network.language.move_tokens import FIRST_MOVE, NO_TOKEN, START, MoveTokenizer

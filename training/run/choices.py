@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from engine.network.inference.evaluator import BackendError, RefusedError
+from engine.network.inference.backends.protocol import BackendError, RefusedError
 from engine.rules.variant import Variant
 from training.config import ChosenConfig, LearningConfig, SelfPlayConfig, TrainingConfig
 from training.data.index import Shard

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.network.checkpoint import load_checkpoint
-from engine.network.inference.evaluator import NetworkEvaluator
+from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.rules.tables import SIDE
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator

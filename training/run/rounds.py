@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Self
 
-from engine.network.inference.evaluator import NetworkEvaluator
+from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.rules.compilation.compile_time import working_time
 from training.data.index import Shard, account_of
 from training.data.run_directory import read_metrics

@@ -6,7 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from engine.network.inference.evaluator import BackendError, BackendEvaluator, make_evaluator
+from engine.network.inference.backend_evaluator import BackendEvaluator
+from engine.network.inference.backends.protocol import BackendError
+from engine.network.inference.evaluator import make_evaluator
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import not_counted, working_time
 from engine.rules.variant import Variant

@@ -3,24 +3,22 @@
     policy/value   positions uint8[batch, S + 5]  ->  policy, promotion, wdl, moves_left
     language       tokens int64[batch, tokens]    ->  logits [batch, tokens, V]
 
-`batch` is any number, and `tokens` any up to the context; names and meaning of the outputs are
-those of `Outputs` and `LanguageModel`. Positions go in as the program itself has them: the side to
-move's encoder is part of the graph. A language model goes without its cache.
+`batch` is any number, and `tokens` any up to the context. Names and meaning of the outputs are
+those of `Outputs` and `LanguageModel`. Positions are rows as the program has them: the encoder of
+the side to move's view is part of the graph. A language model is exported without its cache.
 
-Computed in float32, the files say what torch says to 1e-5 of the logits' own size (measured at
-batches of 1, 7 and 64: 4e-6 by ONNX Runtime as by OpenVINO). OpenVINO left to itself computes in
-bfloat16 where the processor has it: `INFERENCE_PRECISION_HINT` decides.
+Computed in float32, the files agree with torch to 1e-5 of the largest logit (measured at batches of
+1, 7 and 64: 4e-6 by ONNX Runtime and by OpenVINO). By default OpenVINO computes in bfloat16 if the
+processor has it; `INFERENCE_PRECISION_HINT` decides.
 
-Writing needs the packages onnx and onnxscript (and OpenVINO for its own format); reading does not.
+Writing needs the extra "export" (and OpenVINO for its own format); reading does not.
 """
 
 import contextlib
 import copy
-import importlib.util
 import logging
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,48 +30,50 @@ from torch import Tensor, nn
 from engine.network.language.model import LanguageModel
 from engine.network.model.policy_value import Outputs, PolicyValueNet
 from engine.rules.errors import InputError
+from engine.system.extras import missing_extra
 
 ONNX_SUFFIX: Final = ".onnx"
 OPENVINO_SUFFIX: Final = ".xml"
-"""The structure; the weights go beside it into a file of the same name with .bin."""
+"""The structure; the weights are in a file beside it with the ending .bin."""
 
 _WRITERS: Final = ("onnx", "onnxscript")
-_PLACES: Final = 5
-"""Bytes of a row behind its squares."""
+_STATE_BYTES: Final = 5
+"""Bytes of a row after its squares."""
 
 
 class ExportError(InputError):
-    """A network that cannot be written as was asked; names the package or the file."""
+    """A network that cannot be exported; names the missing package or the file."""
 
 
 class _Signature(NamedTuple):
-    """How a kind of network is called."""
+    """The inputs and outputs of a kind of network."""
 
     example: Tensor
     inputs: list[str]
     outputs: list[str]
     axes: dict[int, Any]
-    """Names of the axes of the input that may have any length."""
+    """The axes of the input that may have any length, by number."""
 
 
 def save_onnx(network: PolicyValueNet | LanguageModel, path: str | Path) -> None:
     """Write a network as an ONNX file, whole or not at all.
 
-    One of more than 2 GB, ONNX's own limit, has its weights in a second file beside it. Raises
-    ExportError where a package is missing, and OSError.
+    Above 2 GB, ONNX's own limit, the weights are in a second file beside it. Raises ExportError if
+    a package is missing, and OSError.
     """
-    _require(*_WRITERS)
+    _require("export", *_WRITERS)
     _write_whole(Path(path), lambda place: _write_onnx(network, place))
 
 
 def save_openvino(network: PolicyValueNet | LanguageModel, path: str | Path) -> None:
     """Write a network as OpenVINO's pair of files, FILE.xml and FILE.bin.
 
-    Raises ExportError where a package is missing or the name does not end in .xml, and OSError.
+    Raises ExportError if a package is missing or the name does not end in .xml, and OSError.
     """
     if Path(path).suffix != OPENVINO_SUFFIX:
         raise ExportError(f"{path}: OpenVINO's own files are named FILE{OPENVINO_SUFFIX}")
-    _require(*_WRITERS, "openvino")
+    _require("export", *_WRITERS)
+    _require("openvino", "openvino")
     from engine.network.inference.openvino.core import ov
 
     def write(place: Path) -> None:
@@ -86,21 +86,19 @@ def save_openvino(network: PolicyValueNet | LanguageModel, path: str | Path) -> 
     _write_whole(Path(path), write)
 
 
-def _require(*packages: str) -> None:
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        # By this Python, which a person's own `pip` need not belong to.
-        install = f"{sys.executable} -m pip install {' '.join(missing)}"
-        raise ExportError(f"export needs what is not installed: {install}")
+def _require(extra: str, *packages: str) -> None:
+    problem = missing_extra(extra, *packages)
+    if problem is not None:
+        raise ExportError(f"export: {problem}")
 
 
 def _write_onnx(network: PolicyValueNet | LanguageModel, path: Path) -> None:
     signature = _signature(network)
-    # A copy has its points closed and its gradients off; dropout is for training.
-    twin = copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False)
-    with _quiet(), _any_length(twin):
+    # The copy has closed hook points, no gradients and no dropout.
+    frozen = copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False)
+    with _quiet(), _any_length(frozen):
         program = torch.onnx.export(
-            twin,
+            frozen,
             (signature.example,),
             input_names=signature.inputs,
             output_names=signature.outputs,
@@ -116,22 +114,23 @@ def _signature(network: nn.Module) -> _Signature:
     batch = torch.export.Dim("batch")
     if isinstance(network, LanguageModel):
         context = network.config.context
-        # An axis whose example is 1 long is taken for one that always is.
+        # The exporter takes an axis of length 1 in the example for a constant.
         example = torch.zeros(2, min(2, context), dtype=torch.int64)
         axes = {0: batch}
         if context > 2:
             axes[1] = torch.export.Dim("tokens", max=context)
         return _Signature(example, ["tokens"], ["logits"], axes)
     assert isinstance(network, PolicyValueNet)
-    example = torch.zeros(2, network.config.squares + _PLACES, dtype=torch.uint8)
+    example = torch.zeros(2, network.config.squares + _STATE_BYTES, dtype=torch.uint8)
     return _Signature(example, ["positions"], list(Outputs._fields), {0: batch})
 
 
 @contextlib.contextmanager
 def _any_length(network: nn.Module) -> Iterator[None]:
-    """Attention without a choice that depends on the number of tokens.
+    """Within it, attention computes in one way for any number of tokens.
 
-    Who looks at a pattern has it computed; a graph of any length cannot have two ways.
+    Attention with open patterns always computes them; a graph of any length cannot hold the choice
+    that is otherwise made by length.
     """
     assert isinstance(network, (PolicyValueNet, LanguageModel))
     patterns = [name for name in network.hook_points.names if name.endswith("attention.pattern")]
@@ -141,7 +140,7 @@ def _any_length(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's exporter tells of packages that nobody needs here."""
+    """Torch's exporter warns of packages that are not needed here."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

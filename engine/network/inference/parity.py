@@ -1,36 +1,27 @@
-"""Whether a backend says what the network says, torch in float32, on probe positions."""
+"""How far a backend is from torch in float32 on the parity positions, and how far it may be."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.network.inference.backends.protocol import PrecisionName
+from engine.network.inference.network_evaluator import NetworkEvaluation
 from engine.network.model.compiled_encoder import Floats, Moves, Offsets, Rows
 from engine.rules.kernels import apply, generate, generate_batch, termination
 from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import Variant
 
-PROBE_POSITIONS: Final = 64
-_LONGEST_WALK: Final = 40
+MOST_POSITIONS: Final = 64
+_LONGEST_GAME: Final = 40
 _SEED: Final = 20250
 
 
-class Judged(Protocol):
-    """Logits [M] and WDL [B, 3], as `NetworkEvaluation` has them."""
-
-    @property
-    def logits(self) -> Floats:
-        """[M]."""
-
-    @property
-    def wdl(self) -> Floats:
-        """[B, 3]."""
-
-
 @dataclass(frozen=True)
-class Probe:
-    """Positions to compare on, none of them over."""
+class ParityPositions:
+    """Positions on which backends are compared; none is the end of a game."""
 
     positions: Rows
     """[B, R]."""
@@ -42,18 +33,18 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """How far two judgements of the same positions are apart."""
+    """How far two evaluations of the same positions are apart."""
 
     wdl: float
-    """Difference of the probabilities of win, draw and loss: the largest,"""
+    """Largest difference of the probabilities of win, draw and loss."""
     wdl_mean: float
-    """and the mean."""
+    """Mean difference of these probabilities."""
     policy: float
-    """Kullback-Leibler divergence of the policy over the legal moves from the true one, in nats;
-    the mean over the positions."""
+    """Kullback-Leibler divergence of the policy over the legal moves from the exact one, in nats,
+    averaged over the positions."""
 
     def within(self, limit: "Disagreement") -> bool:
-        """Whether none is larger; a judgement that is not a number never is within."""
+        """Whether no figure is larger than its limit; NaN never is within."""
         return (
             self.wdl <= limit.wdl
             and self.wdl_mean <= limit.wdl_mean
@@ -65,28 +56,36 @@ class Disagreement:
         return f"{wdl}, policy by {self.policy:.2g} nats"
 
 
-def probe_of(variant: Variant, rows: Rows | None = None) -> Probe:
-    """Up to 64 of `rows` that have legal moves, evenly spread, or 64 of random games."""
+TOLERANCES: Final[Mapping[PrecisionName, Disagreement]] = {
+    "fp32": Disagreement(wdl=1e-3, wdl_mean=1e-4, policy=1e-5),
+    "bf16": Disagreement(wdl=0.15, wdl_mean=0.01, policy=0.01),
+    "int8": Disagreement(wdl=0.3, wdl_mean=0.03, policy=0.05),
+}
+"""How far a backend may be from torch in float32; beyond it the backend is refused."""
+
+
+def parity_positions(variant: Variant, rows: Rows | None = None) -> ParityPositions:
+    """Up to 64 of `rows` that have legal moves, evenly spread; 64 of random games if none has."""
     tables = variant.tables
     if rows is not None:
         candidates = rows[
-            np.linspace(0, len(rows) - 1, min(len(rows), 4 * PROBE_POSITIONS), dtype=int)
+            np.linspace(0, len(rows) - 1, min(len(rows), 4 * MOST_POSITIONS), dtype=int)
         ]
         _, offsets = generate_batch(tables, candidates)
-        rows = candidates[np.diff(offsets) > 0][:PROBE_POSITIONS]
+        rows = candidates[np.diff(offsets) > 0][:MOST_POSITIONS]
     if rows is None or len(rows) == 0:
-        rows = random_positions(variant, PROBE_POSITIONS)
-    return Probe(rows, *generate_batch(tables, rows))
+        rows = random_positions(variant, MOST_POSITIONS)
+    return ParityPositions(rows, *generate_batch(tables, rows))
 
 
 def random_positions(variant: Variant, count: int) -> Rows:
-    """uint8[count, R] positions of random games, none of them over; always the same."""
+    """uint8[count, R] positions of random games, without the ends of games; always the same."""
     rng = np.random.default_rng(_SEED)
     scratch = np.empty(MAX_MOVES, np.uint16)
     rows: list[npt.NDArray[np.uint8]] = []
     while len(rows) < count:
         row = variant.start_row.copy()
-        for _ in range(_LONGEST_WALK):
+        for _ in range(_LONGEST_GAME):
             moves = generate(variant.tables, row, scratch)
             if len(rows) == count or termination(variant.tables, row, moves):
                 break
@@ -96,11 +95,13 @@ def random_positions(variant: Variant, count: int) -> Rows:
     return np.stack(rows)
 
 
-def disagreement(exact: Judged, judged: Judged, offsets: Offsets) -> Disagreement:
-    """How far `judged` is from `exact`; not a number where it is not one."""
-    true, near = _log_softmax(exact.logits, offsets), _log_softmax(judged.logits, offsets)
+def disagreement(
+    exact: NetworkEvaluation, found: NetworkEvaluation, offsets: Offsets
+) -> Disagreement:
+    """How far `found` is from `exact`; NaN if it holds a NaN."""
+    true, near = _log_softmax(exact.logits, offsets), _log_softmax(found.logits, offsets)
     divergence = np.add.reduceat(np.exp(true) * (true - near), offsets[:-1])
-    wdl = np.abs(judged.wdl.astype(np.float64) - exact.wdl)
+    wdl = np.abs(found.wdl.astype(np.float64) - exact.wdl)
     return Disagreement(
         wdl=float(wdl.max()), wdl_mean=float(wdl.mean()), policy=float(divergence.mean())
     )

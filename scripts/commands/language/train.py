@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from engine.network.inference.allocator import keep_freed_memory
+from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from engine.system.termination import Terminated

@@ -16,7 +16,8 @@ from engine.network.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from engine.network.inference.evaluator import NetworkEvaluator, make_evaluator
+from engine.network.inference.evaluator import make_evaluator
+from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.network.model.config import NetworkConfig
 from engine.network.model.heads import EMPTY_SQUARE, MY_SQUARE, THEIR_SQUARE
 from engine.network.model.policy_value import PolicyValueNet

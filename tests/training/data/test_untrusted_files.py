@@ -18,7 +18,7 @@ from engine.network.checkpoint import (
     load_universal,
     read_description,
 )
-from engine.network.inference.evaluator import NetworkEvaluator
+from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.network.language.checkpoint import load_language
 from engine.network.language.gpt2 import end_of_text, load_gpt2, save_gpt2
 from engine.network.model.config import NetworkConfig

@@ -274,7 +274,7 @@ def test_finite_weights_whose_products_are_not_judge_nothing() -> None:
     with torch.no_grad():
         network.value.hidden.weight.fill_(3e38)
         network.value.wdl.weight.fill_(3e38)
-    with pytest.raises(NotFiniteError, match="the network of hexapawn, judging: the WDL is nan"):
+    with pytest.raises(NotFiniteError, match="evaluation by the network of hexapawn: WDL is nan"):
         make_evaluator(network, backend="torch", precision="fp32", device="cpu")
     rows = VARIANT.start_row[None]
     with pytest.raises(NotFiniteError, match=r"the activation at 'value\.hidden' is inf"):

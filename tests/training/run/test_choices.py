@@ -3,13 +3,15 @@
 import dataclasses
 import hashlib
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.network.inference import evaluator as inference
+from engine.network.inference import backend_evaluator
+from engine.network.inference.backends import protocol
 from engine.network.inference.evaluator import make_evaluator
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
@@ -41,7 +43,7 @@ def timing(patch: pytest.MonkeyPatch, *, fastest: str, precision: str, cores: in
     def seconds(backend: Any) -> float:
         return 1.0 if f"{backend.name} {backend.precision}" == fastest else 2.0
 
-    patch.setattr(inference, "_seconds", seconds)
+    patch.setattr(backend_evaluator, "_seconds", seconds)
     patch.setattr(preparation, "faster_precision", lambda *_: precision)
     patch.setattr(preparation, "count_cores", lambda: cores)
 
@@ -143,14 +145,14 @@ def test_what_a_machine_cannot_go_on_with_is_chosen_anew_and_told(
             'threads = 1\nprecision = "fp32"', 'threads = 64\nprecision = "fp32"'
         )
     )
-    monkeypatch.setattr(inference, "openvino_installed", lambda: False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     timing(monkeypatch, fastest="torch bf16", precision="bf16", cores=1)
     watch = Watch(after=3)
     train(first, watch, **MEASURED)
     assert chosen(first) == FIRST | {"threads": 1, "inference": ["torch bf16"]}
     assert watch.notes[0].startswith("the learner had 64 threads, there are 1 cores here")
     assert watch.notes[1].startswith("self-play was computed by openvino bf16, which cannot go on")
-    assert "'openvino' is not installed" in watch.notes[1]
+    assert "openvino is not installed" in watch.notes[1]
     assert "torch bf16 from now on" in watch.notes[1]
     log = (first / "log.txt").read_text().splitlines()
     assert log[-2:] == watch.notes
@@ -160,7 +162,7 @@ def test_a_network_that_outgrows_its_precision_goes_on_more_precisely_and_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timing(monkeypatch, fastest="torch bf16", precision="fp32")
-    objection = inference.BackendEvaluator._objection
+    objection = backend_evaluator.BackendEvaluator._objection
     updates = [0]
 
     def refuse(self: Any, backend: Any, exact: Any) -> str | None:
@@ -169,7 +171,7 @@ def test_a_network_that_outgrows_its_precision_goes_on_more_precisely_and_tells(
             return "too far from the truth"
         return objection(self, backend, exact)
 
-    monkeypatch.setattr(inference.BackendEvaluator, "_objection", refuse)
+    monkeypatch.setattr(backend_evaluator.BackendEvaluator, "_objection", refuse)
     watch = Watch(after=6)
     settings = MEASURED["self_play"] | {"positions": 8, "simulations": 1}
     path = tmp_path / "run"
@@ -191,7 +193,7 @@ def test_what_comes_after_a_refusal_follows_an_order_and_no_clock(
     def make(net: Any, **settings: Any) -> Any:
         asked.append(f"{settings['backend']} {settings['precision']} {settings['device']}")
         if settings["backend"] == "native":
-            raise inference.BackendError("not any more")
+            raise protocol.BackendError("not any more")
         return make_evaluator(net, **settings)
 
     monkeypatch.setattr(acting, "make_evaluator", make)
@@ -211,12 +213,12 @@ def test_what_is_refused_on_a_gpu_goes_on_there(monkeypatch: pytest.MonkeyPatch)
             self.choice = choice
 
         def update(self, network: PolicyValueNet) -> None:
-            raise inference.RefusedError("too far from the truth")
+            raise protocol.RefusedError("too far from the truth")
 
     def make(net: Any, *, backend: str, precision: str, device: str, **settings: Any) -> OnGpu:
         asked.append((backend, precision, device))
         if precision == "bf16" and len(asked) > 1:
-            raise inference.RefusedError("still too far")
+            raise protocol.RefusedError("still too far")
         return OnGpu(f"{backend} {precision} {device}")
 
     network = PolicyValueNet(NetworkConfig.for_variant(HEXAPAWN, SMALL_NETWORK))
@@ -291,7 +293,7 @@ class Outgrown:
     def prepare(self, orders: Any, wanted: Any) -> list[str]:
         self.asked.append(list(wanted))
         if any(choice not in self.able for choice in wanted):
-            raise inference.RefusedError("too far from the truth")
+            raise protocol.RefusedError("too far from the truth")
         return list(wanted) or ["torch bf16"] * len(orders)
 
 

@@ -1,1 +1,1 @@
-"""Inference by kernels for AVX-512, written by hand."""
+"""Hand-written AVX-512 kernels, behind `backend.py`."""

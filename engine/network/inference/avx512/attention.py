@@ -1,4 +1,4 @@
-"""What attention needs besides products: a matrix turned over, and softmax."""
+"""The parts of attention that are not products: transposition and softmax."""
 
 import math
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from engine.network.inference.avx512.code import (
     REGISTER_BYTES,
     Builder,
     Value,
-    added_up,
+    broadcast,
     call,
     each,
-    everywhere,
     floats,
     fused,
     ints,
-    larger,
     load,
+    maximum,
     store,
+    sum_lanes,
     word,
 )
 
 MASKED: Final = -1e30
-"""A score that no square gets: added where there is no square."""
+"""Added to the scores of columns that are padding, so that they get no attention."""
 
 _LOWEST: Final = -80.0
-"""Below it e^x counts as e^-80, which is nothing beside the largest, e^0."""
+"""Below it e^x is taken as e^-80, which is negligible beside the largest power, e^0."""
 _POWERS: Final = tuple(math.log(2) ** n / math.factorial(n) for n in range(7))
 """2^x = e^(x ln 2) as a Taylor series, for x from -1/2 to 1/2: exact to 2e-7."""
 
@@ -46,9 +46,10 @@ def _transpose(
     rows: Any,
     columns: Any,
 ) -> Any:
-    """Write `target` [columns, rows] of `source` [rows, columns], float32 at addresses.
+    """Write the transpose of `source` [rows, columns] to `target` [columns, rows], float32.
 
-    Rows are so many bytes apart; both counts are in registers of 16.
+    Both are addresses, with strides in bytes between rows. `rows` and `columns` are counted in
+    registers of 16.
     """
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
@@ -68,7 +69,7 @@ def _transpose(
             ]
             corner = builder.mul(builder.mul(across, target_stride), word(LANES))
             corner = builder.add(corner, builder.mul(down, word(REGISTER_BYTES)))
-            for k, line in enumerate(_turned(builder, lines)):
+            for k, line in enumerate(_transposed(builder, lines)):
                 place = builder.add(corner, builder.mul(target_stride, word(k)))
                 store(builder, line, target, place)
 
@@ -78,9 +79,9 @@ def _transpose(
     return types.void(*[types.intp] * 6), generate
 
 
-def _turned(builder: Builder, lines: Sequence[Value]) -> list[Value]:
-    """16 registers as columns instead of rows: shuffled together like the halves of a deck of
-    cards, four times, which turns the 8 bits of a place (row, column) by four."""
+def _transposed(builder: Builder, lines: Sequence[Value]) -> list[Value]:
+    """The columns of 16 registers: they are interleaved four times, which rotates the 8 bits of an
+    index (row, column) by four."""
     half = LANES // 2
     orders = [
         ir.Constant(INTS, [lane // 2 + start + LANES * (lane % 2) for lane in range(LANES)])
@@ -96,7 +97,7 @@ def _turned(builder: Builder, lines: Sequence[Value]) -> list[Value]:
 
 
 def _softmax(typing_context: Any, registers: Any, scores: Any, bias: Any, rows: Any) -> Any:
-    """Softmax of `scores` plus `bias`, in place: `rows` rows of `len(registers)` times 16."""
+    """Softmax of `scores` plus `bias`, in place, for `rows` rows of `len(registers)` * 16."""
     width = len(registers)
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
@@ -113,16 +114,16 @@ def _softmax(typing_context: Any, registers: Any, scores: Any, bias: Any, rows: 
             ]
             highest = values[0]
             for value in values[1:]:
-                highest = larger(builder, highest, value)
+                highest = maximum(builder, highest, value)
             name = "llvm.vector.reduce.fmax.v16f32"
             top = call(builder, name, FLOATS.element, highest, fast=True)
-            tops = everywhere(builder, top, FLOATS)
+            tops = broadcast(builder, top, FLOATS)
             powers = [_exponential(builder, builder.fsub(value, tops)) for value in values]
             total = powers[0]
             for power in powers[1:]:
                 total = builder.fadd(total, power)
-            share = builder.fdiv(ir.Constant(FLOATS.element, 1.0), added_up(builder, total))
-            shares = everywhere(builder, share, FLOATS)
+            share = builder.fdiv(ir.Constant(FLOATS.element, 1.0), sum_lanes(builder, total))
+            shares = broadcast(builder, share, FLOATS)
             for place, power in zip(places, powers, strict=True):
                 store(builder, builder.fmul(power, shares), scores, place)
 
@@ -133,15 +134,15 @@ def _softmax(typing_context: Any, registers: Any, scores: Any, bias: Any, rows: 
 
 
 def _exponential(builder: Builder, value: Value) -> Value:
-    """e^value of numbers that are not positive."""
-    value = larger(builder, value, floats(_LOWEST))
+    """e^value, for values up to 0."""
+    value = maximum(builder, value, floats(_LOWEST))
     value = builder.fmul(value, floats(1 / math.log(2)))
     whole = call(builder, "llvm.nearbyint.v16f32", FLOATS, value)
     rest = builder.fsub(value, whole)
     result = floats(_POWERS[-1])
     for power in reversed(_POWERS[:-1]):
         result = fused(builder, result, rest, floats(power))
-    # A float's exponent stands in bits 23 and up: adding to it multiplies by a power of two.
+    # A float's exponent begins at bit 23: adding to it multiplies by a power of two.
     shift = builder.shl(builder.fptosi(whole, INTS), ints(23))
     return builder.bitcast(builder.add(builder.bitcast(result, INTS), shift), FLOATS)
 

@@ -1,9 +1,7 @@
-"""The network in kernels of our own (`kernels.py`), for the trunks that they know.
+"""The backend of the AVX-512 kernels, and the only module of this folder that others import.
 
-They know every residual tower and the transformer with ReLU, in widths that are multiples of 16,
-and processors with AVX-512's dot products. There they beat the best library, because on so small a
-board what a step leaves is still in the nearest cache when the next one asks for it; and one
-position alone is computed nearly as fast as one of many.
+The kernels compute every residual tower, and the transformer with ReLU, in widths that are
+multiples of 16.
 """
 
 from collections.abc import Callable
@@ -12,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from engine.network.inference.avx512.code import LANES
-from engine.network.inference.avx512.embedding_and_heads import CHUNK, HeadRooms, Heads
+from engine.network.inference.avx512.embedding_and_heads import CHUNK, Heads, HeadWorkspace
 from engine.network.inference.avx512.kernels import (
     ADD,
     BF16,
@@ -24,46 +22,52 @@ from engine.network.inference.avx512.kernels import (
     available_numbers,
     blocks_for,
 )
-from engine.network.inference.avx512.residual_tower import TowerRooms, TowerShape, run_tower
+from engine.network.inference.avx512.residual_tower import TowerShape, TowerWorkspace, run_tower
 from engine.network.inference.avx512.transformer import (
-    TransformerRooms,
     TransformerShape,
+    TransformerWorkspace,
     run_transformer,
 )
 from engine.network.inference.avx512.weights import (
     aligned,
     aligned_floats,
     embedding_of,
-    find_peaks,
+    find_activation_maxima,
     heads_of,
     rounded_up,
     tower_of,
     transformer_of,
 )
-from engine.network.inference.backends import BackendName, Batch, PrecisionName
+from engine.network.inference.backends.protocol import BackendName, Batch, PrecisionName
 from engine.network.model.compiled_encoder import Rows
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualTower
 from engine.network.model.tokens import STATE_FEATURES
 
-NUMBERS: Final[dict[PrecisionName, Fixed]] = {"fp32": FP32, "bf16": BF16, "int8": INT8}
+_NUMBERS: Final[dict[PrecisionName, Fixed]] = {"fp32": FP32, "bf16": BF16, "int8": INT8}
+
+
+def available_precisions() -> tuple[PrecisionName, ...]:
+    """The precisions for which this processor has the instructions."""
+    available = available_numbers()
+    return tuple(name for name, number in _NUMBERS.items() if number in available)
 
 
 def computes(config: NetworkConfig, precision: PrecisionName) -> bool:
-    """Whether this backend knows the network, and this processor the instructions."""
-    if NUMBERS[precision] not in available_numbers():
+    """Whether this backend supports the network on this processor."""
+    if precision not in available_precisions():
         return False
     widths = [config.channels, config.policy_channels]
-    known = True
+    supported = True
     if config.trunk == "transformer":
-        known = config.activation == "relu" or not config.hidden
+        supported = config.activation == "relu" or not config.hidden
         widths += [config.channels // config.heads, config.hidden]
-    return known and all(width % LANES == 0 for width in widths)
+    return supported and all(width % LANES == 0 for width in widths)
 
 
-class NativeBackend:
-    """Computes with native kernels; see `computes`."""
+class Avx512Backend:
+    """Computes with the AVX-512 kernels any network for which `computes` is true."""
 
     name: BackendName = "native"
 
@@ -75,43 +79,38 @@ class NativeBackend:
         max_batch: int,
         calibration: Rows | None = None,
     ) -> None:
-        """`calibration` uint8[N, R] is needed for int8: its ranges are found on these positions."""
+        """int8 needs `calibration` uint8[N, R], the positions on which its ranges are found."""
         config = network.config
         self.precision: PrecisionName = precision
         self._calibration = calibration
-        squares, padded = config.squares, rounded_up(config.squares)
-        self._squares = np.zeros((max_batch, squares), np.int32)
-        self._state = np.zeros((max_batch, STATE_FEATURES), np.float32)
-        self._policy = aligned_floats(max_batch, squares, padded)
-        self._promotion = np.zeros((max_batch, squares, len(config.promotion_types)), np.float32)
-        self._wdl = np.zeros((max_batch, 3), np.float32)
+        squares = config.squares
+        # [B, S, S rounded up to 16]: the kernels write whole registers.
+        self._policy = aligned_floats(max_batch, squares, rounded_up(squares))
+        self._batch = Batch(
+            squares=np.zeros((max_batch, squares), np.int32),
+            state=np.zeros((max_batch, STATE_FEATURES), np.float32),
+            policy=self._policy[:, :, :squares],
+            promotion=np.zeros((max_batch, squares, len(config.promotion_types)), np.float32),
+            wdl=np.zeros((max_batch, 3), np.float32),
+            run=lambda: self._run(max_batch),
+        )
         self.update(network)
 
     def batch(self, count: int) -> Batch:
         """See `Backend`."""
-        size = min(count, len(self._wdl))
-        squares, state = self._squares[:size], self._state[:size]
-        policy, promotion, wdl = self._policy[:size], self._promotion[:size], self._wdl[:size]
-        return Batch(
-            squares=squares,
-            state=state,
-            policy=policy[:, :, : squares.shape[1]],
-            promotion=promotion,
-            wdl=wdl,
-            run=lambda: self._run(squares, state, policy, promotion, wdl),
-        )
+        return self._batch.first(count, self._run)
 
     def update(self, network: PolicyValueNet) -> None:
         """See `Backend`."""
-        number, config = NUMBERS[self.precision], network.config
-        # The heads' rounding would be seen in every logit, and they are a tenth of the work.
+        number, config = _NUMBERS[self.precision], network.config
+        # Rounding in the heads would show in every logit, and they are a tenth of the work.
         head_number = BF16 if number != FP32 and BF16 in available_numbers() else FP32
         head_blocks = blocks_for(config.width, 4 * LANES)
-        ends = blocks_for(config.width, rounded_up(config.squares))
-        peaks = {}
+        table_blocks = blocks_for(config.width, rounded_up(config.squares))
+        maxima = {}
         if number == INT8:
             assert self._calibration is not None
-            peaks = find_peaks(network, self._calibration)
+            maxima = find_activation_maxima(network, self._calibration)
         files, blocks = (0,) * config.width, blocks_for(config.width, config.channels)
         heads = heads_of(network, head_blocks, head_number)
         tables: tuple[object, ...]
@@ -119,44 +118,50 @@ class NativeBackend:
             self._kernel: Callable[..., None] = run_tower
             role = PUT if config.excitation else STREAM if config.norm == "none" else ADD
             self._shape: object = TowerShape(
-                files, blocks, head_blocks, ends, number, head_number, role
+                files, blocks, head_blocks, table_blocks, number, head_number, role
             )
-            tables = embedding_of(network), tower_of(network, blocks, number, peaks), heads
-            rooms: object = _tower_rooms(config, len(number))
+            tables = embedding_of(network), tower_of(network, blocks, number, maxima), heads
+            workspace: object = _tower_workspace(config, len(number))
         else:
             hidden = blocks_for(config.width, config.hidden or LANES)
             values = blocks_for(config.width, config.channels // config.heads)
             registers = (0,) * (rounded_up(config.squares) // LANES)
             self._kernel = run_transformer
             self._shape = TransformerShape(
-                files, blocks, hidden, values, head_blocks, ends, registers, number, head_number
-            )
-            layers = transformer_of(network, blocks, hidden, number, peaks)
+                files, blocks, hidden, values, head_blocks, table_blocks, registers,
+                number, head_number,
+            )  # fmt: skip
+            layers = transformer_of(network, blocks, hidden, number, maxima)
             tables = embedding_of(network), layers, heads
-            rooms = _transformer_rooms(config, len(number))
+            workspace = _transformer_workspace(config, len(number))
         epsilon = network.trunk.norm.eps
-        self._tables = *tables, epsilon, rooms, _head_rooms(config, heads, len(head_number))
+        head_workspace = _head_workspace(config, heads, len(head_number))
+        self._tables = *tables, epsilon, workspace, head_workspace
 
-    def _run(self, squares: object, state: object, *outputs: object) -> None:
-        self._kernel(self._shape, squares, state, *self._tables, *outputs)
+    def _run(self, size: int) -> None:
+        batch = self._batch
+        self._kernel(
+            self._shape, batch.squares[:size], batch.state[:size], *self._tables,
+            self._policy[:size], batch.promotion[:size], batch.wdl[:size],
+        )  # fmt: skip
 
 
-def _tower_rooms(config: NetworkConfig, bytes_: int) -> TowerRooms:
+def _tower_workspace(config: NetworkConfig, bytes_: int) -> TowerWorkspace:
     squares, channels = config.squares, config.channels
-    return TowerRooms(
-        wide=aligned_floats(CHUNK, squares, channels),
-        narrow=aligned(CHUNK, squares, bytes_ * channels),
-        between=aligned(CHUNK, squares, bytes_ * channels),
+    return TowerWorkspace(
+        fp32=aligned_floats(CHUNK, squares, channels),
+        quantised=aligned(CHUNK, squares, bytes_ * channels),
+        hidden=aligned(CHUNK, squares, bytes_ * channels),
         branch=aligned_floats(squares, channels),
     )
 
 
-def _transformer_rooms(config: NetworkConfig, bytes_: int) -> TransformerRooms:
+def _transformer_workspace(config: NetworkConfig, bytes_: int) -> TransformerWorkspace:
     squares, channels = config.squares, config.channels
     padded = rounded_up(squares)
-    return TransformerRooms(
-        wide=aligned_floats(CHUNK, squares, channels),
-        narrow=aligned(squares, bytes_ * channels),
+    return TransformerWorkspace(
+        fp32=aligned_floats(CHUNK, squares, channels),
+        quantised=aligned(squares, bytes_ * channels),
         hidden=aligned(squares, bytes_ * config.hidden),
         qkv=aligned_floats(padded, 3 * channels),
         keys=aligned_floats(channels, padded),
@@ -165,10 +170,10 @@ def _transformer_rooms(config: NetworkConfig, bytes_: int) -> TransformerRooms:
     )
 
 
-def _head_rooms(config: NetworkConfig, heads: Heads, bytes_: int) -> HeadRooms:
+def _head_workspace(config: NetworkConfig, heads: Heads, bytes_: int) -> HeadWorkspace:
     padded = rounded_up(config.squares)
-    return HeadRooms(
-        narrow=aligned(config.squares, bytes_ * config.channels),
-        said=aligned_floats(padded, len(heads.scales)),
+    return HeadWorkspace(
+        quantised=aligned(config.squares, bytes_ * config.channels),
+        outputs=aligned_floats(padded, len(heads.scales)),
         keys=aligned_floats(config.policy_channels, padded),
     )

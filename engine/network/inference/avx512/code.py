@@ -1,4 +1,4 @@
-"""Words of LLVM's language that the native kernels are written with: loops, registers, numbers."""
+"""Building blocks of LLVM code for the AVX-512 kernels: loops, registers, constants."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -7,7 +7,7 @@ from llvmlite import ir
 
 Builder = Any
 Value = Any
-"""llvmlite has no types of its own."""
+"""llvmlite is untyped."""
 
 LANES: Final = 16
 """float32 numbers in a register."""
@@ -45,16 +45,16 @@ def word(value: int) -> Value:
 
 
 def floats(value: float) -> Value:
-    """A register with a constant in all lanes."""
+    """A register of float32 with a constant in all lanes."""
     return ir.Constant(FLOATS, [value] * LANES)
 
 
 def ints(value: int) -> Value:
-    """The same of integers."""
+    """A register of int32 with a constant in all lanes."""
     return ir.Constant(INTS, [value] * LANES)
 
 
-def everywhere(builder: Builder, value: Value, registers: Value) -> Value:
+def broadcast(builder: Builder, value: Value, registers: Value) -> Value:
     """A register of that type with `value` in all lanes."""
     nothing = ir.Constant(registers, ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(INT, 0))
@@ -62,34 +62,34 @@ def everywhere(builder: Builder, value: Value, registers: Value) -> Value:
 
 
 def pointer(builder: Builder, address: Value, offset: Value, of: Value) -> Value:
-    """A pointer to what lies `offset` bytes behind an address."""
+    """A pointer to a value `offset` bytes after an address."""
     return builder.inttoptr(builder.add(address, offset), of.as_pointer())
 
 
 def load(builder: Builder, address: Value, offset: Value, of: Value) -> Value:
-    """What lies there."""
+    """The value there."""
     return builder.load(pointer(builder, address, offset, of), align=4)
 
 
 def store(builder: Builder, value: Value, address: Value, offset: Value) -> None:
-    """Put it there."""
+    """Write the value there."""
     builder.store(value, pointer(builder, address, offset, value.type), align=1)
 
 
-def larger(builder: Builder, one: Value, other: Value) -> Value:
-    """The larger of two in each lane."""
+def maximum(builder: Builder, one: Value, other: Value) -> Value:
+    """The maximum of two in each lane."""
     return builder.select(builder.fcmp_ordered(">", one, other), one, other)
 
 
 def relu(builder: Builder, value: Value) -> Value:
-    """The larger of each lane and 0."""
-    return larger(builder, value, floats(0.0))
+    """The maximum of each lane and 0."""
+    return maximum(builder, value, floats(0.0))
 
 
 def call(
     builder: Builder, name: str, result: Value, *arguments: Value, fast: bool = False
 ) -> Value:
-    """Call one of LLVM's own functions; `fast` lets it add in any order and trust in numbers."""
+    """Call an LLVM intrinsic; `fast` permits any order of additions and assumes no NaN."""
     known = builder.module.globals.get(name)
     if known is None:
         signature = ir.FunctionType(result, [argument.type for argument in arguments])
@@ -97,7 +97,7 @@ def call(
     return builder.call(known, arguments, fastmath=("reassoc", "nnan") if fast else ())
 
 
-def added_up(builder: Builder, value: Value) -> Value:
+def sum_lanes(builder: Builder, value: Value) -> Value:
     """The sum of a register's lanes."""
     start = ir.Constant(FLOAT, 0.0)
     return call(builder, "llvm.vector.reduce.fadd.v16f32", FLOAT, start, value, fast=True)
@@ -110,7 +110,7 @@ def loop(
     carried: Sequence[Value],
     body: Callable[[Value, list[Value]], Sequence[Value]],
 ) -> list[Value]:
-    """`for k in range(low, high): carried = body(k, carried)`; returns what is carried out."""
+    """`for k in range(low, high): carried = body(k, carried)`; returns the last `carried`."""
     before = builder.block
     head, inside, after = (builder.function.append_basic_block() for _ in range(3))
     builder.branch(head)
@@ -146,17 +146,17 @@ def fused(builder: Builder, value: Value, factor: Value, term: Value) -> Value:
     return call(builder, "llvm.fma.v16f32", FLOATS, value, factor, term)
 
 
-def narrowed(builder: Builder, value: Value, bytes_: int) -> Value:
-    """float32 numbers as numbers of that many bytes: float32, bfloat16, or 0 to 255.
+def convert(builder: Builder, value: Value, bytes_: int) -> Value:
+    """A register of float32 as numbers of `bytes_` bytes: float32, bfloat16, or 0 to 255.
 
-    The last are rounded, and what is outside becomes 0 or 255.
+    The last are rounded and clipped.
     """
     if bytes_ == 4:
         return value
     if bytes_ == 2:
         return builder.fptrunc(value, BFLOATS)
-    everyone, nearest = ir.Constant(ir.IntType(LANES), -1), ir.Constant(INT, 4)
+    all_lanes, nearest = ir.Constant(ir.IntType(LANES), -1), ir.Constant(INT, 4)
     name = "llvm.x86.avx512.mask.cvtps2dq.512"
-    rounded = call(builder, name, INTS, relu(builder, value), ints(0), everyone, nearest)
+    rounded = call(builder, name, INTS, relu(builder, value), ints(0), all_lanes, nearest)
     name = "llvm.x86.avx512.mask.pmovus.db.512"
-    return call(builder, name, BYTES, rounded, ir.Constant(BYTES, [0] * LANES), everyone)
+    return call(builder, name, BYTES, rounded, ir.Constant(BYTES, [0] * LANES), all_lanes)

@@ -1,4 +1,4 @@
-"""The two ends of a network in native kernels, the same for every trunk: embedding and heads."""
+"""Embedding and heads in AVX-512 kernels, the same for every trunk."""
 
 from typing import Final, NamedTuple
 
@@ -15,11 +15,11 @@ Floats = npt.NDArray[np.float32]
 Squares = npt.NDArray[np.int32]
 
 CHUNK: Final = 8
-"""Boards that go through a part of the trunk together, while its weights are near."""
+"""Boards that pass through a block together, while its weights are in the cache."""
 
 
 class Embedding(NamedTuple):
-    """What squares begin with."""
+    """Tables of the embedding."""
 
     token: Floats
     """[32, D]."""
@@ -30,15 +30,15 @@ class Embedding(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """The last LayerNorm and the heads; their first layers are one matrix of N outputs, in the
-    order query, key (E each), promotion (P), value (V), rounded up."""
+    """The last LayerNorm and the heads. Their first layers are one matrix of N outputs, in the
+    order query, key (E each), promotion (P), value (V), padded to whole tiles."""
 
     gain: Floats
     """[D], the LayerNorm's weight."""
     shift: Floats
     """[D], its bias."""
     weights: Bytes
-    """As `native_weights.pack` leaves them."""
+    """As `weights.pack` writes them."""
     scales: Floats
     """[N]."""
     biases: Floats
@@ -46,9 +46,9 @@ class Heads(NamedTuple):
     ones: Floats
     """[S rounded up to 16]."""
     zeros: Floats
-    """The same."""
+    """[S rounded up to 16]."""
     hidden: Floats
-    """[V, V], from and to."""
+    """[V, V], from input to output."""
     hidden_bias: Floats
     """[V]."""
     wdl: Floats
@@ -57,23 +57,23 @@ class Heads(NamedTuple):
     """[3]."""
 
 
-class HeadRooms(NamedTuple):
-    """Where the heads work on one board."""
+class HeadWorkspace(NamedTuple):
+    """Buffers of the heads, for one board."""
 
-    narrow: Bytes
-    """[S, D times the bytes of a number], after the LayerNorm."""
-    said: Floats
-    """[S rounded up to 16, N], what the first layers say."""
+    quantised: Bytes
+    """[S, D times the bytes of a number], the normalised stream."""
+    outputs: Floats
+    """[S rounded up to 16, N] of the first layers."""
     keys: Floats
     """[E rounded up to 16, S rounded up to 16]."""
 
 
 @generic_kernel
 def embed(
-    tokens: Squares, state: Floats, embedding: Embedding, floor: np.float32, wide: Floats
+    tokens: Squares, state: Floats, embedding: Embedding, floor: np.float32, fp32: Floats
 ) -> None:
-    """Write [S, D] of one board, nothing below `floor`."""
-    squares, channels = wide.shape
+    """Write the embedding [S, D] of one board to `fp32`, no value below `floor`."""
+    squares, channels = fp32.shape
     shared = np.zeros(channels, np.float32)
     for k in range(state.shape[0]):
         if state[k] != 0:
@@ -83,60 +83,63 @@ def embed(
         token = tokens[s]
         for c in range(channels):
             value = embedding.token[token, c] + (embedding.place[s, c] + shared[c])
-            wide[s, c] = max(value, floor)
+            fp32[s, c] = max(value, floor)
 
 
 @generic_kernel
-def judge(
+def evaluate_heads(
     files: Fixed,
-    parts: Fixed,
-    ends: Fixed,
+    first_blocks: Fixed,
+    table_blocks: Fixed,
     number: Fixed,
-    wide: Floats,
+    fp32: Floats,
     heads: Heads,
     epsilon: np.float32,
-    rooms: HeadRooms,
+    workspace: HeadWorkspace,
     policy: Floats,
     promotion: Floats,
     wdl: Floats,
 ) -> None:
-    """Judge one board [S, D]: from-to logits [S, S rounded up], promotion [S, P], WDL logits [3].
+    """Compute the logits of one board from its stream `fp32` [S, D]: from-to [S, S rounded up],
+    promotion [S, P], WDL [3].
 
-    The lengths of `parts` and `ends` are the blocks of the first layers and of the from-to table.
+    The lengths of `first_blocks` and `table_blocks` are the blocks of the first layers and of the
+    from-to table.
     """
-    squares, channels = wide.shape
-    padded, outputs = rooms.said.shape
-    width = rooms.keys.shape[0]
-    narrow, said = rooms.narrow.ctypes.data, rooms.said.ctypes.data
-    keys, small, ranks = rooms.keys.ctypes.data, channels * len(number), squares // len(files)
+    squares, channels = fp32.shape
+    padded, count = workspace.outputs.shape
+    width = workspace.keys.shape[0]
+    quantised, outputs = workspace.quantised.ctypes.data, workspace.outputs.ctypes.data
+    keys, stride, ranks = workspace.keys.ctypes.data, channels * len(number), squares // len(files)
     one, none = np.float32(1), np.float32(0)
     normalise(
-        number, wide.ctypes.data, narrow, squares, channels,
+        number, fp32.ctypes.data, quantised, squares, channels,
         heads.gain.ctypes.data, heads.shift.ctypes.data, epsilon,
     )  # fmt: skip
-    group = 64 * len(parts)
-    groups = small // 4
+    group = 64 * len(first_blocks)
+    groups = stride // 4
     convolve(
-        files, parts, ONE_TAP, number, PUT,
-        narrow, small, heads.weights.ctypes.data, group, group * groups,
-        heads.scales.ctypes.data, heads.biases.ctypes.data, 0, said, 4 * outputs, narrow, small,
-        ranks, groups, outputs // (LANES * len(parts)), one,
+        files, first_blocks, ONE_TAP, number, PUT,
+        quantised, stride, heads.weights.ctypes.data, group, group * groups,
+        heads.scales.ctypes.data, heads.biases.ctypes.data, 0, outputs, 4 * count,
+        quantised, stride, ranks, groups, count // (LANES * len(first_blocks)), one,
     )  # fmt: skip
-    transpose(said + 4 * width, 4 * outputs, keys, 4 * padded, padded // LANES, width // LANES)
+    transpose(outputs + 4 * width, 4 * count, keys, 4 * padded, padded // LANES, width // LANES)
     convolve(
-        files, ends, ONE_TAP, FP32, PUT,
-        said, 4 * outputs, keys, 4 * padded, 64 * len(ends),
-        heads.ones.ctypes.data, heads.zeros.ctypes.data, 0, policy.ctypes.data, 4 * padded, said, 0,
-        ranks, width, padded // (LANES * len(ends)), one,
+        files, table_blocks, ONE_TAP, FP32, PUT,
+        outputs, 4 * count, keys, 4 * padded, 64 * len(table_blocks),
+        heads.ones.ctypes.data, heads.zeros.ctypes.data, 0, policy.ctypes.data, 4 * padded,
+        outputs, 0,
+        ranks, width, padded // (LANES * len(table_blocks)), one,
     )  # fmt: skip
     types, values = promotion.shape[1], heads.hidden_bias.shape[0]
     for s in range(squares):
         for kind in range(types):
-            promotion[s, kind] = rooms.said[s, 2 * width + kind]
+            promotion[s, kind] = workspace.outputs[s, 2 * width + kind]
     pooled = np.zeros(values, np.float32)
     for s in range(squares):
         for v in range(values):
-            pooled[v] += max(rooms.said[s, 2 * width + types + v], none)
+            pooled[v] += max(workspace.outputs[s, 2 * width + types + v], none)
     hidden = heads.hidden_bias.copy()
     for v in range(values):
         for w in range(values):

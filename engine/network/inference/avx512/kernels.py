@@ -1,8 +1,7 @@
-"""The processor's own dot products, for boards so small that a row of one stays in the registers.
+"""Convolutions and linear layers for boards so small that a row of one fits in the registers.
 
-Libraries multiply matrices of any size; on 5x5 boards they reach two thirds of what the processor
-can do. Here a row of the board is one tile of accumulators, and the taps of a convolution that
-would read outside the board are left out instead of multiplied by zero:
+A row of the board is one tile of accumulators. Taps of a convolution that would read outside the
+board are left out instead of multiplied by zero:
 
     squares of the row      outputs, 16 to a register
         s = 0 .. W-1            n = 0 .. blocks-1        W * blocks accumulators
@@ -12,11 +11,15 @@ would read outside the board are left out instead of multiplied by zero:
             for each s:     accumulator[s - kx + 1, n] += group k of square s . weights
 
 A group is four bytes: four 8-bit numbers (`vpdpbusd`, unsigned times signed), two bfloat16
-(`vdpbf16ps`) or one float32, so that all precisions share everything but one instruction. Linear
-layers are convolutions of one tap, and so are the two products of attention.
+(`vdpbf16ps`) or one float32. All precisions share everything but this instruction. Linear layers
+are convolutions of one tap, and so are the two products of attention.
 
-Numba has no vectors, so this is written in LLVM's language. Memory is told by addresses; what is
-fixed when a kernel is compiled is told by the length of a tuple, which is part of its type.
+In all of avx512, *quantised* numbers are those that products are made of, in the precision of the
+kernel (8 bits, bfloat16 or float32); *fp32* numbers are sums and the stream, always float32.
+
+Numba has no vectors, so the code is written in LLVM's language. Arrays are passed as addresses.
+What is fixed when a kernel is compiled is passed as the length of a tuple, which is part of its
+type.
 """
 
 from collections.abc import Sequence
@@ -37,17 +40,17 @@ from engine.network.inference.avx512.code import (
     REGISTER_BYTES,
     Builder,
     Value,
-    added_up,
+    broadcast,
     call,
+    convert,
     each,
-    everywhere,
     floats,
     fused,
     load,
     loop,
-    narrowed,
     relu,
     store,
+    sum_lanes,
     word,
 )
 from engine.rules.compilation.decorators import JIT_ENABLED
@@ -57,19 +60,19 @@ Fixed = tuple[int, ...]
 INT8: Final = (0,)
 BF16: Final = (0, 0)
 FP32: Final = (0, 0, 0, 0)
-"""In what a kernel multiplies; the length is the bytes of a number."""
+"""The precision of the products; the length is the bytes of a number."""
 
 ONE_TAP: Final = (0,)
 THREE_TAPS: Final = (0, 0, 0)
 
 RELU: Final = (0,)
-"""What a convolution writes: the sum's ReLU as narrow numbers;"""
+"""What a convolution writes: the sum's ReLU, quantised;"""
 STREAM: Final = (0, 0)
-"""the ReLU of the sum and of what stands in `wide`, there and as narrow numbers;"""
+"""the ReLU of the sum plus `fp32`, to `fp32` and quantised;"""
 ADD: Final = (0, 0, 0)
-"""the sum and what stands in `wide`, there;"""
+"""the sum plus `fp32`, to `fp32`;"""
 PUT: Final = (0, 0, 0, 0)
-"""the sum, in `wide`."""
+"""the sum, to `fp32`."""
 
 GROUP_BYTES: Final = 4
 _REGISTERS: Final = 32
@@ -77,10 +80,10 @@ _MOST_BLOCKS: Final = 4
 
 
 def available_numbers() -> tuple[Fixed, ...]:
-    """Those of INT8, BF16 and FP32 for which numba compiles instructions here.
+    """Those of INT8, BF16 and FP32 for which numba's target here has the instructions.
 
-    What the processor has does not matter where NUMBA_CPU_NAME or NUMBA_ENABLE_AVX ask for less:
-    LLVM ends the process at an instruction that its target lacks.
+    NUMBA_CPU_NAME and NUMBA_ENABLE_AVX may restrict the target below the processor: LLVM aborts the
+    process at an instruction that its target lacks.
     """
     if not JIT_ENABLED:
         return ()
@@ -93,14 +96,14 @@ def available_numbers() -> tuple[Fixed, ...]:
 
 
 def blocks_for(files: int, outputs: int) -> Fixed:
-    """How many registers of outputs a tile has, as a length; `outputs` is a multiple of 16."""
+    """The registers of outputs in a tile, as a length; `outputs` is a multiple of 16."""
     room = (_REGISTERS - 1) // files - 1
     fitting = [n for n in range(1, _MOST_BLOCKS + 1) if outputs // LANES % n == 0 and n <= room]
     return (0,) * max(fitting)
 
 
 class _Tile:
-    """Writes the code of a tile. Sizes that are Python numbers are fixed in it."""
+    """Writes the code of a tile. Sizes given as Python numbers are compiled in."""
 
     def __init__(self, builder: Builder, files: int, blocks: int, taps: int, bytes_: int) -> None:
         self.builder = builder
@@ -108,7 +111,7 @@ class _Tile:
         self.sums = INTS if bytes_ == 1 else FLOATS
 
     def dot(self, total: Value, group: Value, weights: Value) -> Value:
-        """`total` and the products of a group of inputs and 16 outputs' weights."""
+        """`total` plus the products of a group of inputs and the weights of 16 outputs."""
         builder = self.builder
         if self.bytes == 1:
             name = "llvm.x86.avx512.vpdpbusd.512"
@@ -140,14 +143,14 @@ class _Tile:
         tap_bytes = builder.mul(groups, group_bytes)
 
         def tap_row(tap: Value, sums: list[Value]) -> Sequence[Value]:
-            seen = builder.sub(builder.add(rank, tap), word(reach))
-            inputs = builder.add(source, builder.mul(seen, row_bytes))
+            source_rank = builder.sub(builder.add(rank, tap), word(reach))
+            inputs = builder.add(source, builder.mul(source_rank, row_bytes))
             matrix = builder.add(weights, builder.mul(tap, tap_bytes))
 
             def group(index: Value, sums: list[Value]) -> Sequence[Value]:
-                here = builder.add(inputs, builder.mul(index, word(GROUP_BYTES)))
-                theirs = builder.add(matrix, builder.mul(index, group_bytes))
-                return self.products(here, stride, theirs, sums)
+                group_inputs = builder.add(inputs, builder.mul(index, word(GROUP_BYTES)))
+                group_weights = builder.add(matrix, builder.mul(index, group_bytes))
+                return self.products(group_inputs, stride, group_weights, sums)
 
             return loop(builder, word(0), groups, sums, group)
 
@@ -157,71 +160,76 @@ class _Tile:
     def products(
         self, inputs: Value, stride: Value, weights: Value, sums: list[Value]
     ) -> list[Value]:
-        """`sums` and what one group of one row of squares adds to them."""
+        """`sums` plus the products of one group of one row of squares."""
         builder, sums = self.builder, list(sums)
-        seen, offset = [], word(0)
+        loaded, offset = [], word(0)
         for _ in range(self.files):
-            seen.append(everywhere(builder, load(builder, inputs, offset, INT), INTS))
+            loaded.append(broadcast(builder, load(builder, inputs, offset, INT), INTS))
             offset = builder.add(offset, stride)
         for tap in range(self.taps):
             for block in range(self.blocks):
                 place = word((tap * self.blocks + block) * REGISTER_BYTES)
-                theirs = load(builder, weights, place, INTS)
+                vector = load(builder, weights, place, INTS)
                 for square in range(self.files):
                     target = square - tap + self.taps // 2
                     if 0 <= target < self.files:
                         index = target * self.blocks + block
-                        sums[index] = self.dot(sums[index], seen[square], theirs)
+                        sums[index] = self.dot(sums[index], loaded[square], vector)
         return sums
 
     def write(
-        self, totals: list[Value], ends: dict[str, Value], role: int, square: Value, column: Value
+        self,
+        totals: list[Value],
+        targets: dict[str, Value],
+        role: int,
+        square: Value,
+        column: Value,
     ) -> None:
-        """Scale a row's sums and write them as `role` says, from a square and a column on."""
+        """Scale a row's sums and write them as `role` says, beginning at a square and a column."""
         builder = self.builder
         for block in range(self.blocks):
-            ours = builder.add(column, word(block * LANES))
-            bytes_ = builder.mul(ours, word(4))
-            scale = load(builder, ends["scales"], bytes_, FLOATS)
+            first = builder.add(column, word(block * LANES))
+            bytes_ = builder.mul(first, word(4))
+            scale = load(builder, targets["scales"], bytes_, FLOATS)
             for file in range(self.files):
                 total = totals[file * self.blocks + block]
                 value = builder.sitofp(total, FLOATS) if self.bytes == 1 else total
                 place = builder.add(square, word(file))
-                offset = builder.add(builder.mul(place, ends["bias_stride"]), bytes_)
-                bias = load(builder, ends["biases"], offset, FLOATS)
+                offset = builder.add(builder.mul(place, targets["bias_stride"]), bytes_)
+                bias = load(builder, targets["biases"], offset, FLOATS)
                 value = fused(builder, value, scale, bias)
-                self.written(value, ends, role, place, ours)
+                self.write_square(value, targets, role, place, first)
 
-    def written(
-        self, value: Value, ends: dict[str, Value], role: int, square: Value, column: Value
+    def write_square(
+        self, value: Value, targets: dict[str, Value], role: int, square: Value, column: Value
     ) -> None:
         """Write 16 outputs of one square."""
         builder = self.builder
         bytes_ = builder.mul(column, word(4))
-        wide = builder.add(builder.mul(square, ends["wide_stride"]), bytes_)
+        fp32_offset = builder.add(builder.mul(square, targets["fp32_stride"]), bytes_)
         if role in (len(STREAM), len(ADD)):
-            value = builder.fadd(value, load(builder, ends["wide"], wide, FLOATS))
+            value = builder.fadd(value, load(builder, targets["fp32"], fp32_offset, FLOATS))
         if role in (len(STREAM), len(RELU)):
             value = relu(builder, value)
         if role != len(RELU):
-            store(builder, value, ends["wide"], wide)
+            store(builder, value, targets["fp32"], fp32_offset)
         if role == len(STREAM):
-            value = builder.fmul(value, ends["unit"])
+            value = builder.fmul(value, targets["unit"])
         if role in (len(STREAM), len(RELU)):
-            small = narrowed(builder, value, self.bytes)
+            converted = convert(builder, value, self.bytes)
             place = builder.mul(column, word(self.bytes))
-            place = builder.add(builder.mul(square, ends["narrow_stride"]), place)
-            store(builder, small, ends["narrow"], place)
+            place = builder.add(builder.mul(square, targets["quantised_stride"]), place)
+            store(builder, converted, targets["quantised"], place)
 
 
-_ENDS: Final = (
+_TARGETS: Final = (
     "scales",
     "biases",
     "bias_stride",
-    "wide",
-    "wide_stride",
-    "narrow",
-    "narrow_stride",
+    "fp32",
+    "fp32_stride",
+    "quantised",
+    "quantised_stride",
 )
 
 
@@ -240,10 +248,10 @@ def _convolve(
     scales: Any,
     biases: Any,
     bias_stride: Any,
-    wide: Any,
-    wide_stride: Any,
-    narrow: Any,
-    narrow_stride: Any,
+    fp32: Any,
+    fp32_stride: Any,
+    quantised: Any,
+    quantised_stride: Any,
     ranks: Any,
     groups: Any,
     parts: Any,
@@ -251,32 +259,33 @@ def _convolve(
 ) -> Any:
     """Convolve a board of `ranks` by `len(files)` squares.
 
-    `len(taps)` is 3 or, for every square by itself, 1; `len(number)` bytes hold a number; outputs
-    come in `parts` parts of `len(blocks)` registers. Addresses: `source`, squares `stride` bytes
-    apart with `groups` groups each; `weights`, a group's `group_bytes` and a part's `part_bytes`
-    apart; `scales`, float32, one for each output; `biases`, too, and perhaps others for each
-    square; `wide` and `narrow`, squares so many bytes apart. Sums are multiplied by the scales, the
-    biases are added, and this is written as `role` says; a stream is multiplied by `unit` before it
-    becomes narrow.
+    `len(taps)` is 3, or 1 for a linear layer of each square. `len(number)` is the bytes of a
+    number. Outputs come in `parts` parts of `len(blocks)` registers. The arrays are addresses and
+    their strides are in bytes: `source` with `stride` from square to square and `groups` groups
+    each; `weights` with `group_bytes` from group to group and `part_bytes` from part to part;
+    `scales`, one float32 per output; `biases`, likewise, with `bias_stride` from square to square
+    or 0; `fp32` and `quantised` with strides from square to square. Sums are multiplied by the
+    scales, the biases are added, and the result is written as `role` says. STREAM multiplies by
+    `unit` before it quantises.
     """
-    fixed = [len(told) for told in (files, blocks, taps, number)]
-    result = len(role)
+    fixed = [len(length) for length in (files, blocks, taps, number)]
+    written = len(role)
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
         source, stride, weights, group_bytes, part_bytes = arguments[5:10]
         ranks, groups, parts, unit = arguments[17:]
-        ends = dict(zip(_ENDS, arguments[10:17], strict=True))
-        ends["unit"] = everywhere(builder, unit, FLOATS)
+        targets = dict(zip(_TARGETS, arguments[10:17], strict=True))
+        targets["unit"] = broadcast(builder, unit, FLOATS)
         tile = _Tile(builder, *fixed)
 
         def part(index: Value) -> None:
-            ours = builder.add(weights, builder.mul(index, part_bytes))
+            part_weights = builder.add(weights, builder.mul(index, part_bytes))
             columns = builder.mul(index, word(tile.blocks * LANES))
 
             def row(rank: Value) -> None:
-                sums = tile.row(source, stride, ours, group_bytes, rank, ranks, groups)
+                sums = tile.row(source, stride, part_weights, group_bytes, rank, ranks, groups)
                 squares = builder.mul(rank, word(tile.files))
-                tile.write(sums, ends, result, squares, columns)
+                tile.write(sums, targets, written, squares, columns)
 
             each(builder, ranks, row)
 
@@ -287,20 +296,20 @@ def _convolve(
     return types.void(files, blocks, taps, number, role, *words, types.float32), generate
 
 
-def _narrow_down(
-    typing_context: Any, number: Any, wide: Any, narrow: Any, count: Any, unit: Any, zero: Any
+def _quantise(
+    typing_context: Any, number: Any, fp32: Any, quantised: Any, count: Any, unit: Any, zero: Any
 ) -> Any:
-    """Write `count` (a multiple of 16) numbers, times `unit` and plus `zero`, as narrow ones."""
+    """Quantise `count` (a multiple of 16) numbers, times `unit` and plus `zero`."""
     bytes_ = len(number)
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
-        _, wide, narrow, count, unit, zero = arguments
-        units, zeros = (everywhere(builder, value, FLOATS) for value in (unit, zero))
+        _, fp32, quantised, count, unit, zero = arguments
+        units, zeros = (broadcast(builder, value, FLOATS) for value in (unit, zero))
 
         def register(index: Value) -> None:
-            value = load(builder, wide, builder.mul(index, word(REGISTER_BYTES)), FLOATS)
-            small = narrowed(builder, fused(builder, value, units, zeros), bytes_)
-            store(builder, small, narrow, builder.mul(index, word(bytes_ * LANES)))
+            value = load(builder, fp32, builder.mul(index, word(REGISTER_BYTES)), FLOATS)
+            converted = convert(builder, fused(builder, value, units, zeros), bytes_)
+            store(builder, converted, quantised, builder.mul(index, word(bytes_ * LANES)))
 
         each(builder, builder.sdiv(count, word(LANES)), register)
         return context.get_dummy_value()
@@ -311,29 +320,29 @@ def _narrow_down(
 def _normalise(
     typing_context: Any,
     number: Any,
-    wide: Any,
-    narrow: Any,
+    fp32: Any,
+    quantised: Any,
     squares: Any,
     channels: Any,
     gain: Any,
     shift: Any,
     epsilon: Any,
 ) -> Any:
-    """LayerNorm of each of `squares` squares of `wide` [S, D], in narrow numbers.
+    """LayerNorm of each of `squares` squares of `fp32` [S, D], quantised.
 
-    `gain` and `shift` [D], its weight and bias in units of narrow numbers, are addresses, too; D is
-    a multiple of 16.
+    All arrays are addresses. `gain` and `shift` [D] are its weight and bias in units of quantised
+    numbers; D is a multiple of 16.
     """
     bytes_ = len(number)
 
     def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
-        _, wide, narrow, squares, channels, gain, shift, epsilon = arguments
+        _, fp32, quantised, squares, channels, gain, shift, epsilon = arguments
         registers = builder.sdiv(channels, word(LANES))
         count = builder.sitofp(channels, FLOAT)
 
         def square(index: Value) -> None:
-            source = builder.add(wide, builder.mul(builder.mul(index, channels), word(4)))
-            target = builder.add(narrow, builder.mul(builder.mul(index, channels), word(bytes_)))
+            source = builder.add(fp32, builder.mul(builder.mul(index, channels), word(4)))
+            target = builder.add(quantised, builder.mul(builder.mul(index, channels), word(bytes_)))
 
             def register(index: Value) -> Value:
                 return load(builder, source, builder.mul(index, word(REGISTER_BYTES)), FLOATS)
@@ -346,23 +355,23 @@ def _normalise(
                 ]
 
             sums = loop(builder, word(0), registers, [floats(0.0), floats(0.0)], add)
-            mean, power = (builder.fdiv(added_up(builder, value), count) for value in sums)
+            mean, power = (builder.fdiv(sum_lanes(builder, value), count) for value in sums)
             variance = builder.fsub(power, builder.fmul(mean, mean))
-            # Rounding may leave a little less than nothing.
+            # Rounding may make it slightly negative.
             none = builder.fcmp_ordered("<", variance, ir.Constant(FLOAT, 0.0))
             variance = builder.select(none, ir.Constant(FLOAT, 0.0), variance)
             deviation = call(builder, "llvm.sqrt.f32", FLOAT, builder.fadd(variance, epsilon))
-            means = everywhere(builder, mean, FLOATS)
+            means = broadcast(builder, mean, FLOATS)
             scale = builder.fdiv(ir.Constant(FLOAT, 1.0), deviation)
-            scales = everywhere(builder, scale, FLOATS)
+            scales = broadcast(builder, scale, FLOATS)
 
             def write(index: Value) -> None:
                 offset = builder.mul(index, word(REGISTER_BYTES))
                 value = builder.fmul(builder.fsub(register(index), means), scales)
                 gains = load(builder, gain, offset, FLOATS)
                 value = fused(builder, value, gains, load(builder, shift, offset, FLOATS))
-                small = narrowed(builder, value, bytes_)
-                store(builder, small, target, builder.mul(index, word(bytes_ * LANES)))
+                converted = convert(builder, value, bytes_)
+                store(builder, converted, target, builder.mul(index, word(bytes_ * LANES)))
 
             each(builder, registers, write)
 
@@ -373,5 +382,5 @@ def _normalise(
 
 
 convolve: Final[Any] = intrinsic(_convolve)
-narrow_down: Final[Any] = intrinsic(_narrow_down)
+quantise: Final[Any] = intrinsic(_quantise)
 normalise: Final[Any] = intrinsic(_normalise)

@@ -1,11 +1,11 @@
-"""The residual tower in native kernels.
+"""The residual tower in AVX-512 kernels.
 
-    tokens -> wide float32[S, D]
-        -> narrow -> 3x3 -> ReLU, narrow -> 3x3 (-> squeeze-and-excitation) + wide -> wide
-        for each block                                                             -> heads
+    tokens -> stream, fp32[S, D]
+        -> quantised -> 3x3 -> ReLU, quantised -> 3x3 (-> squeeze-and-excitation) + stream -> stream
+        for each block                                                                     -> heads
 
-`wide` is the stream, narrow numbers (8 bits, bfloat16, float32) are what products are made of. The
-stream becomes narrow by a LayerNorm, or as it leaves a block by a ReLU (`residual_tower.py`).
+The stream is quantised by a LayerNorm, or by the ReLU at the end of a block (`residual_tower.py` of
+engine/network/model).
 """
 
 from typing import NamedTuple
@@ -18,25 +18,25 @@ from engine.network.inference.avx512.embedding_and_heads import (
     Bytes,
     Embedding,
     Floats,
-    HeadRooms,
     Heads,
+    HeadWorkspace,
     Squares,
     embed,
-    judge,
+    evaluate_heads,
 )
 from engine.network.inference.avx512.kernels import (
     RELU,
     THREE_TAPS,
     Fixed,
     convolve,
-    narrow_down,
     normalise,
+    quantise,
 )
 from engine.rules.compilation.decorators import generic_kernel
 
 
 class TowerShape(NamedTuple):
-    """Lengths that are fixed when the kernel is compiled."""
+    """Tuples whose lengths are fixed when the kernel is compiled."""
 
     files: Fixed
     """W."""
@@ -44,26 +44,26 @@ class TowerShape(NamedTuple):
     """Registers of outputs in a tile: of the convolutions,"""
     head_blocks: Fixed
     """of the heads' first layers,"""
-    end_blocks: Fixed
+    table_blocks: Fixed
     """of the from-to table."""
     number: Fixed
     """Bytes of a number: in the trunk,"""
     head_number: Fixed
     """in the heads."""
     role: Fixed
-    """What a block's second convolution writes: STREAM or, where the stream has LayerNorms, ADD;
-    PUT where squeeze-and-excitation goes on from there."""
+    """What a block's second convolution writes: PUT if squeeze-and-excitation follows, else ADD if
+    the stream has LayerNorms, else STREAM."""
 
 
 class Tower(NamedTuple):
     """The L blocks."""
 
     first: Bytes
-    """[L, ...], each convolution's weights as `native_weights.pack` leaves them."""
+    """[L, ...], each convolution's weights as `weights.pack` writes them."""
     first_scales: Floats
-    """[L, D], what the sums are multiplied by,"""
+    """[L, D], factors of the sums."""
     first_biases: Floats
-    """[L, S, D], and what is added to that: others at the edge where 0 is not written as 0."""
+    """[L, S, D], added after that. They differ at the edge if 0 is not quantised as 0."""
     second: Bytes
     """[L, ...]."""
     second_scales: Floats
@@ -71,13 +71,13 @@ class Tower(NamedTuple):
     second_biases: Floats
     """[L, D]."""
     units: Floats
-    """[L + 1], narrow numbers to a wide 1, at the start and after each block."""
+    """[L + 1], the quantised number that stands for 1.0, at the start and after each block."""
     gain: Floats
-    """[L, D], the LayerNorms' weights, in units of narrow numbers, or [0, D]."""
+    """[L, D], the LayerNorms' weights, in units of quantised numbers; [0, D] without LayerNorms."""
     shift: Floats
-    """[L, D], their biases."""
+    """[L, D], their biases, likewise."""
     down: Floats
-    """[L, D, C], squeeze-and-excitation, from and to; C is 0 where there is none."""
+    """[L, D, C], squeeze-and-excitation, from input to output; C is 0 if there is none."""
     down_bias: Floats
     """[L, C]."""
     up: Floats
@@ -86,23 +86,23 @@ class Tower(NamedTuple):
     """[L, 2 D]."""
 
 
-class TowerRooms(NamedTuple):
-    """Where a chunk of boards is worked on."""
+class TowerWorkspace(NamedTuple):
+    """Buffers for a chunk of boards."""
 
-    wide: Floats
+    fp32: Floats
     """[CHUNK, S, D], the stream."""
-    narrow: Bytes
+    quantised: Bytes
     """[CHUNK, S, D times the bytes of a number], the stream."""
-    between: Bytes
+    hidden: Bytes
     """The same, between the convolutions of a block."""
     branch: Floats
-    """[S, D], what a block adds, before squeeze-and-excitation."""
+    """[S, D], a block's branch before squeeze-and-excitation, of one board."""
 
 
 @generic_kernel
-def _excite(tower: Tower, layer: int, branch: Floats, wide: Floats) -> None:
-    """Add the branch [S, D] to the stream, each channel scaled and shifted by what all squares
-    hold; without LayerNorms a ReLU follows."""
+def _excite(tower: Tower, layer: int, branch: Floats, fp32: Floats) -> None:
+    """Add the branch [S, D] to the stream, its channels scaled and shifted by
+    squeeze-and-excitation; without LayerNorms a ReLU follows."""
     squares, channels = branch.shape
     pooled = np.zeros(channels, np.float32)
     for s in range(squares):
@@ -123,46 +123,51 @@ def _excite(tower: Tower, layer: int, branch: Floats, wide: Floats) -> None:
     lowest = np.float32(0 if tower.gain.shape[0] == 0 else -np.inf)
     for s in range(squares):
         for c in range(channels):
-            sum_ = wide[s, c] + (branch[s, c] * gates[c] + gates[channels + c])
-            wide[s, c] = max(sum_, lowest)
+            sum_ = fp32[s, c] + (branch[s, c] * gates[c] + gates[channels + c])
+            fp32[s, c] = max(sum_, lowest)
 
 
 @generic_kernel
 def _block(
-    shape: TowerShape, tower: Tower, epsilon: float, rooms: TowerRooms, layer: int, board: int
+    shape: TowerShape,
+    tower: Tower,
+    epsilon: float,
+    workspace: TowerWorkspace,
+    layer: int,
+    board: int,
 ) -> None:
-    """Take one board of the chunk through a block."""
-    _, squares, channels = rooms.wide.shape
+    """Apply a block to one board of the chunk."""
+    _, squares, channels = workspace.fp32.shape
     files, blocks, number = shape.files, shape.blocks, shape.number
-    small, normed = channels * len(number), tower.gain.shape[0] > 0
-    groups, group = small // 4, 64 * len(blocks) * len(THREE_TAPS)
+    stride, normed = channels * len(number), tower.gain.shape[0] > 0
+    groups, group = stride // 4, 64 * len(blocks) * len(THREE_TAPS)
     ranks, parts = squares // len(files), channels // (LANES * len(blocks))
-    wide = rooms.wide[board].ctypes.data
-    narrow, between = rooms.narrow[board].ctypes.data, rooms.between[board].ctypes.data
+    fp32 = workspace.fp32[board].ctypes.data
+    quantised, hidden = workspace.quantised[board].ctypes.data, workspace.hidden[board].ctypes.data
     unit, one = tower.units[layer + 1], np.float32(1)
     if normed:
         normalise(
-            number, wide, narrow, squares, channels, tower.gain[layer].ctypes.data,
+            number, fp32, quantised, squares, channels, tower.gain[layer].ctypes.data,
             tower.shift[layer].ctypes.data, np.float32(epsilon),
         )  # fmt: skip
     convolve(
         files, blocks, THREE_TAPS, number, RELU,
-        narrow, small, tower.first[layer].ctypes.data, group, group * groups * len(THREE_TAPS),
+        quantised, stride, tower.first[layer].ctypes.data, group, group * groups * len(THREE_TAPS),
         tower.first_scales[layer].ctypes.data, tower.first_biases[layer].ctypes.data,
-        4 * channels, wide, 4 * channels, between, small, ranks, groups, parts, one,
+        4 * channels, fp32, 4 * channels, hidden, stride, ranks, groups, parts, one,
     )  # fmt: skip
     excited = tower.down.shape[2] > 0
-    target = rooms.branch.ctypes.data if excited else wide
+    target = workspace.branch.ctypes.data if excited else fp32
     convolve(
         files, blocks, THREE_TAPS, number, shape.role,
-        between, small, tower.second[layer].ctypes.data, group, group * groups * len(THREE_TAPS),
+        hidden, stride, tower.second[layer].ctypes.data, group, group * groups * len(THREE_TAPS),
         tower.second_scales[layer].ctypes.data, tower.second_biases[layer].ctypes.data,
-        0, target, 4 * channels, narrow, small, ranks, groups, parts, unit,
+        0, target, 4 * channels, quantised, stride, ranks, groups, parts, unit,
     )  # fmt: skip
     if excited:
-        _excite(tower, layer, rooms.branch, rooms.wide[board])
+        _excite(tower, layer, workspace.branch, workspace.fp32[board])
         if not normed:
-            narrow_down(number, wide, narrow, squares * channels, unit, np.float32(0))
+            quantise(number, fp32, quantised, squares * channels, unit, np.float32(0))
 
 
 @generic_kernel
@@ -174,31 +179,32 @@ def run_tower(
     tower: Tower,
     heads: Heads,
     epsilon: float,
-    rooms: TowerRooms,
-    head_rooms: HeadRooms,
+    workspace: TowerWorkspace,
+    head_workspace: HeadWorkspace,
     policy: Floats,
     promotion: Floats,
     wdl: Floats,
 ) -> None:
-    """Judge tokens [B, S] and state [B, 6]: write [B, S, S rounded up], [B, S, P] and [B, 3]."""
-    _, squares, channels = rooms.wide.shape
+    """Compute the logits [B, S, S rounded up], [B, S, P] and [B, 3] of `tokens` [B, S] and `state`
+    [B, 6]."""
+    _, squares, channels = workspace.fp32.shape
     none = np.float32(0)
     lowest = np.float32(-np.inf) if tower.gain.shape[0] else none
     for low in range(0, tokens.shape[0], CHUNK):
         count = min(CHUNK, tokens.shape[0] - low)
         for i in range(count):
-            embed(tokens[low + i], state[low + i], embedding, lowest, rooms.wide[i])
+            embed(tokens[low + i], state[low + i], embedding, lowest, workspace.fp32[i])
         if tower.gain.shape[0] == 0:
-            narrow_down(
-                shape.number, rooms.wide.ctypes.data, rooms.narrow.ctypes.data,
+            quantise(
+                shape.number, workspace.fp32.ctypes.data, workspace.quantised.ctypes.data,
                 count * squares * channels, tower.units[0], none,
             )  # fmt: skip
         for layer in range(tower.first.shape[0]):
             for i in range(count):
-                _block(shape, tower, epsilon, rooms, layer, i)
+                _block(shape, tower, epsilon, workspace, layer, i)
         for i in range(count):
-            judge(
-                shape.files, shape.head_blocks, shape.end_blocks, shape.head_number,
-                rooms.wide[i], heads, np.float32(epsilon), head_rooms,
+            evaluate_heads(
+                shape.files, shape.head_blocks, shape.table_blocks, shape.head_number,
+                workspace.fp32[i], heads, np.float32(epsilon), head_workspace,
                 policy[low + i], promotion[low + i], wdl[low + i],
             )  # fmt: skip

@@ -1,8 +1,9 @@
-"""The transformer in native kernels, a board at a time through each block.
+"""The transformer in AVX-512 kernels, one board at a time through each block.
 
-    wide float32[S, D] -> LayerNorm -> narrow -> queries, keys, values float32[S, 3 D]
-        for each head:  queries . keys turned over -> scores [S, S] + bias -> softmax . values
-        -> narrow . out + wide -> wide -> LayerNorm -> narrow . up -> ReLU -> narrow . down + wide
+    stream fp32[S, D] -> LayerNorm -> quantised -> queries, keys, values fp32[S, 3 D]
+        for each head:  queries . keys transposed -> scores [S, S] + bias -> softmax . values
+        -> quantised . out + stream -> stream
+        -> LayerNorm -> quantised . up -> ReLU -> quantised . down + stream -> stream
 
 Attention itself is computed in float32: it is a tenth of the products.
 """
@@ -18,11 +19,11 @@ from engine.network.inference.avx512.embedding_and_heads import (
     Bytes,
     Embedding,
     Floats,
-    HeadRooms,
     Heads,
+    HeadWorkspace,
     Squares,
     embed,
-    judge,
+    evaluate_heads,
 )
 from engine.network.inference.avx512.kernels import (
     ADD,
@@ -32,14 +33,14 @@ from engine.network.inference.avx512.kernels import (
     RELU,
     Fixed,
     convolve,
-    narrow_down,
     normalise,
+    quantise,
 )
 from engine.rules.compilation.decorators import generic_kernel
 
 
 class TransformerShape(NamedTuple):
-    """Lengths that are fixed when the kernel is compiled."""
+    """Tuples whose lengths are fixed when the kernel is compiled."""
 
     files: Fixed
     """W."""
@@ -51,7 +52,7 @@ class TransformerShape(NamedTuple):
     """of a head's values,"""
     head_blocks: Fixed
     """of the heads' first layers,"""
-    end_blocks: Fixed
+    table_blocks: Fixed
     """of the scores and the from-to table,"""
     registers: Fixed
     """all registers of a row of scores."""
@@ -65,11 +66,11 @@ class Linear(NamedTuple):
     """A linear layer of each of L blocks."""
 
     weights: Bytes
-    """[L, ...], each block's as `native_weights.pack` leaves them."""
+    """[L, ...], each block's as `weights.pack` writes them."""
     scales: Floats
-    """[L, N], what the sums are multiplied by,"""
+    """[L, N], factors of the sums."""
     biases: Floats
-    """[L, N], and what is added to that."""
+    """[L, N], added after that."""
 
 
 class Transformer(NamedTuple):
@@ -80,22 +81,22 @@ class Transformer(NamedTuple):
     up: Linear
     down: Linear
     norms: Floats
-    """[L, 4, D], weight and bias of the LayerNorms before attention and MLP, in units of narrow
+    """[L, 4, D], weight and bias of the LayerNorms before attention and MLP, in units of quantised
     numbers."""
     bias: Floats
-    """[L, H, S, S rounded up to 16] of the scores, `MASKED` where there is no square."""
+    """[L, H, S, S rounded up to 16], added to the scores; `MASKED` in the padding."""
     units: Floats
-    """[L], narrow numbers to a wide 1 of what attention gathers."""
+    """[L], the quantised number that stands for 1.0 in the output of attention."""
     zero: np.float32
-    """The narrow number for 0 there."""
+    """The quantised number that stands for 0 there."""
 
 
-class TransformerRooms(NamedTuple):
-    """Where boards are worked on; all but `wide` are one board's."""
+class TransformerWorkspace(NamedTuple):
+    """Buffers; all but `fp32` are for one board."""
 
-    wide: Floats
+    fp32: Floats
     """[CHUNK, S, D], the stream."""
-    narrow: Bytes
+    quantised: Bytes
     """[S, D times the bytes of a number]."""
     hidden: Bytes
     """[S, M times the bytes of a number]."""
@@ -110,23 +111,25 @@ class TransformerRooms(NamedTuple):
 
 
 @generic_kernel
-def _attend(shape: TransformerShape, heads: Heads, rooms: TransformerRooms, bias: Floats) -> None:
-    """Write what each head gathers [S, D]; `bias` [H, S, S rounded up]."""
-    channels, padded = rooms.keys.shape
-    squares = rooms.scores.shape[0]
+def _attend(
+    shape: TransformerShape, heads: Heads, workspace: TransformerWorkspace, bias: Floats
+) -> None:
+    """Write the heads' outputs to `workspace.gathered`; `bias` [H, S, S rounded up]."""
+    channels, padded = workspace.keys.shape
+    squares = workspace.scores.shape[0]
     width = channels // bias.shape[0]
     ranks, row = squares // len(shape.files), 12 * channels
-    qkv, keys = rooms.qkv.ctypes.data, rooms.keys.ctypes.data
-    scores, gathered = rooms.scores.ctypes.data, rooms.gathered.ctypes.data
+    qkv, keys = workspace.qkv.ctypes.data, workspace.keys.ctypes.data
+    scores, gathered = workspace.scores.ctypes.data, workspace.gathered.ctypes.data
     ones, zeros, one = heads.ones.ctypes.data, heads.zeros.ctypes.data, np.float32(1)
     transpose(qkv + 4 * channels, row, keys, 4 * padded, padded // LANES, channels // LANES)
     for head in range(bias.shape[0]):
         first = 4 * head * width
         convolve(
-            shape.files, shape.end_blocks, ONE_TAP, FP32, PUT,
-            qkv + first, row, keys + first * padded, 4 * padded, 64 * len(shape.end_blocks),
+            shape.files, shape.table_blocks, ONE_TAP, FP32, PUT,
+            qkv + first, row, keys + first * padded, 4 * padded, 64 * len(shape.table_blocks),
             ones, zeros, 0, scores, 4 * padded, scores, 0,
-            ranks, width, padded // (LANES * len(shape.end_blocks)), one,
+            ranks, width, padded // (LANES * len(shape.table_blocks)), one,
         )  # fmt: skip
         softmax(shape.registers, scores, bias[head].ctypes.data, squares)
         convolve(
@@ -144,60 +147,62 @@ def _block(
     layer: int,
     heads: Heads,
     epsilon: np.float32,
-    rooms: TransformerRooms,
-    wide: int,
+    workspace: TransformerWorkspace,
+    fp32: int,
 ) -> None:
-    """Take the board whose stream is at the address `wide` through a block."""
-    channels = rooms.keys.shape[0]
-    squares = rooms.scores.shape[0]
+    """Apply a block to the board whose stream is at the address `fp32`."""
+    channels = workspace.keys.shape[0]
+    squares = workspace.scores.shape[0]
     files, blocks, number = shape.files, shape.blocks, shape.number
-    small, ranks, one = channels * len(number), squares // len(files), np.float32(1)
-    groups, group, parts = small // 4, 64 * len(blocks), channels // (LANES * len(blocks))
-    narrow, qkv, hidden = (
-        rooms.narrow.ctypes.data,
-        rooms.qkv.ctypes.data,
-        rooms.hidden.ctypes.data,
+    stride, ranks, one = channels * len(number), squares // len(files), np.float32(1)
+    groups, group, parts = stride // 4, 64 * len(blocks), channels // (LANES * len(blocks))
+    quantised, qkv, hidden = (
+        workspace.quantised.ctypes.data,
+        workspace.qkv.ctypes.data,
+        workspace.hidden.ctypes.data,
     )
     norms = layers.norms[layer]
     normalise(
-        number, wide, narrow, squares, channels,
+        number, fp32, quantised, squares, channels,
         norms[0].ctypes.data, norms[1].ctypes.data, epsilon,
     )  # fmt: skip
     convolve(
         files, blocks, ONE_TAP, number, PUT,
-        narrow, small, layers.qkv.weights[layer].ctypes.data, group, group * groups,
+        quantised, stride, layers.qkv.weights[layer].ctypes.data, group, group * groups,
         layers.qkv.scales[layer].ctypes.data, layers.qkv.biases[layer].ctypes.data, 0,
-        qkv, 12 * channels, narrow, small, ranks, groups, 3 * parts, one,
+        qkv, 12 * channels, quantised, stride, ranks, groups, 3 * parts, one,
     )  # fmt: skip
-    _attend(shape, heads, rooms, layers.bias[layer])
+    _attend(shape, heads, workspace, layers.bias[layer])
     count = squares * channels
-    narrow_down(number, rooms.gathered.ctypes.data, narrow, count, layers.units[layer], layers.zero)
+    quantise(
+        number, workspace.gathered.ctypes.data, quantised, count, layers.units[layer], layers.zero
+    )
     convolve(
         files, blocks, ONE_TAP, number, ADD,
-        narrow, small, layers.out.weights[layer].ctypes.data, group, group * groups,
+        quantised, stride, layers.out.weights[layer].ctypes.data, group, group * groups,
         layers.out.scales[layer].ctypes.data, layers.out.biases[layer].ctypes.data, 0,
-        wide, 4 * channels, narrow, small, ranks, groups, parts, one,
+        fp32, 4 * channels, quantised, stride, ranks, groups, parts, one,
     )  # fmt: skip
-    inner = rooms.hidden.shape[1]
+    inner = workspace.hidden.shape[1]
     if inner == 0:
         return
     normalise(
-        number, wide, narrow, squares, channels,
+        number, fp32, quantised, squares, channels,
         norms[2].ctypes.data, norms[3].ctypes.data, epsilon,
     )  # fmt: skip
     steps = 64 * len(shape.hidden_blocks)
     convolve(
         files, shape.hidden_blocks, ONE_TAP, number, RELU,
-        narrow, small, layers.up.weights[layer].ctypes.data, steps, steps * groups,
+        quantised, stride, layers.up.weights[layer].ctypes.data, steps, steps * groups,
         layers.up.scales[layer].ctypes.data, layers.up.biases[layer].ctypes.data, 0,
-        wide, 4 * channels, hidden, inner, ranks, groups,
+        fp32, 4 * channels, hidden, inner, ranks, groups,
         layers.up.scales.shape[1] // (LANES * len(shape.hidden_blocks)), one,
     )  # fmt: skip
     convolve(
         files, blocks, ONE_TAP, number, ADD,
         hidden, inner, layers.down.weights[layer].ctypes.data, group, group * (inner // 4),
         layers.down.scales[layer].ctypes.data, layers.down.biases[layer].ctypes.data, 0,
-        wide, 4 * channels, narrow, small, ranks, inner // 4, parts, one,
+        fp32, 4 * channels, quantised, stride, ranks, inner // 4, parts, one,
     )  # fmt: skip
 
 
@@ -210,26 +215,29 @@ def run_transformer(
     layers: Transformer,
     heads: Heads,
     epsilon: float,
-    rooms: TransformerRooms,
-    head_rooms: HeadRooms,
+    workspace: TransformerWorkspace,
+    head_workspace: HeadWorkspace,
     policy: Floats,
     promotion: Floats,
     wdl: Floats,
 ) -> None:
-    """Judge tokens [B, S] and state [B, 6]: write [B, S, S rounded up], [B, S, P] and [B, 3]."""
-    _, squares, channels = rooms.wide.shape
-    small, wide = np.float32(epsilon), rooms.wide.ctypes.data
+    """Compute the logits [B, S, S rounded up], [B, S, P] and [B, 3] of `tokens` [B, S] and `state`
+    [B, 6]."""
+    _, squares, channels = workspace.fp32.shape
+    epsilon_, fp32 = np.float32(epsilon), workspace.fp32.ctypes.data
     for low in range(0, tokens.shape[0], CHUNK):
         count = min(CHUNK, tokens.shape[0] - low)
         for i in range(count):
-            embed(tokens[low + i], state[low + i], embedding, np.float32(-np.inf), rooms.wide[i])
+            embed(
+                tokens[low + i], state[low + i], embedding, np.float32(-np.inf), workspace.fp32[i]
+            )
         for layer in range(layers.norms.shape[0]):
             for i in range(count):
-                stream = wide + 4 * i * squares * channels
-                _block(shape, layers, layer, heads, small, rooms, stream)
+                stream = fp32 + 4 * i * squares * channels
+                _block(shape, layers, layer, heads, epsilon_, workspace, stream)
         for i in range(count):
-            judge(
-                shape.files, shape.head_blocks, shape.end_blocks, shape.head_number,
-                rooms.wide[i], heads, small, head_rooms,
+            evaluate_heads(
+                shape.files, shape.head_blocks, shape.table_blocks, shape.head_number,
+                workspace.fp32[i], heads, epsilon_, head_workspace,
                 policy[low + i], promotion[low + i], wdl[low + i],
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A network's weights as the native kernels read them, in bfloat16 or 8 bits."""
+"""A network's weights in the layout and precision of the AVX-512 kernels."""
 
 from typing import Final, NamedTuple
 
@@ -13,28 +13,28 @@ from engine.network.inference.avx512.embedding_and_heads import Bytes, Embedding
 from engine.network.inference.avx512.kernels import GROUP_BYTES, INT8, Fixed
 from engine.network.inference.avx512.residual_tower import Tower
 from engine.network.inference.avx512.transformer import Linear, Transformer
-from engine.network.inference.quantisation import best_range, chosen_rows
+from engine.network.inference.backends.quantisation import best_range, calibration_sample
 from engine.network.model.backbone import Backbone, Block
 from engine.network.model.compiled_encoder import Rows
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualBlock, ResidualTower
 
 _LARGEST: Final = 127
-"""Of a signed 8-bit number,"""
+"""The largest signed 8-bit number."""
 _LARGEST_UNSIGNED: Final = 255
 _ZERO: Final = 128
-"""and the unsigned one that stands for 0 where numbers have a sign."""
+"""The unsigned 8-bit number that stands for 0 if values have a sign."""
 
-Peaks = dict[nn.Module, float]
-"""The largest number that a layer need tell from larger ones, among its inputs."""
+ActivationMaxima = dict[nn.Module, float]
+"""For each layer the largest absolute value of its inputs that is not clipped."""
 
 
-def find_peaks(network: PolicyValueNet, rows: Rows) -> Peaks:
-    """Of the trunk's linear layers and convolutions, on positions uint8[N, R]."""
-    seen: Peaks = {}
+def find_activation_maxima(network: PolicyValueNet, rows: Rows) -> ActivationMaxima:
+    """Those of the trunk's linear layers and convolutions, on positions uint8[N, R]."""
+    maxima: ActivationMaxima = {}
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen[layer] = best_range(inputs[0].abs().numpy())[1]
+        maxima[layer] = best_range(inputs[0].abs().numpy())[1]
 
     hooks = [
         module.register_forward_pre_hook(note)
@@ -43,33 +43,33 @@ def find_peaks(network: PolicyValueNet, rows: Rows) -> Peaks:
     ]
     try:
         with torch.inference_mode():
-            network(torch.from_numpy(chosen_rows(rows)))
+            network(torch.from_numpy(calibration_sample(rows)))
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
+    return maxima
 
 
 def array(tensor: Tensor) -> Floats:
-    """float32, one row behind the other."""
+    """A contiguous copy in float32."""
     return np.ascontiguousarray(tensor.detach().float().numpy())
 
 
 def aligned(*shape: int) -> Bytes:
-    """Zeros that begin where a register's worth of memory does."""
+    """uint8 zeros that begin at a multiple of 64 bytes."""
     size = int(np.prod(shape))
-    room = np.zeros(size + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size].reshape(shape)
+    memory = np.zeros(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].reshape(shape)
 
 
 def aligned_floats(*shape: int) -> Floats:
-    """The same in float32."""
+    """float32 zeros that begin at a multiple of 64 bytes."""
     return aligned(*shape[:-1], 4 * shape[-1]).view(np.float32)
 
 
 def rounded_up(count: int) -> int:
-    """To a multiple of 16."""
+    """`count` rounded up to a multiple of 16."""
     return -(-count // LANES) * LANES
 
 
@@ -77,35 +77,35 @@ class Packed(NamedTuple):
     """A layer's weights."""
 
     weights: Bytes
-    """[N / outputs of a part, k, C / group, k, blocks, 16, group] in one row."""
+    """[N / outputs of a part, k, C / group, k, blocks, 16, group], flattened."""
     steps: Floats
-    """[N], what a 1 of an output's sums is worth."""
+    """[N], the value of a quantised 1 in each output's weights."""
     sums: Floats
-    """[N] of the weights as they are written."""
+    """[N], the sum of each output's quantised weights."""
 
 
 def pack(weight: Floats, blocks: Fixed, number: Fixed) -> Packed:
-    """Weights [N, C, k, k] in the order in which `native_kernels.convolve` needs them."""
+    """Weights [N, C, k, k] in the order of `kernels.convolve`."""
     outputs, inputs, taps, _ = weight.shape
     steps = np.ones(outputs, np.float32)
-    small: npt.NDArray[np.generic]
+    quantised: npt.NDArray[np.generic]
     if number == INT8:
         highest = np.abs(weight).reshape(outputs, -1).max(1)
         steps = (np.maximum(highest, 1e-8) / _LARGEST).astype(np.float32)
         rounded = np.rint(weight / steps[:, None, None, None])
-        small, sums = rounded.astype(np.int8), rounded.sum((1, 2, 3))
+        quantised, sums = rounded.astype(np.int8), rounded.sum((1, 2, 3))
     else:
-        small, sums = weight, weight.sum((1, 2, 3))
+        quantised, sums = weight, weight.sum((1, 2, 3))
         if len(number) == 2:
-            small = torch.from_numpy(weight).bfloat16().view(torch.int16).numpy()
+            quantised = torch.from_numpy(weight).bfloat16().view(torch.int16).numpy()
     group = GROUP_BYTES // len(number)
-    parts = small.reshape(-1, len(blocks), LANES, inputs // group, group, taps, taps)
+    parts = quantised.reshape(-1, len(blocks), LANES, inputs // group, group, taps, taps)
     ordered = np.ascontiguousarray(parts.transpose(0, 5, 3, 6, 1, 2, 4))
     return Packed(ordered.view(np.uint8).ravel(), steps, sums.astype(np.float32))
 
 
 class _Stack:
-    """Layers of one kind, of each block one."""
+    """The layers of one kind, one per block."""
 
     def __init__(self, blocks: Fixed, number: Fixed, outputs: int) -> None:
         self._blocks, self._number, self._outputs = blocks, number, outputs
@@ -120,21 +120,22 @@ class _Stack:
         *,
         unit: float = 1.0,
         zero: float = 0.0,
-        said: float = 1.0,
+        output_unit: float = 1.0,
     ) -> Packed:
-        """A layer whose inputs have so many narrow numbers to a 1 and `zero` for 0, and whose
-        outputs shall be multiplied by `said`."""
+        """Add a layer. In its inputs `unit` stands for 1.0 and `zero` for 0; in its outputs
+        `output_unit` shall stand for 1.0."""
         taps = weight.shape[2:] or (1, 1)
         packed = pack(weight.reshape(*weight.shape[:2], *taps), self._blocks, self._number)
-        scale = packed.steps * np.float32(said / unit)
-        # What stands for 0 is multiplied, too, and taken away again.
-        self._biases.append(bias * np.float32(said) - np.float32(zero) * packed.sums * scale)
+        scale = packed.steps * np.float32(output_unit / unit)
+        # The number that stands for 0 is multiplied, too; its share is subtracted.
+        shift = np.float32(zero) * packed.sums * scale
+        self._biases.append(bias * np.float32(output_unit) - shift)
         self._scales.append(scale)
         self._packed.append(packed.weights)
         return packed
 
     def linear(self) -> Linear:
-        """All of them."""
+        """All layers."""
         count = len(self._packed)
         weights = aligned(count, self._packed[0].size if count else 0)
         for place, packed in zip(weights, self._packed, strict=True):
@@ -148,7 +149,7 @@ class _Stack:
 
 
 def embedding_of(network: PolicyValueNet) -> Embedding:
-    """The embedding, with a learned place where there is one."""
+    """The tables of the embedding; a learned place is added in."""
     embedding = network.embedding
     place = embedding.places @ embedding.place.weight.T
     if isinstance(network.trunk, Backbone) and network.trunk.place is not None:
@@ -161,22 +162,23 @@ def embedding_of(network: PolicyValueNet) -> Embedding:
 
 
 def _tap_sums(weight: Floats, board: tuple[int, int]) -> Floats:
-    """[S, N] of weights [N, C, 3, 3]: what they add up to at each square of a board, where taps
-    outside it are left out."""
+    """[S, N] sums of weights [N, C, 3, 3] at each square of a board, for the taps inside it."""
     planes = torch.ones(1, weight.shape[1], *board)
     sums = torch.nn.functional.conv2d(planes, torch.from_numpy(weight), padding=1)
     return array(sums[0].flatten(1).T)
 
 
-def tower_of(network: PolicyValueNet, blocks: Fixed, number: Fixed, peaks: Peaks) -> Tower:
-    """The blocks."""
+def tower_of(
+    network: PolicyValueNet, blocks: Fixed, number: Fixed, maxima: ActivationMaxima
+) -> Tower:
+    """The blocks of a residual tower."""
     trunk, config = network.trunk, network.config
     assert isinstance(trunk, ResidualTower)
     D, L = config.channels, config.blocks
     C = config.squeeze if config.excitation else 0
-    normed, small = config.norm == "layer", number == INT8
-    zero = float(_ZERO) if small and normed else 0.0
-    seen_most = _LARGEST if normed else _LARGEST_UNSIGNED
+    normed, in_int8 = config.norm == "layer", number == INT8
+    zero = float(_ZERO) if in_int8 and normed else 0.0
+    largest_input = _LARGEST if normed else _LARGEST_UNSIGNED
     first, second = _Stack(blocks, number, D), _Stack(blocks, number, D)
     units, maps = np.ones(L + 1, np.float32), np.zeros((L, config.squares, D), np.float32)
     norms = np.zeros((2, L if normed else 0, D), np.float32)
@@ -184,19 +186,19 @@ def tower_of(network: PolicyValueNet, blocks: Fixed, number: Fixed, peaks: Peaks
     up, up_bias = np.zeros((L, C, 2 * D), np.float32), np.zeros((L, 2 * D), np.float32)
     for i, block in enumerate(trunk.blocks):
         assert isinstance(block, ResidualBlock)
-        units[i] = seen_most / peaks[block.first] if small else 1.0
-        hidden = _LARGEST_UNSIGNED / peaks[block.second] if small else 1.0
+        units[i] = largest_input / maxima[block.first] if in_int8 else 1.0
+        hidden = _LARGEST_UNSIGNED / maxima[block.second] if in_int8 else 1.0
         weight, bias = array(block.first.weight), _bias(block.first)
-        packed = first.add(weight, bias, unit=float(units[i]), said=hidden)
+        packed = first.add(weight, bias, unit=float(units[i]), output_unit=hidden)
         maps[i] = bias * np.float32(hidden)
         if zero:
-            # What stands for 0 is multiplied, too, and taken away again.
+            # As in `_Stack.add`, but here the share differs from square to square.
             written = np.rint(weight / packed.steps[:, None, None, None]).astype(np.float32)
             sums = _tap_sums(written, (config.height, config.width))
             maps[i] -= zero * sums * packed.steps * np.float32(hidden / units[i])
         second.add(array(block.second.weight), _bias(block.second), unit=hidden)
         if block.norm is not None:
-            norms[:, i] = _narrow_norm(block.norm, float(units[i]), zero)
+            norms[:, i] = _quantised_norm(block.norm, float(units[i]), zero)
         if block.excitation is not None:
             for layer, matrix, vector in (
                 (block.excitation.down, down, down_bias),
@@ -221,8 +223,9 @@ def tower_of(network: PolicyValueNet, blocks: Fixed, number: Fixed, peaks: Peaks
     )
 
 
-def _narrow_norm(norm: nn.LayerNorm, unit: float, zero: float) -> Floats:
-    """[2, D], weight and bias of a LayerNorm that writes narrow numbers, so many to a 1."""
+def _quantised_norm(norm: nn.LayerNorm, unit: float, zero: float) -> Floats:
+    """[2, D], weight and bias of a LayerNorm in whose outputs `unit` stands for 1.0 and `zero` for
+    0."""
     weight, bias = array(norm.weight), array(norm.bias)
     return np.stack([weight * np.float32(unit), bias * np.float32(unit) + np.float32(zero)])
 
@@ -233,35 +236,40 @@ def _bias(layer: nn.Conv2d) -> Floats:
 
 
 def transformer_of(
-    network: PolicyValueNet, blocks: Fixed, hidden_blocks: Fixed, number: Fixed, peaks: Peaks
+    network: PolicyValueNet,
+    blocks: Fixed,
+    hidden_blocks: Fixed,
+    number: Fixed,
+    maxima: ActivationMaxima,
 ) -> Transformer:
-    """The blocks."""
+    """The blocks of a transformer."""
     trunk, config = network.trunk, network.config
     assert isinstance(trunk, Backbone)
     D, M, L = config.channels, config.hidden, config.blocks
     qkv, out, down = (_Stack(blocks, number, outputs) for outputs in (3 * D, D, D))
     up = _Stack(hidden_blocks, number, M)
     scales = np.ones((3 * D, 1), np.float32)
-    scales[:D] = (D // config.heads) ** -0.5  # the queries are scaled instead of the scores
+    scales[:D] = (D // config.heads) ** -0.5  # the queries are scaled, not the scores
     norms, units = np.zeros((L, 4, D), np.float32), np.ones(L, np.float32)
     zero = float(_ZERO) if number == INT8 else 0.0
 
     def unit(layer: nn.Module, largest: int = _LARGEST) -> float:
-        return largest / peaks[layer] if number == INT8 else 1.0
+        return largest / maxima[layer] if number == INT8 else 1.0
 
     for i, block in enumerate(trunk.blocks):
         assert isinstance(block, Block)
         attention, mlp = block.attention, block.mlp
-        seen, units[i] = unit(attention.qkv), unit(attention.out)
-        norms[i, :2] = _narrow_norm(block.attention_norm, seen, zero)
+        input_unit, units[i] = unit(attention.qkv), unit(attention.out)
+        norms[i, :2] = _quantised_norm(block.attention_norm, input_unit, zero)
         weight, bias = array(attention.qkv.weight) * scales, array(attention.qkv.bias)
-        qkv.add(weight, bias * scales[:, 0], unit=seen, zero=zero)
+        qkv.add(weight, bias * scales[:, 0], unit=input_unit, zero=zero)
         weight, bias = array(attention.out.weight), array(attention.out.bias)
         out.add(weight, bias, unit=float(units[i]), zero=zero)
         if mlp is not None and block.mlp_norm is not None:
-            seen, hidden = unit(mlp.up), unit(mlp.down, _LARGEST_UNSIGNED)
-            norms[i, 2:] = _narrow_norm(block.mlp_norm, seen, zero)
-            up.add(array(mlp.up.weight), array(mlp.up.bias), unit=seen, zero=zero, said=hidden)
+            input_unit, hidden = unit(mlp.up), unit(mlp.down, _LARGEST_UNSIGNED)
+            norms[i, 2:] = _quantised_norm(block.mlp_norm, input_unit, zero)
+            weight, bias = array(mlp.up.weight), array(mlp.up.bias)
+            up.add(weight, bias, unit=input_unit, zero=zero, output_unit=hidden)
             down.add(array(mlp.down.weight), array(mlp.down.bias), unit=hidden)
     bias = np.full(
         (L, config.heads, config.squares, rounded_up(config.squares)), MASKED, np.float32

@@ -1,14 +1,14 @@
 """OpenVINO as this program uses it: the module `ov` without its telemetry, and one Core.
 
-`import openvino` reports every import to a server on the internet, from a process of its own, and
-keeps a client's number in the home directory. It does neither where the package that reports cannot
-be imported.
+`import openvino` reports each import to a server on the internet, from a process of its own, and
+writes a client number to the home directory. It does neither if the reporting package cannot be
+imported.
 
-A Core's CPU plugin gives the thread that loads it an alternate signal stack (see sigaltstack(2)),
-which it needs for AMX, and takes it away when the last model that the plugin compiled is gone. With
-several Cores the thread is left with a stack whose memory is free. Python runs its handler of
-SIGINT on that stack: after ^C the process dies, or goes on with damaged memory. So there is one
-Core for the life of the process.
+A Core's CPU plugin gives the thread that loads it an alternate signal stack (sigaltstack(2)), which
+it needs for AMX, and removes it when the last model compiled by the plugin is gone. With several
+Cores, the thread keeps a stack whose memory is freed. Python runs its SIGINT handler on that stack:
+after ^C the process would crash or continue with corrupted memory. So one Core lives as long as the
+process.
 """
 
 import functools
@@ -26,7 +26,7 @@ def _import_openvino() -> Any:
 
 
 ov: Any = _import_openvino()
-"""The library, which has no types of its own."""
+"""The library, which is untyped."""
 
 
 @functools.cache
@@ -35,5 +35,5 @@ def _core() -> Any:
 
 
 def compile_for_cpu(model: Any, settings: Mapping[str, object]) -> Any:
-    """An `ov.CompiledModel` of an `ov.Model` or a file of one, with OpenVINO's settings."""
+    """An `ov.CompiledModel` of an `ov.Model` or of a file, with OpenVINO's settings."""
     return _core().compile_model(model, "CPU", dict(settings))

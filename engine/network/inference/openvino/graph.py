@@ -1,15 +1,16 @@
 """The network as an OpenVINO graph, built from its weights.
 
-The graph begins at the tokens and ends at the logits (the compiled passage of `encoder.py` does
-the rest), for one batch size. It is built and not traced: that takes milliseconds instead of a
-second, asks for no converter, and lets each part be written as the processor likes it best.
+The graph leads from the tokens to the logits (`compiled_encoder.py` does the rest), for one batch
+size. It is built from OpenVINO's own operations and not traced: that takes 5 ms instead of a
+second, needs no converter, and each part takes the form that is fastest on a CPU. The results are
+the same up to rounding.
 
     squares int32[B, S], state float32[B, 6]
         -> policy [B, S, S], promotion [B, S, P], wdl [B, 3], as `Outputs` has them
 
 The inputs of the trunk's matrix products and convolutions are *sites*, named like their weights.
-Where ranges are given for them, the numbers there and the weights are rounded to 8 bits, which
-OpenVINO turns into integer products (`quantisation.py` chooses the ranges).
+If ranges are given for them, their values and the weights are rounded to 8 bits, which OpenVINO
+turns into integer products (`backends/quantisation.py` chooses the ranges).
 """
 
 from collections.abc import Mapping
@@ -20,18 +21,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from engine.network.inference.backends.quantisation import LEVELS
 from engine.network.inference.openvino.core import ov
-from engine.network.inference.quantisation import LEVELS
 from engine.network.model.backbone import Backbone, Block
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualBlock, ResidualTower, SqueezeExcitation
 from engine.network.model.tokens import STATE_FEATURES
 
 Node = Any
-"""An OpenVINO node; its library has no types of its own."""
+"""An OpenVINO node; the library is untyped."""
 Array = npt.NDArray[np.float32]
 Ranges = Mapping[str, tuple[float, float]]
-"""The lowest and highest number at each site; 0 lies between them."""
+"""The lowest and highest value at each site; 0 lies between them."""
 
 ops: Final = ov.opset13
 
@@ -42,14 +43,14 @@ WEIGHT_LEVELS: Final = 255
 
 
 def build_graph(network: PolicyValueNet, batch: int, ranges: Ranges | None = None) -> ov.Model:
-    """The graph of a network for `batch` positions, in 8 bits where `ranges` are given."""
+    """The graph of a network for `batch` positions, in 8 bits if `ranges` are given."""
     builder = _Builder(ranges)
     inputs = _inputs(network, batch)
     return ov.Model(builder.outputs(network, *inputs), inputs, "network")
 
 
 def build_sites(network: PolicyValueNet, batch: int) -> tuple[ov.Model, list[str]]:
-    """A graph that shows the numbers at the sites, and the sites' names in the same order."""
+    """A graph whose outputs are the values at the sites, and the sites' names in the same order."""
     builder = _Builder(None)
     inputs = _inputs(network, batch)
     builder.outputs(network, *inputs)
@@ -80,14 +81,14 @@ def _norm(x: Node, norm: nn.LayerNorm) -> Node:
 
 
 def _unit(x: Node, norm: nn.LayerNorm) -> Node:
-    """LayerNorm before its weight and bias, over the last axis of numbers whose mean is 0."""
+    """LayerNorm without weight and bias, over the last axis of values whose mean is 0."""
     squared = ops.power(x, ops.constant(np.float32(2)))
     deviation = ops.sqrt(ops.add(_mean(squared, -1), ops.constant(np.float32(norm.eps))))
     return ops.multiply(x, ops.divide(ops.constant(np.float32(1)), deviation))
 
 
-def _reading(linear: nn.Linear, norm: nn.LayerNorm | None) -> tuple[Array, Array]:
-    """Weight and bias of a linear layer that takes over those of the LayerNorm before it."""
+def _with_norm(linear: nn.Linear, norm: nn.LayerNorm | None) -> tuple[Array, Array]:
+    """Weight and bias of a linear layer, with those of the LayerNorm before it multiplied in."""
     weight, bias = _array(linear.weight), _array(linear.bias)
     if norm is None:
         return weight, bias
@@ -95,17 +96,17 @@ def _reading(linear: nn.Linear, norm: nn.LayerNorm | None) -> tuple[Array, Array
 
 
 def _centred(weight: Tensor | Array, axis: int = 0) -> Array:
-    """Weights of something whose mean over `axis`, its outputs, is taken away."""
+    """Weights without their mean over `axis`, the outputs, so that the outputs have mean 0."""
     array = _array(weight)
     centred: Array = array - array.mean(axis=axis, keepdims=True)
     return centred
 
 
-def _shaped(x: Node, *shape: int) -> Node:
+def _reshaped(x: Node, *shape: int) -> Node:
     return ops.reshape(x, _numbers(*shape), False)
 
 
-def _turned(x: Node, *order: int) -> Node:
+def _transposed(x: Node, *order: int) -> Node:
     return ops.transpose(x, _numbers(*order))
 
 
@@ -114,13 +115,13 @@ def _mean(x: Node, *axes: int) -> Node:
 
 
 def _rounded(x: Node, low: Array, high: Array, levels: int) -> Node:
-    """Rounded to that many evenly spaced numbers from `low` to `high`."""
-    ends = [ops.constant(low), ops.constant(high)]
-    return ops.fake_quantize(x, *ends, *ends, levels)
+    """Rounded to `levels` evenly spaced values from `low` to `high`."""
+    limits = [ops.constant(low), ops.constant(high)]
+    return ops.fake_quantize(x, *limits, *limits, levels)
 
 
 def _weight(weight: Array, *, rounded: bool) -> Node:
-    """A constant [out, ...], rounded for each output by itself."""
+    """A constant [out, ...], rounded for each output separately."""
     if not rounded:
         return ops.constant(weight)
     others = tuple(range(1, weight.ndim))
@@ -137,7 +138,7 @@ class _Builder:
         self.rounded: dict[str, Node] = {}
 
     def outputs(self, network: PolicyValueNet, squares: Node, state: Node) -> list[Node]:
-        """From-to and (where there are any) promotion logits, and WDL."""
+        """From-to logits, promotion logits if there are promotions, and WDL logits."""
         config = network.config
         x = self._embedding(network, squares, state)
         if isinstance(network.trunk, Backbone):
@@ -162,7 +163,7 @@ class _Builder:
         return ops.add(product, ops.constant(_array(layer.bias)[None, :, None, None]))
 
     def _at(self, site: str, x: Node) -> tuple[Node, bool]:
-        """`x`, rounded where the site has a range, and whether it is."""
+        """`x`, rounded if ranges are given, and whether it is."""
         if not site:
             return x, False
         self.sites[site] = x
@@ -187,19 +188,20 @@ class _Builder:
             tables = [_centred(table, axis=-1) for table in tables]
         token, place, feature = tables
         tokens = ops.gather(ops.constant(token), squares, ops.constant(np.int64(0)))
-        features = _shaped(self._linear(state, feature.T, None), -1, 1, place.shape[1])
+        features = _reshaped(self._linear(state, feature.T, None), -1, 1, place.shape[1])
         return ops.add(tokens, ops.add(features, ops.constant(place)))
 
     def _transformer(self, trunk: Backbone, x: Node) -> Node:
-        """[B, S, D] -> [B, S, D] before the last LayerNorm's weight and bias.
+        """[B, S, D] -> [B, S, D], without the last LayerNorm's weight and bias.
 
-        All that reads the stream is a LayerNorm, which takes the mean away; so what writes to it is
-        centred beforehand, once and for all, and what reads it takes over weight and bias. Two axes
-        keep the stream in the layout that matrix products leave.
+        The stream is read only by LayerNorms, which subtract the mean. So the weights that write to
+        the stream are centred beforehand, the layers that read it contain the LayerNorm's weight
+        and bias, and only a division by the root mean square remains. With two axes instead of
+        three, OpenVINO keeps the stream in the layout of the matrix products.
         """
         biases = None if trunk.geometry is None else _array(trunk.geometry())
         _, S, D = x.output(0).get_shape()
-        x = _shaped(x, -1, D)
+        x = _reshaped(x, -1, D)
         for i, block in enumerate(trunk.blocks):
             assert isinstance(block, Block)
             bias = None if biases is None else biases[i]
@@ -207,43 +209,45 @@ class _Builder:
             if block.mlp is not None and block.mlp_norm is not None:
                 hidden = _unit(x, block.mlp_norm)
                 hidden = self._linear(
-                    hidden, *_reading(block.mlp.up, block.mlp_norm), f"block.{i}.up"
+                    hidden, *_with_norm(block.mlp.up, block.mlp_norm), f"block.{i}.up"
                 )
                 hidden = ops.relu(hidden) if block.mlp.relu else ops.gelu(hidden, "tanh")
                 down = _centred(block.mlp.down.weight), _centred(block.mlp.down.bias)
                 x = ops.add(x, self._linear(hidden, *down, f"block.{i}.down"))
-        return _shaped(_unit(x, trunk.norm), -1, S, D)
+        return _reshaped(_unit(x, trunk.norm), -1, S, D)
 
     def _attention(self, block: Block, x: Node, bias: Array | None, S: int, site: str) -> Node:
         """[B * S, D] -> [B * S, D]; `bias` [H, q, k]."""
         attention = block.attention
         H, D = attention.heads, x.output(0).get_shape()[1]
         x = _unit(x, block.attention_norm)
-        weight, add = _reading(attention.qkv, block.attention_norm)
+        weight, add = _with_norm(attention.qkv, block.attention_norm)
         weights, adds = weight.reshape(3, D, D), add.reshape(3, D)
-        scales = np.array([(D // H) ** -0.5, 1, 1], np.float32)  # the query's likeness is scaled
+        scales = np.array(
+            [(D // H) ** -0.5, 1, 1], np.float32
+        )  # the queries are scaled, not the scores
         parts = []
         for weight, add, scale in zip(weights, adds, scales, strict=True):
             part = self._linear(x, weight * scale, add * scale, f"{site}.qkv")
-            parts.append(_turned(_shaped(part, -1, S, H, D // H), 0, 2, 1, 3))
+            parts.append(_transposed(_reshaped(part, -1, S, H, D // H), 0, 2, 1, 3))
         query, key, value = parts
         scores = ops.matmul(query, key, False, True)
         if bias is not None:
             scores = ops.add(scores, ops.constant(bias))
         gathered = ops.matmul(ops.softmax(scores, -1), value, False, False)
-        gathered = _shaped(_turned(gathered, 0, 2, 1, 3), -1, D)
+        gathered = _reshaped(_transposed(gathered, 0, 2, 1, 3), -1, D)
         out = _centred(attention.out.weight), _centred(attention.out.bias)
         return self._linear(gathered, *out, f"{site}.out")
 
     def _tower(self, trunk: ResidualTower, x: Node, board: tuple[int, int]) -> Node:
-        """[B, S, D] -> [B, S, D]; without LayerNorms all in planes [B, D, height, width]."""
+        """[B, S, D] -> [B, S, D]; without LayerNorms as planes [B, D, height, width] throughout."""
         S, D = x.output(0).get_shape()[1:]
 
         def to_planes(squares: Node) -> Node:
-            return _turned(_shaped(squares, -1, *board, D), 0, 3, 1, 2)
+            return _transposed(_reshaped(squares, -1, *board, D), 0, 3, 1, 2)
 
         def to_squares(planes: Node) -> Node:
-            return _shaped(_turned(planes, 0, 2, 3, 1), -1, S, D)
+            return _reshaped(_transposed(planes, 0, 2, 3, 1), -1, S, D)
 
         planes = to_planes(x if trunk.normed else ops.relu(x))
         for i, block in enumerate(trunk.blocks):
@@ -264,35 +268,35 @@ class _Builder:
 
     def _excitation(self, excitation: SqueezeExcitation, planes: Node) -> Node:
         D = planes.output(0).get_shape()[1]
-        pooled = _shaped(_mean(planes, 2, 3), -1, D)
+        pooled = _reshaped(_mean(planes, 2, 3), -1, D)
         squeezed = self._linear(pooled, excitation.down.weight, excitation.down.bias)
         squeezed = ops.relu(squeezed)
         weight, bias = _array(excitation.up.weight), _array(excitation.up.bias)
         gate = ops.sigmoid(self._linear(squeezed, weight[:D], bias[:D]))
         shift = self._linear(squeezed, weight[D:], bias[D:])
-        scaled = ops.multiply(planes, _shaped(gate, -1, D, 1, 1))
-        return ops.add(scaled, _shaped(shift, -1, D, 1, 1))
+        scaled = ops.multiply(planes, _reshaped(gate, -1, D, 1, 1))
+        return ops.add(scaled, _reshaped(shift, -1, D, 1, 1))
 
     def _policy(self, network: PolicyValueNet, x: Node) -> list[Node]:
-        """From-to and promotion logits; without promotions only the first."""
+        """From-to logits, and promotion logits if there are promotions."""
         head, norm = network.policy, _pending_norm(network)
         scale = np.float32(head.query.out_features**-0.5)
-        weight, bias = _reading(head.query, norm)
+        weight, bias = _with_norm(head.query, norm)
         query = self._linear(x, weight * scale, bias * scale)
-        key = self._linear(x, *_reading(head.key, norm))
+        key = self._linear(x, *_with_norm(head.key, norm))
         outputs = [ops.matmul(query, key, False, True)]
         if head.promotion is not None:
-            outputs.append(self._linear(x, *_reading(head.promotion, norm)))
+            outputs.append(self._linear(x, *_with_norm(head.promotion, norm)))
         return outputs
 
     def _value(self, network: PolicyValueNet, x: Node) -> Node:
         head = network.value
-        pooled = ops.relu(self._linear(x, *_reading(head.square, _pending_norm(network))))
-        pooled = _shaped(_mean(pooled, 1), -1, head.square.out_features)
+        pooled = ops.relu(self._linear(x, *_with_norm(head.square, _pending_norm(network))))
+        pooled = _reshaped(_mean(pooled, 1), -1, head.square.out_features)
         hidden = ops.relu(self._linear(pooled, head.hidden.weight, head.hidden.bias))
         return self._linear(hidden, head.wdl.weight, head.wdl.bias)
 
 
 def _pending_norm(network: PolicyValueNet) -> nn.LayerNorm | None:
-    """The LayerNorm whose weight and bias the heads take over."""
+    """The LayerNorm whose weight and bias are in the heads' first layers."""
     return network.trunk.norm if isinstance(network.trunk, Backbone) else None

@@ -1,5 +1,5 @@
-"""Native kernels, wherever the processor has their instructions: exact products, and networks of
-every shape that they say they know."""
+"""The AVX-512 kernels, if the processor has the instructions: exact products, and networks of every
+shape that they support."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from engine.network.inference.avx512.attention import MASKED, softmax, transpose
-from engine.network.inference.avx512.backend import NUMBERS, NativeBackend, computes
+from engine.network.inference.avx512.backend import Avx512Backend, available_precisions, computes
 from engine.network.inference.avx512.kernels import (
     INT8,
     ONE_TAP,
@@ -20,8 +20,9 @@ from engine.network.inference.avx512.kernels import (
     convolve,
 )
 from engine.network.inference.avx512.weights import aligned, aligned_floats, pack
-from engine.network.inference.evaluator import TOLERANCES, NetworkEvaluator, make_evaluator
-from engine.network.inference.parity import disagreement
+from engine.network.inference.evaluator import make_evaluator
+from engine.network.inference.network_evaluator import NetworkEvaluator
+from engine.network.inference.parity import TOLERANCES, disagreement
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.decorators import generic_kernel
 from engine.rules.kernels import generate_batch
@@ -153,7 +154,7 @@ def test_few_bits_are_near_alike_in_any_batch_and_updated(trunk: str, precision:
     variant = get_variant("gardner")
     network = lively_network("gardner", trunk, 0, **AS_PLAYED)
     if not computes(network.config, precision):  # type: ignore[arg-type]
-        assert NUMBERS[precision] not in available_numbers()  # type: ignore[index]
+        assert precision not in available_precisions()
         return
     games = random_games(variant, 4, 12)
     positions = [position for game in games for position in replayed(game)]
@@ -186,7 +187,7 @@ def test_what_it_does_not_know_it_leaves_to_others() -> None:
         ("geometric", {"policy_channels": 24}),
     ):
         config = small_config("gardner", trunk, **WIDE | settings)
-        assert not any(computes(config, precision) for precision in NUMBERS)
+        assert not any(computes(config, precision) for precision in available_precisions())
 
 
 @pytest.mark.parametrize("files", range(1, 9))
@@ -207,5 +208,5 @@ def test_the_backend_keeps_within_its_batch() -> None:
     network = network_of("no blocks")
     if not computes(network.config, "fp32"):
         return
-    backend = NativeBackend(network, precision="fp32", max_batch=5)
+    backend = Avx512Backend(network, precision="fp32", max_batch=5)
     assert [len(backend.batch(count).wdl) for count in (1, 4, 5, 6, 100)] == [1, 4, 5, 5, 5]

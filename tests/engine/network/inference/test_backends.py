@@ -12,25 +12,21 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from engine.network.inference import backend_evaluator
 from engine.network.inference import evaluator as inference
-from engine.network.inference.backends import (
+from engine.network.inference.backend_evaluator import BackendEvaluator, Candidate, Maker
+from engine.network.inference.backends.protocol import (
+    BackendError,
     BackendName,
     Batch,
+    FixedSizes,
     PrecisionName,
-    TorchBackend,
-    fitting_size,
+    empty_batch,
 )
-from engine.network.inference.evaluator import (
-    TOLERANCES,
-    BackendError,
-    BackendEvaluator,
-    Candidate,
-    Maker,
-    NetworkEvaluation,
-    NetworkEvaluator,
-    make_evaluator,
-)
-from engine.network.inference.parity import Disagreement, disagreement, probe_of
+from engine.network.inference.backends.torch_cpu import TorchBackend
+from engine.network.inference.evaluator import make_evaluator
+from engine.network.inference.network_evaluator import NetworkEvaluation, NetworkEvaluator
+from engine.network.inference.parity import TOLERANCES, Disagreement, disagreement, parity_positions
 from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
@@ -219,7 +215,7 @@ def evaluator_with(
     for candidate in others:
         makers[candidate] = lambda network: TorchBackend(network, precision="fp32", max_batch=64)
     network = network or lively_network("gardner", "geometric")
-    return BackendEvaluator(network, makers, probe_of(get_variant("gardner")))
+    return BackendEvaluator(network, makers, parity_positions(get_variant("gardner")))
 
 
 @pytest.mark.parametrize("spoil", [stronger_draws, other_moves, no_numbers])
@@ -254,13 +250,15 @@ def test_a_backend_that_breaks_with_new_weights_is_left() -> None:
 
 def test_the_fastest_that_agrees_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     for fastest in ("openvino", "torch"):
-        monkeypatch.setattr(inference, "_seconds", lambda b, name=fastest: float(b.name != name))
+        monkeypatch.setattr(
+            backend_evaluator, "_seconds", lambda b, name=fastest: float(b.name != name)
+        )
         assert evaluator_with(correct, ("torch", "fp32")).backend == fastest
 
 
 def test_auto_takes_only_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     network, rows = lively_network("hexapawn", "plain"), played("hexapawn")[0]
-    monkeypatch.setattr(inference, "_seconds", lambda b: float(b.precision != "int8"))
+    monkeypatch.setattr(backend_evaluator, "_seconds", lambda b: float(b.precision != "int8"))
     for allowed, calibration, expected in (
         (("fp32",), rows, "fp32"),
         (("fp32", "int8"), rows, "int8"),
@@ -271,10 +269,10 @@ def test_auto_takes_only_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_torch_serves_where_openvino_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "openvino_installed", lambda: False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     network = lively_network("hexapawn", "plain")
     assert make_evaluator(network).backend == "torch"
-    with pytest.raises(BackendError, match="'openvino' is not installed"):
+    with pytest.raises(BackendError, match=r"openvino is not installed .*'pawnscope\[openvino\]'"):
         make_evaluator(network, backend="openvino")
     with pytest.raises(BackendError, match="with auto in int8"):
         make_evaluator(network, precision="int8", calibration=played("hexapawn")[0])
@@ -420,19 +418,19 @@ def test_disagreement_is_what_it_says() -> None:
 def test_probe_positions_have_moves(name: str) -> None:
     variant = get_variant(name)
     for rows in (None, played(name)[0], np.zeros((5, variant.row_size), np.uint8)):
-        probe = probe_of(variant, rows)
+        probe = parity_positions(variant, rows)
         assert 0 < len(probe.positions) <= 64
         assert np.diff(probe.offsets).min() > 0
         assert len(probe.moves) == probe.offsets[-1]
 
 
-def test_batches_fit_what_waits() -> None:
-    sizes = (1, 4, 16, 64)
+def test_fixed_sizes_waste_little_and_take_few_batches() -> None:
+    config = small_config("hexapawn", "plain")
+    sizes = FixedSizes((1, 4, 16, 64), 1 / 8, lambda size: empty_batch(config, size))
     for count in range(1, 300):
         left, computed, batches = count, 0, 0
         while left > 0:
-            size = fitting_size(sizes, left)
-            assert size in sizes
+            size = len(sizes.batch(left).wdl)
             left, computed, batches = left - size, computed + size, batches + 1
         assert count <= computed <= count + 8
         assert batches <= 2 + count // 16 + 3

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from engine.network.inference import cuda as cuda_backend
-from engine.network.inference.backends import (
+from engine.network.inference.backend_evaluator import BackendEvaluator
+from engine.network.inference.backends import cuda as cuda_backend
+from engine.network.inference.backends.cuda import batch_sizes, exact_arithmetic
+from engine.network.inference.backends.protocol import (
     TORCH_TYPES,
+    BackendError,
     Batch,
     PrecisionName,
-    TorchBackend,
 )
-from engine.network.inference.cuda import batch_sizes, exact_arithmetic
-from engine.network.inference.evaluator import BackendError, BackendEvaluator, make_evaluator
-from engine.network.inference.parity import PROBE_POSITIONS, probe_of, random_positions
+from engine.network.inference.backends.torch_cpu import TorchBackend
+from engine.network.inference.evaluator import make_evaluator
+from engine.network.inference.parity import MOST_POSITIONS, parity_positions, random_positions
 from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
@@ -103,7 +105,7 @@ def test_a_backend_that_fails_is_refused() -> None:
     def work(network: PolicyValueNet) -> TorchBackend:
         return TorchBackend(network, precision="fp32", max_batch=64)
 
-    probe = probe_of(get_variant("hexapawn"))
+    probe = parity_positions(get_variant("hexapawn"))
     said = "refused torch bf16: it failed (CUDA out of memory. Tried to allocate 2.00 GiB.)"
     evaluator = BackendEvaluator(network, {("torch", "bf16"): fail, ("torch", "fp32"): work}, probe)
     assert evaluator.notes == (said,)
@@ -157,4 +159,4 @@ def test_random_positions_are_the_probe_s_and_go_on() -> None:
     variant = get_variant("gardner")
     rows = random_positions(variant, 200)
     assert rows.shape == (200, variant.row_size)
-    np.testing.assert_array_equal(rows[:PROBE_POSITIONS], probe_of(variant).positions)
+    np.testing.assert_array_equal(rows[:MOST_POSITIONS], parity_positions(variant).positions)

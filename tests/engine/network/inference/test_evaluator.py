@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.network.inference.allocator import keep_freed_memory
-from engine.network.inference.evaluator import NetworkEvaluator, fastest_precision
+from engine.network.inference.backends.allocator import keep_freed_memory
+from engine.network.inference.network_evaluator import NetworkEvaluator, fastest_precision
 from engine.rules.moves import make_move
 from engine.rules.variant import get_variant
 from search.evaluator import Evaluator

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from engine.network.inference.avx512.backend import computes
-from engine.network.inference.evaluator import BackendError, make_evaluator
+from engine.network.inference.backends.protocol import BackendError
+from engine.network.inference.evaluator import make_evaluator
 from engine.network.model.backbone import Backbone
 from engine.network.model.policy_value import BoardEmbedding, Outputs
 from engine.network.model.universal import UniversalConfig, UniversalNet

@@ -1,10 +1,9 @@
-"""Torch on a GPU: one CUDA graph a batch size, from pinned memory to pinned memory.
+"""Torch on a GPU: one CUDA graph per batch size, from pinned memory to pinned memory.
 
-A graph holds the copies to the GPU, the network and the copies back, at fixed addresses, so that a
-step is one launch and one wait for its end, with nothing that the host decides in between.
+A graph holds the copies to the GPU, the network and the copies back, at fixed addresses. A step is
+then one launch and one wait for its end; the host decides nothing in between.
 """
 
-import bisect
 import copy
 import functools
 import threading
@@ -15,25 +14,32 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from engine.network.inference.backends import TORCH_TYPES, BackendName, Batch, PrecisionName
+from engine.network.inference.backends.protocol import (
+    TORCH_TYPES,
+    BackendName,
+    Batch,
+    FixedSizes,
+    PrecisionName,
+)
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.tokens import STATE_FEATURES, Tokens
 
 _SMALLEST: Final = 8
 _HALVED_FROM: Final = 128
-"""From here on there is a size halfway between two powers of two as well."""
+"""From here on there is also a size halfway between two powers of two."""
 _WARM_RUNS: Final = 3
-"""Before a capture, as torch asks: libraries choose their kernels and take their memory."""
+"""Before a capture, as torch requires: libraries choose kernels and allocate memory."""
 _ONE_CAPTURE: Final = threading.Lock()
-"""Torch allows one capture at a time in a process, and its settings hold for the whole process."""
+"""Torch allows one capture at a time in a process, and its settings are those of the process."""
+_LARGEST_PADDING: Final = 1.0
+"""All waiting positions are computed at once: a small batch takes about as long as one position."""
 
 
 def batch_sizes(max_batch: int) -> tuple[int, ...]:
-    """The sizes that are captured, each when it is first needed; they ascend to `max_batch`.
+    """The sizes that are captured, ascending to `max_batch`.
 
-    1, powers of two from 8, and from 128 the sizes halfway. A small batch takes a GPU about as long
-    as a single position, so positions that wait are computed at once in the next larger size, and
-    only the sizes that fill a GPU lie closer.
+    1, powers of two from 8, and from 128 also the sizes halfway: there the GPU is full, and a
+    larger batch takes longer.
     """
     sizes, power = [1], _SMALLEST
     while power < max_batch:
@@ -46,10 +52,9 @@ def batch_sizes(max_batch: int) -> tuple[int, ...]:
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """Kernels chosen meanwhile compute float32 in float32, and the same bits every time.
+    """Within it, torch chooses kernels that compute float32 in float32, deterministically.
 
-    Torch rounds the inputs of float32 convolutions to TF32, with 10 bits behind the point, unless
-    it is told otherwise.
+    By default torch rounds the inputs of float32 convolutions to TF32, with a mantissa of 10 bits.
     """
     convolutions = torch.backends.cudnn
     before = convolutions.allow_tf32, convolutions.deterministic, convolutions.benchmark
@@ -65,10 +70,10 @@ def exact_arithmetic() -> Iterator[None]:
 
 
 class CudaBackend:
-    """Computes on the CUDA device that is current when it is made, on a stream of its own.
+    """Computes on the CUDA device that is current at construction, on a stream of its own.
 
-    A backend serves one thread at a time; several threads have one each. `network` is its copy, in
-    its numbers.
+    One thread at a time may use it; several threads need one each. `network` is its own copy, in
+    its precision.
     """
 
     name: BackendName = "torch"
@@ -79,7 +84,7 @@ class CudaBackend:
     ) -> None:
         self.precision: PrecisionName = precision
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        # Convolutions want channels last, and would bring their weights into that order every time.
+        # Convolutions use channels last; other weights would be reordered in every step.
         self.network = copy.deepcopy(network).to(self._stream.device, TORCH_TYPES[precision])
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.eval().requires_grad_(False)
@@ -94,25 +99,20 @@ class CudaBackend:
             torch.zeros(max_batch, *shape, pin_memory=True)
             for shape in ((squares, squares), (squares, promotions), (3,))
         )
-        self._sizes = batch_sizes(max_batch)
-        self._batches: dict[int, Batch] = {}
+        self._batches = FixedSizes(batch_sizes(max_batch), _LARGEST_PADDING, self._captured)
         self._finish_copies()
 
     def batch(self, count: int) -> Batch:
         """See `Backend`."""
-        place = bisect.bisect_left(self._sizes, count)
-        size = self._sizes[min(place, len(self._sizes) - 1)]
-        if size not in self._batches:
-            self._batches[size] = self._captured(size)
-        return self._batches[size]
+        return self._batches.batch(count)
 
     def update(self, network: PolicyValueNet) -> None:
-        """See `Backend`: the weights change at their addresses, and the graphs stay."""
+        """See `Backend`. The weights keep their addresses, so the graphs stay valid."""
         self.network.load_state_dict(network.state_dict())
         self._finish_copies()
 
     def _finish_copies(self) -> None:
-        """Wait for weights under way: the graphs' stream does not wait for this one."""
+        """Wait for the copy of the weights: the graphs' stream does not wait for this one."""
         torch.cuda.current_stream(self._stream.device).synchronize()
 
     def _captured(self, size: int) -> Batch:
@@ -127,7 +127,7 @@ class CudaBackend:
             policy=policy,
             promotion=promotion,
             wdl=wdl,
-            # The graph knows addresses only: with the step, what lies there stays.
+            # The graph holds addresses only; a reference to the step keeps their memory alive.
             run=functools.partial(_replay, graph, self._stream, step),
         )
 
@@ -135,28 +135,27 @@ class CudaBackend:
 def _step(
     network: PolicyValueNet, inputs: tuple[Tensor, Tensor], outputs: tuple[Tensor, ...]
 ) -> None:
-    """What a graph holds; on the current stream, and nothing in it waits."""
+    """What a graph holds. It runs on the current stream, and nothing in it waits."""
     device = network.embedding.token.weight.device
     tokens = Tokens(*(tensor.to(device, non_blocking=True) for tensor in inputs))
-    features = network.trunk(network.embedding(tokens))
-    wdl, _ = network.value(features)
-    for host, said in zip(outputs, (*network.policy(features), wdl), strict=True):
-        host.copy_(said.float(), non_blocking=True)
+    policy, promotion, wdl, _ = network.outputs(network.trunk(network.embedding(tokens)))
+    for host, output in zip(outputs, (policy, promotion, wdl), strict=True):
+        host.copy_(output.float(), non_blocking=True)
 
 
 @torch.inference_mode()
 def _capture(
     step: Callable[[], None], stream: torch.cuda.Stream, pool: Any
 ) -> torch.cuda.CUDAGraph:
-    """The graph of a step. Graphs of one stream and pool share memory: they never run at once, and
-    leave nothing there that a later run reads."""
+    """The graph of a step. Graphs of one stream and pool share memory: they never run at the same
+    time, and none reads what another left there."""
     graph = torch.cuda.CUDAGraph()
     with _ONE_CAPTURE, exact_arithmetic():
         with torch.cuda.stream(stream):
             for _ in range(_WARM_RUNS):
                 step()
         stream.synchronize()
-        # By default whatever another thread asks of the GPU meanwhile would end the capture.
+        # By default, a call to the GPU from another thread would end the capture.
         with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             step()
     return graph

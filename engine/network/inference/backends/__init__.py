@@ -1,0 +1,1 @@
+"""The interface of a backend, and the backends that are torch alone."""
