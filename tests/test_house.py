@@ -12,8 +12,8 @@ import pytest
 from scripts.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("engine", "search", "training", "scripts", "tests")
-OWN = (*ROOMS, "pawnscope")
+ROOMS = ("engine", "search", "training", "scripts", "pawnscope", "tests")
+OWN = ROOMS
 ARROWS = {
     "engine/system": ("engine.system",),
     "engine/rules": ("engine.system", "engine.rules"),
@@ -24,6 +24,7 @@ ARROWS = {
     "search": ("engine.system", "engine.rules", "engine.player", "search"),
     "training": ("engine", "search", "training"),
     "scripts": ("engine", "search", "training", "scripts"),
+    "pawnscope": ("engine", "search", "training", "scripts"),
     "tests": ROOMS,
 }
 """What of ours each place may import (DESIGN, section 1)."""

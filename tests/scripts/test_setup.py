@@ -262,6 +262,6 @@ def test_the_packages_are_found_by_rule() -> None:
     rule = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert rule["find"].pop("namespaces") is False
     found = set(find_packages(str(ROOT), **rule["find"]))
-    rooms = ("engine", "scripts", "search", "training")
+    rooms = ("engine", "pawnscope", "scripts", "search", "training")
     folders = {path.parent for room in rooms for path in (ROOT / room).rglob("*.py")}
     assert found == {".".join(folder.relative_to(ROOT).parts) for folder in folders}

@@ -1,0 +1,81 @@
+"""The library's face: what `import pawnscope` gives is right, and costs no torch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import pawnscope
+from engine.network.model.policy_value import PolicyValueNet
+from search.exact.solver import solve
+from tests.support.network_cases import lively_network
+
+HEXAPAWN = pawnscope.get_variant("hexapawn")
+
+
+@pytest.fixture(scope="module")
+def network() -> PolicyValueNet:
+    return lively_network("hexapawn", "geometric")
+
+
+def test_every_name_is_there_and_none_loads_torch() -> None:
+    code = (
+        "import sys, pawnscope\n"
+        "assert all(hasattr(pawnscope, name) for name in pawnscope.__all__)\n"
+        "position = pawnscope.Position(pawnscope.get_variant('hexapawn'))\n"
+        "assert pawnscope.search(position, simulations=8).best in position_moves\n"
+    )
+    code = code.replace("position_moves", "[position.uci(m) for m in position.legal_moves]")
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_evaluation_is_the_networks(network: PolicyValueNet) -> None:
+    position = pawnscope.Position(HEXAPAWN)
+    found = pawnscope.evaluate(network, position)
+    assert set(found.policy) == {position.uci(move) for move in position.legal_moves}
+    assert list(found.policy.values()) == sorted(found.policy.values(), reverse=True)
+    assert sum(found.policy.values()) == pytest.approx(1.0)
+    assert sum(found.wdl) == pytest.approx(1.0)
+    # The network is asked about the same row.
+    import torch
+
+    with torch.no_grad():
+        wdl = network(torch.from_numpy(position.row[None])).wdl.softmax(-1)[0]
+    np.testing.assert_allclose(found.wdl, wdl.numpy(), atol=1e-6)
+    assert found.value == pytest.approx(found.wdl[0] - found.wdl[2])
+
+
+def test_a_search_proves_what_the_solver_knows(network: PolicyValueNet) -> None:
+    """3x3 Hexapawn is lost for the side that moves first, with any network and with none."""
+    position = pawnscope.Position(HEXAPAWN)
+    exact = solve(HEXAPAWN).value(position.row)
+    assert exact == -1
+    for found in (
+        pawnscope.search(position, simulations=2000),
+        pawnscope.search(position, network, simulations=2000),
+    ):
+        assert found.value == exact
+        assert set(found.q_values.values()) == {-1.0}
+        walk = position.copy()
+        for move in found.principal_variation:
+            walk.push_uci(move)
+        assert found.best == found.principal_variation[0]
+        assert list(found.visit_counts) == list(found.q_values)
+
+
+def test_a_finished_game_is_refused(network: PolicyValueNet) -> None:
+    over = pawnscope.Position(HEXAPAWN, "P2/1pp/3 b - - 0 1")
+    for ask in (pawnscope.search, lambda p: pawnscope.evaluate(network, p)):
+        with pytest.raises(pawnscope.InputError, match="P2/1pp/3"):
+            ask(over)
+
+
+def test_the_shipped_network_loads() -> None:
+    variant = pawnscope.get_variant("gardner")
+    found = pawnscope.evaluate(
+        pawnscope.load_network(variant, "engine/weights/gardner.safetensors"),
+        pawnscope.Position(variant),
+    )
+    assert 0.0 < found.value + 1.0 < 2.0
