@@ -152,7 +152,7 @@ def _legal_moves(position: Position) -> list[str]:
 
 
 def _evaluator_of(network: "PolicyValueNet") -> Evaluator:
-    from engine.network.inference.evaluator import NetworkEvaluator
+    from engine.network.inference.network_evaluator import NetworkEvaluator
 
     return NetworkEvaluator(network)
 
