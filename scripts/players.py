@@ -29,7 +29,7 @@ from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
 from training.data.run_directory import RunError, checkpoint_of, run_checkpoints
 
 if TYPE_CHECKING:
-    from engine.network.language.move_predictor import MoveReader
+    from engine.network.language.move_predictor import MovePredictor
 
 RUNS: Final = Path("runs")
 SHIPPED: Final = Path(engine.__file__).with_name("weights")
@@ -146,19 +146,19 @@ def find_language(text: str | None, variant: Variant) -> Path:
     return newest
 
 
-def load_language(text: str | None, variant: Variant) -> "MoveReader":
-    """The move language model that the text names, ready to read games.
+def load_language(text: str | None, variant: Variant) -> "MovePredictor":
+    """The move language model that the text names, ready to predict moves.
 
     Raises InputError for a checkpoint that is missing, damaged or for other rules, and OSError.
     """
     import torch
 
     from engine.network.language.checkpoint import load_language as load
-    from engine.network.language.move_predictor import MoveReader
+    from engine.network.language.move_predictor import MovePredictor
 
     torch.set_num_threads(1)
     loaded = load(find_language(text, variant), variant=variant)
-    return MoveReader(loaded.model, loaded.tokenizer, variant)
+    return MovePredictor(loaded.model, loaded.tokenizer, variant)
 
 
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:

@@ -25,7 +25,7 @@ from search.minimax.material import score_to_value
 from search.minimax.minimax import minimax
 from search.minimax.search_stack import ScoredLine
 from search.players.external import ExternalPlayer
-from search.players.language import LanguagePlayer, MoveLanguage
+from search.players.language import LanguagePlayer, MovePredictor
 from search.players.network import (
     MOST_SIMULATIONS,
     GumbelPlayer,
@@ -203,7 +203,7 @@ class PolicyPlayer(Player):
 LoadEvaluator = Callable[[str | None, Variant], Evaluator]
 """From a checkpoint's file or run directory (None: the shipped one) and the variant."""
 LoadSolution = Callable[[Variant], Solution]
-LoadLanguage = Callable[[str | None, Variant], MoveLanguage]
+LoadLanguage = Callable[[str | None, Variant], MovePredictor]
 """As LoadEvaluator, for move language models."""
 
 PLAYER_FORMS: Final = (

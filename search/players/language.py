@@ -1,4 +1,4 @@
-"""A move language model at the board: it knows games, and not the rules."""
+"""A move language model as a player: it has learned from games and does not know the rules."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,8 +10,8 @@ from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.position import Position
 
 
-class NextMoves(Protocol):
-    """What a model expects after a game so far."""
+class MovePrediction(Protocol):
+    """What a model predicts after a game so far."""
 
     @property
     def moves(self) -> npt.NDArray[np.uint16]:
@@ -19,42 +19,42 @@ class NextMoves(Protocol):
         ...
 
     @property
-    def best_legal(self) -> bool:
-        """Whether the likeliest of all words is a legal move."""
+    def top_allowed(self) -> bool:
+        """Whether the most likely token of all is a legal move."""
         ...
 
 
-class MoveLanguage(Protocol):
-    """A model that reads games as they were played, from the start."""
+class MovePredictor(Protocol):
+    """A model that predicts the next move from all moves of a game so far."""
 
-    def next_moves(self, positions: Sequence[Position]) -> Sequence[NextMoves]:
-        """For games that are not over; raises InputError for one that began elsewhere."""
+    def predict(self, positions: Sequence[Position]) -> Sequence[MovePrediction]:
+        """For games that are not over; raises InputError for one with another start."""
         ...
 
 
 class LanguagePlayer(Player):
-    """The likeliest of the legal moves, so that its strength is that of what it has read; `asked`
-    and `illegal` say how often it would have broken the rules."""
+    """Plays the most likely legal move. `asked` and `illegal` count how often the most likely token
+    of all was not legal."""
 
     name = "language"
     deterministic = True
 
-    def __init__(self, language: MoveLanguage) -> None:
-        self._language = language
-        # Positions in which it chose, and those of them where its first choice was not legal.
+    def __init__(self, predictor: MovePredictor) -> None:
+        self._predictor = predictor
+        # Positions in which it chose, and those of them where the most likely token was not legal.
         self.asked, self.illegal = 0, 0
 
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
-        """See Player; raises InputError for a game that did not begin at the start."""
+        """See Player; raises InputError for a game that began at another position."""
         legal_moves(position)
         return self.choose_batch([position])[0]
 
     def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """As `choose`, for positions of one variant from games that are not over, all at once."""
+        """As `choose`, for positions of one variant in one batch; no game may be over."""
         choices = []
-        for expected in self._language.next_moves(positions):
+        for prediction in self._predictor.predict(positions):
             self.asked += 1
-            self.illegal += not expected.best_legal
-            move = int(expected.moves[0])
+            self.illegal += not prediction.top_allowed
+            move = int(prediction.moves[0])
             choices.append(Choice(move=move, principal_variation=(move,), nodes=1))
         return choices

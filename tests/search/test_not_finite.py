@@ -41,7 +41,7 @@ from tests.support.tree_cases import generator
 from training.evaluation.simulations import value_sign_accuracy
 from training.evaluation.truth import Truth
 from training.evaluation.versus_random import _first_best, raw_chooser
-from training.language.games import play_by_policy
+from training.language.play import play_by_policy
 from training.run.gate import gate_score
 from training.selfplay.games import SelfPlay, _choose_moves
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from engine.network.language.model import LanguageModel
 from engine.network.language.move_tokens import MoveTokenizer
 from engine.rules.variant import Variant
-from training.language.games import TokenGames, play_randomly
 from training.language.measures import allowed_tokens
+from training.language.play import play_randomly
+from training.language.token_games import TokenGames
 from training.language.training import LanguageDirectory, LanguageRun, LanguageSummary
 
 SMALL: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self
 from engine.network.model.config import LanguageConfig
 from engine.rules.variant import Variant
 from training.config import ConfigError, build, merge, read_toml
-from training.language.games import usual_context
+from training.language.play import usual_context
 
 GamesKind = Literal["random", "policy"]
 LONGEST_CONTEXT: Final = 512

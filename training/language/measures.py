@@ -23,7 +23,8 @@ from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.kernels import copy_into
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
-from training.language.games import TokenGames, play_on
+from training.language.play import play_on
+from training.language.token_games import TokenGames
 
 _BATCH: Final = 32
 _OWN_BATCH: Final = 128

@@ -60,22 +60,11 @@ from training.data.run_directory import (
     sweep,
 )
 from training.language.config import LanguageTrainingConfig
-from training.language.games import (
-    CHUNK,
-    FixedSource,
-    GameSource,
+from training.language.held_out import (
     PrefixHashes,
-    RandomSource,
     SeenPrefixes,
-    TokenGames,
-    batches,
     distinct_held_out,
     held_out_games,
-    load_token_games,
-    play_by_policy,
-    play_corpus,
-    play_randomly,
-    save_token_games,
 )
 from training.language.measures import (
     AS_IT_SAYS,
@@ -83,6 +72,14 @@ from training.language.measures import (
     Judge,
     ModelPredictor,
     OwnGameFigures,
+)
+from training.language.play import CHUNK, play_by_policy, play_corpus, play_randomly
+from training.language.sources import FixedSource, GameSource, RandomSource
+from training.language.token_games import (
+    TokenGames,
+    batches,
+    load_token_games,
+    save_token_games,
 )
 from training.learner.learner import check_optimiser
 
@@ -242,7 +239,7 @@ def fresh_model(config: LanguageTrainingConfig, tokenizer: MoveTokenizer) -> Lan
     vectors: dict[str, Tensor] = {}
     with torch.no_grad():
         for token in range(FIRST_MOVE, len(tokenizer)):
-            word = tokenizer.words[token]
+            word = tokenizer.texts[token]
             whole = model.token.weight[token] * _OWN_PART
             for part in (f"{word[:2]}-", f"-{word[2:4]}", word[4:]):
                 if part and part not in vectors:

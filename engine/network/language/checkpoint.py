@@ -1,4 +1,4 @@
-"""Move language models on disk, as `checkpoint.py` has it for networks.
+"""Move language models on disk, in the same format as networks (`engine/network/checkpoint.py`).
 
 The header: {"format": 1, "language": {…LanguageConfig…}, "tokenizer": {"digest": …, "words": …},
 "variant": {"name": …, "digest": …, "ini": …}, "metadata": {…the caller's…}}.
@@ -21,7 +21,7 @@ from engine.network.checkpoint import (
     save_tensors,
 )
 from engine.network.language.model import LanguageModel
-from engine.network.language.move_tokens import MARKS, MoveTokenizer
+from engine.network.language.move_tokens import SPECIAL, MoveTokenizer
 from engine.network.model.config import LanguageConfig, difference, quoted
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
@@ -30,7 +30,7 @@ _TOKEN: Final = "token.weight"
 
 
 class LanguageDescription(NamedTuple):
-    """What the file of a language model says of itself."""
+    """The header of a language model's file."""
 
     config: LanguageConfig
     tokenizer: MoveTokenizer
@@ -40,7 +40,7 @@ class LanguageDescription(NamedTuple):
 
 
 class LoadedLanguage(NamedTuple):
-    """A language model, its vocabulary, and what its maker said of it."""
+    """A language model, its vocabulary, and the metadata of its file."""
 
     model: LanguageModel
     tokenizer: MoveTokenizer
@@ -55,11 +55,11 @@ def save_language(
     *,
     metadata: Mapping[str, object],
 ) -> None:
-    """Write a model of the variant's games, whole or not at all; raises OSError."""
+    """Write a model of the variant's games, completely or not at all; raises OSError."""
     header = {
         "format": FORMAT,
         "language": model.config.to_dict(),
-        "tokenizer": {"digest": tokenizer.digest, "words": " ".join(tokenizer.words)},
+        "tokenizer": {"digest": tokenizer.digest, "words": " ".join(tokenizer.texts)},
         "variant": {"name": variant.name, "digest": variant.digest, "ini": variant.ini()},
         "metadata": dict(metadata),
     }
@@ -71,9 +71,9 @@ def load_language(
 ) -> LoadedLanguage:
     """The model of `save_language`, in float32 on the CPU, its vocabulary and metadata.
 
-    Where `variant` or `config` is given, the file must be of the same rules or configuration.
-    Raises OSError, and CheckpointError naming what is truncated, foreign, unknown, missing, of
-    another shape or other than wanted.
+    Where `variant` or `config` is given, the file must have the same rules or configuration. Raises
+    OSError, and CheckpointError, naming what is truncated, unknown, missing, of another shape or
+    different.
     """
     tensors, header = load_tensors(path)
     found = _describe(Path(path), header)
@@ -85,7 +85,7 @@ def load_language(
         )
     if config is not None:
         check_config(Path(path), found.config, config)
-    # Shapes first, without memory: a damaged configuration may ask for any amount of it.
+    # Shapes first, without memory: a damaged configuration may ask for any amount.
     shapes = LanguageModel.without_memory(found.config).state_dict()
     check_tensors(Path(path), tensors, shapes)
     model = LanguageModel(found.config)
@@ -94,7 +94,7 @@ def load_language(
 
 
 def read_language(path: str | Path) -> LanguageDescription:
-    """What a file says of its model, without its tensors. Raises as `load_language`."""
+    """The header of a file, without its tensors. Raises as `load_language`."""
     return _describe(Path(path), read_metadata(path))
 
 
@@ -123,7 +123,7 @@ def _describe(path: Path, header: Metadata) -> LanguageDescription:
         raise CheckpointError(f"{path}: {error}") from None
     if config.vocabulary != len(tokenizer):
         raise CheckpointError(
-            f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} words"
+            f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} tokens"
         )
     metadata = checked_metadata(path, header)
     return LanguageDescription(config, tokenizer, variant["name"], variant["digest"], metadata)
@@ -134,12 +134,12 @@ def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:
     if not isinstance(words, str):
         raise CheckpointError(f"{path}: missing field 'tokenizer.words'")
     try:
-        tokenizer = MoveTokenizer(words.split()[len(MARKS) :])
+        tokenizer = MoveTokenizer(words.split()[len(SPECIAL) :])
     except InputError as error:
         raise CheckpointError(f"{path}: tokenizer.words: {str(error)[:200]}") from None
     if tokenizer.digest != values.get("digest"):
         raise CheckpointError(
-            f"{path}: tokenizer.digest = {quoted(values.get('digest'))}, the words have"
+            f"{path}: tokenizer.digest = {quoted(values.get('digest'))}, its words have"
             f" {tokenizer.digest!r}"
         )
     return tokenizer

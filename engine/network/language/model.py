@@ -1,8 +1,8 @@
-"""A causal language model: which token comes next, of moves of a game as of pieces of text.
+"""A causal language model, of moves or of text: predicts the next token.
 
     tokens int64[B, T] -> embedding [B, T, D] -> backbone, causal -> logits [B, T, V]
 
-With GPT-2's settings it is GPT-2 (`gpt2.py`). Points are those of the backbone.
+With GPT-2's settings it is GPT-2 (`gpt2.py`). The hook points are those of the backbone.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from engine.network.model.hook_points import HookPoints
 
 
 class LanguageModel(nn.Module):
-    """The model of one configuration, freshly initialised as GPT-2 is."""
+    """A model of one configuration, initialised as GPT-2 is."""
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
@@ -34,40 +34,40 @@ class LanguageModel(nn.Module):
 
     @classmethod
     def without_memory(cls, config: LanguageConfig) -> "LanguageModel":
-        """A model of shapes alone, on torch's device "meta": to count, or to be given tensors by
-        `load_state_dict(…, assign=True)`. Takes milliseconds whatever the size."""
+        """A model on torch's device "meta", which has shapes and no values: to count parameters, or
+        for `load_state_dict(…, assign=True)`. Takes milliseconds at any size."""
         with torch.device("meta"), _WithoutInitialisation():
             return cls(config)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits [B, T, V] of the token after each of `tokens` int64[B, T].
 
-        With a `cache` (of `new_cache`) they follow the tokens that it holds. Raises ValueError for
-        more tokens than the context.
+        With a `cache` (of `new_cache`), `tokens` continue the sequence that it holds. Raises
+        ValueError for more tokens than the context.
         """
         return self._logits(self.backbone(self.token(tokens), cache=cache))
 
     def new_cache(self, batch: int) -> Cache:
-        """For sequences that are read bit by bit."""
+        """An empty cache, for sequences that are read in parts."""
         return self.backbone.cache(batch)
 
     @torch.no_grad()
     def generate(
         self, prompt: Tensor, sampling: Sampling, generator: torch.Generator
     ) -> Iterator[Tensor]:
-        """Tokens int64[B] without end, each drawn after those before it.
+        """An endless iterator of tokens int64[B], each sampled given those before it.
 
-        `prompt` int64[B, T], T >= 1, of which the last `context` tokens are read. Where the context
-        is full, its older half is forgotten. Raises ValueError for a prompt without tokens, and
-        NotFiniteError where the model's logits are none.
+        `prompt` is int64[B, T], T >= 1; its last `context` tokens are read. When the context is
+        full, its older half is dropped. Raises ValueError for a prompt without tokens, and
+        NotFiniteError for logits that are not finite.
         """
         if prompt.shape[1] == 0:
-            raise ValueError("a prompt without tokens: there must be one to go on from")
+            raise ValueError("a prompt without tokens: it needs at least one")
         size = self.config.context
         read = fresh = prompt[:, -size:]
         cache = self.new_cache(len(prompt))
         while True:
-            # The head is the dearest part of a long prompt, and only its last token needs it.
+            # The head costs most of a long prompt's time, and only its last token needs it.
             last = self.backbone(self.token(fresh), cache=cache)[:, -1]
             drawn = draw(self._logits(last), sampling, generator)
             yield drawn
@@ -79,21 +79,21 @@ class LanguageModel(nn.Module):
 
     def _logits(self, features: Tensor) -> Tensor:
         """[..., D] -> [..., V]."""
-        # ...d,vd->...v: likeness of what is expected and each token
+        # ...d,vd->...v: features times each token's vector
         logits: Tensor = features @ (self.token if self.head is None else self.head).weight.T
         return logits
 
     @property
     def parameter_count(self) -> int:
-        """Numbers to be learned; a tied head counts once."""
+        """The number of parameters; a tied head counts once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Modules built within leave their numbers as they are.
+    """Within this mode, modules are built without initialising their parameters.
 
-    On the device "meta" there are none, and yet the first call that would fill them costs a second:
-    it makes torch import its decompositions.
+    On the device "meta" there is nothing to initialise, but the first such call takes a second:
+    torch imports its decompositions.
     """
 
     def __torch_function__(

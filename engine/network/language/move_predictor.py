@@ -1,4 +1,4 @@
-"""A move language model as it reads games in progress: moves in, what is expected next out."""
+"""A move language model applied to games in progress: predicts their next moves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from engine.network.finite import require_distributions
 from engine.network.language.model import LanguageModel
@@ -18,43 +17,43 @@ from engine.rules.variant import Variant
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expectation:
-    """What the model expects after a game so far, and what of it the rules allow."""
+class MovePrediction:
+    """What the model predicts after a game so far, and what of it the rules allow."""
 
     # [M] uint16: the legal moves, most likely first; none where the game is over.
     moves: npt.NDArray[np.uint16]
-    # [M] float32: what the model gives each of them.
-    shares: npt.NDArray[np.float32]
-    # [V] float32: what it gives every word.
-    words: npt.NDArray[np.float32]
-    # The tokens that the rules allow: those of `moves`, or of the result where the game is over.
-    allowed: frozenset[int]
+    # [M] float32: the probability of each of them.
+    probabilities: npt.NDArray[np.float32]
+    # [V] float32: the probability of every token.
+    token_probabilities: npt.NDArray[np.float32]
+    # The tokens that the rules allow: those of `moves`, or the result of a game that is over.
+    allowed_tokens: frozenset[int]
 
     @property
-    def best_legal(self) -> bool:
-        """Whether the likeliest word of all is one that the rules allow."""
-        return int(self.words.argmax()) in self.allowed
+    def top_allowed(self) -> bool:
+        """Whether the rules allow the most likely token."""
+        return int(self.token_probabilities.argmax()) in self.allowed_tokens
 
     @property
-    def allowed_mass(self) -> float:
-        """What the model gives all allowed words together."""
-        return float(sum(float(self.words[token]) for token in self.allowed))
+    def allowed_probability(self) -> float:
+        """The probability of all allowed tokens together."""
+        return float(sum(float(self.token_probabilities[token]) for token in self.allowed_tokens))
 
 
-class MoveReader:
-    """Reads games of one variant. See search.players.language.MoveLanguage."""
+class MovePredictor:
+    """Predicts moves of one variant's games. See search.players.language.MovePredictor."""
 
     def __init__(self, model: LanguageModel, tokenizer: MoveTokenizer, variant: Variant) -> None:
         """Raises InputError where the vocabulary lacks moves of the variant."""
         self.model, self.tokenizer, self.variant = model.eval(), tokenizer, variant
         self._codes = tokenizer.codes(variant)
 
-    def next_moves(self, positions: Sequence[Position]) -> list[Expectation]:
-        """What is expected next in each of the games.
+    def predict(self, positions: Sequence[Position]) -> list[MovePrediction]:
+        """The prediction for the next token of each game.
 
-        A game must have begun at the variant's start and have its moves (`move_stack`), else
-        InputError. Of one that is longer than the context, the beginning is forgotten. Raises
-        NotFiniteError where the model's logits are none.
+        A game is the position with its moves (`move_stack`) from the variant's start. Of a game
+        longer than the context only the last moves are read. Raises InputError for a game with
+        another start, and NotFiniteError for logits that are not finite.
         """
         games = [self.tokens(position) for position in positions]
         lengths = [len(game) for game in games]
@@ -66,33 +65,34 @@ class MoveReader:
         last = logits[torch.arange(len(games)), torch.tensor(lengths) - 1]
         require_distributions(last, f"the language model of {self.variant.name}")
         return [
-            self._expectation(position, words)
-            for position, words in zip(positions, last.softmax(-1), strict=True)
+            self._prediction(position, row.numpy())
+            for position, row in zip(positions, last.softmax(-1), strict=True)
         ]
 
     def tokens(self, position: Position) -> list[int]:
-        """The game up to the position, at most the context's number of tokens."""
+        """The tokens of the game up to the position, at most `context` of them."""
         if not np.array_equal(position.first_row, self.variant.start_row):
             raise InputError(
-                f"a language model reads games of {self.variant.name} from their start; this one"
-                f" was set up, at '{position.fen()}'"
+                f"the language model needs games of {self.variant.name} from their start; this one"
+                f" began at another position, '{position.fen()}'"
             )
-        walk = Position(self.variant)
+        replayed = Position(self.variant)
         tokens = [START]
         for move in position.move_stack:
-            tokens.append(token_of(self.variant.tables, self._codes, walk.row, move))
-            walk.push(move)
-        room = self.model.config.context - 1
-        return [START, *tokens[max(1, len(tokens) - room) :]]
+            tokens.append(token_of(self.variant.tables, self._codes, replayed.row, move))
+            replayed.push(move)
+        kept = self.model.config.context - 1
+        return [START, *tokens[max(1, len(tokens) - kept) :]]
 
-    def _expectation(self, position: Position, words: Tensor) -> Expectation:
+    def _prediction(self, position: Position, row: npt.NDArray[np.float32]) -> MovePrediction:
+        """Of a row [V] of token probabilities."""
         moves, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
         count = next_tokens(self.variant.tables, self._codes, position.row, moves, tokens)
-        shares = words.numpy()[tokens[:count]]
-        order = np.argsort(-shares, kind="stable")
-        return Expectation(
+        probabilities = row[tokens[:count]]
+        order = np.argsort(-probabilities, kind="stable")
+        return MovePrediction(
             moves=moves[:count][order],
-            shares=shares[order],
-            words=words.numpy(),
-            allowed=frozenset(tokens[: max(1, count)].tolist()),
+            probabilities=probabilities[order],
+            token_probabilities=row,
+            allowed_tokens=frozenset(tokens[: max(1, count)].tolist()),
         )

@@ -1,17 +1,18 @@
-"""Games as tokens: one for the start, one for each ply, one for how the game ended.
+"""Games as tokens: one for the start, one for each ply, one for the result.
 
     start  a2a3  b4a3  b1a3  …  e1e2  1-0
 
-A ply is one token, its UCI text: what a person writes, what engines exchange, and short sequences
-(a letter a token would make games five times as long). A vocabulary holds every text that the
-pieces of its variants could ever make on their boards, from the rules' own tables: of one variant
-(some hundred words, a cheap softmax) or of all that come with the program (`MoveTokenizer.of_all`).
-Squares have the same names on every board, so that "a2a3" is the same word in every game.
+The token of a ply is the move's UCI text, which people and engines write as well. Sequences stay
+short: one letter a token would make them five times as long. A vocabulary holds every move that the
+pieces of its variants could make from any square, computed from the rules' tables: of one variant
+(some hundred tokens, so the softmax is cheap) or of all built-in variants (`MoveTokenizer.of_all`).
+Squares have the same names on every board, so "a2a3" is the same token in
+every variant.
 
-The last token says who won: a model that follows a game knows its result, and says by it that the
-game is over. The numbers stay the same in every vocabulary:
+The last token is the result, which also says that the game is over. The special tokens have the
+same numbers in every vocabulary, and the moves follow in alphabetical order:
 
-    0 start    1 1-0    2 1/2-1/2    3 0-1    4 … the moves, in the order of their texts
+    0 start    1 1-0    2 1/2-1/2    3 0-1    4 … moves
 """
 
 import hashlib
@@ -49,23 +50,23 @@ DRAW: Final = 2
 BLACK_WINS: Final = 3
 FIRST_MOVE: Final = 4
 """Tokens from here on are moves."""
-MARKS: Final = ("start", "1-0", "1/2-1/2", "0-1")
-"""The words of the tokens before FIRST_MOVE."""
+SPECIAL: Final = ("start", "1-0", "1/2-1/2", "0-1")
+"""The texts of the tokens before FIRST_MOVE."""
 NO_TOKEN: Final = -1
 
 _MOVE: Final = re.compile(r"[a-h][1-8][a-h][1-8][a-z]?")
 _MOVES: Final = 1 << 16
-"""Packed moves that there could be; the castling rights stand behind them in `Codes`."""
+"""The number of packed moves; the castling rights follow them in `Codes`."""
 
 Codes = npt.NDArray[np.int32]
-"""int32[65536 + 4]: the token of each packed move, then of castling by each right; NO_TOKEN where
-no piece moves so. Castling is packed as the king on its own rook, which the rook's square alone
-does not tell from other moves: see `token_of`."""
+"""int32[65536 + 4]: the token of each packed move, then of castling with each right; NO_TOKEN for
+moves that no piece makes. Castling is packed as king takes own rook; only the position tells it
+from another move to that square, see `token_of`."""
 
 
 def moves_of(variant: Variant) -> Iterator[tuple[int, str]]:
-    """The places in `Codes`, and the UCI texts, of all moves that the variant's pieces could make,
-    wherever they stand."""
+    """The indices into `Codes`, and the UCI texts, of all moves that the variant's pieces could
+    make from any square."""
     width, height = variant.width, variant.height
     lines = piece_lines(variant.movements, width, height, variant.double_step_region)
     for (code, source), piece in lines.items():
@@ -88,7 +89,7 @@ def moves_of(variant: Variant) -> Iterator[tuple[int, str]]:
 
 
 class MoveTokenizer:
-    """A vocabulary of moves, and the way from moves to its tokens and back."""
+    """A vocabulary of moves: from moves to tokens and back."""
 
     def __init__(self, moves: Iterable[str]) -> None:
         """The vocabulary of these UCI texts; raises InputError for a text that is not a move's."""
@@ -96,8 +97,9 @@ class MoveTokenizer:
         for text in texts:
             if not _MOVE.fullmatch(text):
                 raise InputError(f"'{text}' is not a move in UCI notation")
-        self.words: Final = (*MARKS, *texts)
-        self._tokens = {word: token for token, word in enumerate(self.words)}
+        # The text of each token.
+        self.texts: Final = (*SPECIAL, *texts)
+        self._tokens = {text: token for token, text in enumerate(self.texts)}
 
     @classmethod
     def of(cls, *variants: Variant) -> "MoveTokenizer":
@@ -111,27 +113,27 @@ class MoveTokenizer:
 
     def __len__(self) -> int:
         """V."""
-        return len(self.words)
+        return len(self.texts)
 
     @cached_property
     def digest(self) -> str:
-        """A short hash of the words in their order."""
-        return hashlib.sha256(" ".join(self.words).encode()).hexdigest()[:16]
+        """A short hash of the texts in their order."""
+        return hashlib.sha256(" ".join(self.texts).encode()).hexdigest()[:16]
 
-    def token(self, word: str) -> int:
-        """The token of a move's UCI text or of a mark; raises InputError for an unknown word."""
-        if word not in self._tokens:
-            raise InputError(f"the vocabulary has no word '{word}'")
-        return self._tokens[word]
+    def token(self, text: str) -> int:
+        """The token of a move's UCI text or of a special text; raises InputError for another."""
+        if text not in self._tokens:
+            raise InputError(f"the vocabulary has no token '{text}'")
+        return self._tokens[text]
 
     def codes(self, variant: Variant) -> Codes:
-        """What the kernels look tokens up in; raises InputError where the vocabulary lacks a move
-        of the variant."""
+        """The table in which kernels look up tokens; raises InputError where the vocabulary lacks a
+        move of the variant."""
         codes = np.full(_MOVES + CASTLING_RIGHTS, NO_TOKEN, np.int32)
-        for place, text in moves_of(variant):
+        for index, text in moves_of(variant):
             if text not in self._tokens:
                 raise InputError(f"the vocabulary lacks the move '{text}' of {variant.name}")
-            codes[place] = self._tokens[text]
+            codes[index] = self._tokens[text]
         return codes
 
 
@@ -153,7 +155,7 @@ def token_of(
 
 @internal_kernel
 def result_token(tables: Tables, row: npt.NDArray[np.uint8], reason: int) -> int:
-    """The token of a game that ended in the row's position for that reason."""
+    """The result token of a game that ended in the row's position for that reason."""
     value = terminal_value(tables, reason, row)
     if value == 0:
         return DRAW
@@ -169,8 +171,8 @@ def next_tokens(
     moves: npt.NDArray[np.uint16],
     tokens: npt.NDArray[np.int32],
 ) -> int:
-    """Write the legal moves and their tokens (scratch of MAX_MOVES each) and return their number;
-    0 where the game is over, and then `tokens[0]` is that of its result."""
+    """Write the legal moves and their tokens (arrays of MAX_MOVES) and return their number. Returns
+    0 where the game is over; `tokens[0]` is then the result."""
     count = generate(tables, row, moves)
     reason = termination(tables, row, count)
     if reason:

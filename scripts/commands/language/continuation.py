@@ -1,11 +1,11 @@
-"""`pawnscope language continue VARIANT --moves "a2a3 …"`: what a model expects of a game."""
+"""`pawnscope language continue VARIANT --moves "a2a3 …"`: a model's predictions for a game."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
-from engine.network.language.move_predictor import Expectation, MoveReader
+from engine.network.language.move_predictor import MovePrediction, MovePredictor
 from engine.network.language.move_tokens import FIRST_MOVE, START
 from engine.network.language.sampling import Sampling, draw, probabilities
 from engine.rules.errors import IllegalMoveError, InputError
@@ -20,48 +20,46 @@ _BAR: Final = 30
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageContinueOptions(FigureOptions):
-    """Show what a move language model expects after a game so far, and let it go on."""
+    """Show a move language model's predictions for the next move, and let it continue the game."""
 
     # The game.
     variant: str
     # The moves so far in UCI notation, from the start.
     moves: str = ""
-    # The model: a file or a run directory; the newest language run of the game if left out.
+    # The model: a file or a run directory; by default the newest language run of the game.
     checkpoint: str | None = None
-    # How many plies to add at most; 0 only shows what is expected.
+    # The largest number of plies to add; 0 only shows the predictions.
     plies: int = 20
-    # Divides the logits; 0 always takes the likeliest word.
+    # Divides the logits; 0 always takes the most likely token.
     temperature: float = 1.0
-    # Draw only from so many of the likeliest words; 0 for all.
+    # Sample only from this number of most likely tokens; 0 for all.
     top_k: int = 0
-    # Draw only from the fewest likely words that hold this share together.
+    # Sample only from the fewest most likely tokens whose probabilities sum to this.
     top_p: float = 1.0
-    # Where the draws come from.
+    # Seed of the sampling.
     seed: int = 1
 
 
 def main(arguments: list[str]) -> int:
-    """Print the likeliest next words, then the game as the model goes on with it."""
+    """Print the most likely next tokens, then the game as the model continues it."""
     options = parse_options(LanguageContinueOptions, "language continue", arguments)
     if options.plies < 0:
-        raise InputError(f"--plies {options.plies}: a game goes on by 0 plies or more")
+        raise InputError(f"--plies {options.plies}: not a whole number from 0")
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
     variant = get_variant(options.variant)
     position = Position(variant)
     for text in options.moves.split():
         position.push_uci(text)
-    reader = load_language(options.checkpoint, variant)
-    room = reader.model.config.context - 1
-    if len(position.move_stack) > room:
-        raise InputError(
-            f"{len(position.move_stack)} moves: the model reads {room} of a game at most"
-        )
-    first = reader.next_moves([position])[0]
+    predictor = load_language(options.checkpoint, variant)
+    longest = predictor.model.config.context - 1
+    if len(position.move_stack) > longest:
+        raise InputError(f"{len(position.move_stack)} moves: the model reads at most {longest}")
+    first = predictor.predict([position])[0]
     if not options.json:
-        _show_expectation(position, reader, first)
-    added, ending = _continue(position, reader, options.plies, sampling, options.seed)
+        _show_prediction(position, predictor, first)
+    added, ending = _continue(position, predictor, options.plies, sampling, options.seed)
     if options.json:
-        print_json(_figures(reader, first, added, ending))
+        print_json(_figures(predictor, first, added, ending))
     else:
         _show_game(position, added, ending, options.plies)
     return 0
@@ -69,73 +67,87 @@ def main(arguments: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Added:
-    """A word that the model drew."""
+    """A token that the model drew."""
 
-    word: str
-    # What it gave it, before temperature, top-k and nucleus.
+    text: str
+    # Its probability according to the model.
     probability: float
-    # What it was drawn with.
-    chance: float
+    # Its probability after temperature, top-k and nucleus.
+    sampled_with: float
     legal: bool
 
 
 def _continue(
-    position: Position, reader: MoveReader, plies: int, sampling: Sampling, seed: int
+    position: Position, predictor: MovePredictor, plies: int, sampling: Sampling, seed: int
 ) -> tuple[list[_Added], str]:
-    """Play on in `position` by draws of the model; the words, and in words why it stopped."""
+    """Continue the game in `position` with tokens drawn from the model. Returns the tokens, and the
+    reason for stopping as a text."""
     generator = torch.Generator().manual_seed(seed)
     added: list[_Added] = []
     while True:
         over = position.outcome() is not None
         if len(added) >= plies and not (over and plies):
-            return added, "as many plies as were asked for"
-        if len(position.move_stack) >= reader.model.config.context:
-            return added, "the model reads no longer games"
-        expected = reader.next_moves([position])[0]
-        logits = torch.from_numpy(expected.words).log()[None]
+            return added, "the number of plies asked for"
+        if len(position.move_stack) >= predictor.model.config.context:
+            return added, "the game fills the model's context"
+        prediction = predictor.predict([position])[0]
+        logits = torch.from_numpy(prediction.token_probabilities).log()[None]
         token = int(draw(logits, sampling, generator))
-        legal = token in expected.allowed
-        word = reader.tokenizer.words[token]
-        chance = float(probabilities(logits, sampling)[0, token])
-        share = float(expected.words[token])
-        added.append(_Added(word=word, probability=share, chance=chance, legal=legal))
+        legal = token in prediction.allowed_tokens
+        text = predictor.tokenizer.texts[token]
+        added.append(
+            _Added(
+                text=text,
+                probability=float(prediction.token_probabilities[token]),
+                sampled_with=float(probabilities(logits, sampling)[0, token]),
+                legal=legal,
+            )
+        )
         if not legal:
-            return added, _fault(position, word, token)
+            return added, _fault(position, text, token)
         if token < FIRST_MOVE:
-            return added, f"{word}, and that is right"
-        position.push_uci(word)
+            return added, f"{text}, which is correct"
+        position.push_uci(text)
 
 
-def _fault(position: Position, word: str, token: int) -> str:
-    """Why a word was against the rules."""
+def _fault(position: Position, text: str, token: int) -> str:
+    """Why the rules do not allow a token."""
     outcome = position.outcome()
     if outcome is not None:
         reason = outcome.termination.name.lower().replace("_", " ")
-        return f"{word} is wrong: the game is over by {reason}, {outcome.result}"
+        return f"{text} is wrong: the game is over by {reason}, {outcome.result}"
     if token == START:
-        return f"{word} is wrong: a game begins only once"
+        return f"{text} is wrong: it can only be the first token"
     if token < FIRST_MOVE:
-        return f"{word} is wrong: the game is not over in '{position.fen()}'"
+        return f"{text} is wrong: the game is not over in '{position.fen()}'"
     try:
-        position.parse_uci(word)
+        position.parse_uci(text)
     except IllegalMoveError as problem:
         return str(problem)
-    raise AssertionError(f"{word} is legal")
+    raise AssertionError(f"{text} is legal")
 
 
-def _show_expectation(position: Position, reader: MoveReader, expected: Expectation) -> None:
+def _show_prediction(
+    position: Position, predictor: MovePredictor, prediction: MovePrediction
+) -> None:
     print(position)
     print(position.fen())
     print()
-    print("it expects")
-    order = (-expected.words).argsort(kind="stable")[:_SHOWN]
-    for token in order.tolist():
-        share = float(expected.words[token])
-        bar = "#" * round(share * _BAR)
-        note = "" if token in expected.allowed else "  against the rules"
-        print(f"  {reader.tokenizer.words[token]:8}{share:7.2%}  {bar:{_BAR}}{note}".rstrip())
-    kind = "legal moves" if len(expected.moves) else "word, the result,"
-    print(f"{len(expected.allowed)} {kind} have {expected.allowed_mass:.2%} together")
+    print("the most likely next tokens:")
+    for token in _most_likely(prediction):
+        probability = float(prediction.token_probabilities[token])
+        bar = "#" * round(probability * _BAR)
+        note = "" if token in prediction.allowed_tokens else "  not legal"
+        text = predictor.tokenizer.texts[token]
+        print(f"  {text:8}{probability:7.2%}  {bar:{_BAR}}{note}".rstrip())
+    what = f"{len(prediction.moves)} legal moves" if len(prediction.moves) else "the result"
+    print(f"probability of {what}: {prediction.allowed_probability:.2%}")
+
+
+def _most_likely(prediction: MovePrediction) -> list[int]:
+    """The first few tokens, most likely first."""
+    order = (-prediction.token_probabilities).argsort(kind="stable")[:_SHOWN]
+    return [int(token) for token in order]
 
 
 def _show_game(position: Position, added: list[_Added], ending: str, plies: int) -> None:
@@ -146,38 +158,36 @@ def _show_game(position: Position, added: list[_Added], ending: str, plies: int)
     for item in added:
         white = ply % 2 == position.variant.start_row[position.variant.squares] % 2
         number = f"{ply // 2 + 1}." if white else ""
-        note = "" if item.legal else "  against the rules"
-        drawn = (
-            f"  drawn by {item.chance:.1%}" if abs(item.chance - item.probability) > 5e-4 else ""
-        )
-        print(f"  {number:>4} {item.word:8}{item.probability:7.2%}{drawn}{note}")
+        note = "" if item.legal else "  not legal"
+        changed = abs(item.sampled_with - item.probability) > 5e-4
+        drawn = f"  sampled with {item.sampled_with:.1%}" if changed else ""
+        print(f"  {number:>4} {item.text:8}{item.probability:7.2%}{drawn}{note}")
         ply += 1
-    print(f"it ends: {ending}")
+    print(f"stopped: {ending}")
 
 
 def _is_move(item: _Added) -> bool:
-    return item.word[0].isalpha()
+    return item.text[0].isalpha()
 
 
 def _figures(
-    reader: MoveReader, first: Expectation, added: list[_Added], ending: str
+    predictor: MovePredictor, first: MovePrediction, added: list[_Added], ending: str
 ) -> dict[str, Any]:
-    order = (-first.words).argsort(kind="stable")[:_SHOWN].tolist()
     return {
         "next": [
             {
-                "word": reader.tokenizer.words[token],
-                "probability": float(first.words[token]),
-                "legal": token in first.allowed,
+                "word": predictor.tokenizer.texts[token],
+                "probability": float(first.token_probabilities[token]),
+                "legal": token in first.allowed_tokens,
             }
-            for token in order
+            for token in _most_likely(first)
         ],
-        "legal_mass": first.allowed_mass,
+        "legal_mass": first.allowed_probability,
         "moves": [
             {
-                "word": item.word,
+                "word": item.text,
                 "probability": item.probability,
-                "chance": item.chance,
+                "chance": item.sampled_with,
                 "legal": item.legal,
             }
             for item in added

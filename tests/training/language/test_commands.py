@@ -11,7 +11,7 @@ import pytest
 
 from engine.network.language.checkpoint import save_language
 from engine.network.language.model import LanguageModel
-from engine.network.language.move_predictor import MoveReader
+from engine.network.language.move_predictor import MovePredictor
 from engine.network.language.move_tokens import START, MoveTokenizer
 from engine.network.model.config import LanguageConfig
 from engine.rules.errors import IllegalMoveError, InputError
@@ -49,13 +49,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def untrained(name: str, *, seed: int = 1) -> MoveReader:
+def untrained(name: str, *, seed: int = 1) -> MovePredictor:
     """A reader who knows nothing yet."""
     variant = get_variant(name)
     settings = {"channels": 16, "blocks": 1, "heads": 2, "context": 48, "seed": seed}
     config = LanguageTrainingConfig.resolve(variant, settings)
     tokenizer = MoveTokenizer.of(variant)
-    return MoveReader(fresh_model(config, tokenizer), tokenizer, variant)
+    return MovePredictor(fresh_model(config, tokenizer), tokenizer, variant)
 
 
 def test_training_prints_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,9 +141,9 @@ def test_the_text_for_people_shows_the_board_and_the_end(
 ) -> None:
     assert language_continue.main(["hexapawn", "--checkpoint", str(trained)]) == 0
     text = capsys.readouterr().out
-    assert "it expects" in text
-    assert "legal moves have" in text
-    assert "it ends: " in text
+    assert "most likely next tokens" in text
+    assert "legal moves: " in text
+    assert "stopped: " in text
 
 
 @pytest.mark.parametrize("moves", ["a1a3", "b1b2 b1b2", "b1b2 hello", "b1b2 a3b2 xx"])
@@ -157,13 +157,15 @@ def test_a_second_start_is_a_fault_of_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reader = untrained("hexapawn")
-    expected = reader.next_moves([Position(reader.variant)])[0]
-    words = np.zeros_like(expected.words)
+    expected = reader.predict([Position(reader.variant)])[0]
+    words = np.zeros_like(expected.token_probabilities)
     words[START] = 1.0
-    certain = dataclasses.replace(expected, words=words)
-    monkeypatch.setattr(reader, "next_moves", lambda _: [certain])
+    certain = dataclasses.replace(expected, token_probabilities=words)
+    monkeypatch.setattr(reader, "predict", lambda _: [certain])
     monkeypatch.setattr(language_continue, "load_language", lambda *_: reader)
-    assert continued(capsys, "hexapawn")["ending"] == "start is wrong: a game begins only once"
+    assert (
+        continued(capsys, "hexapawn")["ending"] == "start is wrong: it can only be the first token"
+    )
 
 
 def test_a_reader_of_one_token_reads_the_start() -> None:
@@ -172,11 +174,11 @@ def test_a_reader_of_one_token_reads_the_start() -> None:
     config = LanguageConfig(
         vocabulary=len(tokenizer), context=1, channels=16, blocks=1, heads=2, hidden=16
     )
-    reader = MoveReader(LanguageModel(config), tokenizer, variant)
+    reader = MovePredictor(LanguageModel(config), tokenizer, variant)
     position = Position(variant)
     position.push_uci("b1b2")
     assert reader.tokens(position) == [START]
-    assert len(reader.next_moves([position])[0].moves) == len(position.legal_moves)
+    assert len(reader.predict([position])[0].moves) == len(position.legal_moves)
 
 
 def test_a_run_of_a_networks_games_goes_on_when_that_network_has(
@@ -228,14 +230,16 @@ def test_the_player_keeps_to_the_rules_of_every_variant(name: str) -> None:
 def test_the_player_takes_the_likeliest_of_the_legal_moves() -> None:
     reader = untrained("gardner", seed=3)
     position = next(random_games(get_variant("gardner"), 1, 9, seed=2))
-    expected = reader.next_moves([position])[0]
+    expected = reader.predict([position])[0]
     shares = {
-        move: float(expected.words[reader.tokenizer.token(position.uci(move))])
+        move: float(expected.token_probabilities[reader.tokenizer.token(position.uci(move))])
         for move in position.legal_moves
     }
-    assert dict(zip(expected.moves.tolist(), expected.shares.tolist(), strict=True)) == shares
+    assert (
+        dict(zip(expected.moves.tolist(), expected.probabilities.tolist(), strict=True)) == shares
+    )
     assert LanguagePlayer(reader).choose(position).move == max(shares, key=lambda m: shares[m])
-    assert expected.allowed_mass == pytest.approx(sum(shares.values()))
+    assert expected.allowed_probability == pytest.approx(sum(shares.values()))
 
 
 def test_a_game_that_was_set_up_is_refused_with_its_position() -> None:

@@ -11,8 +11,8 @@ from engine.network.language.move_tokens import (
     BLACK_WINS,
     DRAW,
     FIRST_MOVE,
-    MARKS,
     NO_TOKEN,
+    SPECIAL,
     START,
     WHITE_WINS,
     MoveTokenizer,
@@ -27,23 +27,21 @@ from search.evaluator import Evaluation, Moves, Offsets, Rows
 from tests.support.move_language_cases import random_token_games
 from tests.support.random_games import random_games, replayed
 from tests.support.variant_lists import EVERY, HEXAPAWNS
-from training.language import games as language_games
-from training.language.games import (
-    CHUNK,
-    FixedSource,
+from training.language import play as language_play
+from training.language.held_out import (
     PrefixHashes,
-    RandomSource,
     SeenPrefixes,
-    TokenGames,
-    batches,
     distinct_held_out,
     held_out_games,
+)
+from training.language.play import CHUNK, play_by_policy, play_randomly, usual_context
+from training.language.sources import FixedSource, RandomSource
+from training.language.token_games import (
+    TokenGames,
+    batches,
     join_games,
     load_token_games,
-    play_by_policy,
-    play_randomly,
     save_token_games,
-    usual_context,
 )
 
 RESULTS = {"1-0": WHITE_WINS, "1/2-1/2": DRAW, "0-1": BLACK_WINS}
@@ -63,7 +61,7 @@ def assert_round_trip(tokenizer: MoveTokenizer, position: Position) -> None:
     assert count == len(position.legal_moves)
     assert len(set(tokens[:count].tolist())) == count
     for move, token in zip(moves[:count].tolist(), tokens[:count].tolist(), strict=True):
-        word = tokenizer.words[token]
+        word = tokenizer.texts[token]
         assert word == position.uci(move)
         assert position.parse_uci(word) == move
         assert (
@@ -85,7 +83,7 @@ def test_every_move_of_every_variant_goes_to_a_token_and_back(name: str) -> None
 @pytest.mark.parametrize("name", [*BUILT_IN, *HEXAPAWNS])
 def test_one_vocabulary_covers_every_built_in_variant(name: str, universal: MoveTokenizer) -> None:
     variant = get_variant(name)
-    assert set(MoveTokenizer.of(variant).words) <= set(universal.words)
+    assert set(MoveTokenizer.of(variant).texts) <= set(universal.texts)
     for game in random_games(variant, 1, 40, seed=11):
         for position in replayed(game):
             assert_round_trip(universal, position)
@@ -100,7 +98,7 @@ def test_games_of_chess_are_read_back_from_their_words(seed: int) -> None:
     twin = Position(variant)
     for position, move in zip(replayed(game), game.move_stack, strict=False):
         token = token_of(variant.tables, codes, position.row, np.uint16(move))
-        twin.push_uci(tokenizer.words[token])
+        twin.push_uci(tokenizer.texts[token])
     assert twin.fen() == game.fen()
 
 
@@ -121,7 +119,7 @@ def test_castling_has_the_text_that_people_write(name: str, fen: str, castling: 
 
 
 def test_the_vocabulary_of_a_tiny_game_by_hand() -> None:
-    words = MoveTokenizer.of(get_variant("hexapawn")).words
+    words = MoveTokenizer.of(get_variant("hexapawn")).texts
     pawns = [
         f"{file}{rank}{to}{onward}"
         for file in "abc"
@@ -129,7 +127,7 @@ def test_the_vocabulary_of_a_tiny_game_by_hand() -> None:
         for to in "abc"
         if abs(ord(file) - ord(to)) <= 1
     ]
-    assert words == (*MARKS, *sorted(pawns))
+    assert words == (*SPECIAL, *sorted(pawns))
     assert MoveTokenizer.of(get_variant("gardner")).digest == (
         MoveTokenizer.of(get_variant("baby")).digest
     ), "the same pieces on the same board"
@@ -137,7 +135,7 @@ def test_the_vocabulary_of_a_tiny_game_by_hand() -> None:
 
 def test_foreign_words_and_variants_are_refused_by_name() -> None:
     hexapawn = MoveTokenizer.of(get_variant("hexapawn"))
-    with pytest.raises(InputError, match="no word 'a7a8q'"):
+    with pytest.raises(InputError, match="no token 'a7a8q'"):
         hexapawn.token("a7a8q")
     with pytest.raises(InputError, match="lacks the move"):
         hexapawn.codes(get_variant("gardner"))
@@ -154,7 +152,7 @@ def assert_true_games(variant: Variant, tokenizer: MoveTokenizer, games: TokenGa
         for token in tokens[1 : length + 1].tolist():
             outcome = position.outcome()
             if token >= FIRST_MOVE:
-                position.push_uci(tokenizer.words[token])
+                position.push_uci(tokenizer.texts[token])
             else:
                 assert outcome is not None
                 assert RESULTS[outcome.result] == token
@@ -192,7 +190,7 @@ def test_random_games_choose_every_legal_move_alike() -> None:
     variant = get_variant("hexapawn")
     tokenizer, games = random_token_games(variant, 6000, 8, seed=2)
     counts = np.bincount(games.tokens[:, 1], minlength=len(tokenizer))
-    assert {tokenizer.words[token] for token in np.flatnonzero(counts)} == {
+    assert {tokenizer.texts[token] for token in np.flatnonzero(counts)} == {
         "a1a2",
         "b1b2",
         "c1c2",
@@ -284,7 +282,7 @@ def test_keys_held_out_games_and_the_usual_context_are_drawn_apart(
         return play_randomly(variant, tokenizer.codes(variant), CHUNK, 8, rng)
 
     held_out_games(play, PrefixHashes(len(tokenizer), 8), 1)
-    monkeypatch.setattr(language_games, "play_randomly", lambda *args: play(args[-1]))
+    monkeypatch.setattr(language_play, "play_randomly", lambda *args: play(args[-1]))
     usual_context(variant, 8)
     assert len(drawn) == 3
     assert len(np.unique(drawn)) == 12

@@ -16,8 +16,8 @@ from engine.network.model.config import LanguageConfig
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
 from tests.support.move_language_cases import Knowing, Silent, random_token_games
-from training.language.games import TokenGames
 from training.language.measures import AS_IT_SAYS, Judge, Perplexity, Share, allowed_tokens
+from training.language.token_games import TokenGames
 from training.language.training import COOL
 
 
@@ -92,13 +92,13 @@ def test_allowed_tokens_are_the_legal_moves_and_then_the_result() -> None:
     for game in range(len(games)):
         position = Position(variant)
         for ply in range(int(games.plies[game])):
-            words = {tokenizer.words[token] for token in np.flatnonzero(allowed[game, ply])}
+            words = {tokenizer.texts[token] for token in np.flatnonzero(allowed[game, ply])}
             assert words == {position.uci(move) for move in position.legal_moves}
             position.push(int(games.moves[game, ply]))
         outcome = position.outcome()
         if outcome is not None and games.plies[game] < games.context:
             last = np.flatnonzero(allowed[game, int(games.plies[game])])
-            assert [tokenizer.words[token] for token in last] == [outcome.result]
+            assert [tokenizer.texts[token] for token in last] == [outcome.result]
             assert not allowed[game, int(games.plies[game]) + 1 :].any()
 
 
@@ -147,7 +147,7 @@ def test_own_games_of_one_who_draws_from_all_words_are_counted_one_by_one() -> N
     for _ in range(8):
         drawn = draw(model(torch.zeros(120, 1, dtype=torch.long))[:, -1], Sampling(), generator)
         for game in sorted(going):
-            word = tokenizer.words[int(drawn[game])]
+            word = tokenizer.texts[int(drawn[game])]
             outcome = games[game].outcome()
             texts = {games[game].uci(move) for move in games[game].legal_moves}
             if word in texts:

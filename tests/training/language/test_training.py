@@ -360,7 +360,7 @@ def test_a_checkpoint_travels_with_all_that_it_needs(tmp_path: Path) -> None:
     config = saved_model(path)
     found = read_language(path)
     assert found.config == config
-    assert found.tokenizer.words == MoveTokenizer.of(variant).words
+    assert found.tokenizer.texts == MoveTokenizer.of(variant).texts
     assert (found.variant_name, found.variant_digest) == ("hexapawn", variant.digest)
     loaded = load_language(path, variant=variant, config=config)
     assert loaded.metadata == {"round": 0}

@@ -22,7 +22,7 @@ from engine.network.checkpoint import (
 from engine.network.inference.evaluator import make_evaluator
 from engine.network.language.checkpoint import load_language, save_language
 from engine.network.language.gpt2 import load_gpt2, save_gpt2
-from engine.network.language.move_predictor import MoveReader
+from engine.network.language.move_predictor import MovePredictor
 from engine.network.language.move_tokens import MoveTokenizer
 from engine.network.language.sampling import Sampling, draw
 from engine.network.model.policy_value import PolicyValueNet
@@ -336,7 +336,7 @@ def test_a_language_model_that_says_nan_reads_and_writes_nothing(tmp_path: Path)
     tokenizer = MoveTokenizer.of(VARIANT)
     model = broken_model(len(tokenizer))
     with pytest.raises(NotFiniteError, match="the language model of hexapawn"):
-        MoveReader(model, tokenizer, VARIANT).next_moves([Position(VARIANT)])
+        MovePredictor(model, tokenizer, VARIANT).predict([Position(VARIANT)])
     with pytest.raises(NotFiniteError, match="the next token"):
         next(model.generate(torch.zeros(1, 1).long(), Sampling(), torch.Generator()))
     with pytest.raises(NotFiniteError, match="the language model: the largest logit is nan"):

@@ -1,0 +1,213 @@
+"""Games made by kernels: random ones, and those of a network that plays against itself."""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.network.language.move_tokens import Codes, MoveTokenizer, result_token, token_of
+from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.signatures import Array2D
+from engine.rules.kernels import (
+    apply,
+    copy_into,
+    generate,
+    generate_batch,
+    hash_row,
+    repetitions,
+    termination,
+)
+from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
+from engine.rules.variant import Variant
+from search.evaluator import Evaluator, evaluate
+from training.language.token_games import TokenGames, empty_games, join_games
+from training.selfplay.games import GAME_GOES_ON, play_moves
+
+CHUNK: Final = 512
+"""Games made at once."""
+_CALIBRATION_SEED: Final = (0x4C414E47, 2)
+_CALIBRATION: Final = 2000
+"""Random games that measure the usual length of a variant's games; the same for all runs."""
+
+
+@kernel
+def play_on(
+    tables: Tables,
+    row: npt.NDArray[np.uint8],
+    move: int | np.uint16,
+    history: npt.NDArray[np.uint64],
+    ply: int,
+    after: npt.NDArray[np.uint8],
+) -> None:
+    """Play a legal move in place, as ply number `ply` of its game; `after` is scratch."""
+    squares = tables[SQUARES]
+    history[ply] = hash_row(tables, row)
+    apply(tables, row, np.int64(move), after)
+    seen = repetitions(history, ply + 1, after[squares + CLOCK], hash_row(tables, after))
+    after[squares + REPETITION] = min(seen, 255)
+    copy_into(row, after)
+
+
+@kernel
+def _play_randomly(
+    tables: Tables,
+    codes: Codes,
+    start: npt.NDArray[np.uint8],
+    choices: Array2D[np.float64],
+    tokens: Array2D[np.int32],
+    lengths: npt.NDArray[np.int64],
+    moves: Array2D[np.uint16],
+    surprisal: Array2D[np.float32],
+) -> None:
+    """Fill games [G]; move t is the legal move with index `choices[g, t]` times their number."""
+    context = choices.shape[1]
+    row, after = np.empty_like(start), np.empty_like(start)
+    legal = np.empty(MAX_MOVES, np.uint16)
+    history = np.empty(context + 1, np.uint64)
+    for game in range(choices.shape[0]):
+        copy_into(row, start)
+        for ply in range(context):
+            count = generate(tables, row, legal)
+            reason = termination(tables, row, count)
+            lengths[game] = ply + 1
+            if reason:
+                tokens[game, ply + 1] = result_token(tables, row, reason)
+                break
+            move = legal[int(choices[game, ply] * count)]
+            tokens[game, ply + 1] = token_of(tables, codes, row, move)
+            moves[game, ply] = move
+            surprisal[game, ply] = np.log(np.float64(count))
+            play_on(tables, row, move, history, ply, after)
+
+
+def play_randomly(
+    variant: Variant, codes: Codes, games: int, context: int, rng: np.random.Generator
+) -> TokenGames:
+    """Games from the start to the end in which all legal moves are equally likely.
+
+    The same generator state gives the same games.
+    """
+    made = empty_games(games, context)
+    choices = rng.random((games, context))
+    _play_randomly(
+        variant.tables,
+        codes,
+        variant.start_row,
+        choices,
+        made.tokens,
+        made.lengths,
+        made.moves,
+        made.surprisal,
+    )
+    return made
+
+
+def usual_context(variant: Variant, longest: int) -> int:
+    """The number of tokens that 99 of 100 random games need, result included: a multiple of 8, at
+    most `longest`."""
+    codes = MoveTokenizer.of(variant).codes(variant)
+    rng = np.random.default_rng(_CALIBRATION_SEED)
+    lengths = play_randomly(variant, codes, _CALIBRATION, longest, rng).lengths
+    return min(longest, -(-int(np.quantile(lengths, 0.99)) // 8) * 8)
+
+
+@kernel
+def _draw_moves(
+    offsets: npt.NDArray[np.int64],
+    logits: npt.NDArray[np.float32],
+    temperature: float,
+    draws: npt.NDArray[np.float64],
+    choices: npt.NDArray[np.int64],
+    surprisal: npt.NDArray[np.float32],
+) -> None:
+    """Draw each game's move by softmax: its index among all moves given, and its surprisal."""
+    for game in range(choices.shape[0]):
+        start, end = offsets[game], offsets[game + 1]
+        highest = logits[start:end].max()
+        total = 0.0
+        for index in range(start, end):
+            total += np.exp((logits[index] - highest) / temperature)
+        left = draws[game] * total
+        for index in range(start, end):
+            share = np.exp((logits[index] - highest) / temperature)
+            left -= share
+            # Rounding at the end leaves the last one.
+            if left < 0.0 or index == end - 1:
+                choices[game] = index
+                surprisal[game] = np.log(total / share)
+                break
+
+
+def play_by_policy(
+    variant: Variant,
+    codes: Codes,
+    evaluator: Evaluator,
+    games: int,
+    context: int,
+    temperature: float,
+    rng: np.random.Generator,
+) -> TokenGames:
+    """Games of a network against itself; each move is drawn from its policy at the temperature."""
+    made = empty_games(games, context)
+    positions = np.repeat(variant.start_row[None], games, 0)
+    histories = np.zeros((games, context + 1), np.uint64)
+    running = np.arange(games)
+    for ply in range(context):
+        moves, offsets = generate_batch(variant.tables, positions)
+        logits = evaluate(evaluator, positions, moves, offsets).logits
+        choices = np.empty(len(running), np.int64)
+        surprisal = np.empty(len(running), np.float32)
+        draws = rng.random(len(running))
+        _draw_moves(offsets, logits, temperature, draws, choices, surprisal)
+        made.moves[running, ply] = moves[choices]
+        made.surprisal[running, ply] = surprisal
+        lengths = np.full(len(running), ply)
+        results = play_moves(variant, positions, histories, lengths, moves[choices])
+        going = results == GAME_GOES_ON
+        running, positions, histories = running[going], positions[going], histories[going]
+        if not len(running):
+            break
+    _write_tokens(variant.tables, codes, variant.start_row, made.moves, made.tokens, made.lengths)
+    return made
+
+
+@kernel
+def _write_tokens(
+    tables: Tables,
+    codes: Codes,
+    start: npt.NDArray[np.uint8],
+    moves: Array2D[np.uint16],
+    tokens: Array2D[np.int32],
+    lengths: npt.NDArray[np.int64],
+) -> None:
+    """Fill the tokens [G, T + 1] of games from their moves [G, T]."""
+    context = moves.shape[1]
+    row, after = np.empty_like(start), np.empty_like(start)
+    legal = np.empty(MAX_MOVES, np.uint16)
+    history = np.empty(context + 1, np.uint64)
+    for game in range(moves.shape[0]):
+        copy_into(row, start)
+        for ply in range(context):
+            lengths[game] = ply + 1
+            reason = termination(tables, row, generate(tables, row, legal))
+            if reason:
+                tokens[game, ply + 1] = result_token(tables, row, reason)
+                break
+            tokens[game, ply + 1] = token_of(tables, codes, row, moves[game, ply])
+            play_on(tables, row, moves[game, ply], history, ply, after)
+
+
+def play_corpus(
+    make: Callable[[int, np.random.Generator], TokenGames],
+    games: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> TokenGames:
+    """`games` games, made chunk by chunk from the seed; `progress` gets the size of each chunk."""
+    rng = np.random.default_rng([seed, 2])
+    parts = []
+    for begin in range(0, games, CHUNK):
+        parts.append(make(min(CHUNK, games - begin), rng))
+        progress(len(parts[-1]))
+    return join_games(parts)
