@@ -13,10 +13,10 @@ Moves in these results are UCI texts. Everything below these functions is import
 function that needs it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from search.mcts.roots import Roots
 
 if TYPE_CHECKING:
     from engine.network.model.policy_value import PolicyValueNet
+    from training.run.monitor import Monitor, Summary
 
 Value = TypeVar("Value", int, float)
 
@@ -49,6 +50,7 @@ __all__ = [
     "load_variants",
     "search",
     "solve",
+    "train",
     "variant_names",
 ]
 
@@ -142,6 +144,28 @@ def search(
         value=float(found.value[0]),
         principal_variation=tuple(line),
     )
+
+
+def train(
+    variant: Variant | Sequence[Variant],
+    run: str | Path,
+    monitor: "Monitor | None" = None,
+    **settings: Any,
+) -> "Summary":
+    """Train a network by self-play in the run's directory, or resume the run that is there.
+
+    `settings` are fields of `training.config.TrainingConfig`, such as `minutes=2.0` or
+    `self_play={"simulations": 32}`; others come from the variant's preset. `monitor` is called as
+    training advances. Raises InputError, OSError.
+    """
+    from training.run.monitor import SilentMonitor
+    from training.run.setup import open_directory, open_run
+
+    with (
+        open_directory(Path(run), variant, settings) as directory,
+        open_run(directory, variant, monitor or SilentMonitor()) as opened,
+    ):
+        return opened.train()
 
 
 def _legal_moves(position: Position) -> list[str]:

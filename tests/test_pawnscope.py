@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +72,22 @@ def test_a_finished_game_is_refused(network: PolicyValueNet) -> None:
     for ask in (pawnscope.search, lambda p: pawnscope.evaluate(network, p)):
         with pytest.raises(pawnscope.InputError, match="P2/1pp/3"):
             ask(over)
+
+
+def test_training_resumes_where_it_was(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "minutes": 1e-6,
+        "network": {"blocks": 1, "channels": 16},
+        "seed": 3,
+    }
+    settings |= {"self_play": {"positions": 64, "games": 8, "simulations": 2}}
+    first = pawnscope.train(HEXAPAWN, tmp_path / "run", **settings)
+    again = pawnscope.train(HEXAPAWN, tmp_path / "run", **settings)
+    assert first.checkpoint == again.checkpoint
+    network = pawnscope.load_network(HEXAPAWN, tmp_path / "run")
+    assert pawnscope.evaluate(network, pawnscope.Position(HEXAPAWN)).policy
+    with pytest.raises(pawnscope.InputError, match="seed"):
+        pawnscope.train(HEXAPAWN, tmp_path / "run", **(settings | {"seed": 4}))
 
 
 def test_the_shipped_network_loads() -> None:

@@ -31,6 +31,22 @@ class Monitor(Protocol):
         ...
 
 
+class SilentMonitor:
+    """A monitor that shows nothing."""
+
+    def task(self, name: str, total: int) -> None:
+        """Nothing is shown."""
+
+    def advance(self, amount: int) -> None:
+        """Nothing is shown."""
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """Nothing is shown."""
+
+    def note(self, text: str) -> None:
+        """Nothing is shown; the run's log has it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """How a session of training ended."""

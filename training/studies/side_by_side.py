@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -19,22 +19,6 @@ from engine.system.processes import ProcessPool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-class SilentMonitor:
-    """A monitor that shows nothing."""
-
-    def task(self, name: str, total: int) -> None:
-        """Nothing is shown."""
-
-    def advance(self, amount: int) -> None:
-        """Nothing is shown."""
-
-    def metrics(self, values: dict[str, Any]) -> None:
-        """Nothing is shown."""
-
-    def note(self, text: str) -> None:
-        """Nothing is shown; the run's log has it."""
 
 
 def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:

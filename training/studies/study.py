@@ -32,8 +32,9 @@ from training.config import merge, parse_variants
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.arena import play_match
 from training.evaluation.truth import Truth
+from training.run.monitor import SilentMonitor
 from training.run.setup import open_directory, open_run
-from training.studies.side_by_side import SilentMonitor, many_trainings, run_side_by_side
+from training.studies.side_by_side import many_trainings, run_side_by_side
 
 Line = dict[str, Any]
 Curve = list[tuple[float, float]]
