@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.rules.perft import perft as count_moves
 from engine.rules.variant import Variant, get_variant
+from engine.system.extras import missing_extra
 from scripts.benchmarks.rows import BATCH, SIMULATIONS, Row, rates, row
 from search.evaluator import Evaluator, UniformEvaluator
 from search.exact.solver import solve
@@ -15,12 +16,14 @@ from search.mcts.puct import PuctConfig, Roots, puct_search
 
 
 def perft() -> Iterator[Row]:
-    """Move generation, beside python-chess's on the 8x8 board."""
+    """Move generation; on the 8x8 board beside python-chess, if that is installed."""
     for name, depth in (("gardner", 6), ("hexapawn5x5", 8)):
         variant = get_variant(name)
         found = rates(lambda v=variant, d=depth: count_moves(v.tables, v.start_row, d))  # type: ignore[misc]
         yield row(f"perft/{name}", "nodes/s", found)
-    peer = ("python-chess", statistics.median(rates(_python_chess_nodes)))
+    peer = None
+    if missing_extra("bench", "chess") is None:
+        peer = ("python-chess", statistics.median(rates(_python_chess_nodes)))
     chess = get_variant("chess")
     found = rates(lambda: count_moves(chess.tables, chess.start_row, 4))
     yield row("perft/chess", "nodes/s", found, peer)

@@ -28,7 +28,7 @@ class BenchOptions(FigureOptions):
     """Measure this machine: medians of some runs with their spread.
 
     One core and one thread, but for self-play and the language model, which take all cores, and a
-    GPU where there is one.
+    GPU where there is one. The extra "bench" brings python-chess, a peer of perft.
     """
 
     # Only one group: ceiling, perft, solve, search, network, gpu, learner, language, self-play or

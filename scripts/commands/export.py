@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 class ExportOptions(FigureOptions):
     """Write a network as ONNX or OpenVINO; any number of positions goes through it at once.
 
-    Needs the packages onnx and onnxscript.
+    Needs the extra "export": pip install 'pawnscope[export]'.
     """
 
     # A file, or a run directory (its last network).

@@ -1,5 +1,6 @@
 """The set-up: made once, redone after a kill, never by two at once, and pinned."""
 
+import ast
 import fcntl
 import importlib.metadata
 import os
@@ -242,7 +243,35 @@ def test_everything_asked_for_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = set(project["dependencies"]).union(*project["optional-dependencies"].values())
     names = {re.split(r"[<>=~]", requirement)[0] for requirement in asked}
-    assert names <= set(pins())
+    assert {name for name in names if not name.startswith("pawnscope[")} <= set(pins())
+
+
+def test_every_module_can_be_imported_by_a_default_install() -> None:
+    """What an extra brings is imported inside functions, after a check that names the extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    default = {re.split(r"[<>=~]", requirement)[0] for requirement in project["dependencies"]}
+    bringing = importlib.metadata.packages_distributions()
+    rooms = {"engine", "scripts", "search", "training"}
+    for room in rooms:
+        for path in (ROOT / room).rglob("*.py"):
+            if path.name == "peer_pgx.py":  # runs in the peers' environment
+                continue
+            names = {
+                name.split(".")[0]
+                for node in ast.parse(path.read_text()).body
+                if isinstance(node, ast.Import | ast.ImportFrom)
+                for name in (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [str(node.module)]
+                )
+            }
+            libraries = (
+                names - sys.stdlib_module_names - {"engine", "scripts", "search", "training"}
+            )
+            for library in libraries:
+                found = {name.lower().replace("_", "-") for name in bringing[library]}
+                assert found & default, f"{path}: {library}"
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:

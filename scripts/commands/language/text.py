@@ -16,6 +16,7 @@ from engine.network.checkpoint import CheckpointError
 from engine.network.language import gpt2
 from engine.network.language.sampling import Sampling
 from engine.rules.errors import InputError
+from engine.system.extras import missing_extra
 from scripts.options import FigureOptions, parse_options, print_json
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class TextOptions(FigureOptions):
     """Continue a text with a GPT-2 model in a local folder.
 
     The folder holds config.json and model.safetensors in the Hugging Face layout, and the
-    tokenizer: tokenizer.json, or vocab.json and merges.txt.
+    tokenizer: tokenizer.json, or vocab.json and merges.txt. Needs the extra "text":
+    pip install 'pawnscope[text]'.
     """
 
     # The folder of the model.
@@ -168,12 +170,11 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
 
 def _tokenizers() -> ModuleType:
     """The library `tokenizers`, which only this command needs; raises InputError without it."""
-    try:
-        import tokenizers
-    except ImportError:
-        raise InputError(
-            "--gpt2 needs the package tokenizers: pip install 'pawnscope[text]'"
-        ) from None
+    problem = missing_extra("text", "tokenizers")
+    if problem is not None:
+        raise InputError(f"--gpt2: {problem}")
+    import tokenizers
+
     return tokenizers
 
 
