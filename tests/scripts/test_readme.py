@@ -78,3 +78,21 @@ def test_the_figures_and_the_picture_are_there() -> None:
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert pictures
     assert all((ROOT / picture).exists() for picture in pictures)
+
+
+def test_the_python_examples_run(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    evaluation, variation, shape = done.stdout.splitlines()
+    assert evaluation.startswith("PositionEvaluation(policy={")
+    assert variation.startswith("('")
+    assert shape == "torch.Size([1, 25, 64])"
