@@ -1,7 +1,7 @@
 """Learning: batches from the replay window, one optimiser step at a time.
 
-No step is taken along a loss or a gradient that is not finite, and `require_sound` stands before
-all saving: the last state on disk is one to go on from.
+No step is taken with a loss or a gradient that is not finite, and `require_sound` is called before
+every save, so that training can continue from the last state on disk.
 """
 
 import copy
@@ -29,14 +29,14 @@ from training.learner.losses import (
 from training.learner.networks import Network, network_for_variant
 
 _ORDINARY: Final = 100.0
-"""No weight of a network that learns comes near; products of smaller ones do not overflow."""
+"""Weights of a network that learns stay far below; products of smaller weights do not overflow."""
 
 
 class _AdamW:
     """AdamW (Loshchilov and Hutter 2019) on one vector, with torch's own fused kernel.
 
     The same numbers, bit for bit, as `torch.optim.AdamW(fused=True)`, whose first step imports all
-    of torch's compiler: a second of every start, for nothing that is used here.
+    of torch's compiler, which takes a second and is not used here.
     """
 
     _BETAS: Final = (0.9, 0.999)
@@ -74,11 +74,11 @@ class _AdamW:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """What goes on after a restart; nothing before the first step."""
+        """The tensors to save; none before the first step."""
         return dict(self._state) if self._state["step"] else {}
 
     def check(self, state: dict[str, Tensor]) -> None:
-        """Raises ValueError for a state that an AdamW of another vector has left, or none."""
+        """Raises ValueError for a state that is not one of an AdamW of this vector."""
         if state and set(state) != set(self._state):
             raise ValueError(f"optimiser: {', '.join(sorted(state))}")
         for name, entry in state.items():
@@ -96,7 +96,7 @@ class _AdamW:
 
 
 class Learner:
-    """The network that learns, its running mean that plays, and the optimiser."""
+    """The network that learns, the moving average of its weights (EMA) that plays, the optimiser."""
 
     def __init__(
         self,
@@ -113,12 +113,12 @@ class Learner:
         """
         size = network.parameter_count
         self.network = network.train()
-        self.average = copy.deepcopy(network).requires_grad_(False).eval()
+        self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         self.steps = 0
         self._variants = variants
         self._config = config
         self._flat = FlatParameters(network, *(vectors or (torch.empty(size), torch.zeros(size))))
-        self._average = FlatParameters(self.average, torch.empty(size), None)
+        self._ema = FlatParameters(self.ema, torch.empty(size), None)
         self._gradients = gradients or LocalGradients(network, self._flat, config)
         self._parameter = nn.Parameter(self._flat.weights)
         self._parameter.grad = self._flat.gradient
@@ -170,7 +170,7 @@ class Learner:
 
     @torch.no_grad()
     def _step(self) -> None:
-        """Follow the gradient, and the running mean the weights."""
+        """One step of the optimiser, then of the EMA."""
         config = self._config
         rate = config.learning_rate * min(1.0, (self.steps + 1) / (config.warm_up + 1))
         norm = torch.nn.utils.get_total_norm([self._flat.gradient])
@@ -178,33 +178,33 @@ class Learner:
         torch.nn.utils.clip_grads_with_norm_([self._parameter], 1.0, norm)
         self._optimiser.step(rate)
         self.steps += 1
-        # Early on the mean's memory is no longer than the history.
-        memory = min(config.average_steps, (self.steps + 9) / 10)
-        self._average.weights.lerp_(self._flat.weights, 1.0 / max(1.0, memory))
+        # Early on the horizon is no longer than a tenth of the history.
+        horizon = min(config.average_steps, (self.steps + 9) / 10)
+        self._ema.weights.lerp_(self._flat.weights, 1.0 / max(1.0, horizon))
 
     @torch.no_grad()
     def require_sound(self) -> None:
         """Raises NotFiniteError, naming it, for a tensor of the state that is not finite, and for a
-        network without a finite judgement of a start position: finite weights may be too large."""
+        network whose outputs for a start position are not: finite weights may be too large."""
         require_finite_tensors(self.state(), "the learner's")
         for owner, network, weights in (
             ("network", self.network, self._flat.weights),
-            ("running mean", self.average, self._average.weights),
+            ("EMA", self.ema, self._ema.weights),
         ):
-            # Asked only where it is in doubt: a forward pass costs more than a look at all weights.
+            # A forward pass costs more than a look at all weights.
             if np.abs(weights.numpy()).max() <= _ORDINARY:
                 continue
             for variant in self._variants:
                 outputs = network_for_variant(network, variant)(
                     torch.from_numpy(variant.start_row[None])
                 )
-                about = f"what the {owner} says of {variant.name}'s start,"
+                about = f"the {owner}'s outputs for {variant.name}'s start,"
                 require_finite_tensors(outputs._asdict(), about)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that goes on after a restart, as named tensors."""
+        """Everything that training needs to continue, as named tensors."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.state_dict().items()}
         tensors |= {f"optimiser.{name}": entry for name, entry in self._optimiser.state().items()}
         return tensors
 
@@ -219,7 +219,8 @@ class Learner:
         entries = part("optimiser")
         self._optimiser.check(entries)
         self.network.load_state_dict(part("network"))
-        self.average.load_state_dict(part("average"))
+        # States of older versions call the EMA "average".
+        self.ema.load_state_dict(part("ema") or part("average"))
         self._optimiser.restore(entries)
         self.steps = steps
 
@@ -230,7 +231,7 @@ _KEPT: Final = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "Muon": {"momentum_b
 
 def check_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> None:
     """Raises ValueError for a state, of each parameter by its number, that an AdamW or a Muon of
-    other parameters has left, or none at all: torch takes it and fails at the next step."""
+    other parameters has left, or that is none: torch accepts it and fails at the next step."""
     parameters = [value for group in optimiser.param_groups for value in group["params"]]
     for index, entries in state.items():
         if index not in range(len(parameters)) or set(entries) != _KEPT[type(optimiser).__name__]:

@@ -60,7 +60,7 @@ class TrainingRun:
     @property
     def network(self) -> Network:
         """The acting network of the last step."""
-        return self.parts.learner.average
+        return self.parts.learner.ema
 
     def train(self, *, measured: bool = True) -> Summary:
         """Train until the network is as good as `stop_at_raw` says, or the time is over; raises as

@@ -164,7 +164,7 @@ def save(run: RunParts) -> None:
     learned = progress.learned | digests
     save_checkpoint(
         run.newest,
-        learner.average,
+        learner.ema,
         metadata={
             "round": progress.round,
             "step": learner.steps,

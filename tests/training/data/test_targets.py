@@ -167,7 +167,7 @@ def learned(
     window = ReplayWindow(ALL)
     window.add(rows, 10_000)
     learner.learn([window], steps, np.random.default_rng(0))
-    average = networks.specialised_network(learner.average, variant)
+    average = networks.specialised_network(learner.ema, variant)
     return average, rows.positions[:, variant.squares + SIDE] == 1
 
 

@@ -43,7 +43,7 @@ def right_signs(learner: Learner) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np
     """For each unfinished position: whether the acting network knows who wins; Black to move."""
     variant, solution = hexapawn()
     positions = solution.unfinished_positions()
-    network = specialised_network(learner.average, variant).eval()
+    network = specialised_network(learner.ema, variant).eval()
     wdl = network.wdl(torch.from_numpy(positions)).numpy()
     values, _ = solution.lookup_batch(positions)
     black = positions[:, variant.squares + SIDE] == 1
@@ -187,9 +187,9 @@ def test_the_acting_network_follows_as_a_mean() -> None:
         learner.learn([window], 1, np.random.default_rng(1))
         weights.append(learner.network.value.wdl.weight.detach().clone())
         if len(weights) == 1:
-            assert torch.equal(learner.average.value.wdl.weight, weights[0])
+            assert torch.equal(learner.ema.value.wdl.weight, weights[0])
     recent = torch.stack(weights[-30:])
-    followed = learner.average.value.wdl.weight
+    followed = learner.ema.value.wdl.weight
     assert (followed >= recent.min(0).values).all()
     assert (followed <= recent.max(0).values).all()
     assert not torch.equal(followed, weights[-1])

@@ -118,9 +118,9 @@ def test_weights_that_are_finite_and_too_large_are_not_sound() -> None:
     learner = planted_learner(0.0)
     learner.require_sound()
     with torch.no_grad():
-        for parameter in learner.average.parameters():
+        for parameter in learner.ema.parameters():
             parameter.fill_(1e30)
-    with pytest.raises(NotFiniteError, match="what the running mean says of hexapawn's start"):
+    with pytest.raises(NotFiniteError, match="the EMA's outputs for hexapawn's start"):
         learner.require_sound()
     with torch.no_grad():
         next(iter(learner.network.parameters()))[0, 0] = torch.nan
@@ -162,7 +162,7 @@ def test_what_grows_too_large_between_two_rounds_is_not_saved(
 
     monkeypatch.setattr(Learner, "_step", far)
     path = tmp_path / "run"
-    with pytest.raises(NotFiniteError, match="round 1 is not saved: what the network says of hex"):
+    with pytest.raises(NotFiniteError, match="round 1 is not saved: the network's outputs for hex"):
         session(path, batch=512)
     assert [file.name for file in (path / "checkpoints").iterdir()] == ["00000000.safetensors"]
 

@@ -79,7 +79,7 @@ def test_a_run_leaves_its_files(played: Path) -> None:
     assert rounds[-2]["seconds"] <= seconds <= rounds[-1]["seconds"]
     state = state_of(played)
     for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, state[f"average.{name}"])
+        assert torch.equal(tensor, state[f"ema.{name}"])
 
 
 def test_checkpoints_are_kept_on_a_logarithmic_schedule(played: Path) -> None:

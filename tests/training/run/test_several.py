@@ -120,7 +120,7 @@ def test_every_game_has_its_share(played: Path) -> None:
     assert description.metadata == last | {"seed": 1}
     state = state_of(played)
     for name, tensor in load_universal(newest).network.state_dict().items():
-        assert torch.equal(tensor, state[f"average.{name}"])
+        assert torch.equal(tensor, state[f"ema.{name}"])
 
 
 def test_one_network_learns_the_truth_of_both(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_learner_s_header_that_cannot_be_is_refused(
         ("optimiser.step", torch.zeros(2)),
         ("optimiser.unheard", torch.zeros(1)),
         ("network.value.wdl.bias", torch.zeros(2)),
-        ("average.value.wdl.bias", None),
+        ("ema.value.wdl.bias", None),
     ],
 )
 def test_a_learner_s_tensors_that_do_not_fit_are_refused(
