@@ -22,8 +22,8 @@ import numpy.typing as npt
 from engine.rules.compilation.decorators import inlined, kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
-from engine.rules.kernels import Int, hash_row
-from engine.rules.tables import CLOCK, REPETITION, SQUARES, Tables
+from engine.rules.history import hash_row
+from engine.rules.tables import CLOCK, REPETITION, SQUARES, Int, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows, evaluate
 

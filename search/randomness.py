@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel
-from engine.rules.kernels import Int
+from engine.rules.tables import Int
 
 States = npt.NDArray[np.uint64]
 

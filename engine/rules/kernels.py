@@ -4,127 +4,56 @@ Every kernel takes the variant's `Tables` first and rows as `uint8[R]` (layout i
 kernels trust their input: `Position` and the parsers validate it.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.attacks import find_king, is_attacked
 from engine.rules.compilation.decorators import (
+    copy_into,
     inlined,
     internal_kernel,
     kernel,
     lowest_bit,
     shared_kernel,
 )
-from engine.rules.compilation.signatures import Array2D, contiguous
+from engine.rules.compilation.signatures import contiguous
+from engine.rules.outcome import is_decided
 from engine.rules.tables import (
-    BISHOP,
     BOARD,
     CASTLING,
     CASTLING_KEEP,
     CASTLING_RIGHTS,
     CASTLING_SQUARES,
-    CHECKMATE_VALUE,
     CLOCK,
-    CLOCK_RULE,
     EMPTY,
     EN_PASSANT,
-    EXTINCTION_COUNT,
-    EXTINCTION_SETS,
-    EXTINCTION_TYPES,
-    EXTINCTION_VALUE,
-    FLAG_REGION,
-    FLAG_TYPES,
-    FOLD_RULE,
     HAS_KING,
     KING,
     LARGEST_CLOCK,
-    LIGHT_SQUARES,
     LINES,
-    MATING_TYPES,
     MAX_MOVES,
     NO_SQUARE,
     PAWN,
-    PROMOTES_TO_MATING,
     PROMOTION_COUNT,
     PROMOTION_REGION,
     PROMOTION_TYPES,
     REPETITION,
     SIDE,
     SQUARES,
-    STALEMATE_VALUE,
     STEP_START,
     THREAT_START,
     WIDTH,
-    ZOBRIST,
-    ZOBRIST_CASTLING,
-    ZOBRIST_EN_PASSANT,
-    ZOBRIST_SIDE,
+    Int,
+    Moves,
+    Row,
+    Rows,
     Tables,
 )
 
-Row = npt.NDArray[np.uint8]
-Rows = Array2D[np.uint8]
-Moves = npt.NDArray[np.uint16]
-Int = int | np.int64
-"""A whole number inside a kernel; bytes of a row are widened to int64 before arithmetic."""
-
-ONGOING: Final = 0
-CHECKMATE: Final = 1
-STALEMATE: Final = 2
-FLAG: Final = 3
-EXTINCTION: Final = 4
-INSUFFICIENT_MATERIAL: Final = 5
-MOVE_RULE: Final = 6
-REPETITION_RULE: Final = 7
-
 _EVERYWHERE: Final = -1
 """The bitmap with all bits set."""
-
-
-@inlined
-def copy_into(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
-    """Copy a vector into one as long or longer: numba's slice assignment compiles for seconds."""
-    for index in range(source.shape[0]):
-        target[index] = source[index]
-
-
-@internal_kernel
-def find_king(tables: Tables, row: Row, side: Int) -> int:
-    """The square of the side's king; NO_SQUARE where it has none."""
-    king = KING | side << 4
-    for square in range(tables[SQUARES]):
-        if row[square] == king:
-            return square
-    return NO_SQUARE
-
-
-@internal_kernel
-def is_attacked(tables: Tables, row: Row, square: Int, by: Int, lifted: Int) -> bool:
-    """Whether side `by` could capture on `square`, with the piece on `lifted` taken off."""
-    index = tables[THREAT_START + square]
-    end = tables[THREAT_START + square + 1]
-    while index < end:
-        threat = tables[index]
-        source = threat & 63
-        code = row[source]
-        if code == EMPTY or source == lifted:
-            index += 1
-        elif code >> 4 == by and threat >> 16 >> code & 1:
-            return True
-        else:
-            index += threat >> 6 & 15
-    return False
-
-
-@kernel
-def is_check(tables: Tables, row: Row) -> bool:
-    """Whether the side to move stands in check."""
-    if not tables[HAS_KING]:
-        return False
-    side = np.int64(row[tables[SQUARES] + SIDE])
-    king = find_king(tables, row, side)
-    return king != NO_SQUARE and is_attacked(tables, row, king, 1 - side, NO_SQUARE)
 
 
 @inlined
@@ -291,47 +220,6 @@ def _castling_moves(tables: Tables, row: Row, out: Moves, count: int) -> int:
     return count
 
 
-@internal_kernel
-def _flag_reached(tables: Tables, row: Row, side: Int) -> bool:
-    region = tables[FLAG_REGION + side]
-    if not region:
-        return False
-    for square in range(tables[SQUARES]):
-        code = row[square]
-        is_own = code != EMPTY and code >> 4 == side
-        if is_own and region >> square & 1 and tables[FLAG_TYPES] >> (code & 15) & 1:
-            return True
-    return False
-
-
-@internal_kernel
-def _is_extinct(tables: Tables, row: Row, side: Int) -> bool:
-    for index in range(tables[EXTINCTION_SETS]):
-        types = tables[EXTINCTION_TYPES + index]
-        count = 0
-        for square in range(tables[SQUARES]):
-            code = row[square]
-            if code != EMPTY and code >> 4 == side and types >> (code & 15) & 1:
-                count += 1
-        if count <= tables[EXTINCTION_COUNT]:
-            return True
-    return False
-
-
-@inlined
-def is_decided(tables: Tables, row: Row) -> bool:
-    """Whether a flag or an extinction has ended the game, whatever moves there would be.
-
-    A flag is won by the move that reaches it: only the side that has just moved is looked at.
-    """
-    has_flags = tables[FLAG_REGION] or tables[FLAG_REGION + 1]
-    if has_flags and _flag_reached(tables, row, 1 - np.int64(row[tables[SQUARES] + SIDE])):
-        return True
-    if tables[EXTINCTION_SETS]:
-        return _is_extinct(tables, row, 0) or _is_extinct(tables, row, 1)
-    return False
-
-
 @inlined
 def _own_pieces(row: Row, squares: int, side: Int) -> tuple[int, int]:
     """Bitmaps of the side's pieces and of its king, gathered without a branch."""
@@ -439,109 +327,6 @@ def apply(tables: Tables, row: Row, move: Int, out: Row) -> None:
         captures = np.empty(8, np.uint16)
         if _en_passant_moves(tables, out, captures, 0) == 0:
             out[squares + EN_PASSANT] = NO_SQUARE
-
-
-@kernel
-def hash_row(tables: Tables, row: Row) -> np.uint64:
-    """Zobrist hash of what makes two positions the same (clock and repetition do not)."""
-    squares = tables[SQUARES]
-    result = tables[ZOBRIST_CASTLING + np.int64(row[squares + CASTLING])]
-    for square in range(squares):
-        code = np.int64(row[square])
-        if code != EMPTY:
-            result ^= tables[ZOBRIST + code * BOARD + square]
-    if row[squares + SIDE]:
-        result ^= tables[ZOBRIST_SIDE]
-    target = row[squares + EN_PASSANT]
-    if target != NO_SQUARE:
-        result ^= tables[ZOBRIST_EN_PASSANT + np.int64(target)]
-    return np.uint64(result)
-
-
-@kernel
-def repetitions(
-    history: npt.NDArray[np.uint64], length: int, clock: int, position_hash: np.uint64
-) -> int:
-    """How often the hash stands among the last `clock` of the `length` earlier positions."""
-    count = 0
-    for index in range(max(0, length - clock), length):
-        if history[index] == position_hash:
-            count += 1
-    return count
-
-
-@internal_kernel
-def _cannot_win(tables: Tables, row: Row, side: Int) -> bool:
-    """Fairy-Stockfish's rule for one side (apiutil.h, has_insufficient_material)."""
-    if tables[EXTINCTION_SETS]:
-        return False
-    minor, own_minor, own_bishops, light_bishops, dark_bishops = 0, 0, 0, 0, 0
-    for square in range(tables[SQUARES]):
-        code = np.int64(row[square])
-        piece_type = code & 15
-        if piece_type == EMPTY:
-            continue
-        own = code >> 4 == side
-        if own and tables[FLAG_REGION + side] and tables[FLAG_TYPES] >> piece_type & 1:
-            return False
-        if piece_type == KING and tables[HAS_KING]:
-            continue
-        if own and tables[MATING_TYPES] >> piece_type & 1:
-            return False
-        if own and piece_type == PAWN and tables[PROMOTES_TO_MATING]:
-            return False
-        if piece_type == BISHOP:
-            light = tables[LIGHT_SQUARES] >> square & 1
-            light_bishops += light
-            dark_bishops += 1 - light
-            own_bishops += own
-        else:
-            minor += 1
-            own_minor += own
-    stalemate_draws = tables[STALEMATE_VALUE] == 0
-    both_colours = light_bishops > 0 and dark_bishops > 0
-    if own_bishops and (both_colours or minor or not stalemate_draws):
-        return False
-    alone = minor + light_bishops + dark_bishops < 2
-    return not (own_minor and not (alone and stalemate_draws))
-
-
-@shared_kernel
-def termination(tables: Tables, row: Row, move_count: int) -> int:
-    """Why the game is over, ONGOING if it is not; `move_count` is what `generate` returned.
-
-    Reads the row's clock and repetition bytes.
-    """
-    squares = tables[SQUARES]
-    if move_count == 0:
-        if tables[EXTINCTION_SETS] and (_is_extinct(tables, row, 0) or _is_extinct(tables, row, 1)):
-            return EXTINCTION
-        if _flag_reached(tables, row, 1 - np.int64(row[squares + SIDE])):
-            return FLAG
-        return CHECKMATE if is_check(tables, row) else STALEMATE
-    if tables[HAS_KING] and _cannot_win(tables, row, 0) and _cannot_win(tables, row, 1):
-        return INSUFFICIENT_MATERIAL
-    if tables[CLOCK_RULE] and row[squares + CLOCK] >= tables[CLOCK_RULE]:
-        return MOVE_RULE
-    if tables[FOLD_RULE] and row[squares + REPETITION] + 1 >= tables[FOLD_RULE]:
-        return REPETITION_RULE
-    return ONGOING
-
-
-@kernel
-def terminal_value(tables: Tables, reason: int, row: Row) -> Any:
-    """The result of a finished game for the side to move: -1, 0 or 1."""
-    side = np.int64(row[tables[SQUARES] + SIDE])
-    if reason == CHECKMATE:
-        return tables[CHECKMATE_VALUE]
-    if reason == STALEMATE:
-        return tables[STALEMATE_VALUE]
-    if reason == FLAG:
-        return -1
-    if reason == EXTINCTION:
-        opponent_is_out = _is_extinct(tables, row, 1 - side)
-        return -tables[EXTINCTION_VALUE] if opponent_is_out else tables[EXTINCTION_VALUE]
-    return 0
 
 
 def generate_batch(

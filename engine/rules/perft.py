@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.compilation.decorators import copy_into, internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D, contiguous
-from engine.rules.kernels import Row, Rows, apply, copy_into, generate
-from engine.rules.tables import MAX_MOVES, SQUARES, STATE_SIZE, Tables
+from engine.rules.kernels import apply, generate
+from engine.rules.tables import MAX_MOVES, SQUARES, STATE_SIZE, Row, Rows, Tables
 from engine.system.interrupts import StopFlag, interruptible
 
 

@@ -6,8 +6,10 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules import kernels, moves
+from engine.rules import kernels, moves, outcome
+from engine.rules.attacks import is_check
 from engine.rules.errors import IllegalMoveError
+from engine.rules.history import hash_row, play_move
 from engine.rules.notation import fen
 from engine.rules.tables import (
     BLACK,
@@ -17,7 +19,6 @@ from engine.rules.tables import (
     KING,
     MAX_MOVES,
     NO_SQUARE,
-    REPETITION,
     SIDE,
     WHITE,
 )
@@ -25,16 +26,16 @@ from engine.rules.variant import Variant
 
 
 class Termination(IntEnum):
-    """Why a game is over; the numbers are those of `kernels.termination`."""
+    """Why a game is over; the numbers are those of `outcome.termination`."""
 
-    ONGOING = kernels.ONGOING
-    CHECKMATE = kernels.CHECKMATE
-    STALEMATE = kernels.STALEMATE
-    FLAG = kernels.FLAG
-    EXTINCTION = kernels.EXTINCTION
-    INSUFFICIENT_MATERIAL = kernels.INSUFFICIENT_MATERIAL
-    MOVE_RULE = kernels.MOVE_RULE
-    REPETITION = kernels.REPETITION_RULE
+    ONGOING = outcome.ONGOING
+    CHECKMATE = outcome.CHECKMATE
+    STALEMATE = outcome.STALEMATE
+    FLAG = outcome.FLAG
+    EXTINCTION = outcome.EXTINCTION
+    INSUFFICIENT_MATERIAL = outcome.INSUFFICIENT_MATERIAL
+    MOVE_RULE = outcome.MOVE_RULE
+    REPETITION = outcome.REPETITION_RULE
 
 
 @dataclass(frozen=True)
@@ -142,20 +143,20 @@ class Position:
         return generated
 
     def _termination(self, move_count: int) -> Termination:
-        return Termination(kernels.termination(self.variant.tables, self.row, move_count))
+        return Termination(outcome.termination(self.variant.tables, self.row, move_count))
 
     def outcome(self) -> Outcome | None:
         """How the game ended, None while it goes on."""
         termination = self._termination(len(self._generated()))
         if termination == Termination.ONGOING:
             return None
-        value = kernels.terminal_value(self.variant.tables, int(termination), self.row)
+        value = outcome.terminal_value(self.variant.tables, int(termination), self.row)
         winner = None if value == 0 else self.turn if value > 0 else 1 - self.turn
         return Outcome(winner, termination)
 
     def is_check(self) -> bool:
         """Whether the side to move stands in check."""
-        return bool(kernels.is_check(self.variant.tables, self.row))
+        return bool(is_check(self.variant.tables, self.row))
 
     def is_capture(self, move: int) -> bool:
         """Whether the move takes a piece, en passant included."""
@@ -171,15 +172,11 @@ class Position:
     def push(self, move: int) -> None:
         """Play a legal move (trusted: take it from `legal_moves` or a parser)."""
         tables = self.variant.tables
-        after = np.empty_like(self.row)
-        kernels.apply(tables, self.row, move, after)
-        self.hashes.append(int(kernels.hash_row(tables, self.row)))
+        self.hashes.append(int(hash_row(tables, self.row)))
         self._played.append(_Played(int(move), self.row))
-        clock = int(after[self.variant.squares + CLOCK])
-        recent = np.array(self.hashes[-clock:] if clock else [], dtype=np.uint64)
-        own_hash = kernels.hash_row(tables, after)
-        seen = kernels.repetitions(recent, len(recent), clock, np.uint64(own_hash))
-        after[self.variant.squares + REPETITION] = min(seen, 255)
+        recent = np.array(self.hashes[-self.clock - 1 :], dtype=np.uint64)
+        after = np.empty_like(self.row)
+        play_move(tables, self.row, move, recent, len(recent), after)
         self.row = after
 
     def pop(self) -> int:

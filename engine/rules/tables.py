@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.betza import CAPTURE_ONLY, LEAPS, MOVE_ONLY, RIDES, Movement, Vector
+from engine.rules.compilation.signatures import Array2D
 
 EMPTY: Final = 0
 PAWN: Final = 1
@@ -53,6 +54,8 @@ STATE_SIZE: Final = 5
 
 LARGEST_CLOCK: Final = 255
 """The half-move clock stays there: it is one byte."""
+LARGEST_REPETITION: Final = 255
+"""So does the count of repetitions."""
 
 MAX_MOVES: Final = 1536
 """No position has more: 16 lines reach a square, and 24 promotion steps by 14 types at most."""
@@ -71,6 +74,11 @@ BOARD: Final = LARGEST_SIDE * LARGEST_SIDE
 """Stride of everything that is indexed by square, whatever the size of the board."""
 
 Tables = npt.NDArray[np.int64]
+Row = npt.NDArray[np.uint8]
+Rows = Array2D[np.uint8]
+Moves = npt.NDArray[np.uint16]
+Int = int | np.int64
+"""A whole number inside a kernel; bytes of a row are widened to int64 before arithmetic."""
 """One flat array int64[T] holds the compiled rules, at the places named below.
 
 One plain array, since a kernel pays for every array that it is handed (reference counts), and since

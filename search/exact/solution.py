@@ -11,8 +11,9 @@ import safetensors
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D, contiguous
 from engine.rules.errors import InputError
-from engine.rules.kernels import apply, generate, generate_batch, terminal_value, termination
+from engine.rules.kernels import apply, generate, generate_batch
 from engine.rules.notation import fen
+from engine.rules.outcome import terminal_value, termination
 from engine.rules.tables import (
     BLACK_BIT,
     CLOCK,

@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.compile_time import working_time
-from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.decorators import copy_into, kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
-from engine.rules.kernels import apply, copy_into, generate, terminal_value, termination
+from engine.rules.kernels import apply, generate
+from engine.rules.outcome import terminal_value, termination
 from engine.rules.tables import (
     BOARD,
     CLOCK,

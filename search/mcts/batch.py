@@ -17,8 +17,7 @@ import numpy.typing as npt
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
-from engine.rules.kernels import Int
-from engine.rules.tables import MAX_MOVES, Tables
+from engine.rules.tables import MAX_MOVES, Int, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
 from search.mcts.result import SearchResult, principal_variation

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel
-from engine.rules.kernels import Int
+from engine.rules.tables import Int
 from search.mcts.tree import (
     NO_EDGE,
     REUSED_VISITS,

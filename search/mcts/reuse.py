@@ -19,8 +19,9 @@ import numpy.typing as npt
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
-from engine.rules.kernels import Int, apply, copy_into, generate, hash_row, repetitions
-from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
+from engine.rules.history import push
+from engine.rules.kernels import generate
+from engine.rules.tables import MAX_MOVES, Int, Tables
 from search.mcts.roots import Roots
 from search.mcts.tree import (
     CONSIDERED,
@@ -41,7 +42,6 @@ from search.mcts.tree import (
 NO_MOVE: Final = -1
 """In an array of moves: the line ends before this place."""
 _GONE: Final = -1
-_MOST_REPETITIONS: Final = 255
 
 Lines = npt.NDArray[np.int64]
 """[B, K] the moves played in each game, NO_MOVE after the last."""
@@ -156,7 +156,7 @@ def _play_line(
     line: npt.NDArray[np.int64],
 ) -> int:
     """Play a line on `row` and `history` in place; returns the plies up to an illegal move."""
-    moves, after = np.empty(MAX_MOVES, np.uint16), np.empty_like(row)
+    moves, scratch = np.empty(MAX_MOVES, np.uint16), np.empty_like(row)
     played = 0
     for place in range(line.shape[0]):
         move = line[place]
@@ -166,14 +166,8 @@ def _play_line(
             legal = legal or moves[other] == move
         if not legal:
             break
-        history[length + played] = hash_row(tables, row)
-        apply(tables, row, move, after)
+        push(tables, row, move, history, length + played, scratch)
         played += 1
-        clock = int(np.int64(after[tables[SQUARES] + CLOCK]))
-        if clock > 0:
-            seen = repetitions(history, length + played, clock, hash_row(tables, after))
-            after[tables[SQUARES] + REPETITION] = min(seen, _MOST_REPETITIONS)
-        copy_into(row, after)
     return played
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import inlined, internal_kernel, kernel
-from engine.rules.kernels import Int
+from engine.rules.tables import Int
 from search.mcts.tree import CONSIDERED, NO_EDGE, ROOT, ROUND_START, SIMULATIONS, Tree
 
 PUCT: Final = 0

@@ -26,17 +26,18 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D, Array3D
-from engine.rules.kernels import (
-    ONGOING,
+from engine.rules.history import hash_row, repetitions
+from engine.rules.kernels import apply, generate
+from engine.rules.outcome import ONGOING, terminal_value, termination
+from engine.rules.tables import (
+    CLOCK,
+    FOLD_RULE,
+    LARGEST_REPETITION,
+    REPETITION,
+    SQUARES,
     Int,
-    apply,
-    generate,
-    hash_row,
-    repetitions,
-    terminal_value,
-    termination,
+    Tables,
 )
-from engine.rules.tables import CLOCK, FOLD_RULE, REPETITION, SQUARES, Tables
 from search.exact.tablebase.probe import probe, repetition_is_near
 from search.scores import LONGEST, NO_SCORE, UNPROVEN, WIN
 
@@ -45,7 +46,6 @@ NO_PARENT: Final = -1
 NO_EDGE: Final = -1
 UNVISITED: Final = -1
 """Child of an edge that has not been tried."""
-_MOST_REPETITIONS: Final = 255
 
 NODE: Final = np.dtype(
     [
@@ -280,7 +280,7 @@ def add_child(
     clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
     if clock > 0:
         count = count_repetitions(tree, parent, clock, position_hash, history, history_length)
-        row[tables[SQUARES] + REPETITION] = min(count, _MOST_REPETITIONS)
+        row[tables[SQUARES] + REPETITION] = min(count, LARGEST_REPETITION)
     move_count = generate(tables, row, moves)
     return move_count if add_node(tables, tree, parent, edge, move_count) else 0
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
-from engine.rules.kernels import ONGOING, Int, apply, generate, terminal_value, termination
+from engine.rules.kernels import apply, generate
+from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
-from engine.rules.tables import MAX_MOVES, Tables
+from engine.rules.tables import MAX_MOVES, Int, Tables
 from engine.rules.variant import Variant
 from engine.system.interrupts import StopFlag, interruptible
 from search.mcts.result import SearchResult, collect, most_visited, principal_variation

@@ -11,10 +11,12 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.attacks import is_check
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
-from engine.rules.kernels import ONGOING, Int, generate, is_check, terminal_value, termination
+from engine.rules.kernels import generate
+from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.tables import (
     CLOCK,
@@ -24,6 +26,7 @@ from engine.rules.tables import (
     FOLD_RULE,
     REPETITION,
     SQUARES,
+    Int,
     Tables,
 )
 from engine.system.interrupts import StopFlag, interruptible

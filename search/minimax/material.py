@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import kernel
-from engine.rules.kernels import Int
 from engine.rules.tables import (
     BISHOP,
     BLACK_BIT,
@@ -19,6 +18,7 @@ from engine.rules.tables import (
     ROOK,
     SIDE,
     SQUARES,
+    Int,
     Tables,
 )
 from engine.rules.variant import Variant

@@ -3,9 +3,10 @@
 import numpy as np
 
 from engine.rules.compilation.decorators import kernel
-from engine.rules.kernels import ONGOING, Int, generate, terminal_value, termination
+from engine.rules.kernels import generate
+from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
-from engine.rules.tables import Tables
+from engine.rules.tables import Int, Tables
 from engine.system.interrupts import StopFlag, interruptible
 from search.minimax.material import material
 from search.minimax.search_stack import (

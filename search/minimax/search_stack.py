@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.kernels import Int, apply, hash_row, repetitions
+from engine.rules.history import hash_row, play_move
 from engine.rules.position import Position
-from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
+from engine.rules.tables import MAX_MOVES, Int, Tables
 from search.exact.tablebase.probe import repetition_is_near
 from search.minimax.material import WIN_SCORE, piece_values
 
@@ -20,7 +20,6 @@ ABORTED: Final = 2
 REPETITION_NEAR: Final = 3
 """Places in SearchStack.counters."""
 
-_MOST_REPETITIONS: Final = 255
 _NO_LIMIT: Final = 2**62
 
 
@@ -112,15 +111,10 @@ def enter(stack: SearchStack, ply: int) -> bool:
 @kernel
 def play(tables: Tables, stack: SearchStack, ply: int, move: Int) -> None:
     """Play the move of `ply` into the row of the next ply, and count repetitions."""
-    row = stack.rows[ply + 1]
-    apply(tables, stack.rows[ply], move, row)
-    position_hash = hash_row(tables, row)
     length = stack.before + ply + 1
-    stack.hashes[length] = position_hash
-    clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
-    if clock > 0:
-        count = repetitions(stack.hashes, length, clock, position_hash)
-        row[tables[SQUARES] + REPETITION] = min(count, _MOST_REPETITIONS)
+    stack.hashes[length] = play_move(
+        tables, stack.rows[ply], move, stack.hashes, length, stack.rows[ply + 1]
+    )
 
 
 @internal_kernel

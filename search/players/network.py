@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.player import Choice, Limits, Player, legal_moves
-from engine.rules.kernels import hash_row
+from engine.rules.history import hash_row
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.errors import InputError
-from engine.rules.kernels import apply, generate_batch, hash_row
+from engine.rules.history import hash_row
+from engine.rules.kernels import apply, generate_batch
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK
 from search.exact.tablebase.tables import Tablebases

@@ -16,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.kernels import generate_batch, hash_row, is_check
+from engine.rules.attacks import is_check
+from engine.rules.history import hash_row
+from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, CLOCK, EN_PASSANT, KING, NO_SQUARE, PAWN, SIDE
 from engine.rules.variant import Variant, get_variant

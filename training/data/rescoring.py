@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.kernels import apply, generate, terminal_value, termination
+from engine.rules.kernels import apply, generate
+from engine.rules.outcome import terminal_value, termination
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, Tables
 from engine.rules.variant import Variant
 from search.exact.solver import Solution

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
-from engine.rules.kernels import apply, generate_batch, terminal_value, termination
+from engine.rules.kernels import apply, generate_batch
+from engine.rules.outcome import terminal_value, termination
 from engine.rules.tables import BLACK, SIDE, SQUARES, WHITE, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate

@@ -18,12 +18,11 @@ from engine.network.finite import require_distributions
 from engine.network.language.model import LanguageModel
 from engine.network.language.move_tokens import FIRST_MOVE, START, Codes, next_tokens
 from engine.network.language.sampling import Sampling, draw
-from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.decorators import copy_into, kernel
 from engine.rules.compilation.signatures import Array2D, Array3D
-from engine.rules.kernels import copy_into
+from engine.rules.history import push
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
-from training.language.play import play_on
 from training.language.token_games import TokenGames
 
 _BATCH: Final = 32
@@ -224,7 +223,7 @@ def _mark_allowed(
                 allowed[game, ply, tokens[index]] = True
             if ply >= plies[game] or count == 0:
                 break
-            play_on(tables, row, moves[game, ply], history, ply, after)
+            push(tables, row, np.int64(moves[game, ply]), history, ply, after)
 
 
 def allowed_tokens(
@@ -380,7 +379,7 @@ def _take(
             faults[game] = 1
         elif count:
             legal_moves[game] += 1
-            play_on(tables, rows[game], legal[index], histories[game], ply, after)
+            push(tables, rows[game], np.int64(legal[index]), histories[game], ply, after)
             continue
         going[game] = False
 

@@ -7,18 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.network.language.move_tokens import Codes, MoveTokenizer, result_token, token_of
-from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.decorators import copy_into, kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.kernels import (
-    apply,
-    copy_into,
-    generate,
-    generate_batch,
-    hash_row,
-    repetitions,
-    termination,
-)
-from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, SQUARES, Tables
+from engine.rules.history import push
+from engine.rules.kernels import generate, generate_batch
+from engine.rules.outcome import termination
+from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
 from training.language.token_games import TokenGames, empty_games, join_games
@@ -29,24 +23,6 @@ CHUNK: Final = 512
 _CALIBRATION_SEED: Final = (0x4C414E47, 2)
 _CALIBRATION: Final = 2000
 """Random games that measure the usual length of a variant's games; the same for all runs."""
-
-
-@kernel
-def play_on(
-    tables: Tables,
-    row: npt.NDArray[np.uint8],
-    move: int | np.uint16,
-    history: npt.NDArray[np.uint64],
-    ply: int,
-    after: npt.NDArray[np.uint8],
-) -> None:
-    """Play a legal move in place, as ply number `ply` of its game; `after` is scratch."""
-    squares = tables[SQUARES]
-    history[ply] = hash_row(tables, row)
-    apply(tables, row, np.int64(move), after)
-    seen = repetitions(history, ply + 1, after[squares + CLOCK], hash_row(tables, after))
-    after[squares + REPETITION] = min(seen, 255)
-    copy_into(row, after)
 
 
 @kernel
@@ -78,7 +54,7 @@ def _play_randomly(
             tokens[game, ply + 1] = token_of(tables, codes, row, move)
             moves[game, ply] = move
             surprisal[game, ply] = np.log(np.float64(count))
-            play_on(tables, row, move, history, ply, after)
+            push(tables, row, np.int64(move), history, ply, after)
 
 
 def play_randomly(
@@ -195,7 +171,7 @@ def _write_tokens(
                 tokens[game, ply + 1] = result_token(tables, row, reason)
                 break
             tokens[game, ply + 1] = token_of(tables, codes, row, moves[game, ply])
-            play_on(tables, row, moves[game, ply], history, ply, after)
+            push(tables, row, np.int64(moves[game, ply]), history, ply, after)
 
 
 def play_corpus(

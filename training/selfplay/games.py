@@ -14,16 +14,10 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.kernels import (
-    apply,
-    copy_into,
-    generate,
-    hash_row,
-    repetitions,
-    terminal_value,
-    termination,
-)
-from engine.rules.tables import CLOCK, ENDGAMES, MAX_MOVES, REPETITION, SIDE, SQUARES, Tables
+from engine.rules.history import push
+from engine.rules.kernels import generate
+from engine.rules.outcome import terminal_value, termination
+from engine.rules.tables import CLOCK, ENDGAMES, MAX_MOVES, SIDE, SQUARES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.exact.tablebase.probe import probe, repetition_is_near
@@ -51,20 +45,12 @@ def _play_moves(
     results: npt.NDArray[np.int8],
 ) -> None:
     """Play one move in each game; `results` says how it ended for the side then to move."""
-    squares = tables[SQUARES]
-    after = np.empty(positions.shape[1], np.uint8)
-    scratch = np.empty(MAX_MOVES, np.uint16)
+    legal, scratch = np.empty(MAX_MOVES, np.uint16), np.empty(positions.shape[1], np.uint8)
     for game in range(positions.shape[0]):
         row = positions[game]
-        histories[game, lengths[game]] = hash_row(tables, row)
+        push(tables, row, np.int64(moves[game]), histories[game], lengths[game], scratch)
         lengths[game] += 1
-        apply(tables, row, moves[game], after)
-        seen = repetitions(
-            histories[game], lengths[game], after[squares + CLOCK], hash_row(tables, after)
-        )
-        after[squares + REPETITION] = min(seen, 255)
-        copy_into(row, after)
-        reason = termination(tables, row, generate(tables, row, scratch))
+        reason = termination(tables, row, generate(tables, row, legal))
         results[game] = terminal_value(tables, reason, row) if reason else GAME_GOES_ON
 
 
@@ -101,19 +87,14 @@ def _random_walk(
 ) -> int:
     """Play `choices.size` moves, each the given share of the way through the legal ones; returns
     the number played, or -1 if the game ended on the way or at the end of it."""
-    squares = tables[SQUARES]
-    after = np.empty(row.shape[0], np.uint8)
-    scratch = np.empty(MAX_MOVES, np.uint16)
+    legal, scratch = np.empty(MAX_MOVES, np.uint16), np.empty(row.shape[0], np.uint8)
     for ply in range(choices.shape[0] + 1):
-        count = generate(tables, row, scratch)
+        count = generate(tables, row, legal)
         if termination(tables, row, count):
             return -1
         if ply < choices.shape[0]:
-            history[ply] = hash_row(tables, row)
-            apply(tables, row, scratch[int(choices[ply] * count)], after)
-            seen = repetitions(history, ply + 1, after[squares + CLOCK], hash_row(tables, after))
-            after[squares + REPETITION] = min(seen, 255)
-            copy_into(row, after)
+            move = np.int64(legal[int(choices[ply] * count)])
+            push(tables, row, move, history, ply, scratch)
     return len(choices)
 
 

@@ -10,9 +10,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import kernel
+from engine.rules.compilation.decorators import copy_into, kernel
 from engine.rules.compilation.signatures import Array2D, Array3D
-from engine.rules.kernels import copy_into
 from search.mcts.result import SearchResult
 from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows
 

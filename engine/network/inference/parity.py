@@ -10,7 +10,8 @@ import numpy.typing as npt
 from engine.network.inference.backends.protocol import PrecisionName
 from engine.network.inference.network_evaluator import NetworkEvaluation
 from engine.network.model.compiled_encoder import Floats, Moves, Offsets, Rows
-from engine.rules.kernels import apply, generate, generate_batch, termination
+from engine.rules.kernels import apply, generate, generate_batch
+from engine.rules.outcome import termination
 from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import Variant
 

@@ -26,9 +26,10 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.errors import InputError
-from engine.rules.kernels import generate, terminal_value, termination
+from engine.rules.kernels import generate
 from engine.rules.moves import make_move
 from engine.rules.notation.fen import square_name
+from engine.rules.outcome import terminal_value, termination
 from engine.rules.tables import (
     BLACK_BIT,
     CASTLING_RIGHTS,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar, cast
 
 import llvmlite.binding
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, event, imputils, sigutils
@@ -262,6 +263,13 @@ else:
             return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
         return types.int64(types.int64), generate
+
+
+@inlined
+def copy_into(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
+    """Copy a vector into one as long or longer: numba's slice assignment compiles for seconds."""
+    for index in range(source.shape[0]):
+        target[index] = source[index]
 
 
 class _FirstCompilation(event.Listener):

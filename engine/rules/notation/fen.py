@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.attacks import is_check
 from engine.rules.errors import FenError
+from engine.rules.kernels import generate
 from engine.rules.tables import (
     BLACK,
     BLACK_BIT,
@@ -127,7 +129,6 @@ def _set_en_passant(variant: "Variant", name: str, row: Row, text: str) -> None:
     """Keep the square only where a capture there is legal, as `apply` does."""
     if name == "-":
         return
-    from engine.rules import kernels
 
     square = parse_square(variant, name)
     side = int(row[variant.squares + SIDE])
@@ -144,7 +145,7 @@ def _set_en_passant(variant: "Variant", name: str, row: Row, text: str) -> None:
         raise FenError(f"FEN '{text}': no pawn has just passed over '{name}'")
     row[variant.squares + EN_PASSANT] = square
     scratch = np.empty(MAX_MOVES, dtype=np.uint16)
-    count = kernels.generate(variant.tables, row, scratch)
+    count = generate(variant.tables, row, scratch)
     captures = [
         move
         for move in scratch[:count].tolist()
@@ -169,11 +170,9 @@ def _check_pieces(variant: "Variant", row: Row, text: str) -> None:
                     " must promote"
                 )
     if variant.has_king:
-        from engine.rules import kernels
-
         waiting = row.copy()
         waiting[variant.squares + SIDE] ^= 1
-        if kernels.is_check(variant.tables, waiting):
+        if is_check(variant.tables, waiting):
             raise FenError(f"FEN '{text}': the side that is not to move stands in check")
 
 

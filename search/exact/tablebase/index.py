@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel, lowest_bit
-from engine.rules.kernels import Int, Row, Rows, apply
+from engine.rules.kernels import apply
 from engine.rules.tables import (
     BLACK_BIT,
     BOARD,
@@ -45,6 +45,9 @@ from engine.rules.tables import (
     SIDE,
     SQUARES,
     WIDTH,
+    Int,
+    Row,
+    Rows,
     Tables,
     bitmap,
 )

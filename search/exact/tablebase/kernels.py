@@ -17,19 +17,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.attacks import is_check
 from engine.rules.betza import MOVE_ONLY, Movement
 from engine.rules.compilation.decorators import internal_kernel, kernel
-from engine.rules.kernels import (
-    ONGOING,
-    Int,
-    Moves,
-    Row,
-    apply,
-    generate,
-    is_check,
-    terminal_value,
-    termination,
-)
+from engine.rules.kernels import apply, generate
+from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.tables import (
     BLACK_BIT,
     BOARD,
@@ -44,6 +36,9 @@ from engine.rules.tables import (
     STATE_SIZE,
     STEP_START,
     WIDTH,
+    Int,
+    Moves,
+    Row,
     Tables,
     piece_lines,
     write_steps,

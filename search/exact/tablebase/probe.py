@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import inlined, internal_kernel, kernel, shared_kernel
-from engine.rules.kernels import Int, Row, Rows, repetitions
+from engine.rules.history import repetitions
 from engine.rules.tables import (
     CASTLING,
     CLOCK,
@@ -28,6 +28,9 @@ from engine.rules.tables import (
     FOLD_RULE,
     SIDE,
     SQUARES,
+    Int,
+    Row,
+    Rows,
     Tables,
 )
 from search.exact.tablebase.index import (

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from engine.rules.errors import InputError
-from engine.rules.kernels import hash_row
+from engine.rules.history import hash_row
 from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, CLOCK, EN_PASSANT, KING, NO_SQUARE, PAWN, ROOK
 from engine.rules.variant import Variant, get_variant

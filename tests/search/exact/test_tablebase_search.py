@@ -10,7 +10,7 @@ import pytest
 
 from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
-from engine.rules.kernels import hash_row
+from engine.rules.history import hash_row
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK
 from engine.rules.variant import get_variant

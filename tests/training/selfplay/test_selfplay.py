@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.rules.kernels import hash_row
+from engine.rules.history import hash_row
 from engine.rules.moves import make_move
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION, SIDE
