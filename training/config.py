@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from engine.network.model.config import NetworkConfig
+from engine.network.model.former_names import with_current_names
 from engine.network.model.universal import UniversalConfig
 from engine.rules.errors import InputError
 from engine.rules.position import Position
@@ -228,9 +229,9 @@ class TrainingConfig:
     def _build(self) -> dict[str, Any]:
         heads = {
             "reply": self.learning.reply_weight > 0.0,
-            "placement": self.learning.placement_weight > 0.0,
+            "ownership": self.learning.placement_weight > 0.0,
         }
-        return heads | self.network
+        return heads | with_current_names(self.network)
 
 
 _PRESETS: Final = Path(__file__).with_name("presets.toml")

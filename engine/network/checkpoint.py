@@ -34,6 +34,7 @@ from torch import Tensor
 
 from engine.network.finite import require_finite_tensors, tensor_fault
 from engine.network.model.config import BuildConfig, NetworkConfig, quoted
+from engine.network.model.former_names import with_current_names
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.tokens import TOKENS
 from engine.network.model.universal import UniversalConfig, UniversalNet
@@ -276,7 +277,7 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Metadat
             else {}
         )
     refuse_faults(path, tensors)
-    return tensors, metadata
+    return with_current_names(tensors), metadata
 
 
 def refuse_faults(path: Path, tensors: Mapping[str, Tensor]) -> None:

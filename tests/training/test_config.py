@@ -153,10 +153,10 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_heads_that_are_trained_are_there() -> None:
-    for reply, placement in ((0.0, 0.0), (0.2, 0.0), (0.0, 0.2)):
-        learning = {"reply_weight": reply, "placement_weight": placement}
+    for reply, ownership in ((0.0, 0.0), (0.2, 0.0), (0.0, 0.2)):
+        learning = {"reply_weight": reply, "placement_weight": ownership}
         network = resolve(HEXAPAWN, {"learning": learning}).network_config(HEXAPAWN)
-        assert (network.reply, network.placement) == (reply > 0, placement > 0)
+        assert (network.reply, network.ownership) == (reply > 0, ownership > 0)
 
 
 def test_simulations_grow_from_round_to_round() -> None:

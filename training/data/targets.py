@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     """int64[C] the moves that were played next, of the positions that had one."""
     replied: Tensor
     """int64[C] those positions."""
-    placement: Tensor
+    ownership: Tensor
     """int64[B, S] who stands on each square, as the side to move sees the board, when the game is
     over: EMPTY_SQUARE, MY_SQUARE or THEIR_SQUARE; UNKNOWN_OWNER where that is not known."""
 
@@ -56,7 +56,7 @@ def value_targets(rows: GameRows, outcome_share: float) -> npt.NDArray[np.float3
     return targets
 
 
-def placement_targets(
+def ownership_targets(
     variant: Variant, positions: npt.NDArray[np.uint8], endings: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.int64]:
     """Who stands where at the end, [N, S] with the ranks as the side to move sees them."""
@@ -78,8 +78,8 @@ def make_batch(variant: Variant, rows: GameRows, config: LearningConfig, mirror:
     if mirror:
         positions, endings = mirror_positions(variant, positions), mirror_boards(variant, endings)
         moves, replies = mirror_moves(variant, moves), mirror_moves(variant, replies)
-    placement = placement_targets(variant, positions, endings)
-    placement[rows.moves_left == UNKNOWN_END] = UNKNOWN_OWNER
+    ownership = ownership_targets(variant, positions, endings)
+    ownership[rows.moves_left == UNKNOWN_END] = UNKNOWN_OWNER
     indices = np.repeat(np.arange(len(rows)), np.diff(rows.offsets))
     return Batch(
         positions=torch.from_numpy(positions),
@@ -90,7 +90,7 @@ def make_batch(variant: Variant, rows: GameRows, config: LearningConfig, mirror:
         moves_left=torch.from_numpy(rows.moves_left.astype(np.float32)),
         replies=torch.from_numpy(replies.astype(np.int64)),
         replied=torch.from_numpy(replied),
-        placement=torch.from_numpy(placement),
+        ownership=torch.from_numpy(ownership),
     )
 
 

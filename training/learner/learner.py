@@ -155,7 +155,7 @@ class Learner:
             wdl=means[2],
             moves_left=means[3],
             reply=means[4],
-            placement=means[5],
+            ownership=means[5],
         )
 
     def _draw(self, windows: Sequence[ReplayWindow], rng: np.random.Generator) -> list[Draw]:

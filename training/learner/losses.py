@@ -38,7 +38,7 @@ class LossTerms(NamedTuple):
     moves_left: Tensor
     """Plies, smoothed."""
     reply: Tensor
-    placement: Tensor
+    ownership: Tensor
     """Mean over the squares."""
 
 
@@ -61,7 +61,7 @@ class Losses:
     wdl: float
     moves_left: float
     reply: float
-    placement: float
+    ownership: float
 
 
 def log_policy(logits: Tensor, rows: Tensor, positions: int) -> Tensor:
@@ -91,7 +91,7 @@ def losses(
         wdl=_value_loss(network, outputs, batch) / size,
         moves_left=_moves_left_loss(outputs, batch) / size,
         reply=_reply_loss(network, auxiliary.reply, batch) / size,
-        placement=_placement_loss(auxiliary.placement, batch) / size,
+        ownership=_ownership_loss(auxiliary.ownership, batch) / size,
     )
 
 
@@ -121,12 +121,12 @@ def _reply_loss(network: VariantNetwork, reply: Tensor | None, batch: Batch) -> 
     return -shares.flatten()[pairs].sum()
 
 
-def _placement_loss(placement: Tensor | None, batch: Batch) -> Tensor:
-    if placement is None:
+def _ownership_loss(ownership: Tensor | None, batch: Batch) -> Tensor:
+    if ownership is None:
         return torch.zeros(())
-    logits, targets = placement.float().flatten(0, 1), batch.placement.flatten()
+    logits, targets = ownership.float().flatten(0, 1), batch.ownership.flatten()
     loss = F.cross_entropy(logits, targets, ignore_index=UNKNOWN_OWNER, reduction="sum")
-    return loss / batch.placement.shape[1]
+    return loss / batch.ownership.shape[1]
 
 
 class FlatParameters:
@@ -180,7 +180,7 @@ def add_gradient(
         + terms.wdl
         + config.moves_left_weight * terms.moves_left
         + config.reply_weight * terms.reply
-        + config.placement_weight * terms.placement
+        + config.placement_weight * terms.ownership
     )
     torch.autograd.backward(total)
     return np.array([float(term.detach()) for term in terms])

@@ -23,7 +23,7 @@ from training.config import TrainingConfig
 Network = PolicyValueNet | UniversalNet
 Settings = NetworkConfig | UniversalConfig
 
-_HEADS: Final = ("reply", "placement")
+_HEADS: Final = ("reply", "ownership")
 """Fields that go by what a run trains, not by whose weights it begins with."""
 
 

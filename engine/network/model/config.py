@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, get_args
 
+from engine.network.model.former_names import with_current_names
 from engine.rules.errors import InputError
 from engine.rules.tables import LARGEST_SIDE
 from engine.rules.variant import Variant
@@ -149,7 +150,7 @@ class BuildConfig:
     # Whether an auxiliary head predicts the opponent's reply; only training computes it.
     reply: bool = False
     # Whether one predicts who stands on each square when the game is over.
-    placement: bool = False
+    ownership: bool = False
 
     def __post_init__(self) -> None:
         """Raises InputError, naming the field, where sizes are out of range or do not fit."""
@@ -162,9 +163,11 @@ class BuildConfig:
     def from_dict(cls, values: Mapping[str, object]) -> Self:
         """The inverse of `to_dict`; JSON's lists count as tuples.
 
-        Fields that came later take their defaults, which is what the older networks are. Raises
-        InputError, naming the field, for one that is unknown, missing or out of range.
+        Reads former names. Fields that came later take their defaults, which is what the older
+        networks are. Raises InputError, naming the field, for one that is unknown, missing or out
+        of range.
         """
+        values = with_current_names(values)
         known = [field.name for field in dataclasses.fields(cls)]
         _check_names("network", values, known, [name for name in known if name not in _LATER])
         plain = {
@@ -204,6 +207,7 @@ class NetworkConfig(BuildConfig):
 
         Raises InputError for an unknown field, and for one that the variant decides.
         """
+        settings = with_current_names(settings or {})
         ours: dict[str, object] = {
             "variant": variant.name,
             "width": variant.width,
@@ -211,7 +215,7 @@ class NetworkConfig(BuildConfig):
             "promotion_types": variant.promotion_types,
             "clock_rule": variant.clock_rule,
         }
-        for name, value in (settings or {}).items():
+        for name, value in settings.items():
             if name in ours:
                 raise _error(name, value, f"is decided by the variant {variant.name}")
             _check_names(
@@ -222,7 +226,7 @@ class NetworkConfig(BuildConfig):
             for field in dataclasses.fields(cls)
             if field.default is not dataclasses.MISSING
         }
-        return cls.from_dict(defaults | ours | dict(settings or {}))
+        return cls.from_dict(defaults | ours | settings)
 
     def transformer(self) -> TransformerConfig:
         """The backbone of the transformer trunk: one token a square, each sees all."""
@@ -256,8 +260,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "norm": get_args(Norm),
     "value": get_args(Value),
 }
-_SWITCHES: Final = ("excitation", "reply", "placement", "tied")
-_LATER: Final = ("norm", "excitation", "value", "reply", "placement")
+_SWITCHES: Final = ("excitation", "reply", "ownership", "tied")
+_LATER: Final = ("norm", "excitation", "value", "reply", "ownership")
 """Fields that the first checkpoints do not have."""
 _RANGES: Final = {
     "width": (1, LARGEST_SIDE),

@@ -18,7 +18,7 @@ MOVES_LEFT_UNIT: Final = 20.0
 EMPTY_SQUARE: Final = 0
 MY_SQUARE: Final = 1
 THEIR_SQUARE: Final = 2
-"""Classes of the placement head: who stands on a square when the game is over."""
+"""Classes of the ownership head: who stands on a square when the game is over."""
 
 _NO_DRAW: Final = -30.0
 """Logit of a draw for a head that knows none."""

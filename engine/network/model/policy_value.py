@@ -39,7 +39,7 @@ class AuxiliaryOutputs(NamedTuple):
 
     reply: Tensor | None
     """[B, S, S] logits of the opponent's next move, on the board of the side to move."""
-    placement: Tensor | None
+    ownership: Tensor | None
     """[B, S, 3] logits of who stands on each square when the game is over (`heads.py`)."""
 
 
@@ -168,7 +168,7 @@ class PolicyValueNet(VariantNetwork):
         self.reply = (
             FromToPolicy(config.channels, config.policy_channels, 0) if config.reply else None
         )
-        self.placement = nn.Linear(config.channels, 3) if config.placement else None
+        self.ownership = nn.Linear(config.channels, 3) if config.ownership else None
 
     def features(self, positions: Tensor) -> Tensor:
         """Square features [B, S, D] of positions uint8[B, S + 5]."""
@@ -183,5 +183,5 @@ class PolicyValueNet(VariantNetwork):
         """What the auxiliary heads say of them."""
         return AuxiliaryOutputs(
             None if self.reply is None else self.reply(squares)[0],
-            None if self.placement is None else self.placement(squares),
+            None if self.ownership is None else self.ownership(squares),
         )

@@ -22,7 +22,7 @@ from engine.rules.tables import BLACK_BIT, FIRST_CUSTOM
 from engine.rules.variant import Variant, get_variant
 
 _OF_A_GAME = ("variant", "width", "height", "promotion_types", "clock_rule")
-_OPTIONAL = ("reply", "placement")
+_OPTIONAL = ("reply", "ownership")
 """Heads that come along where both networks have them."""
 _OF_TYPES = ("embedding.token.weight", "policy.promotion.weight", "policy.promotion.bias")
 """Tensors whose rows belong to piece types."""

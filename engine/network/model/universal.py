@@ -43,8 +43,8 @@ from engine.network.model.residual_tower import ResidualTower
 from engine.network.model.tokens import STATE_FEATURES, Encoder, Tokens
 from engine.network.model.variant_features import (
     KINDS,
-    MEN,
     MOVEMENT,
+    PIECE_FEATURES,
     REGIONS,
     RULES,
     VariantFeatures,
@@ -96,7 +96,7 @@ class UniversalEmbedding(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.kind = nn.Embedding(KINDS, channels)
-        self.men = nn.Linear(MEN, channels, bias=False)
+        self.pieces = nn.Linear(PIECE_FEATURES, channels, bias=False)
         self.place = nn.Linear(4 * LARGEST_SIDE, channels, bias=False)
         self.state = nn.Linear(STATE_FEATURES, channels, bias=False)
         self.regions = nn.Linear(2 * REGIONS, channels, bias=False)
@@ -104,21 +104,21 @@ class UniversalEmbedding(nn.Module):
         # As in `BoardEmbedding`: kind and moves together weigh 0.5, as an empty square does alone.
         half = 0.5 * 2**-0.5
         nn.init.normal_(self.kind.weight, std=half)
-        nn.init.normal_(self.men.weight, std=half)
+        nn.init.normal_(self.pieces.weight, std=half)
         nn.init.normal_(self.place.weight, std=0.25)
         nn.init.normal_(self.state.weight, std=0.5)
         with torch.no_grad():
             self.kind.weight[[EMPTY, KINDS // 2]] *= 2**0.5
-            self.men.weight.view(channels, 2, -1)[..., MOVEMENT:] = 0.0
+            self.pieces.weight.view(channels, 2, -1)[..., MOVEMENT:] = 0.0
         nn.init.zeros_(self.regions.weight)
         nn.init.zeros_(self.rules.weight)
 
     def fold(self, game: "VariantView") -> Folded:
         """The vectors of tokens and places in one game."""
-        weight = self.men.weight
+        weight = self.pieces.weight
         # A few vectors for the whole batch: no reason to round them.
         with torch.autocast(weight.device.type, enabled=False):
-            token: Tensor = self.kind(game.kinds) + self.men(game.men.to(weight))
+            token: Tensor = self.kind(game.kinds) + self.pieces(game.pieces.to(weight))
             of_rank, of_file = self.regions.weight.chunk(2, dim=1)
             of_rank = of_rank @ game.ranks.T.to(weight) + self.rules(game.rules.to(weight))[:, None]
             of_file = of_file @ game.files.T.to(weight)
@@ -135,7 +135,7 @@ class VariantView(VariantNetwork):
     """
 
     kinds: Tensor
-    men: Tensor
+    pieces: Tensor
     ranks: Tensor
     files: Tensor
     rules: Tensor
@@ -190,9 +190,9 @@ class VariantView(VariantNetwork):
 
     def promotion(self) -> tuple[Tensor, Tensor]:
         """Weight [P, D] and bias [P] of the promotion logits: see `UniversalNet.becoming`."""
-        men = self.universal.embedding.fold(self).token[list(self.config.promotion_types)]
-        with torch.autocast(men.device.type, enabled=False):
-            rows: Tensor = self.universal.becoming(men)
+        pieces = self.universal.embedding.fold(self).token[list(self.config.promotion_types)]
+        with torch.autocast(pieces.device.type, enabled=False):
+            rows: Tensor = self.universal.becoming(pieces)
         return rows[:, :-1], rows[:, -1]
 
     def outputs(self, squares: Tensor) -> Outputs:
@@ -230,7 +230,7 @@ class UniversalNet(nn.Module):
             D, config.value_channels, self.hook_points, scalar=config.value == "scalar"
         )
         self.reply = FromToPolicy(D, config.policy_channels, 0) if config.reply else None
-        self.placement = nn.Linear(D, 3) if config.placement else None
+        self.ownership = nn.Linear(D, 3) if config.ownership else None
         self._games: dict[tuple[str, str], VariantView] = {}
 
     @property
@@ -280,7 +280,7 @@ class UniversalNet(nn.Module):
         """What the auxiliary heads say of square features [B, S, D]."""
         return AuxiliaryOutputs(
             None if self.reply is None else self.reply(squares)[0],
-            None if self.placement is None else self.placement(squares),
+            None if self.ownership is None else self.ownership(squares),
         )
 
     def forward(self, groups: Groups) -> Outputs:

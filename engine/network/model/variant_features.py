@@ -3,7 +3,7 @@
 Names and numbering say nothing here: a game under another name, and a custom piece under another
 number, have the same features. All is as the side to move sees it (`tokens.py`).
 
-A man (`MEN` numbers, first for the types of mine, then for those of theirs):
+A man (`PIECE_FEATURES` numbers, first for the types of mine, then for those of theirs):
 
      0 .. 31   steps: for each of the 16 vectors of king and knight, may move, may capture there
     32 .. 47   rides: for each of the king's 8, may move on, may capture further on
@@ -50,7 +50,7 @@ MOVEMENT: Final = len(_MODES) * (len(_STEPS) + len(RIDES))
 """Numbers that say how a man moves."""
 _TRAITS: Final = 5
 _OF_A_TYPE: Final = MOVEMENT + _TRAITS
-MEN: Final = 2 * _OF_A_TYPE
+PIECE_FEATURES: Final = 2 * _OF_A_TYPE
 REGIONS: Final = 6
 STANDARD_TYPES: Final = FIRST_CUSTOM - 1
 """Chess's own: types 1 to 6."""
@@ -68,8 +68,8 @@ class VariantFeatures:
 
     kinds: npt.NDArray[np.int64]
     """[32] the kind of each token, below KINDS."""
-    men: Floats
-    """[32, MEN] what the man of each token can do; zeros for empty squares and unused types."""
+    pieces: Floats
+    """[32, PIECE_FEATURES] what the piece of each token can do; zeros for no piece."""
     ranks: Floats
     """[8, REGIONS] by rank from the side to move's edge."""
     files: Floats
@@ -83,7 +83,7 @@ class VariantFeatures:
         ranks, files = _regions(variant)
         return cls(
             kinds=_kinds(),
-            men=_men(variant),
+            pieces=_pieces(variant),
             ranks=ranks,
             files=files,
             rules=np.concatenate([*rules_of(variant).values()]),
@@ -104,8 +104,8 @@ def _kinds() -> npt.NDArray[np.int64]:
     return kinds + half * (code >= EN_PASSANT_TOKEN)
 
 
-def _men(variant: Variant) -> Floats:
-    men = np.zeros((TOKENS, MEN), np.float32)
+def _pieces(variant: Variant) -> Floats:
+    pieces = np.zeros((TOKENS, PIECE_FEATURES), np.float32)
     for piece_type, movement in variant.movements.items():
         moves = movement_features(movement)
         pawn = piece_type == PAWN
@@ -117,9 +117,9 @@ def _men(variant: Variant) -> Floats:
             any(types >> piece_type & 1 for types in variant.extinction_types),
         ]
         features = [*moves / max(1.0, float(np.linalg.norm(moves))), *map(float, traits)]
-        men[piece_type, :_OF_A_TYPE] = features
-        men[piece_type | BLACK_BIT, _OF_A_TYPE:] = features
-    return men
+        pieces[piece_type, :_OF_A_TYPE] = features
+        pieces[piece_type | BLACK_BIT, _OF_A_TYPE:] = features
+    return pieces
 
 
 def _regions(variant: Variant) -> tuple[Floats, Floats]:

@@ -196,7 +196,7 @@ def test_commands_ask_for_the_game(
 @pytest.mark.parametrize("trunk", ["geometric", "residual", "plain"])
 @torch.no_grad()
 def test_carried_to_its_own_game_it_is_itself(trunk: str) -> None:
-    network = lively_network("gardner", trunk, reply=True, placement=True)
+    network = lively_network("gardner", trunk, reply=True, ownership=True)
     twin = transfer_weights(network, get_variant("gardner"))
     _, rows = boards("gardner")
     assert twin.config == network.config
@@ -220,9 +220,9 @@ def test_gardner_carried_to_los_alamos(trunk: str) -> None:
     for name in ours.keys() - {"policy.promotion.weight", "policy.promotion.bias"}:
         if name != "embedding.token.weight":
             assert torch.equal(ours[name], theirs[name]), name
-    men = [0, 16, *variant.piece_types, *(t | 16 for t in variant.piece_types)]
+    pieces = [0, 16, *variant.piece_types, *(t | 16 for t in variant.piece_types)]
     token = "embedding.token.weight"
-    assert torch.equal(ours[token][men], theirs[token][men])
+    assert torch.equal(ours[token][pieces], theirs[token][pieces])
     # And back: what a pawn could not become there begins at nothing.
     back = transfer_weights(new, get_variant("gardner"))
     assert back.policy.promotion is not None

@@ -42,7 +42,7 @@ from tests.support.training_cases import (
 from training.config import LearningConfig
 from training.data.replay import ReplayWindow
 from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows, select
-from training.data.targets import make_batch, placement_targets, sampling_weights, value_targets
+from training.data.targets import make_batch, ownership_targets, sampling_weights, value_targets
 from training.learner import networks
 from training.learner.learner import Learner
 from training.learner.losses import losses
@@ -125,14 +125,14 @@ def test_endings_are_those_of_finished_games() -> None:
         assert any(np.array_equal(rows.endings[places[0]], board) for board in boards)
 
 
-def test_placement_is_seen_from_the_side_to_move() -> None:
+def test_ownership_is_seen_from_the_side_to_move() -> None:
     variant = get_variant("hexapawn")
     positions = np.repeat(variant.start_row[None], 2, axis=0)
     positions[1, variant.squares + SIDE] = 1
     # At the end: white on a1, black on b2.
     ending = np.zeros(9, np.uint8)
     ending[0], ending[4] = 7, 7 | BLACK_BIT
-    targets = placement_targets(variant, positions, np.stack([ending, ending]))
+    targets = ownership_targets(variant, positions, np.stack([ending, ending]))
     white, black = np.full(9, EMPTY_SQUARE), np.full(9, EMPTY_SQUARE)
     white[0], white[4] = MY_SQUARE, THEIR_SQUARE
     # Black sees a1 where white sees a3.
@@ -145,7 +145,7 @@ def test_the_mirror_image_has_the_mirrored_targets() -> None:
     rows = played(variant, 60)
     plain, mirrored = (make_batch(variant, rows, ALL, mirror) for mirror in (False, True))
     board = (-1, variant.height, variant.width)
-    assert torch.equal(mirrored.placement.view(board).flip(2), plain.placement.view(board))
+    assert torch.equal(mirrored.ownership.view(board).flip(2), plain.ownership.view(board))
     assert torch.equal(mirrored.replied, plain.replied)
     for move, image in zip(plain.replies.tolist(), mirrored.replies.tolist(), strict=True):
         for square in (from_square, to_square):
@@ -155,7 +155,7 @@ def test_the_mirror_image_has_the_mirrored_targets() -> None:
 
 def network_for(variant: Variant, **settings: object) -> PolicyValueNet:
     torch.manual_seed(1)
-    heads = {"reply": True, "placement": True, "channels": 32, "hidden": 64}
+    heads = {"reply": True, "ownership": True, "channels": 32, "hidden": 64}
     return PolicyValueNet(NetworkConfig.for_variant(variant, SMALL_NETWORK | heads | settings))
 
 
@@ -182,14 +182,14 @@ def test_a_teachers_lessons_are_learned_for_both_sides(head: str) -> None:
     wdl = outputs.wdl.softmax(-1)
     right = torch.sign(wdl[:, 0] - wdl[:, 2]).numpy() == rows.outcomes
     assert auxiliary.reply is not None
-    assert auxiliary.placement is not None
+    assert auxiliary.ownership is not None
     likeliest = auxiliary.reply.flatten(1).argmax(1)[batch.replied].numpy()
     size = variant.squares**2
     wanted = network.encoder.from_to(batch.positions, batch.replies, batch.replied).numpy() % size
     # Mirrored twins may have another first best reply.
     answered = np.ones(len(rows), np.bool_)
     answered[batch.replied.numpy()] = likeliest == wanted
-    said, placed = auxiliary.placement.argmax(-1).numpy(), batch.placement.numpy()
+    said, placed = auxiliary.ownership.argmax(-1).numpy(), batch.ownership.numpy()
     quick = np.abs(outputs.moves_left.numpy() - rows.moves_left) < 1.0
     for side in (black, ~black):
         assert right[side].mean() > 0.9
@@ -311,7 +311,7 @@ def test_only_training_asks_the_auxiliary_heads(
 ) -> None:
     variant = get_variant("hexapawn")
     network = network_for(variant, value="scalar")
-    plain = PolicyValueNet(replace(network.config, reply=False, placement=False))
+    plain = PolicyValueNet(replace(network.config, reply=False, ownership=False))
     # What plays is the same with them and without.
     state = network.state_dict()
     plain.load_state_dict({name: state[name] for name in plain.state_dict()})
@@ -323,7 +323,7 @@ def test_only_training_asks_the_auxiliary_heads(
     def never(*_: object) -> None:
         raise AssertionError("an auxiliary head was computed")
 
-    for head in (network.reply, network.placement):
+    for head in (network.reply, network.ownership):
         monkeypatch.setattr(head, "forward", never)
     network(positions)
     moves, offsets = generate_batch(variant.tables, variant.start_row[None])
@@ -345,7 +345,7 @@ def test_a_checkpoint_from_before_the_auxiliary_heads_is_read(tmp_path: Path) ->
     path = tmp_path / "network"
     save_checkpoint(path, network, metadata={})
     tensors, header = load_tensors(path)
-    for field in ("value", "reply", "placement"):
+    for field in ("value", "reply", "ownership"):
         del header["network"][field]
     save_tensors(path, tensors, header)
     assert load_checkpoint(path, variant=variant).network.config == network.config
@@ -355,7 +355,7 @@ def test_an_end_that_nobody_knows_teaches_nothing() -> None:
     """Neither how far it is nor who stands where; everything else stays a lesson."""
     variant, solution = hexapawn()
     rows = teacher_rows(variant, solution, solution.unfinished_positions())
-    heads = {"placement": True, "blocks": 1, "channels": 8}
+    heads = {"ownership": True, "blocks": 1, "channels": 8}
     network = PolicyValueNet(NetworkConfig.for_variant(variant, heads))
     cut = np.arange(len(rows)) % 3 == 0
     moves_left = np.where(cut, UNKNOWN_END, rows.moves_left).astype(np.int16)
@@ -366,6 +366,6 @@ def test_an_end_that_nobody_knows_teaches_nothing() -> None:
         for part in (replace(rows, moves_left=moves_left), known, rows)
     )
     torch.testing.assert_close(ours.moves_left, theirs.moves_left)
-    torch.testing.assert_close(ours.placement, theirs.placement)
-    assert ours.placement < whole.placement
+    torch.testing.assert_close(ours.ownership, theirs.ownership)
+    assert ours.ownership < whole.ownership
     torch.testing.assert_close(ours.wdl, whole.wdl)

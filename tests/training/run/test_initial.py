@@ -86,12 +86,12 @@ def test_heads_that_the_checkpoint_lacks_are_fresh(tmp_path: Path, single: Path)
     assert network.reply is not None
     assert theirs.reply is not None
     assert torch.equal(network.reply.query.weight, theirs.reply.query.weight)
-    assert network.placement is not None
-    assert network.placement.weight.any()
+    assert network.ownership is not None
+    assert network.ownership.weight.any()
     # From the run's own seed.
     again = load_checkpoint(run_checkpoints(tmp_path / "two")[0]).network
-    assert again.placement is not None
-    assert torch.equal(network.placement.weight, again.placement.weight)
+    assert again.ownership is not None
+    assert torch.equal(network.ownership.weight, again.ownership.weight)
 
 
 def test_another_game_goes_on_with_the_weights(tmp_path: Path, single: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_run_leaves_its_files(played: Path) -> None:
     assert rounds[0]["step"] == rounds[0]["positions"] == 0
     assert rounds[0]["truth"].keys() == {"raw", "search"}
     assert rounds[1]["losses"].keys() == {
-        *("policy", "policy_gap", "wdl", "moves_left", "reply", "placement")
+        *("policy", "policy_gap", "wdl", "moves_left", "reply", "ownership")
     }
     for values in rounds[1:]:
         assert values["play_seconds"] + values["learn_seconds"] <= values["seconds"] + 0.02

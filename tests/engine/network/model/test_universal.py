@@ -73,17 +73,17 @@ def test_a_specialised_network_is_as_precise_as_the_universal_one() -> None:
 
 
 def test_heads_that_only_training_asks_are_specialised_too() -> None:
-    network = lively_universal("geometric", reply=True, placement=True, value="scalar")
+    network = lively_universal("geometric", reply=True, ownership=True, value="scalar")
     variant, rows = boards("diana")
     said, auxiliary = network.for_variant(variant).forward_with_auxiliary(rows)
     copied, learned = network.specialise(variant).forward_with_auxiliary(rows)
     assert distance(said, copied) < 1e-5
     assert auxiliary.reply is not None
-    assert auxiliary.placement is not None
+    assert auxiliary.ownership is not None
     assert learned.reply is not None
-    assert learned.placement is not None
+    assert learned.ownership is not None
     assert torch.allclose(auxiliary.reply, learned.reply, atol=1e-5)
-    assert torch.allclose(auxiliary.placement, learned.placement, atol=1e-5)
+    assert torch.allclose(auxiliary.ownership, learned.ownership, atol=1e-5)
 
 
 @every_trunk
@@ -298,11 +298,11 @@ def test_features_of_every_game(name: str) -> None:
     assert features.rules.shape == (RULES,) == (sum(map(len, rules_of(variant).values())),)
     assert all(
         np.isfinite(table).all() and np.abs(table).max() <= 3.0
-        for table in (features.men, features.ranks, features.files, features.rules)
+        for table in (features.pieces, features.ranks, features.files, features.rules)
     )
     assert features.kinds.max() == KINDS - 1
     # A man is told of just where the game has one.
-    told = {code for code in range(32) if features.men[code].any()}
+    told = {code for code in range(32) if features.pieces[code].any()}
     assert told == {code | side for code in variant.piece_types for side in (0, 16)}
     assert features.rules[:8].argmax() + 1 == variant.width
     assert features.rules[8:16].argmax() + 1 == variant.height
@@ -338,7 +338,7 @@ def test_a_planted_weight_finds_the_men_that_may_capture_straight_ahead() -> Non
     network = lively_universal("geometric")
     ahead = movement_features(parse_betza("cfW")).argmax()
     _silence(network)
-    network.embedding.men.weight[0, ahead] = 1.0
+    network.embedding.pieces.weight[0, ahead] = 1.0
     variant = get_variant("gardner")
     rows = torch.from_numpy(random_rows(variant, 16))
     channel = network.for_variant(variant).embed(rows)[..., 0].numpy()
@@ -393,7 +393,7 @@ def _silence(network: UniversalNet) -> None:
 def test_pawns_of_different_games_share_what_they_share() -> None:
     """Chess's pawn and Hexapawn's move alike; one promotes, the other has a goal."""
     chess, hexapawn, breakthrough = (
-        VariantFeatures.of(get_variant(name)).men
+        VariantFeatures.of(get_variant(name)).pieces
         for name in ("gardner", "hexapawn", "breakthrough")
     )
     assert np.array_equal(chess[PAWN, :MOVEMENT], hexapawn[7, :MOVEMENT])
