@@ -16,10 +16,6 @@ OLD = Path(__file__).resolve().parents[2] / "golden" / "old_runs" / "hexapawn"
 HEXAPAWN = get_variant("hexapawn")
 
 
-def renamed(name: str) -> str:
-    return name.replace("placement", "ownership")
-
-
 def test_an_old_run_continues_with_its_weights(tmp_path: Path) -> None:
     path = Path(shutil.copytree(OLD, tmp_path / "run"))
     stored, header = load_tensors(OLD / "learner.safetensors")
@@ -28,10 +24,10 @@ def test_an_old_run_continues_with_its_weights(tmp_path: Path) -> None:
         open_directory(path, HEXAPAWN, {}) as directory,
         open_run(directory, HEXAPAWN, watch) as run,
     ):
-        ema = {renamed(name): tensor for name, tensor in run.network.state_dict().items()}
+        ema = run.network.state_dict()
         for name, tensor in stored.items():
             if name.startswith("average."):
-                assert torch.equal(ema.pop(renamed(name.removeprefix("average."))), tensor)
+                assert torch.equal(ema.pop(name.removeprefix("average.")), tensor)
         assert not ema
         with suppress(StopHere):
             run.train()
