@@ -1,4 +1,4 @@
-"""The run's index: which files hold what. It belongs to the learner and can always be rebuilt."""
+"""The run's index: which files hold what. Only the learner writes it; it can be rebuilt."""
 
 import contextlib
 import json
@@ -28,23 +28,23 @@ class Shard:
     name: str
     round: int
     actor: int
-    # Name of the game that was played.
+    # The variant's name.
     variant: str
     positions: int
     games: int
-    # What its actor tells of how it was made, see `processes.py`.
+    # How its actor made it, see `selfplay.actors.local`.
     source: dict[str, Any]
 
 
 def is_kept(round_number: int) -> bool:
-    """Whether the checkpoint of a round stays: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
+    """Whether the checkpoint of a round is kept: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
     if round_number < 4:
         return True
     power = 1 << (round_number.bit_length() - 1)
     return round_number in (power, power + power // 2)
 
 
-_TOLD: Final = (
+_ACCOUNT: Final = (
     "seconds",
     "plies",
     "simulations",
@@ -54,32 +54,32 @@ _TOLD: Final = (
     "checked",
     "wrong",
 )
-"""Numbers that an actor that searches tells of a shard."""
+"""What an actor that searches counts for each shard."""
 
 
 def _is_source(source: dict[str, Any]) -> bool:
-    """Whether a shard's header says where it is from; an account of how it was made is whole."""
+    """Whether a shard's header has round and actor, and all counts or none."""
     places: list[Any] = [source.get("round"), source.get("actor")]
-    told: list[Any] = [source.get(name) for name in _TOLD] if "simulations" in source else []
+    counts: list[Any] = [source.get(name) for name in _ACCOUNT] if "simulations" in source else []
     return (
         all(type(place) is int and 0 <= place < 1 << 53 for place in places)
-        and all(type(number) in (int, float) and 0 <= number < 1 << 53 for number in told)
-        and (not told or isinstance(source.get("evaluator"), str))
+        and all(type(number) in (int, float) and 0 <= number < 1 << 53 for number in counts)
+        and (not counts or isinstance(source.get("evaluator"), str))
     )
 
 
 def account_of(shards: list[Shard]) -> dict[str, Any]:
-    """What the actors tell of a round: how much, how fast, and what resigning cost."""
-    told = [shard.source for shard in shards if "simulations" in shard.source]
-    if not told:
+    """The shards of a round in figures: amount, speed, and what resigning cost."""
+    sources = [shard.source for shard in shards if "simulations" in shard.source]
+    if not sources:
         return {}
 
     def total(name: str) -> float:
-        return float(sum(source[name] for source in told))
+        return float(sum(source[name] for source in sources))
 
     seconds = max(1e-9, total("seconds"))
     account: dict[str, Any] = {
-        "evaluator": ", ".join(sorted({source["evaluator"] for source in told})),
+        "evaluator": ", ".join(sorted({source["evaluator"] for source in sources})),
         "plies": int(total("plies")),
         "simulations": int(total("simulations")),
         # Of one actor, while it plays.
@@ -96,7 +96,7 @@ def account_of(shards: list[Shard]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """A database that cannot be written is a disk that cannot be written."""
+    """Errors of the database as OSError, which callers handle."""
     try:
         yield
     except sqlite3.Error as problem:
@@ -104,10 +104,10 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 
 class Index:
-    """index.sqlite of a run directory, in agreement with the files from the start."""
+    """index.sqlite of a run directory; opening it brings it into agreement with the files."""
 
     def __init__(self, directory: Path) -> None:
-        """Open or rebuild; shards that are damaged or half there are left out. Raises OSError."""
+        """Open or rebuild; damaged shards are left out. Raises OSError."""
         self._path = directory / "index.sqlite"
         self._games = directory / "games"
         self._checkpoints = directory / "checkpoints"
@@ -131,12 +131,12 @@ class Index:
             for name in known - present:
                 self._database.execute("DELETE FROM shards WHERE name = ?", (name,))
         for name in sorted(present - known):
-            # A file that cannot be read is no loss: its games are played again.
+            # The games of a file that cannot be read are played again.
             with contextlib.suppress(InputError):
                 self.add_shard(name)
 
     def add_shard(self, name: str) -> Shard:
-        """Take in a whole file of games; raises ShardError, CheckpointError or OSError."""
+        """Add a file of games; raises ShardError, CheckpointError or OSError."""
         header = describe_games(self._games / name)
         source = header["source"]
         if not _is_source(source):
@@ -168,7 +168,7 @@ class Index:
     def shards(self) -> list[Shard]:
         """All shards, oldest first."""
         with _disk_errors(self._path):
-            # By name: a table of an older version lacks a column, and is rebuilt.
+            # Named columns: a table of an older version lacks one, fails here and is rebuilt.
             rows = self._database.execute(
                 "SELECT name, round, actor, variant, positions, games, source FROM shards"
                 " ORDER BY round, actor, name"
@@ -179,7 +179,7 @@ class Index:
             ]
 
     def shards_of(self, variant: str, rounds: range | None = None) -> list[Shard]:
-        """Those of one game, by its name, and of some rounds, oldest first."""
+        """Those of one variant, by its name, and of some rounds, oldest first."""
         own = [shard for shard in self.shards() if shard.variant == variant]
         return own if rounds is None else [shard for shard in own if shard.round in rounds]
 
@@ -188,29 +188,29 @@ class Index:
         return self.shards_of(variant, range(number, number + 1))
 
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
-        """Note a checkpoint that stays."""
+        """Add a checkpoint that is kept."""
         with _disk_errors(self._path), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (name, round_number, step)
             )
 
     def restore_checkpoints(self, last_round: int) -> None:
-        """Note the checkpoints up to this round that stay and that a lost index forgot."""
+        """Add the checkpoints up to this round that are kept and that a rebuilt index lacks."""
         known = self.checkpoints()
         for path in self._checkpoints.glob("*.safetensors"):
             if path.name in known:
                 continue
-            # A file that is no network of ours is none of the index's.
+            # Files that are not a run's checkpoints are left out.
             with contextlib.suppress(InputError, KeyError):
                 about = read_description(path).metadata
                 if about["round"] <= last_round and is_kept(about["round"]):
                     self.add_checkpoint(path.name, about["round"], about["step"])
 
     def checkpoints(self) -> set[str]:
-        """The names of the checkpoints that stay."""
+        """The names of the checkpoints that are kept."""
         with _disk_errors(self._path):
             return {name for (name,) in self._database.execute("SELECT name FROM checkpoints")}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()

@@ -12,17 +12,17 @@ from training.data.shards import RAGGED, SINGLE, GameRows, select
 from training.data.targets import sampling_weights
 
 _ROOM: Final = 1.5
-"""How much larger than their contents new arrays are: rows are moved once in half a window."""
+"""Size of new arrays over that of their contents: rows are moved once in half a window."""
 
 
 def share_out(total: int, parts: int) -> list[int]:
-    """A whole in as many parts that differ by one at most."""
+    """`total` in so many parts that differ by one at most."""
     ends = [total * part // parts for part in range(parts + 1)]
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
 def window_size(config: LearningConfig, positions: int) -> int:
-    """Positions that the window holds once the run has made so many.
+    """Positions that the window holds after so many positions of the run.
 
     All of them up to c = `window`, then KataGo's sublinear growth (Wu 2019, appendix C):
     c * (1 + beta * ((N / c)^alpha - 1) / alpha); beta 0 keeps the window at c.
@@ -38,7 +38,7 @@ def window_size(config: LearningConfig, positions: int) -> int:
 class ReplayWindow:
     """The newest games' rows, in arrays that are appended to; R bytes a row, M legal moves.
 
-    What leaves the window is skipped, and swept out when the arrays are full.
+    Rows that have left the window stay until the arrays are full.
     """
 
     def __init__(self, config: LearningConfig) -> None:
@@ -56,7 +56,7 @@ class ReplayWindow:
         return self._end - self._begin
 
     def add(self, rows: GameRows, capacity: int) -> None:
-        """Take in the newest rows and let go of the oldest parts beyond `capacity` positions.
+        """Add the newest rows and drop the oldest parts beyond `capacity` positions.
 
         The newest part stays whole, however large it is.
         """
@@ -78,7 +78,7 @@ class ReplayWindow:
         self._totals = None
 
     def _reserve(self, rows: GameRows) -> None:
-        """Sweep out what has left and make room for `rows`, where they would not fit."""
+        """Where `rows` would not fit, remove the rows that have left and make room."""
         live = slice(self._begin, self._end)
         first, last = int(self._offsets[self._begin]), int(self._offsets[self._end])
         fits = (
@@ -104,7 +104,7 @@ class ReplayWindow:
     def sample(self, size: int, rng: np.random.Generator) -> GameRows:
         """`size` rows drawn with replacement, by their weights; raises ValueError for no rows."""
         if not len(self):
-            raise ValueError("an empty window: at least one row must be there to be drawn")
+            raise ValueError("an empty window: there is no row to draw")
         if self._totals is None:
             self._totals = np.cumsum(self._weights[self._begin : self._end])
         draws = rng.random(size) * self._totals[-1]
@@ -112,7 +112,7 @@ class ReplayWindow:
         return select(self._all(), self._begin + chosen)
 
     def _all(self) -> GameRows:
-        """The arrays as they stand, what has left included."""
+        """The arrays as they are, with the rows that have left."""
         ragged = {name: self._moves[name] for name in RAGGED}
         single = {name: self._rows[name] for name in SINGLE}
         return GameRows(offsets=self._offsets[: self._end + 1], **ragged, **single)

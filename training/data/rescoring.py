@@ -1,7 +1,6 @@
-"""Targets replaced by the truth, where somebody knows it: a solver or tablebases.
+"""Targets replaced by exact values, where a solution or tablebases have them.
 
-Games are written as they were played; the truth enters on the learner's side and can be switched
-off without a trace.
+Shards hold games as they were played; only the learner rescores them.
 """
 
 from dataclasses import replace
@@ -25,7 +24,7 @@ Values = npt.NDArray[np.int8]
 
 
 class Oracle(Protocol):
-    """Knows the exact value of some positions."""
+    """Exact values of some positions."""
 
     def values(self, rows: npt.NDArray[np.uint8]) -> Values:
         """Values [B] of unfinished positions [B, R] at their clocks, for their side to move, or
@@ -34,7 +33,7 @@ class Oracle(Protocol):
 
 
 class SolvedGame:
-    """A solution as an oracle: it knows every position that its start can reach."""
+    """A solution as an oracle: it has every position that the start can reach."""
 
     def __init__(self, solution: Solution) -> None:
         self._solution = solution
@@ -71,16 +70,15 @@ def _repetitions(
     """Whether the next occurrence of a position is a draw by the n-fold rule, [N] each: of one
     before this one in its game, and of this one itself; both since the clock was last reset.
 
-    Of plies that were not recorded nobody knows what they repeated: where such a ply is late enough
-    to have done it, the first says so.
+    A ply that was not recorded counts as a repetition in the first if it is late enough for one.
     """
     repeated = rows.positions[:, variant.squares + REPETITION].astype(np.int64)
     near = (repeated + 2 >= variant.fold_rule) & (variant.fold_rule > 0)
     clocks = rows.positions[:, variant.squares + CLOCK].astype(np.int64)
-    goes_on = np.zeros(len(rows), np.bool_)
-    goes_on[1:] = (rows.games[1:] == rows.games[:-1]) & (clocks[1:] > clocks[:-1])
+    continues = np.zeros(len(rows), np.bool_)
+    continues[1:] = (rows.games[1:] == rows.games[:-1]) & (clocks[1:] > clocks[:-1])
     counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(near)])
-    first = np.maximum.accumulate(np.where(goes_on, 0, np.arange(len(rows))))
+    first = np.maximum.accumulate(np.where(continues, 0, np.arange(len(rows))))
     unknown = np.concatenate([np.zeros(1, np.int64), np.cumsum(_hides(variant, rows, clocks))])
     return (counts[:-1] > counts[first]) | (unknown[1:] > unknown[first]), near
 
@@ -88,12 +86,12 @@ def _repetitions(
 def _hides(
     variant: Variant, rows: GameRows, clocks: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Whether the ply before each position [N] is not recorded and may have repeated another for
-    the last time but one; a position comes back after four plies at the earliest."""
+    """Whether the ply before each position [N] is not recorded and may have been the last but one
+    repetition that the rule allows; a position comes back after four plies at the earliest."""
     if not variant.fold_rule or variant.irreversible:
         return np.zeros(len(rows), np.bool_)
     left = rows.moves_left.astype(np.int64)
-    # A clock may have been reset between two rows and be higher by one all the same.
+    # A clock that was reset between two rows can still be higher by one.
     one_ply = (left[:-1] - left[1:] == 1) | (left[1:] == UNKNOWN_END)
     follows = np.zeros(len(rows), np.bool_)
     follows[1:] = (rows.games[1:] == rows.games[:-1]) & (clocks[1:] - clocks[:-1] == 1) & one_ply
@@ -103,20 +101,19 @@ def _hides(
 
 
 def _values(rows: npt.NDArray[np.uint8], oracle: Oracle, near: npt.NDArray[np.bool_]) -> Values:
-    """Values [B] of unfinished positions [B, R]; UNPROVEN also for wins and losses which a
-    repetition that is `near` [B] may spoil."""
+    """Values [B] of unfinished positions [B, R]; UNPROVEN also for wins and losses that a
+    repetition, where `near` [B], may turn into draws."""
     values = oracle.values(rows)
     found: Values = np.where(near & (np.abs(values) == 1), UNPROVEN, values).astype(np.int8)
     return found
 
 
 def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -> GameRows:
-    """The rows with exact values as proven ones, where the oracle knows them.
+    """The rows with exact values as proven ones, where the oracle has them.
 
-    What a search has proven stays: it had all repetitions before its eyes, where the rows are not
-    always all of a game's positions. With "both", the policy of such a row keeps only the moves
-    that are known to keep the value, in their old proportions; if it has given them nothing, all of
-    them alike.
+    What a search has proven stays: it knew all repetitions, and not all positions of a game are
+    rows. With "both", the policy of such a row keeps only the moves that are known to keep the
+    value, in their old proportions, or all of them alike where their shares are 0.
     """
     if what == "none" or not len(rows):
         return rows
@@ -128,19 +125,19 @@ def rescore(variant: Variant, rows: GameRows, oracle: Oracle, what: Rescoring) -
     after = np.empty((len(rows.moves), rows.positions.shape[1]), np.uint8)
     values = np.empty(len(rows.moves), np.int8)
     _follow(variant.tables, rows.positions, rows.offsets, rows.moves, after, values)
-    going_on = values == UNPROVEN
+    unfinished = values == UNPROVEN
     counts = np.diff(rows.offsets)
-    if going_on.any():
-        resets = after[going_on, variant.squares + CLOCK] == 0
-        near_after = np.repeat(before | near, counts)[going_on] & ~resets
-        values[going_on] = _values(after[going_on], oracle, near_after)
+    if unfinished.any():
+        resets = after[unfinished, variant.squares + CLOCK] == 0
+        near_after = np.repeat(before | near, counts)[unfinished] & ~resets
+        values[unfinished] = _values(after[unfinished], oracle, near_after)
     wanted = np.repeat(proven, counts)
     keeps = (values != UNPROVEN) & (-values == wanted) & (wanted != UNPROVEN)
     return replace(rows, proven=proven, policy=_keep(rows, keeps))
 
 
 def _keep(rows: GameRows, keeps: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-    """The policy [M] on the moves that keep the value; untouched where none is known to."""
+    """The policy [M] on the moves that keep the value; unchanged where none is known to."""
     starts, counts = rows.offsets[:-1], np.diff(rows.offsets)
     weights = np.where(keeps, rows.policy, 0).astype(np.float64)
     empty = np.repeat(np.add.reduceat(weights, starts) <= 0, counts)

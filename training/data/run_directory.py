@@ -1,4 +1,4 @@
-"""A training run is a directory (DESIGN §7): its files, its lock, and what may be wrong with it."""
+"""A training run is a directory: its files, its lock, its metrics. It knows no network."""
 
 import contextlib
 import dataclasses
@@ -176,8 +176,8 @@ def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> Tra
 def changes_of(
     path: Path, config: Any, variant: str, overrides: dict[str, Any], free: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What of `overrides` is new to a run that exists, its `config` a dataclass: only what is
-    `free` may be. Raises RunError for a run of another variant, and naming another field."""
+    """The `overrides` that change the `config` (a dataclass) of a run that exists: only `free`
+    fields may. Raises RunError for a run of another variant, and naming any other field."""
     if config.variant != variant:
         raise RunError(f"{path}: a run of {config.variant}, not of {variant}")
     fixed = {name: value for name, value in overrides.items() if name not in free}
@@ -188,7 +188,7 @@ def changes_of(
 
 
 def refuse_foreign(path: Path, kind: str) -> None:
-    """Raises RunError where a new run, of a kind in words, would mix with other files."""
+    """Raises RunError where the files of a new run, of a kind in words, would mix with others."""
     if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
         raise RunError(f"{path}: neither empty nor {kind} (no config.toml)")
 
@@ -196,15 +196,15 @@ def refuse_foreign(path: Path, kind: str) -> None:
 def sweep(path: Path) -> None:
     """Clear up after a run that was killed; raises OSError."""
     for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
-        # A worker that outlived its learner for a moment may have been quicker.
+        # A worker that outlives its learner for a moment may remove it first.
         leftover.unlink(missing_ok=True)
     for name in ("metrics.jsonl", "log.txt"):
         drop_broken_line(path / name)
 
 
 def lock(path: Path) -> int:
-    """A directory for this process alone until the descriptor that comes back is closed; raises
-    RunError, naming the process that holds it, and OSError."""
+    """Lock a directory until the returned descriptor is closed; raises RunError, naming the process
+    that holds the lock, and OSError."""
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,7 +221,7 @@ def lock(path: Path) -> int:
 
 
 def drop_broken_line(path: Path) -> None:
-    """A killed run may have left half a line; the rest of the file stays."""
+    """Remove the half line that a killed run may have left at the end of a file."""
     if path.exists():
         text = path.read_bytes()
         if text and not text.endswith(b"\n"):
@@ -229,10 +229,10 @@ def drop_broken_line(path: Path) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The metrics of a run directory, oldest first; empty lines are passed over, and so is half a
-    line at the end. Raises OSError, and RunError, quoting it, for another line that is none."""
+    """The metrics of a run directory, oldest first; empty lines and half a line at the end are
+    skipped. Raises OSError, and RunError, quoting it, for a line without a round."""
     file = path / "metrics.jsonl"
-    told: list[dict[str, Any]] = []
+    metrics: list[dict[str, Any]] = []
     lines = file.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -241,15 +241,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, RecursionError):
             values = json.loads(line)
         if is_round_line(values):
-            told.append(values)
+            metrics.append(values)
         elif number < len(lines):
             text = line[:40].decode(errors="replace")
-            raise RunError(f"{file}: line {number} tells of no round ('{text}')")
-    return told
+            raise RunError(f"{file}: line {number} is not that of a round ('{text}')")
+    return metrics
 
 
 def is_round_line(values: object) -> bool:
-    """Whether this is a line of the metrics, as far as a run that goes on needs it."""
+    """Whether these are the values of a line of the metrics: a dictionary with a round."""
     return isinstance(values, dict) and type(values.get("round")) is int and values["round"] >= 0
 
 
@@ -262,7 +262,7 @@ def run_checkpoints(path: Path) -> list[Path]:
 
 
 def checkpoints_in(path: Path) -> list[Path]:
-    """The checkpoints of a run directory, first to last; none of one that has just begun."""
+    """The checkpoints of a run directory, first to last; a new run has none."""
     return sorted(
         item for item in (path / "checkpoints").glob("*.safetensors") if is_checkpoint(item)
     )
@@ -274,5 +274,5 @@ def checkpoint_of(path: Path) -> Path:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether the file is named as a run names its networks."""
+    """Whether a file has the name of a run's checkpoint."""
     return _CHECKPOINT.fullmatch(path.name) is not None

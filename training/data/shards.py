@@ -1,4 +1,4 @@
-"""Finished games as flat arrays: what self-play hands to the learner, and its file."""
+"""Finished games as flat arrays: what the learner gets from self-play, and its file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ SHARD_FORMAT: Final = "pawnscope-games-2"
 _OLDER_FORMATS: Final = ("pawnscope-games-1",)
 
 NO_REPLY: Final = 0
-"""In the place of a move: the game ended first. No move goes from a1 to a1."""
+"""Instead of a move where the game ended first: a1 to a1, which no move is."""
 UNKNOWN_END: Final = 0
-"""In the place of plies left: how the game would have ended is not known."""
+"""Instead of plies left: the game was not played to its end."""
 _KINDS: Final = {
     "positions": torch.uint8,
     "offsets": torch.int64,
@@ -48,7 +48,7 @@ _KINDS: Final = {
     "endings": torch.uint8,
     "games": torch.int32,
 }
-"""Of the arrays in a file."""
+"""Types of the arrays in a file."""
 
 
 class ShardError(InputError):
@@ -77,11 +77,11 @@ class GameRows:
     moves_left: npt.NDArray[np.int16]
     # [N] uint16: the move that was played in the position after this one, or NO_REPLY.
     replies: npt.NDArray[np.uint16]
-    # [N] float32 in nats: how far the policy went from the priors (Kullback-Leibler divergence).
+    # [N] float32 in nats: Kullback-Leibler divergence of the policy from the priors.
     surprise: npt.NDArray[np.float32]
-    # [N, S] uint8: the squares as they stood when the game ended; no lesson where UNKNOWN_END.
+    # [N, S] uint8: the squares when the game ended; no target where UNKNOWN_END.
     endings: npt.NDArray[np.uint8]
-    # [N] int32: the game that the position is from, counted from 0 in each batch of games.
+    # [N] int32: the number of the position's game, from 0 in each file.
     games: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ SINGLE: Final = tuple(
 
 
 def join(parts: Sequence[GameRows]) -> GameRows:
-    """All rows of the parts, in order; the games are numbered on."""
+    """All rows of the parts, in order, their games numbered from 0."""
     fields: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in GameRows.__dataclass_fields__
@@ -129,7 +129,7 @@ def select(rows: GameRows, indices: npt.NDArray[np.int64]) -> GameRows:
 
 
 def shard_name(round_number: int, actor: int, part: int, game: int | None) -> str:
-    """Of a file of games; `game` is the game's number in a run of several."""
+    """The name of a shard; `game` is the variant's number in a run of several."""
     name = f"{round_number:06d}-{actor:02d}-{part:03d}"
     return f"{name}.safetensors" if game is None else f"{name}-{game:02d}.safetensors"
 
@@ -156,12 +156,12 @@ def describe_games(path: Path) -> dict[str, Any]:
 
 
 def shards_of(folder: Path, variant: Variant) -> list[Path]:
-    """The shards of a variant's games in a folder, oldest first; damaged ones are passed over."""
+    """The shards of a variant in a folder, oldest first; damaged ones are skipped."""
     return [path for path in sorted(folder.glob("*.safetensors")) if _is_of(path, variant)]
 
 
 def newest_shard(folder: Path, variant: Variant) -> Path | None:
-    """The last of `shards_of`, None where there is none; reads no more headers than it must."""
+    """The last of `shards_of`, None where there is none; reads headers from the newest on."""
     newest_first = sorted(folder.glob("*.safetensors"), reverse=True)
     return next((path for path in newest_first if _is_of(path, variant)), None)
 
@@ -174,7 +174,7 @@ def _is_of(path: Path, variant: Variant) -> bool:
 
 
 def _check_format(path: Path, header: dict[str, Any]) -> None:
-    """Raise ShardError for what this version does not read."""
+    """Raises ShardError for a header of another format or with missing fields."""
     if header.get("format") in _OLDER_FORMATS:
         raise ShardError(
             f"{path}: games of an older version ({header['format']}, this one reads {SHARD_FORMAT})"
@@ -213,7 +213,7 @@ def load_games(path: Path, variant: Variant) -> GameRows:
 
 
 def _check_kinds(path: Path, tensors: dict[str, Tensor], variant: Variant) -> None:
-    """Raises ShardError for an array of another kind of numbers, or of other sizes."""
+    """Raises ShardError for an array of another type or shape."""
     count, moves = len(tensors["games"]), tensors["moves"].numel()
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(SINGLE, (count,))
     shapes |= dict.fromkeys(RAGGED, (moves,))
@@ -228,11 +228,11 @@ def _check_kinds(path: Path, tensors: dict[str, Tensor], variant: Variant) -> No
 
 
 def _check_values(path: Path, rows: GameRows, variant: Variant) -> None:
-    """Raises ShardError for rows that are no positions of the game, for moves that are not their
-    legal ones, and for numbers without a meaning: kernels and networks trust them all."""
+    """Raises ShardError for rows that are no positions of the variant, for moves that are not the
+    legal ones, and for values without a meaning: kernels and networks do not check them."""
     squares = variant.squares
-    men = [kind | colour for kind in variant.piece_types for colour in (0, BLACK_BIT)]
-    known = np.isin(np.arange(256), [EMPTY, *men])
+    pieces = [kind | colour for kind in variant.piece_types for colour in (0, BLACK_BIT)]
+    known = np.isin(np.arange(256), [EMPTY, *pieces])
     state = rows.positions[:, squares:]
     en_passant = state[:, EN_PASSANT]
     replies = np.stack([rows.replies & SQUARE_MASK, rows.replies >> SQUARE_BITS & SQUARE_MASK])
@@ -257,10 +257,12 @@ def _check_values(path: Path, rows: GameRows, variant: Variant) -> None:
     }
     for name, is_sound in sound.items():
         if not is_sound:
-            raise ShardError(f"{path}: the array '{name}' holds what cannot be in {variant.name}")
+            raise ShardError(
+                f"{path}: the array '{name}' holds values that are impossible in {variant.name}"
+            )
     legal, offsets = generate_batch(variant.tables, rows.positions)
     owner = np.repeat(np.arange(len(rows), dtype=np.int64) << 16, counts)
-    # In any order: that of the generator is no part of the format.
+    # In any order: the generator's is no part of the format.
     if not np.array_equal(offsets, rows.offsets) or not np.array_equal(
         np.sort(owner | legal), np.sort(owner | rows.moves)
     ):

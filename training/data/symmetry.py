@@ -1,4 +1,4 @@
-"""The mirror image of games, left for right: every lesson twice, where the rules allow it."""
+"""Mirror images of positions and moves, files exchanged, of variants with symmetric rules."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""What a position teaches: the targets of a batch, all seen from the position's side to move.
+"""The targets of a batch, all from the view of the position's side to move.
 
 The sign of every one of them is tested for both colours (tests/training/data/test_targets.py).
 """
@@ -19,7 +19,7 @@ from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows
 from training.data.symmetry import mirror_boards, mirror_moves, mirror_positions
 
 UNKNOWN_OWNER: Final = -100
-"""In the place of who stands on a square: the game's end is not known."""
+"""Instead of a square's owner: the game was not played to its end."""
 
 
 class Batch(NamedTuple):
@@ -38,9 +38,9 @@ class Batch(NamedTuple):
     moves_left: Tensor
     """float32[B] plies, UNKNOWN_END where a game was not played to its end."""
     replies: Tensor
-    """int64[C] the moves that were played next, of the positions that had one."""
+    """int64[C] the moves that were played in the next position, where there was one."""
     replied: Tensor
-    """int64[C] those positions."""
+    """int64[C] the indices of their positions."""
     ownership: Tensor
     """int64[B, S] who stands on each square, as the side to move sees the board, when the game is
     over: EMPTY_SQUARE, MY_SQUARE or THEIR_SQUARE; UNKNOWN_OWNER where that is not known."""

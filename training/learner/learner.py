@@ -43,7 +43,7 @@ class _AdamW:
     _EPSILON: Final = 1e-8
 
     def __init__(self, weights: Tensor, gradient: Tensor, decay: float) -> None:
-        """Follows `gradient` float32[P] with `weights` [P], in place; decoupled weight decay."""
+        """Updates `weights` float32[P] by `gradient` [P], in place; decoupled weight decay."""
         self._weights, self._gradient, self._decay = weights, gradient, decay
         # As torch names them: running means of the gradient and of its square, and steps taken.
         self._state = {
@@ -96,7 +96,7 @@ class _AdamW:
 
 
 class Learner:
-    """The network that learns, the moving average of its weights (EMA) that plays, the optimiser."""
+    """The network that learns, the moving average (EMA) of its weights, and the optimiser."""
 
     def __init__(
         self,
@@ -106,10 +106,10 @@ class Learner:
         vectors: tuple[Tensor, Tensor] | None = None,
         gradients: Gradients | None = None,
     ) -> None:
-        """Learn `network`, in place; it plays the games of `variants`.
+        """Train `network`, a network for `variants`, in place.
 
         `gradients` computes into `vectors`, float32[P] for weights and gradient, which it shares;
-        without them this process computes for itself.
+        without them this process computes.
         """
         size = network.parameter_count
         self.network = network.train()
@@ -131,11 +131,11 @@ class Learner:
         rng: np.random.Generator,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Losses:
-        """Take so many steps; the means of their losses.
+        """Take so many steps; returns the means of their losses.
 
-        A batch is drawn from the windows of all games, in the order of `variants`, the same share
-        from each. Raises NotFiniteError, naming the loss or the parameter and the step, before a
-        step that would follow what is not finite; the weights are then those before it.
+        A batch is drawn from the windows of all variants, in their order, the same share from each.
+        Raises NotFiniteError, naming the loss or the parameter and the step, before a
+        step with a loss or a gradient that is not finite; the weights are then those before it.
         """
         sums: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
         for _ in range(steps):
@@ -159,7 +159,7 @@ class Learner:
         )
 
     def _draw(self, windows: Sequence[ReplayWindow], rng: np.random.Generator) -> list[Draw]:
-        """A batch; each game's rows are mirrored or not, where its rules are symmetric."""
+        """A batch; the rows of a variant with symmetric rules are mirrored or not, all of them."""
         config, draws = self._config, []
         sizes = share_out(config.batch, len(windows))
         for variant, window, size in zip(self._variants, windows, sizes, strict=True):
@@ -243,6 +243,6 @@ def check_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str,
 
 
 def _gradients_by_name(network: nn.Module) -> dict[str, Tensor]:
-    """The gradients that there are."""
+    """The gradient of every parameter that has one."""
     named = network.named_parameters()
     return {name: parameter.grad for name, parameter in named if parameter.grad is not None}

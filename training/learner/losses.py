@@ -28,15 +28,15 @@ _DELTA: Final = 10.0
 
 
 class LossTerms(NamedTuple):
-    """Sums over a batch divided by the size of the whole batch, in nats where nothing is said."""
+    """Sums over a batch divided by the size of the whole batch; in nats unless noted."""
 
     policy: Tensor
     gap: Tensor
-    """Policy loss less the targets' own entropy: 0 is a perfect imitation. Without gradient."""
+    """Policy loss minus the targets' entropy: 0 where the policy equals its target. No gradient."""
     wdl: Tensor
     """Cross-entropy; of a scalar head the squared error of win minus loss."""
     moves_left: Tensor
-    """Plies, smoothed."""
+    """Plies (Huber loss)."""
     reply: Tensor
     ownership: Tensor
     """Mean over the squares."""
@@ -44,17 +44,17 @@ class LossTerms(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """Rows of one game: a batch, or a part of one."""
+    """Rows of one variant: a batch, or a part of one."""
 
     variant: Variant
     rows: GameRows
-    # Whether their mirror images are learned.
+    # Whether their mirror images are learned instead.
     mirror: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """Means over the batches of a round; see LossTerms. 0 for a head that is not there."""
+    """Means over the batches of a round; see LossTerms. 0 for a head that the network lacks."""
 
     policy: float
     policy_gap: float
@@ -65,7 +65,7 @@ class Losses:
 
 
 def log_policy(logits: Tensor, rows: Tensor, positions: int) -> Tensor:
-    """Log-probabilities [M] of ragged logits [M], each position's by itself."""
+    """Log-probabilities [M] of ragged logits [M]: a softmax over the moves of each position."""
     highest = torch.full((positions,), -torch.inf).scatter_reduce(
         0, rows, logits.detach(), "amax", include_self=False
     )
@@ -104,7 +104,7 @@ def _value_loss(network: VariantNetwork, outputs: Outputs, batch: Batch) -> Tens
 
 
 def _moves_left_loss(outputs: Outputs, batch: Batch) -> Tensor:
-    """Huber's, of the positions whose end is known."""
+    """Huber loss, of the positions whose end is known."""
     known = batch.moves_left != UNKNOWN_END
     errors = F.huber_loss(
         outputs.moves_left.float(), batch.moves_left, delta=_DELTA, reduction="none"
@@ -132,8 +132,8 @@ def _ownership_loss(ownership: Tensor | None, batch: Batch) -> Tensor:
 class FlatParameters:
     """All parameters of a network as one vector [P], and their gradients as another.
 
-    The network's own parameters become views of `weights`: an optimiser's step, a running mean and
-    the way to another process are one operation each.
+    The network's own parameters become views of `weights`, so that an optimiser's step, an EMA and
+    a copy to another process are one operation each.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class FlatParameters:
         *,
         keep: bool = False,
     ) -> None:
-        """`weights` takes over what the network holds, or with `keep` the network what it holds."""
+        """The network's values are copied into `weights`; with `keep` those of `weights` stay."""
         start = 0
         with torch.no_grad():
             for parameter in network.parameters():
@@ -165,7 +165,7 @@ class Gradients(Protocol):
     def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
         """Leave the gradient of a batch's loss in the flat vector; returns its LossTerms [6].
 
-        A batch may hold rows of several games, a draw of each.
+        A batch may hold rows of several variants, a draw of each.
         """
         ...
 
@@ -204,7 +204,7 @@ class LocalGradients:
 def add_gradients(
     network: Network, draws: Sequence[Draw], size: int, config: LearningConfig
 ) -> npt.NDArray[np.float64]:
-    """`add_gradient` of each game's rows; returns the sum of their LossTerms [6]."""
+    """`add_gradient` of each variant's rows; returns the sum of their LossTerms [6]."""
     total: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
     for draw in draws:
         if len(draw.rows):
@@ -214,7 +214,7 @@ def add_gradients(
 
 
 def faster_precision(network: Network, variant: Variant, size: int) -> Literal["fp32", "bf16"]:
-    """ "fp32" or "bf16", whichever computes the gradient of `size` positions faster here."""
+    """The precision that computes the gradient of `size` positions faster on this machine."""
     batch = make_batch(variant, _start_rows(variant, size), LearningConfig(), mirror=False)
     shared = network_for_variant(network, variant)
     exact, rounded = (
@@ -233,7 +233,7 @@ def _seconds(network: VariantNetwork, batch: Batch, config: LearningConfig) -> f
 
 
 def seconds_a_batch(gradients: Gradients, variants: Sequence[Variant], size: int) -> float:
-    """What the gradient of a batch of `size` positions takes, the best of a few."""
+    """Seconds for the gradient of a batch of `size` positions, the best of a few."""
     draws = [
         Draw(variant=variant, rows=_start_rows(variant, share), mirror=False)
         for variant, share in zip(variants, share_out(size, len(variants)), strict=True)
@@ -248,7 +248,7 @@ def seconds_a_batch(gradients: Gradients, variants: Sequence[Variant], size: int
 
 
 def _start_rows(variant: Variant, size: int) -> GameRows:
-    """The start position, many times: something to compute with."""
+    """`size` copies of the start position, to measure with."""
     positions = np.repeat(variant.start_row[None], size, axis=0)
     moves, offsets = generate_batch(variant.tables, positions)
     counts = np.diff(offsets)

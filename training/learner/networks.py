@@ -1,4 +1,4 @@
-"""The network of a run: one game's own, or one for several; fresh, or begun with another's."""
+"""The network of a run: for one variant or several, fresh or with the weights of a checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -24,7 +24,7 @@ Network = PolicyValueNet | UniversalNet
 Settings = NetworkConfig | UniversalConfig
 
 _HEADS: Final = ("reply", "ownership")
-"""Fields that go by what a run trains, not by whose weights it begins with."""
+"""Fields that follow from what a run trains, not from the checkpoint that it begins with."""
 
 
 def build_network(settings: Settings) -> Network:
@@ -35,24 +35,23 @@ def build_network(settings: Settings) -> Network:
 
 
 def settings_of(variants: Sequence[Variant], config: TrainingConfig) -> Settings:
-    """What the network of a run of these games is made of."""
+    """The configuration of the network of a run of these variants."""
     if len(variants) == 1:
         return config.network_config(variants[0])
     return config.universal_config()
 
 
 def check_settings(path: Path, found: dict[str, Any], wanted: Settings) -> None:
-    """Raises InputError for a file whose network is made of something else than wanted: of `found`,
-    the `to_dict` of its settings."""
+    """Raises InputError for a file whose network has other settings, `found` (a `to_dict`), than
+    wanted."""
     different = difference(type(wanted).from_dict(found), wanted)
     if different:
         raise CheckpointError(f"{path}: {different} as the run's configuration says")
 
 
 def variants_learned(path: Path) -> dict[str, str]:
-    """What the universal network of a checkpoint has been trained on: the digests of its games by
-    name, "" where the file does not say. Empty for a network of one game. Raises as
-    `read_description`."""
+    """The variants that the universal network of a checkpoint has been trained on: digests by name,
+    "" where the file has none. Empty for a network of one variant. Raises as `read_description`."""
     description = read_description(path)
     if isinstance(description, Description):
         return {}
@@ -60,17 +59,17 @@ def variants_learned(path: Path) -> dict[str, str]:
 
 
 def network_for_variant(network: Network, variant: Variant) -> VariantNetwork:
-    """The network as it plays one game; gradients flow to the network's own parameters."""
+    """The network for one variant; gradients flow to the network's own parameters."""
     return network.for_variant(variant) if isinstance(network, UniversalNet) else network
 
 
 def specialised_network(network: Network, variant: Variant) -> PolicyValueNet:
-    """The network of one game, to judge with: it need not follow the other's weights."""
+    """The network for one variant, to evaluate with; it may be a copy of the weights."""
     return network.specialise(variant) if isinstance(network, UniversalNet) else network
 
 
 def checkpoint_settings(path: Path) -> dict[str, Any]:
-    """The fields of `[network]` with which a run goes on from a checkpoint; raises as
+    """The fields of `[network]` that a run takes over from a checkpoint; raises as
     `read_description`."""
     config = read_description(path).config
     names = [field.name for field in fields(BuildConfig) if field.name not in _HEADS]
@@ -80,9 +79,10 @@ def checkpoint_settings(path: Path) -> dict[str, Any]:
 def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -> Network:
     """A network of these settings with the weights of a checkpoint.
 
-    A network of one game is carried over where its game is another; a universal one is specialised
-    for one game, or goes on as it is. Heads that it lacks are fresh, from torch's random numbers.
-    Raises CheckpointError, InputError for a checkpoint that does not serve, and OSError.
+    The weights of another variant's network are transferred; a universal network is specialised for
+    a run of one variant and kept for several. Heads that the checkpoint lacks have fresh weights,
+    from torch's random numbers. Raises CheckpointError, InputError for a checkpoint that does not
+    fit, and OSError.
     """
     description = read_description(path)
     if isinstance(settings, NetworkConfig):
@@ -103,7 +103,7 @@ def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -
 
 
 def _define(path: Path, description: Description) -> None:
-    """Make the game known that a checkpoint is for; its rules are in the file."""
+    """Define the variant of a checkpoint, if it is unknown; its rules are in the file."""
     name = description.variant_name
     try:
         known = get_variant(name)

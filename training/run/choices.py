@@ -31,10 +31,10 @@ from training.selfplay.actors.protocol import Actors, SelfPlayRequest
 
 
 class Choices:
-    """The choices of a run, in its configuration and its log."""
+    """The choices of a run: kept in its configuration, reported in its log."""
 
     def __init__(self, directory: RunDirectory, note: Callable[[str], None]) -> None:
-        """`note` hears what changes in a run that goes on."""
+        """`note` is called with every later change."""
         self._directory = directory
         self._note = note
 
@@ -44,12 +44,12 @@ class Choices:
         return self._directory.config.chosen
 
     def record(self, text: str, **values: Any) -> None:
-        """Fields of ChosenConfig, and what the log says of them; raises OSError."""
+        """Write fields of ChosenConfig, and `text` to the log; raises OSError."""
         self._directory.choose(dataclasses.replace(self.known, **values))
         self._directory.log(text)
 
     def change(self, text: str, **values: Any) -> None:
-        """The same where something else was chosen before: whoever watches hears of it."""
+        """`record` a choice that replaces another, and pass `text` to `note`."""
         self.record(text, **values)
         self._note(text)
 
@@ -62,7 +62,7 @@ def count_cores() -> int:
 
 
 def choose_threads(config: TrainingConfig, choices: Choices) -> int:
-    """Threads of the learner's process: as many as at the run's first start, if there are cores."""
+    """Threads of the learner: as many as at the run's first start, at most one for each core."""
     if config.learning.threads:
         return config.learning.threads
     cores, known = count_cores(), choices.known.threads
@@ -80,8 +80,7 @@ def choose_threads(config: TrainingConfig, choices: Choices) -> int:
 def resolve_learning(
     variants: Sequence[Variant], network: Network, config: TrainingConfig, choices: Choices
 ) -> LearningConfig:
-    """The settings of learning with a precision that is measured at the run's first start where
-    "auto" asks for that."""
+    """The settings of learning, with the precision that "auto" came to at the run's first start."""
     learning = config.learning
     if learning.precision != "auto":
         return learning
@@ -101,8 +100,8 @@ def choose_gradient_workers(
     pool: WorkerPool | None,
     choices: Choices,
 ) -> WorkerPool | None:
-    """The workers where they compute gradients, else None; measured at the run's first start where
-    "auto" asks for that."""
+    """The workers where they compute gradients, else None; "auto" is measured at the run's first
+    start."""
     split = choices.known.split if learning.split == "auto" else learning.split
     if pool is None or split:
         return None if split == "threads" else pool
@@ -125,8 +124,8 @@ def choose_gradient_workers(
 def prepare_actors(
     actors: Actors, requests: Sequence[SelfPlayRequest], config: SelfPlayConfig, choices: Choices
 ) -> list[str]:
-    """Get the actors ready, with a request for each variant; returns what computes their networks,
-    which is chosen at the run's first start where "auto" asks for that.
+    """Get the actors ready, with a request for each variant; returns what computes their networks.
+    "auto" is chosen at the run's first start.
 
     Raises InputError, OSError.
     """
@@ -147,7 +146,7 @@ def prepare_actors(
         try:
             return actors.prepare(requests, known)
         except BackendError as problem:
-            why = f"which cannot go on here ({problem})"
+            why = f"which cannot be used here ({problem})"
             found = [
                 _in_its_place(actors, request, choice, named[:1])
                 for request, choice in zip(requests, known, strict=True)
@@ -164,14 +163,13 @@ def prepare_actors(
     return found
 
 
-def _is_for(known: ChosenConfig, config: SelfPlayConfig, games: int) -> bool:
-    """Whether these settings are those for which a choice was made, for so many games."""
-    if len(known.inference) != games or not all(known.inference):
+def _is_for(known: ChosenConfig, config: SelfPlayConfig, variants: int) -> bool:
+    """Whether a choice was made for these settings and for so many variants."""
+    if len(known.inference) != variants or not all(known.inference):
         return False
     if known.inference_settings:
         return known.inference_settings == f"{config.backend} {config.precision}"
-    # Older versions do not say. The backend stays when a network outgrows its precision, but for
-    # the last resort.
+    # Runs of older versions have no settings. A fall-back keeps the backend, but for the last one.
     return all(
         config.backend == "auto" or choice.startswith((f"{config.backend} ", "torch fp32"))
         for choice in known.inference
@@ -181,8 +179,8 @@ def _is_for(known: ChosenConfig, config: SelfPlayConfig, games: int) -> bool:
 def _in_its_place(
     actors: Actors, request: SelfPlayRequest, choice: str, named: Sequence[str]
 ) -> str:
-    """With what a game goes on whose `choice` may not: where the network has outgrown it, as in a
-    session that plays on, else with what is `named` or fastest. Raises as `prepare_actors`."""
+    """The choice that replaces one that fails: where the network no longer agrees with it, the
+    fall-backs of self-play, else what is `named` or fastest. Raises as `prepare_actors`."""
     others: Sequence[str] = ()
     try:
         return actors.prepare([request], [choice])[0]
@@ -203,9 +201,9 @@ def follow_inference(
     config: SelfPlayConfig,
     choices: Choices,
 ) -> list[str]:
-    """With what the networks of all games are computed after these shards; before it was `known`.
+    """What computes the networks of all variants after these shards; before them it was `known`.
 
-    A network can grow out of what was precise enough for the first ones; that is recorded.
+    A later network may need a higher precision than the first ones; the change is recorded.
     """
     used = {variant.name: choice for variant, choice in zip(variants, known, strict=True)}
     used |= {shard.variant: shard.source.get("evaluator", "") for shard in shards}

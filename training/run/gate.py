@@ -1,4 +1,4 @@
-"""The gate: whether a new network is let in, by games against the one that acts.
+"""The gate: a new network plays only if it scores half in games against the acting one.
 
 AlphaGo Zero's (Silver et al. 2017, "Evaluator"; 55 % of 400 games there). Off by default, as in
 AlphaZero: with enough games a step the newest network is nearly always as good.
@@ -29,7 +29,7 @@ def gate_score(
     games: int,
     rng: np.random.Generator,
 ) -> float:
-    """Points a game [0, 1] of the challenger in `games` games; an odd number is rounded up.
+    """Points a game in [0, 1] of the challenger in `games` games; an odd number is rounded up.
 
     Each start, from self-play's own distribution, is played twice with the sides changed. Moves are
     the best of PUCT without noise, so that only the starts are random.
@@ -42,28 +42,28 @@ def gate_score(
     # In the first of the two the challenger has the move.
     own = np.where(np.arange(2 * pairs) < pairs, side, 1 - side)
     points = np.full(2 * pairs, 0.5)
-    going = np.arange(2 * pairs)
+    unfinished = np.arange(2 * pairs)
     search = PuctConfig(simulations=config.simulations)
     for _ in range(config.longest_game):
-        mover = positions[going, variant.squares + SIDE]
-        moves = np.empty(len(going), np.uint16)
+        mover = positions[unfinished, variant.squares + SIDE]
+        moves = np.empty(len(unfinished), np.uint16)
         for evaluator, turn in (
-            (challenger, mover == own[going]),
-            (champion, mover != own[going]),
+            (challenger, mover == own[unfinished]),
+            (champion, mover != own[unfinished]),
         ):
             if turn.any():
-                some = going[turn]
+                some = unfinished[turn]
                 roots = Roots(positions[some], histories[some], lengths[some])
                 moves[turn] = _best_moves(variant, roots, evaluator, search)
-        here, before, length = positions[going], histories[going], lengths[going]
+        here, before, length = positions[unfinished], histories[unfinished], lengths[unfinished]
         results = play_moves(variant, here, before, length, moves)
-        positions[going], histories[going], lengths[going] = here, before, length
+        positions[unfinished], histories[unfinished], lengths[unfinished] = here, before, length
         over = results != GAME_GOES_ON
         # The result is for the side that did not move.
-        won = np.where(mover == own[going], -results, results)[over]
-        points[going[over]] = 0.5 + 0.5 * won
-        going = going[~over]
-        if not len(going):
+        won = np.where(mover == own[unfinished], -results, results)[over]
+        points[unfinished[over]] = 0.5 + 0.5 * won
+        unfinished = unfinished[~over]
+        if not len(unfinished):
             break
     return float(points.mean())
 
@@ -72,7 +72,7 @@ def _best_moves(
     variant: Variant, roots: Roots, evaluator: Evaluator, search: PuctConfig
 ) -> npt.NDArray[np.uint16]:
     """The most likely move of each position after a search; ties fall to the first."""
-    # Without noise the generator is never drawn from.
+    # Without noise the generator is not used.
     result = puct_search(variant, roots, evaluator, search, np.random.default_rng(0))
     best = [
         int(result.policy[start:end].argmax()) + int(start)
@@ -90,7 +90,7 @@ def mean_gate_score(
     games: int,
     rng: np.random.Generator,
 ) -> float:
-    """The mean of `gate_score` over the games of a run, against the network of a checkpoint.
+    """The mean of `gate_score` over the variants of a run, against the network of a checkpoint.
 
     Raises CheckpointError, OSError.
     """

@@ -1,4 +1,4 @@
-"""What a training tells whoever watches it, while it goes on and at its end."""
+"""What a training reports while it runs and at its end."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Any, Literal, Protocol
 from training.evaluation.truth import Reached, TruthShares
 
 Reason = Literal["perfect", "reached", "time"]
-"""Why a training stopped: the raw network keeps the value in every decision of its games; in the
-share of them, or of a sample, that `stop_at_raw` asks for; or its time is over."""
+"""Why a training stopped: the raw network keeps the value in every decision position; in as
+many of them, or of a sample, as `stop_at_raw` asks for; the time is over."""
 
 
 class Monitor(Protocol):
-    """Whoever watches a run: a command that draws bars, or a test."""
+    """Watches a run: a command that draws bars, or a test."""
 
     def task(self, name: str, total: int) -> None:
         """A part of a round begins: `total` positions or steps."""
         ...
 
     def advance(self, amount: int) -> None:
-        """So much of it is done."""
+        """`amount` more positions or steps are done."""
         ...
 
     def metrics(self, values: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ class Monitor(Protocol):
         ...
 
     def note(self, text: str) -> None:
-        """Something that a person should know, as it stands in log.txt."""
+        """A line of log.txt that a person should see."""
         ...
 
 
@@ -57,11 +57,11 @@ class Summary:
     rounds: int
     # The last network.
     checkpoint: Path
-    # Of a run of one game; None where it is not solved.
+    # Of a run of one variant; None where it is not solved.
     truth: TruthShares | None
-    # Of a run of several: those that are solved, by name.
+    # Of a run of several variants: of those that are solved, by name.
     truths: dict[str, TruthShares]
-    # What it was stopped for, by game: those that are solved.
+    # The last measurement of the raw network, by name of the variants that are solved.
     reached: dict[str, Reached]
     # Why it stopped.
     reason: Reason

@@ -1,4 +1,4 @@
-"""The network as actors ask it: one evaluator for a whole run, with new weights at every order."""
+"""The network as actors use it: one evaluator for a whole run, new weights at every request."""
 
 import contextlib
 from collections.abc import Callable
@@ -28,8 +28,8 @@ def parts_of(choice: str) -> tuple[str, str, str]:
 
 
 def fall_backs(choice: str) -> tuple[str, ...]:
-    """With what to go on where the network has outgrown the precision of a choice: more precisely
-    on the same device, in an order and not by time, so that runs follow from their seeds. Raises
+    """The choices to try when a network no longer agrees with a backend at its precision: more
+    precise ones on the same device, in a fixed order, so that runs follow from their seeds. Raises
     BackendError."""
     backend, _, device = parts_of(choice)
     place = "" if device == "cpu" else f" {device}"
@@ -56,17 +56,17 @@ class ActingEvaluator:
         self._seconds, self._positions = 0.0, 0
 
     def prepare(self, network: PolicyValueNet, chosen: str = "") -> str:
-        """Be ready to evaluate with these weights; what computes them comes back, as "native bf16".
+        """Get ready to evaluate with these weights; returns what computes them, as "native bf16".
 
-        That is what was `chosen` (backend, precision and perhaps a device), or where nothing was,
-        what the configuration names, or the fastest that it allows. Raises BackendError.
+        That is `chosen` (backend, precision and perhaps a device), or where it is empty what the
+        configuration names, or the fastest that it allows. Raises BackendError.
         """
         config = self._config
         with not_counted():
             if not chosen:
                 backend = self._make(network, config.backend, config.precision)
                 chosen = backend.choice
-            # A choice that is kept: no other candidate waits behind it.
+            # Made anew without the other candidates, which would keep their memory.
             self._backend = self._make(network, *parts_of(chosen))
         return self._backend.choice
 
@@ -83,14 +83,14 @@ class ActingEvaluator:
         )
 
     def update(self, network: PolicyValueNet) -> None:
-        """Judge with these weights from now on; raises BackendError."""
+        """Evaluate with these weights from now on; raises BackendError."""
         if self._backend is None:
             self.prepare(network)
         else:
             try:
                 self._backend.update(network)
             except BackendError:
-                # What was precise enough for the first networks need not be for this one.
+                # This network may need a higher precision than the first ones.
                 self._fall_back(network, self._backend.choice)
         if self._cache is not None:
             self._cache.clear()
@@ -117,7 +117,7 @@ class ActingEvaluator:
         return evaluation
 
     def account(self) -> dict[str, float | str]:
-        """What was spent since the last call, as it stands in a shard's header."""
+        """The cost since the last call, for a shard's header."""
         assert self._backend is not None
         spent: dict[str, float | str] = {
             "evaluator": self._backend.choice,

@@ -1,8 +1,8 @@
 """Self-play: many games at once, every move by a search.
 
-All games move together. With playout-cap randomisation (KataGo: Wu 2019, section 3.1) a coin is
-tossed for every step, not for every game: each ply of each game has the same chances as there, and
-no batch runs half empty because some of its games search less than the others.
+All games move together. With playout-cap randomisation (KataGo: Wu 2019, section 3.1) one coin a
+step decides for all games: each ply of each game has the same chance as with a coin for each game,
+and no batch runs half empty because some games search less than others.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from training.selfplay.recording import Recorder
 GAME_GOES_ON: Final = 2
 """In the place of a result."""
 _RESIGN_TURNS: Final = 2
-"""Turns in a row that a side must find itself lost before it resigns."""
+"""Turns in a row with a lost value after which a side resigns."""
 
 
 @kernel
@@ -62,9 +62,9 @@ def _look_up_results(
     lengths: npt.NDArray[np.int64],
     results: npt.NDArray[np.int8],
 ) -> None:
-    """Write the result of every game that goes on and whose position the endgame tables know.
+    """Write the result of every unfinished game whose position the endgame tables know.
 
-    A win that a repetition of what was before may spoil is played on.
+    A win that a repetition of an earlier position may turn into a draw is played on.
     """
     for game in range(positions.shape[0]):
         if results[game] != GAME_GOES_ON:
@@ -85,8 +85,8 @@ def _random_walk(
     history: npt.NDArray[np.uint64],
     choices: npt.NDArray[np.float64],
 ) -> int:
-    """Play `choices.size` moves, each the given share of the way through the legal ones; returns
-    the number played, or -1 if the game ended on the way or at the end of it."""
+    """Play `choices.size` moves, move i the legal one at the share `choices[i]` of their list;
+    returns the number played, or -1 if the game ended."""
     legal, scratch = np.empty(MAX_MOVES, np.uint16), np.empty(row.shape[0], np.uint8)
     for ply in range(choices.shape[0] + 1):
         count = generate(tables, row, legal)
@@ -150,7 +150,7 @@ def _choose_moves(
     draws: npt.NDArray[np.float64],
     choices: npt.NDArray[np.int64],
 ) -> None:
-    """The place [G] in all moves of each game's move: drawn in proportion to the policy, or its
+    """The index [G] of each game's move in all moves: drawn in proportion to the policy, or the
     most likely one."""
     for game in range(choices.shape[0]):
         start, end = offsets[game], offsets[game + 1]
@@ -165,7 +165,7 @@ def _choose_moves(
         left = draws[game] * total
         for index in range(start, end):
             left -= policy[index]
-            # Moves of share 0 are never drawn; rounding at the end leaves the most likely one.
+            # Moves of share 0 are never drawn; after rounding at the end the most likely one stays.
             if left < 0.0:
                 choices[game] = index
                 break
@@ -173,22 +173,22 @@ def _choose_moves(
 
 @dataclass(kw_only=True)
 class Statistics:
-    """What self-play has done since it was last asked."""
+    """Counts of self-play since the last shard."""
 
-    # Moves played in all games, noted or not.
+    # Moves played in all games, recorded or not.
     plies: int = 0
     # Simulations of their searches.
     simulations: int = 0
-    # Games that a side gave up.
+    # Games in which a side resigned.
     resigned: int = 0
-    # Games in which a side would have, but which were played on to see.
+    # Games in which a side would have resigned, but which were played on as a check.
     checked: int = 0
     # Of these, the games that it did not lose.
     wrong: int = 0
 
 
 class SelfPlay:
-    """Games in progress. A game that ends makes room for a new one at once.
+    """Games in progress. A game that ends is replaced by a new one at once.
 
     The same generator and the same evaluators give the same games.
     """
@@ -204,16 +204,16 @@ class SelfPlay:
         started = start_games(variant, config, games, rng)
         self._positions, self._histories, self._lengths = started
         self._recorder = Recorder(games, config.longest_game, variant.row_size)
-        # Turns in a row in which each side found itself lost; games played on although it has.
+        # Turns in a row in which each side's value was lost; games in which nobody resigns.
         self._lost = np.zeros((games, 2), dtype=np.int64)
         self._plays_on = np.zeros(games, dtype=np.bool_)
-        # Of these, the sign of the result that the side to move at the next ply would have had.
+        # In these, the result of a resignation, for the side to move at the next ply; 0 for none.
         self._expected = np.zeros(games, dtype=np.int8)
         if self._resigns:
             self._plays_on = rng.random(games) < config.resign_play_on
 
     def _start(self, game: int) -> None:
-        """A new game in this place."""
+        """Begin a new game at this index."""
         self._lengths[game] = _begin(
             self._variant, self._config, self._positions[game], self._histories[game], self._rng
         )
@@ -233,7 +233,7 @@ class SelfPlay:
         positions: int,
         progress: Callable[[int], None] = lambda _: None,
     ) -> GameRows:
-        """Play on until finished games have brought so many positions; returns all their rows.
+        """Play until finished games have so many positions; returns all their rows.
 
         `progress` is called with the positions that each finished game adds.
         """
@@ -250,7 +250,7 @@ class SelfPlay:
         """One move in every game; returns the games that it ended, those with rows.
 
         Where the variant's tables hold endgames, a game ends in the first position that they know,
-        with its value: a search that sees all of its moves won need not get any nearer to the end.
+        with its value: a search with only winning moves need not make progress.
         """
         config = self._config
         full = config.full_share >= 1.0 or bool(self._rng.random() < config.full_share)
@@ -301,8 +301,7 @@ class SelfPlay:
     def _choose(self, result: SearchResult, full: bool) -> npt.NDArray[np.uint16]:
         """A move for each game: drawn from the policy early on, the most likely one later.
 
-        A full Gumbel search has drawn its move already: that is what its noise is for (Danihelka et
-        al. 2022, section 3).
+        A full Gumbel search has drawn its move by its noise (Danihelka et al. 2022, section 3).
         """
         games = len(self._positions)
         choices = np.empty(games, dtype=np.int64)
@@ -314,19 +313,19 @@ class SelfPlay:
         return moves
 
     def _resign(self, result: SearchResult) -> npt.NDArray[np.bool_]:
-        """The games [G] that the side to move gives up; notes those that it would."""
+        """The games [G] in which the side to move resigns; notes those in which it only would."""
         games = np.arange(len(self._positions))
         side = self._positions[:, self._variant.squares + SIDE]
         lost = result.value < self._config.resign_below
         self._lost[games, side] = np.where(lost, self._lost[games, side] + 1, 0)
-        gives_up = self._lost[games, side] >= _RESIGN_TURNS
-        noted = gives_up & self._plays_on & (self._expected == 0)
+        would = self._lost[games, side] >= _RESIGN_TURNS
+        noted = would & self._plays_on & (self._expected == 0)
         self._expected[noted] = -1
-        resigns: npt.NDArray[np.bool_] = gives_up & ~self._plays_on
+        resigns: npt.NDArray[np.bool_] = would & ~self._plays_on
         return resigns
 
     def _finish(self, game: int, result: int, *, whole: bool) -> GameRows:
-        """The rows of a game that is over, `whole` if by the rules; begins another one."""
+        """The rows of a game that is over, `whole` if by the rules; begins a new one."""
         value = 0 if result == GAME_GOES_ON else result
         ending = self._positions[game, : self._variant.squares]
         rows = self._recorder.take(game, value, ending, whole=whole)

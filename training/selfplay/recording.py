@@ -1,4 +1,4 @@
-"""What games in progress note, in flat arrays, until they end and become rows.
+"""The record of games in progress, in flat arrays, until they end and become rows.
 
 Axes: G games, L rows a game at most, R bytes of a row, S squares, E legal moves of all its rows.
 
@@ -18,16 +18,16 @@ from training.data.shards import NO_REPLY, UNKNOWN_END, GameRows
 _MOVES_A_ROW: Final = 12
 """First guess of a pool's size; it grows when games have more moves."""
 _SMALLEST_PRIOR: Final = 1e-6
-"""Bounds the surprise of a move that the network had ruled out."""
+"""Bounds the surprise of a move with a prior near 0."""
 
 
 class Notes(NamedTuple):
     """The notes of G games; game g has `counts[g]` rows."""
 
     counts: npt.NDArray[np.int64]
-    """[G] rows noted."""
+    """[G] rows recorded."""
     plies: npt.NDArray[np.int64]
-    """[G] moves played, noted or not."""
+    """[G] moves played, recorded or not."""
     positions: Array3D[np.uint8]
     """[G, L, R]."""
     starts: Array2D[np.int64]
@@ -49,7 +49,7 @@ class Notes(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """The part of a SearchResult that is noted; see there."""
+    """The part of a SearchResult that is recorded; see there."""
 
     offsets: npt.NDArray[np.int64]
     moves: npt.NDArray[np.uint16]
@@ -61,7 +61,7 @@ class Searched(NamedTuple):
 
 @kernel
 def _note_replies(notes: Notes, moves: npt.NDArray[np.uint16]) -> None:
-    """`moves[g]` is about to be played: the reply to what was noted one ply ago."""
+    """`moves[g]` is about to be played: the reply to the row of one ply ago, if there is one."""
     for game in range(moves.shape[0]):
         last = notes.counts[game] - 1
         if last >= 0 and notes.times[game, last] == notes.plies[game] - 1:
@@ -94,7 +94,7 @@ def _note_rows(notes: Notes, positions: Array2D[np.uint8], found: Searched) -> N
 
 
 class Recorder:
-    """Notes every game's rows and hands them out, labelled, when it ends."""
+    """Records the rows of every game, and returns them with their result when it ends."""
 
     def __init__(self, games: int, longest: int, row_size: int) -> None:
         """Room for `games` games of at most `longest` rows."""
@@ -118,7 +118,7 @@ class Recorder:
         return self._notes.plies
 
     def start(self, game: int) -> None:
-        """Forget what the game noted: another begins in its place."""
+        """Drop the game's record: a new one begins at its index."""
         self._notes.counts[game] = 0
         self._notes.plies[game] = 0
 
@@ -130,7 +130,7 @@ class Recorder:
         *,
         rows: bool,
     ) -> None:
-        """`moves` [G] are played in `positions` [G, R]; where `rows`, each of them is a lesson."""
+        """Record the `moves` [G] played in `positions` [G, R], which with `rows` become rows."""
         _note_replies(self._notes, moves)
         if rows:
             self._reserve(result)
@@ -139,7 +139,7 @@ class Recorder:
         self._notes.plies[:] += 1
 
     def _reserve(self, result: SearchResult) -> None:
-        """Let the pools grow where this step's moves would not fit."""
+        """Enlarge the pools where this step's moves would not fit."""
         notes = self._notes
         games = np.arange(len(notes.counts))
         used = notes.starts[games, notes.counts] + np.diff(result.offsets)
@@ -154,12 +154,12 @@ class Recorder:
     def take(
         self, game: int, value: int, ending: npt.NDArray[np.uint8], *, whole: bool = True
     ) -> GameRows:
-        """The rows of a finished game; none if no position was noted.
+        """The rows of a finished game; none if no position was recorded.
 
         `value` is the result for the side to move in the last position, `ending` [S] its squares.
         The side to move changes at every ply, so the result changes sign with every ply: one ply
         before the end it has the opposite sign. A game that is not `whole` was cut off, resigned or
-        adjudicated: how long it would have lasted nobody knows.
+        adjudicated: its plies left are unknown.
         """
         notes = self._notes
         count = int(notes.counts[game])

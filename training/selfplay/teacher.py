@@ -1,10 +1,10 @@
 """The solver as a teacher: its positions instead of self-play's, written as the same shards.
 
-A round brings as many positions as a round of self-play, dealt without replacement until all have
-had their turn. Labels are exact: the value, the moves that keep it (all alike) and the plies to the
-end with best play; the reply and the ending are those of one line of best play, the quickest wins
-and the longest losses. With `held_out`, that share of the *canonical* positions is never dealt: no
-twin by mirror or by colour of a held-out position is among those that are learned
+A round brings as many positions as a round of self-play, drawn without replacement until all have
+been drawn. Labels are exact: the value, the moves that keep it (all alike) and the plies to the end
+with best play; the reply and the ending are those of one line of best play, with the quickest wins
+and the longest losses. With `held_out`, that share of the *canonical* positions is never drawn: no
+symmetric position of a held-out one, by mirror or by colour, is learned
 (engine/probing/data/canonical.py).
 """
 
@@ -29,7 +29,7 @@ Positions = Array2D[np.uint8]
 def divide(
     variant: Variant, positions: Positions, held_out: float, seed: int
 ) -> tuple[Positions, Positions]:
-    """Positions to learn and positions to test on, apart by canonical position."""
+    """Positions to learn and positions to test on, split by canonical position."""
     if held_out <= 0.0:
         return positions, positions[:0]
     sample = Sample.from_rows(positions, variant)
@@ -50,7 +50,7 @@ def _play_on(
 
 
 def teacher_rows(variant: Variant, solution: Solution, positions: Positions) -> GameRows:
-    """Unfinished positions [N, R] with the truth as their targets."""
+    """Unfinished positions [N, R] with exact targets."""
     moves, offsets = generate_batch(variant.tables, positions)
     values, distances = solution.lookup_batch(positions)
     kept = solution.score_moves(positions, moves, offsets)[0] == np.repeat(values, np.diff(offsets))
@@ -78,11 +78,11 @@ def _optimal(
     moves: npt.NDArray[np.uint16],
     offsets: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
-    """[M] whether a move keeps the value on the best way: the shortest, the longest to a loss."""
+    """[M] whether a move is best: it keeps the value by the shortest way, a loss by the longest."""
     values, distances = solution.score_moves(positions, moves, offsets)
     counts = np.diff(offsets)
     value = np.repeat(np.maximum.reduceat(values, offsets[:-1]), counts)
-    # Between equal values the loser likes a long way, everybody else a short one.
+    # Between equal values a loser prefers the long way, anyone else the short one.
     haste = np.where(value < 0, distances, -distances).astype(np.int64)
     haste[values != value] = np.iinfo(np.int32).min
     most = np.repeat(np.maximum.reduceat(haste, offsets[:-1]), counts)
@@ -101,8 +101,8 @@ def _best_line(
     replies = np.full(len(rows), NO_REPLY, np.uint16)
     ply = 0
     while (left > ply).any():
-        going = np.flatnonzero(left > ply)
-        here = np.ascontiguousarray(rows[going])
+        unfinished = np.flatnonzero(left > ply)
+        here = np.ascontiguousarray(rows[unfinished])
         moves, offsets = generate_batch(variant.tables, here)
         best = _optimal(solution, here, moves, offsets)
         # The first best move of each position.
@@ -110,9 +110,9 @@ def _best_line(
         chosen = moves[np.minimum.reduceat(flat, offsets[:-1])]
         after = np.empty_like(here)
         _play_on(variant.tables, here, chosen, after)
-        rows[going] = after
+        rows[unfinished] = after
         if ply == 1:
-            replies[going] = chosen
+            replies[unfinished] = chosen
         ply += 1
     return replies, rows[:, : variant.squares].copy()
 
@@ -126,15 +126,15 @@ class TeacherActor:
         solution: Solution,
         positions: Positions,
         seed: int,
-        dealt: int,
+        drawn: int,
         game: int | None = None,
     ) -> None:
-        """`dealt` positions were written by earlier sessions; `game` as in `shard_name`."""
+        """`drawn` positions were written by earlier sessions; `game` as in `shard_name`."""
         self._variant = variant
         self._solution = solution
         self._positions = positions
         self._seed = seed
-        self._dealt = dealt
+        self._drawn = drawn
         self._game = game
 
     def prepare(self, request: SelfPlayRequest, chosen: str) -> str:
@@ -143,14 +143,14 @@ class TeacherActor:
 
     def play(self, request: SelfPlayRequest, progress: Progress) -> list[str]:
         """Write one shard; raises OSError."""
-        places = np.arange(self._dealt, self._dealt + request.positions)
-        self._dealt += request.positions
+        places = np.arange(self._drawn, self._drawn + request.positions)
+        self._drawn += request.positions
         epochs, turns = np.divmod(places, len(self._positions))
         chosen = np.concatenate(
-            [self._deal(int(epoch))[turns[epochs == epoch]] for epoch in np.unique(epochs)]
+            [self._shuffled(int(epoch))[turns[epochs == epoch]] for epoch in np.unique(epochs)]
         )
         rows = teacher_rows(self._variant, self._solution, self._positions[chosen])
-        # A round that was broken off goes on behind what it has written.
+        # After a kill the round has shards already.
         names = (shard_name(request.round, 0, part, self._game) for part in itertools.count())
         name = next(name for name in names if not (request.folder / name).exists())
         source = {"round": request.round, "actor": 0, "checkpoint": "solver"}
@@ -158,7 +158,7 @@ class TeacherActor:
         progress(len(rows))
         return [name]
 
-    def _deal(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The order in which an epoch goes through the positions."""
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The order of the positions in an epoch."""
         generator = np.random.default_rng([self._seed, epoch])
         return generator.permutation(len(self._positions))

@@ -183,7 +183,7 @@ def test_a_line_of_the_metrics_that_tells_of_no_round_is_named(
     (path / "metrics.jsonl").write_text("\n".join([first, bad, *others]) + "\n")
     with pytest.raises(RunError) as caught:
         train(path, Watch(after=LAST + 1))
-    assert f"metrics.jsonl: line 2 tells of no round ('{bad[:40]}')" in str(caught.value)
+    assert f"metrics.jsonl: line 2 is not that of a round ('{bad[:40]}')" in str(caught.value)
 
 
 KILLED = """

@@ -36,11 +36,11 @@ from training.selfplay.actors.local import LocalActors, make_local_actors
 from training.selfplay.actors.protocol import Progress, SelfPlayRequest
 
 _END_SECONDS: Final = 5.0
-"""How long a worker may take to end before it is killed."""
+"""Seconds that a worker may take to end before it is killed."""
 
 
 class _Part(NamedTuple):
-    """A `Draw` on its way to a worker, which has the variant already."""
+    """A `Draw` as it is sent to a worker, which has the variant already."""
 
     variant: str
     rows: GameRows
@@ -59,7 +59,7 @@ class _GradientTask:
 
 @dataclass(frozen=True, kw_only=True)
 class _Setup:
-    """What a worker process needs to begin."""
+    """What a worker process needs to start."""
 
     # Name and rules of each variant.
     variants: tuple[tuple[str, str], ...]
@@ -75,7 +75,7 @@ class _Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class _Preparation:
-    """What a worker makes ready; the fields are the arguments of `Actors.prepare`."""
+    """The arguments of `Actors.prepare`."""
 
     requests: tuple[SelfPlayRequest, ...]
     chosen: tuple[str, ...]
@@ -85,10 +85,10 @@ _Task = Sequence[SelfPlayRequest] | _GradientTask | _Preparation
 
 
 class _Answer(NamedTuple):
-    """What a worker answers to a task."""
+    """A worker's answer to a task."""
 
     value: object
-    # Seconds that went into compiling.
+    # Seconds of compiling.
     compiling: float
 
 
@@ -115,7 +115,7 @@ class _GradientWorker:
 
 
 def _divide(draw: Draw, workers: int) -> list[_Part]:
-    """A part of the rows for every worker, some without any where rows are few."""
+    """A part of the rows for every worker; with few rows some parts are empty."""
     ends = np.linspace(0, len(draw.rows), workers + 1).astype(np.int64)
     return [
         _Part(draw.variant.name, select(draw.rows, np.arange(start, end)), draw.mirror)
@@ -200,7 +200,7 @@ class WorkerPool:
         first_round: int,
         first_parts: Sequence[int],
     ) -> None:
-        """Start the workers; `network` is only looked at. The keywords are those of
+        """Start the workers; `network` is not kept. The keywords are those of
         `make_local_actors`."""
         # Forking would copy torch's threads in an unknown state.
         context = multiprocessing.get_context("spawn")
@@ -231,7 +231,7 @@ class WorkerPool:
             self._workers.append((process, ours))
 
     def prepare(self, requests: Sequence[SelfPlayRequest], chosen: Sequence[str]) -> list[str]:
-        """See `Actors`. One worker chooses for all."""
+        """See `Actors`. One worker measures for all."""
         task = _Preparation(requests=tuple(requests), chosen=tuple(chosen))
         if not chosen:
             (found,) = self._ask([task], lambda _: None)
@@ -240,7 +240,7 @@ class WorkerPool:
         return list(found)
 
     def play(self, requests: Sequence[SelfPlayRequest], progress: Progress) -> list[str]:
-        """Share the requests out and wait for all; see `Actors`."""
+        """See `Actors`. Every worker gets an equal part of each request."""
         workers = len(self._workers)
         parts = [
             replace(request, positions=-(-request.positions // workers)) for request in requests
@@ -258,7 +258,7 @@ class WorkerPool:
         tasks = [_GradientTask(parts=parts, size=size) for parts in zip(*shares, strict=True)]
         answers = self._ask(tasks, lambda _: None)
         gradient = self.vectors[1]
-        # In the order of the workers, so that rounding is the same every time.
+        # In the order of the workers, so that rounding does not depend on time.
         gradient.copy_(self._parts[0])
         for part in self._parts[1:]:
             gradient.add_(part)
@@ -268,10 +268,10 @@ class WorkerPool:
         return total
 
     def _ask(self, tasks: Sequence[_Task], progress: Progress) -> list[Any]:
-        """Give every worker its task, or the first few; their answers, in the workers' request.
+        """Send the tasks to the first workers, one each; returns their answers in order.
 
-        Raises OSError and what a worker answers. Of the time here only that counts in which some
-        worker has worked, and not what it was kept waiting by one that compiled.
+        Raises OSError, and errors that a worker answers. Time counts as compiling unless some
+        worker works in it.
         """
         begun = working_time()
         asked = self._workers[: len(tasks)]
@@ -306,13 +306,13 @@ class WorkerPool:
         return answers
 
     def close(self) -> None:
-        """End the workers at once; what they were playing is lost."""
+        """End the workers at once; their unfinished games are lost."""
         for process, pipe in self._workers:
             pipe.close()
             process.terminate()
         for process, _ in self._workers:
             process.join(_END_SECONDS)
             if process.is_alive():
-                # Stopped (^Z), or held by a library that handles the signal.
+                # The process is stopped (^Z), or a library in it handles the signal.
                 process.kill()
                 process.join()
