@@ -312,23 +312,6 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
     assert str(cache) in rest[2]
 
 
-@pytest.mark.parametrize("variables", [{"NUMBA_CPU_NAME": "generic"}, {"NUMBA_ENABLE_AVX": "0"}])
-def test_native_kernels_go_by_numba_s_target(variables: dict[str, str]) -> None:
-    """LLVM ends the process where a kernel holds an instruction that its target lacks."""
-    program = (
-        "from engine.network.inference.avx512.kernels import available_numbers as n; print(n())"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert run.stdout.strip() == "()"
-
-
 def _at_work(group: int) -> bool:
     """Whether a process of the group is there that has not ended."""
     listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True)

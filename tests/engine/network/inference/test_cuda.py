@@ -1,6 +1,6 @@
-"""What of the GPU's backend a CPU can run: its arithmetic, its sizes, its settings, its check.
+"""The parts of the GPU's backend that run on a CPU: arithmetic, sizes, settings, parity check.
 
-Whether a GPU then says what the network says is asked where there is one: `bench --only gpu`.
+On a GPU, `bench --only gpu` compares its evaluations with the network's.
 """
 
 from collections.abc import Callable
@@ -9,20 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from engine.network.inference.backend_evaluator import BackendEvaluator
 from engine.network.inference.backends import cuda as cuda_backend
 from engine.network.inference.backends.cuda import batch_sizes, exact_arithmetic
 from engine.network.inference.backends.protocol import (
     TORCH_TYPES,
-    BackendError,
     Batch,
     PrecisionName,
 )
 from engine.network.inference.backends.torch_cpu import TorchBackend
-from engine.network.inference.evaluator import make_evaluator
-from engine.network.inference.parity import MOST_POSITIONS, parity_positions, random_positions
+from engine.network.inference.parity import random_positions
 from engine.network.model.compiled_encoder import CompiledEncoder
-from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.benchmarks import gpu
@@ -88,32 +84,6 @@ def test_exact_arithmetic_is_exact_and_leaves_settings_as_they_were() -> None:
         torch.set_float32_matmul_precision("highest")
 
 
-@pytest.mark.parametrize("backend", ["native", "openvino"])
-def test_a_cpu_s_backend_is_no_answer_to_a_gpu(backend: str) -> None:
-    network = lively_network("gardner", "residual")
-    with pytest.raises(BackendError, match=rf"device 'cuda': the backend '{backend}' computes on"):
-        make_evaluator(network, backend=backend, precision="fp32", device="cuda")
-
-
-def test_a_backend_that_fails_is_refused() -> None:
-    """A full GPU, or a driver that is too old, is no reason to do without a CPU."""
-    network = lively_network("hexapawn", "plain")
-
-    def fail(_: PolicyValueNet) -> TorchBackend:
-        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has …")
-
-    def work(network: PolicyValueNet) -> TorchBackend:
-        return TorchBackend(network, precision="fp32", max_batch=64)
-
-    probe = parity_positions(get_variant("hexapawn"))
-    said = "refused torch bf16: it failed (CUDA out of memory. Tried to allocate 2.00 GiB.)"
-    evaluator = BackendEvaluator(network, {("torch", "bf16"): fail, ("torch", "fp32"): work}, probe)
-    assert evaluator.notes == (said,)
-    assert evaluator.precision == "fp32"
-    with pytest.raises(BackendError, match="it failed"):
-        BackendEvaluator(network, {("torch", "bf16"): fail}, probe)
-
-
 def leave(_: Batch) -> None:
     """As it is."""
 
@@ -153,10 +123,3 @@ def test_no_gpu_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not gpu.available()
     with pytest.raises(InputError, match="torch finds no CUDA device here"):
         bench(["--only", "gpu"])
-
-
-def test_random_positions_are_the_probe_s_and_go_on() -> None:
-    variant = get_variant("gardner")
-    rows = random_positions(variant, 200)
-    assert rows.shape == (200, variant.row_size)
-    np.testing.assert_array_equal(rows[:MOST_POSITIONS], parity_positions(variant).positions)
