@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D, contiguous
-from engine.rules.finite import require_finite
+from engine.rules.errors import require_finite
 
 Rows = npt.NDArray[np.uint8]
 Moves = npt.NDArray[np.uint16]

@@ -1,6 +1,7 @@
 """The house keeps its own rules: who imports whom, who prints, and what no file may name."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -34,6 +35,24 @@ LIBRARIES = {
     "search": {"numba", "numpy", "safetensors"},
 }
 """What of others the places may import that must start fast and run without torch."""
+ORDER = {
+    "engine": "system rules player uci network probing",
+    "engine/rules": (
+        "errors betza compilation tables attacks outcome kernels history moves geometry notation"
+        " variant_file variant position pgn perft"
+    ),
+    "engine/network": "stored_json model finite checkpoint language inference",
+    "engine/probing": "data concepts controls activations report probes",
+    "search": "randomness scores evaluator limits cache exact mcts minimax players",
+    "training": "config data evaluation learner selfplay run studies language",
+    "scripts": "benchmarks plots experiments commands cli setup run test",
+}
+"""What stands in a room, lowest first: imports between these lead to the left."""
+MOST_MODULES = 13
+"""In one folder, `__init__.py` apart."""
+
+Graph = dict[str, set[str]]
+"""A module, `/` between its parts, and those of ours that it imports."""
 
 
 def sources(*rooms: str) -> list[Path]:
@@ -67,6 +86,49 @@ def wrong_imports(place: str, tree: ast.AST) -> list[str]:
         if not allowed:
             wrong.append(name)
     return wrong
+
+
+def import_graph(texts: dict[str, str]) -> Graph:
+    """The imports among modules of these names and sources, those inside functions included."""
+    graph: Graph = {}
+    for module, text in texts.items():
+        names = (name.replace(".", "/") for name in imports(ast.parse(text)))
+        found = {name if name in texts else name.rpartition("/")[0] for name in names}
+        graph[module] = found & texts.keys() - {module}
+    return graph
+
+
+def inside(graph: Graph, folder: str) -> Graph:
+    """The imports among the modules and wings that stand in a folder."""
+    children: Graph = {}
+
+    def child(module: str) -> str:
+        return module.removeprefix(f"{folder}/").split("/")[0]
+
+    for module in graph:
+        if module.startswith(f"{folder}/"):
+            used = {child(name) for name in graph[module] if name.startswith(f"{folder}/")}
+            children.setdefault(child(module), set()).update(used - {child(module)})
+    return children
+
+
+def circle(graph: Graph) -> list[str]:
+    """A circle of imports, empty where there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def against(order: list[str], graph: Graph) -> list[str]:
+    """Imports that lead to the right in an order; what it does not name is free."""
+    return [
+        f"{upper} <- {lower}"
+        for place, lower in enumerate(order)
+        for upper in order[place + 1 :]
+        if upper in graph.get(lower, ())
+    ]
 
 
 def place_of(path: Path) -> str | None:
@@ -122,6 +184,54 @@ def test_imports_follow_the_arrows(path: Path) -> None:
 )
 def test_a_planted_import_is_judged(place: str, source: str, wrong: list[str]) -> None:
     assert wrong_imports(place, ast.parse(source)) == wrong
+
+
+GRAPH = import_graph(
+    {
+        path.with_suffix("").as_posix().removesuffix("/__init__"): (ROOT / path).read_text()
+        for path in sources(*ROOMS)
+    }
+)
+FOLDERS = sorted({path.parent.as_posix() for path in sources(*ROOMS)} | {"engine"})
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert not circle(GRAPH)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_wings_import_one_way(folder: str) -> None:
+    graph = inside(GRAPH, folder)
+    assert not circle(graph)
+    order = ORDER.get(folder, "").split()
+    assert not against(order, graph)
+    wings = {path.name for path in (ROOT / folder).iterdir() if (path / "__init__.py").exists()}
+    assert not order or wings <= set(order), "a wing has no place in ORDER"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_holds_few_modules(folder: str) -> None:
+    modules = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    assert len(modules) <= MOST_MODULES or folder.startswith("tests")
+
+
+def test_planted_circles_are_found() -> None:
+    texts = {
+        "room/a": "import room.low.b",
+        "room/low/b": "def f():\n    from room.low import c",
+        "room/low/c": "",
+        "room/high/d": "from room.a import f\nfrom room.low.c import g",
+    }
+    straight = import_graph(texts)
+    assert straight["room/low/b"] == {"room/low/c"}
+    assert not circle(straight)
+    assert not circle(inside(straight, "room"))
+    assert not against(["low", "a", "high"], inside(straight, "room"))
+    assert against(["a", "low"], inside(straight, "room")) == ["low <- a"]
+    wings = import_graph(texts | {"room/low/c": "from room.high import e", "room/high/e": ""})
+    assert not circle(wings)
+    assert circle(inside(wings, "room"))
+    assert circle(import_graph(texts | {"room/low/c": "import room.high.d"}))
 
 
 @pytest.mark.parametrize("path", sources("engine", "search", "training"), ids=str)

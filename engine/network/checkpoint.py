@@ -40,8 +40,7 @@ from engine.network.model.tokens import TOKENS
 from engine.network.model.universal import UniversalConfig, UniversalNet
 from engine.network.model.variant_features import KINDS
 from engine.network.stored_json import parse_json
-from engine.rules.errors import InputError
-from engine.rules.finite import NotFiniteError
+from engine.rules.errors import InputError, NotFiniteError
 from engine.rules.variant import Variant, get_variant
 from engine.system.files import replacing
 

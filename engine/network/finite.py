@@ -1,10 +1,10 @@
-"""`engine.rules.finite` for tensors, whatever they are made of: float64 down to bfloat16."""
+"""`engine.rules.errors` for tensors, whatever they are made of: float64 down to bfloat16."""
 
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from engine.rules.finite import NotFiniteError, first_fault
+from engine.rules.errors import NotFiniteError, first_fault
 
 
 def tensor_fault(tensor: Tensor) -> str | None:

@@ -1,4 +1,7 @@
-"""What may be wrong with something that a person gave: one line that quotes it."""
+"""Errors about what a person gave, each one line that quotes it; and the one check for NaN."""
+
+import numpy as np
+import numpy.typing as npt
 
 
 class InputError(ValueError):
@@ -19,3 +22,24 @@ class FenError(InputError):
 
 class IllegalMoveError(InputError):
     """A move that the rules do not allow; the message quotes the move and the FEN."""
+
+
+class NotFiniteError(InputError):
+    """A NaN or an infinity where a number is needed; the message names what holds it."""
+
+
+def first_fault(values: npt.NDArray[np.floating] | float) -> str | None:
+    """The first number of an array that is not finite, as "nan (number 3 of 8)"; None for none."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return None
+    place = int(np.argmin(finite))
+    wrong = np.ravel(values)[place]
+    return f"{wrong} (number {place + 1} of {finite.size})" if finite.ndim else str(wrong)
+
+
+def require_finite(values: npt.NDArray[np.floating] | float, name: str) -> None:
+    """Raises NotFiniteError, "`name` is nan …", for an array or a number that is not all finite."""
+    fault = first_fault(values)
+    if fault is not None:
+        raise NotFiniteError(f"{name} is {fault}")

@@ -19,7 +19,7 @@ from engine.rules.compilation.decorators import (
     shared_kernel,
 )
 from engine.rules.compilation.signatures import contiguous
-from engine.rules.outcome import is_decided
+from engine.rules.outcome import is_decided, termination
 from engine.rules.tables import (
     BOARD,
     CASTLING,
@@ -327,6 +327,27 @@ def apply(tables: Tables, row: Row, move: Int, out: Row) -> None:
         captures = np.empty(8, np.uint16)
         if _en_passant_moves(tables, out, captures, 0) == 0:
             out[squares + EN_PASSANT] = NO_SQUARE
+
+
+def generated_moves(tables: Tables, row: Row) -> list[int]:
+    """The moves that `generate` writes: a drawn game still has them."""
+    scratch = np.empty(MAX_MOVES, dtype=np.uint16)
+    moves: list[int] = scratch[: generate(tables, row, scratch)].tolist()
+    return moves
+
+
+def legal_moves(tables: Tables, row: Row) -> list[int]:
+    """All legal moves; empty where the game is over, draws included."""
+    moves = generated_moves(tables, row)
+    return [] if termination(tables, row, len(moves)) else moves
+
+
+def is_capture(tables: Tables, row: Row, move: int) -> bool:
+    """Whether the move takes a piece, en passant included."""
+    after = np.empty_like(row)
+    apply(tables, row, move, after)
+    squares = tables[SQUARES]
+    return int((after[:squares] != EMPTY).sum()) < int((row[:squares] != EMPTY).sum())
 
 
 def generate_batch(

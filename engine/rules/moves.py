@@ -10,6 +10,8 @@ usual text.
 
 from typing import Final
 
+from engine.rules.tables import BLACK_BIT, EMPTY, KING, Row
+
 NO_PROMOTION: Final = 0
 SQUARE_BITS: Final = 6
 SQUARE_MASK: Final = 63
@@ -29,6 +31,12 @@ def from_square(move: int) -> int:
 def to_square(move: int) -> int:
     """The square that the move reaches (for castling: the rook's own square)."""
     return int(move) >> SQUARE_BITS & SQUARE_MASK
+
+
+def is_castling(row: Row, move: int) -> bool:
+    """Whether the move is the king's move onto its own rook."""
+    king, rook = int(row[from_square(move)]), int(row[to_square(move)])
+    return king & ~BLACK_BIT == KING and rook != EMPTY and king & BLACK_BIT == rook & BLACK_BIT
 
 
 def promotion(move: int) -> int:

@@ -8,17 +8,14 @@ import numpy.typing as npt
 
 from engine.rules import kernels, moves, outcome
 from engine.rules.attacks import is_check
-from engine.rules.errors import IllegalMoveError
 from engine.rules.history import hash_row, play_move
-from engine.rules.notation import fen
+from engine.rules.notation.board_text import board_text
+from engine.rules.notation.fen import parse_fen, write_fen
+from engine.rules.notation.san import parse_san, write_san
+from engine.rules.notation.uci import parse_uci, write_uci
 from engine.rules.tables import (
     BLACK,
-    CASTLING_RIGHTS,
     CLOCK,
-    EMPTY,
-    KING,
-    MAX_MOVES,
-    NO_SQUARE,
     SIDE,
     WHITE,
 )
@@ -75,7 +72,7 @@ class Position:
         self.row: npt.NDArray[np.uint8]
         if text is None:
             text = variant.start_fen
-        self.row, self._first_full_move = fen.parse_fen(variant, text)
+        self.row, self._first_full_move = parse_fen(variant, text)
         self._first_side = self.turn
         self.hashes: list[int] = []
         self._played: list[_Played] = []
@@ -132,25 +129,16 @@ class Position:
     @property
     def legal_moves(self) -> list[int]:
         """All legal moves; empty when the game is over, draws included."""
-        generated = self._generated()
-        return [] if self._termination(len(generated)) else generated
-
-    def _generated(self) -> list[int]:
-        """Legal moves by the movement rules alone: a drawn game still has them."""
-        scratch = np.empty(MAX_MOVES, dtype=np.uint16)
-        count = kernels.generate(self.variant.tables, self.row, scratch)
-        generated: list[int] = scratch[:count].tolist()
-        return generated
-
-    def _termination(self, move_count: int) -> Termination:
-        return Termination(outcome.termination(self.variant.tables, self.row, move_count))
+        return kernels.legal_moves(self.variant.tables, self.row)
 
     def outcome(self) -> Outcome | None:
-        """How the game ended, None while it goes on."""
-        termination = self._termination(len(self._generated()))
+        """How the game ended, None while it has not."""
+        tables = self.variant.tables
+        move_count = len(kernels.generated_moves(tables, self.row))
+        termination = Termination(outcome.termination(tables, self.row, move_count))
         if termination == Termination.ONGOING:
             return None
-        value = outcome.terminal_value(self.variant.tables, int(termination), self.row)
+        value = outcome.terminal_value(tables, int(termination), self.row)
         winner = None if value == 0 else self.turn if value > 0 else 1 - self.turn
         return Outcome(winner, termination)
 
@@ -160,10 +148,7 @@ class Position:
 
     def is_capture(self, move: int) -> bool:
         """Whether the move takes a piece, en passant included."""
-        after = np.empty_like(self.row)
-        kernels.apply(self.variant.tables, self.row, move, after)
-        squares = self.variant.squares
-        return int((after[:squares] != EMPTY).sum()) < int((self.row[:squares] != EMPTY).sum())
+        return kernels.is_capture(self.variant.tables, self.row, move)
 
     def piece_at(self, square: int) -> int:
         """The piece code on a square, EMPTY for none."""
@@ -188,50 +173,19 @@ class Position:
 
     def fen(self) -> str:
         """The FEN of the position."""
-        return fen.write_fen(self.variant, self.row, self.full_move)
+        return write_fen(self.variant, self.row, self.full_move)
 
     def is_castling(self, move: int) -> bool:
         """Whether the move is the king's move onto its own rook."""
-        king, rook = self.piece_at(moves.from_square(move)), self.piece_at(moves.to_square(move))
-        return king & 15 == KING and rook != EMPTY and king >> 4 == rook >> 4
-
-    def castling_target(self, move: int) -> int:
-        """The square on which the king lands by a castling move."""
-        squares = moves.from_square(move), moves.to_square(move)
-        for right in range(CASTLING_RIGHTS):
-            if self.variant.castling[right][:2] == squares:
-                return self.variant.castling[right][2]
-        return NO_SQUARE
+        return moves.is_castling(self.row, move)
 
     def uci(self, move: int) -> str:
-        """The move as UCI text: castling is the king's own move (e1g1), except where that is an
-        ordinary king move too; then it is king takes rook (Fairy-Stockfish's rule)."""
-        source, target = moves.from_square(move), moves.to_square(move)
-        if self.is_castling(move):
-            landing = self.castling_target(move)
-            if moves.make_move(source, landing) not in self._generated():
-                target = landing
-        promotion = moves.promotion(move)
-        letter = self.variant.piece_letters[promotion] if promotion else ""
-        return (
-            fen.square_name(self.variant, source) + fen.square_name(self.variant, target) + letter
-        )
+        """The move as UCI text (`notation.uci`)."""
+        return write_uci(self.variant, self.row, move)
 
     def parse_uci(self, text: str) -> int:
         """The legal move of that UCI text; raises IllegalMoveError that quotes text and FEN."""
-        wanted = " ".join(text.split())
-        legal = self.legal_moves
-        for move in legal:
-            if self.uci(move) == wanted:
-                return move
-        for move in legal:
-            names = fen.square_name(self.variant, moves.from_square(move)) + fen.square_name(
-                self.variant, moves.to_square(move)
-            )
-            if self.is_castling(move) and names == wanted:
-                return move
-        reason = "is not legal in" if legal else "comes after the end of the game in"
-        raise IllegalMoveError(f"the move '{wanted}' {reason} '{self.fen()}' ({self.variant.name})")
+        return parse_uci(self.variant, self.row, text, self.full_move)
 
     def push_uci(self, text: str) -> int:
         """Play the move of that UCI text and return it; raises IllegalMoveError."""
@@ -241,15 +195,11 @@ class Position:
 
     def san(self, move: int) -> str:
         """The legal move in standard algebraic notation."""
-        from engine.rules.notation import san
-
-        return san.san(self, move)
+        return write_san(self.variant, self.row, move, self.full_move)
 
     def parse_san(self, text: str) -> int:
         """The legal move of that SAN text; raises IllegalMoveError."""
-        from engine.rules.notation import san
-
-        return san.parse_san(self, text)
+        return parse_san(self.variant, self.row, text, self.full_move)
 
     def push_san(self, text: str) -> int:
         """Play the move of that SAN text and return it; raises IllegalMoveError."""
@@ -258,9 +208,7 @@ class Position:
         return move
 
     def __str__(self) -> str:
-        from engine.rules.notation import board_text
-
-        return board_text.board_text(self.row, self.variant)
+        return board_text(self.row, self.variant)
 
     def __repr__(self) -> str:
         return f"Position({self.variant.name!r}, {self.fen()!r})"

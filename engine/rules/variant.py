@@ -14,8 +14,8 @@ import numpy.typing as npt
 from engine.rules import tables as layout
 from engine.rules.betza import Movement
 from engine.rules.errors import InputError, UnknownVariantError, VariantError
+from engine.rules.geometry import Geometry
 from engine.rules.notation import fen
-from engine.rules.section_reader import SectionReader
 from engine.rules.tables import (
     BLACK,
     CASTLING_RIGHTS,
@@ -25,11 +25,11 @@ from engine.rules.tables import (
     PIECE_TYPES,
     QUEEN,
     ROOK,
-    STATE_SIZE,
     WHITE,
     Tables,
 )
-from engine.rules.variant_file import (
+from engine.rules.variant_file.section_reader import SectionReader
+from engine.rules.variant_file.sections import (
     CUSTOM_KEYS,
     PIECE_KEYS,
     PIECE_SET_KEYS,
@@ -46,24 +46,13 @@ _HEXAPAWN: Final = re.compile(r"hexapawn([1-8])x([3-8])$")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Variant:
-    """The rules of one game. Bitmaps have bit s set for square s (S squares)."""
+class Variant(Geometry):
+    """A set of rules. Bitmaps have bit s set for square s (S squares)."""
 
-    name: str
-    width: int
-    height: int
     start_fen: str
-    piece_letters: dict[int, str]
-    """Piece type to its lower-case letter."""
     movements: dict[int, Movement]
     """Piece type to its moves."""
     promotion_types: tuple[int, ...]
-    promotion_region: tuple[int, int]
-    """Bitmaps for white and black; a pawn that arrives there must promote."""
-    double_step_region: tuple[int, int]
-    """Bitmaps, empty where the variant has no double step."""
-    castling: tuple[tuple[int, int, int, int], ...]
-    """For K, Q, k, q: squares king from, rook from, king to, rook to; NO_SQUARE for never."""
     stalemate_value: int
     checkmate_value: int
     """For the side to move: -1, 0 or 1."""
@@ -80,26 +69,6 @@ class Variant:
     """Half-moves without a capture or pawn move that draw, 0 for never."""
     settings: dict[str, str]
     """The keys and values, inherited ones included, that define all of the above."""
-
-    @property
-    def squares(self) -> int:
-        """S."""
-        return self.width * self.height
-
-    @property
-    def row_size(self) -> int:
-        """R = S + 5."""
-        return self.squares + STATE_SIZE
-
-    @property
-    def piece_types(self) -> tuple[int, ...]:
-        """All piece types of the variant, promoted ones included."""
-        return tuple(sorted(self.piece_letters))
-
-    @property
-    def has_king(self) -> bool:
-        """Whether the king is royal."""
-        return KING in self.piece_letters
 
     @property
     def irreversible(self) -> bool:

@@ -13,7 +13,7 @@ from tyro import conf
 
 from engine.player import Player, games_repeat
 from engine.rules.errors import InputError
-from engine.rules.notation.pgn import write_pgn
+from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
 from engine.system.files import append_to
 from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json

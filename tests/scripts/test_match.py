@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine.rules.errors import InputError
-from engine.rules.notation.pgn import GameRecord, read_pgn
+from engine.rules.pgn import GameRecord, read_pgn
 from engine.rules.variant import get_variant
 from engine.system.files import append_to
 from scripts import cli, players

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.rules.errors import InputError
-from engine.rules.finite import NotFiniteError, require_finite
+from engine.rules.errors import InputError, NotFiniteError, require_finite
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from search.cache import CachedEvaluator

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.player import Choice, Player, games_repeat
 from engine.rules.errors import IllegalMoveError, InputError
-from engine.rules.notation.pgn import GameRecord
+from engine.rules.pgn import GameRecord
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, CLOCK, REPETITION, WHITE
 from engine.rules.variant import Variant

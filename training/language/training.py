@@ -44,7 +44,7 @@ from engine.network.language.move_tokens import FIRST_MOVE, NO_TOKEN, START, Mov
 from engine.network.language.sampling import Sampling
 from engine.network.model.config import quoted
 from engine.rules.compilation.compile_time import working_time
-from engine.rules.finite import NotFiniteError, require_finite
+from engine.rules.errors import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from engine.system.files import append_whole, write_whole
 from search.evaluator import Evaluator

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.network.finite import require_finite_gradient, require_finite_tensors
-from engine.rules.finite import NotFiniteError, require_finite
+from engine.rules.errors import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from training.config import LearningConfig
 from training.data.replay import ReplayWindow, share_out

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.network.checkpoint import load_tensors, read_metadata, save_checkpoint, save_tensors
-from engine.rules.finite import NotFiniteError
+from engine.rules.errors import NotFiniteError
 from training.data.index import Index, is_kept
 from training.data.run_directory import (
     LEARNER_STATE,

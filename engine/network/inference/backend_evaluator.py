@@ -20,8 +20,7 @@ from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.compilation.signatures import contiguous
-from engine.rules.errors import InputError
-from engine.rules.finite import require_finite
+from engine.rules.errors import InputError, require_finite
 
 _TIMED_RUNS: Final = 3
 _FULL_BATCH: Final = 1 << 30

@@ -25,7 +25,7 @@ from torch import Tensor
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.tokens import TOKENS, Encoder
 from engine.probing.data.canonical import Rows
-from engine.rules.finite import require_finite
+from engine.rules.errors import require_finite
 
 Readout = Literal["mean+max", "mean", "squares"]
 Features = npt.NDArray[np.float32]

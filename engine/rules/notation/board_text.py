@@ -3,15 +3,15 @@
 import numpy as np
 import numpy.typing as npt
 
+from engine.rules.geometry import Geometry
 from engine.rules.tables import BLACK_BIT, EMPTY
-from engine.rules.variant import Variant
 
 _EMPTY_SIGN = "."
 _WHITE_SYMBOLS = dict(zip("pnbrqk", "♙♘♗♖♕♔", strict=True))
 _BLACK_SYMBOLS = dict(zip("pnbrqk", "♟♞♝♜♛♚", strict=True))
 
 
-def piece_text(code: int, variant: Variant, *, unicode: bool = False) -> str:
+def piece_text(code: int, variant: Geometry, *, unicode: bool = False) -> str:
     """One sign for a piece: its letter (capital for White) or, where it has one, its symbol."""
     if code == EMPTY:
         return _EMPTY_SIGN
@@ -23,7 +23,7 @@ def piece_text(code: int, variant: Variant, *, unicode: bool = False) -> str:
 
 def board_text(
     row: npt.NDArray[np.uint8],
-    variant: Variant,
+    variant: Geometry,
     *,
     unicode: bool = False,
     flipped: bool = False,

@@ -4,14 +4,15 @@ Fields after the side to move may be left out; castling and en passant are `-` w
 """
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.rules.attacks import is_check
 from engine.rules.errors import FenError
-from engine.rules.kernels import generate
+from engine.rules.geometry import Geometry
+from engine.rules.kernels import generated_moves
+from engine.rules.moves import from_square, to_square
 from engine.rules.tables import (
     BLACK,
     BLACK_BIT,
@@ -21,53 +22,47 @@ from engine.rules.tables import (
     EN_PASSANT,
     KING,
     LARGEST_CLOCK,
-    MAX_MOVES,
     NO_SQUARE,
     PAWN,
     REPETITION,
     ROOK,
     SIDE,
     WHITE,
+    Row,
 )
-
-if TYPE_CHECKING:
-    from engine.rules.variant import Variant
-
-Row = npt.NDArray[np.uint8]
 
 CHESS_START: Final = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
 _RIGHTS: Final = "KQkq"
 
 
-def square_name(variant: "Variant", square: int) -> str:
+def square_name(board: Geometry, square: int) -> str:
     """`a1` for 0."""
-    return chr(ord("a") + square % variant.width) + str(square // variant.width + 1)
+    return chr(ord("a") + square % board.width) + str(square // board.width + 1)
 
 
-def parse_square(variant: "Variant", text: str) -> int:
+def parse_square(board: Geometry, text: str) -> int:
     """The square of that name, NO_SQUARE where the board has none such."""
     match = re.fullmatch("([a-h])([1-8])", text)
     if not match:
         return NO_SQUARE
     file, rank = ord(match[1]) - ord("a"), int(match[2]) - 1
-    if file >= variant.width or rank >= variant.height:
+    if file >= board.width or rank >= board.height:
         return NO_SQUARE
-    return rank * variant.width + file
+    return rank * board.width + file
 
 
-def piece_symbol(variant: "Variant", code: int) -> str:
+def piece_symbol(board: Geometry, code: int) -> str:
     """The FEN letter of a piece code: upper case for White."""
-    letter = variant.piece_letters[code & ~BLACK_BIT]
+    letter = board.piece_letters[code & ~BLACK_BIT]
     return letter if code & BLACK_BIT else letter.upper()
 
 
-def _place_pieces(variant: "Variant", placement: str, row: Row, text: str) -> None:
-    codes = {letter: piece_type for piece_type, letter in variant.piece_letters.items()}
+def _place_pieces(board: Geometry, placement: str, row: Row, text: str) -> None:
+    codes = {letter: piece_type for piece_type, letter in board.piece_letters.items()}
     ranks = placement.split("/")
-    if len(ranks) != variant.height:
+    if len(ranks) != board.height:
         raise FenError(
-            f"FEN '{text}': '{placement}' has {len(ranks)} ranks, {variant.name} has"
-            f" {variant.height}"
+            f"FEN '{text}': '{placement}' has {len(ranks)} ranks, {board.name} has {board.height}"
         )
     for index, rank in enumerate(ranks):
         squares: list[int] = []
@@ -77,14 +72,14 @@ def _place_pieces(variant: "Variant", placement: str, row: Row, text: str) -> No
             elif sign.lower() in codes:
                 squares.append(codes[sign.lower()] | (BLACK_BIT if sign.islower() else 0))
             else:
-                raise FenError(f"FEN '{text}': '{sign}' is not a piece of {variant.name}")
-        if len(squares) != variant.width:
+                raise FenError(f"FEN '{text}': '{sign}' is not a piece of {board.name}")
+        if len(squares) != board.width:
             raise FenError(
-                f"FEN '{text}': the rank '{rank}' has {len(squares)} squares, {variant.name} has"
-                f" {variant.width}"
+                f"FEN '{text}': the rank '{rank}' has {len(squares)} squares, {board.name} has"
+                f" {board.width}"
             )
-        start = (variant.height - 1 - index) * variant.width
-        row[start : start + variant.width] = squares
+        start = (board.height - 1 - index) * board.width
+        row[start : start + board.width] = squares
 
 
 def _split_fields(text: str) -> tuple[str, str, str, str, int, int]:
@@ -109,111 +104,108 @@ def _split_fields(text: str) -> tuple[str, str, str, str, int, int]:
     return fields[0], side, castling, en_passant, clock, full_move
 
 
-def _set_castling(variant: "Variant", castling: str, row: Row, text: str) -> None:
+def _set_castling(board: Geometry, castling: str, row: Row, text: str) -> None:
     if castling == "-":
         return
     for letter in castling:
         if letter not in _RIGHTS or castling.count(letter) > 1:
             raise FenError(f"FEN '{text}': the castling rights '{castling}' cannot be read")
         right = _RIGHTS.index(letter)
-        king, rook = variant.castling[right][:2]
+        king, rook = board.castling[right][:2]
         colour_bit = BLACK_BIT if right >= 2 else 0
         if king == NO_SQUARE or row[king] != KING | colour_bit:
             raise FenError(f"FEN '{text}': no king can castle for the right '{letter}'")
         if row[rook] != ROOK | colour_bit:
             raise FenError(f"FEN '{text}': no rook can castle for the right '{letter}'")
-        row[variant.squares + CASTLING] |= 1 << right
+        row[board.squares + CASTLING] |= 1 << right
 
 
-def _set_en_passant(variant: "Variant", name: str, row: Row, text: str) -> None:
+def _set_en_passant(board: Geometry, name: str, row: Row, text: str) -> None:
     """Keep the square only where a capture there is legal, as `apply` does."""
     if name == "-":
         return
-
-    square = parse_square(variant, name)
-    side = int(row[variant.squares + SIDE])
-    forward = variant.width if side == BLACK else -variant.width
+    square = parse_square(board, name)
+    side = int(row[board.squares + SIDE])
+    forward = board.width if side == BLACK else -board.width
     mover = PAWN | (BLACK_BIT if side == WHITE else 0)
     start, end = square - forward, square + forward
-    board = row[: variant.squares]
+    pieces = row[: board.squares]
     if (
         square == NO_SQUARE
-        or not (0 <= start < variant.squares and 0 <= end < variant.squares)
-        or not variant.double_step_region[1 - side] >> start & 1
-        or (board[start], board[square], board[end]) != (EMPTY, EMPTY, mover)
+        or not (0 <= start < board.squares and 0 <= end < board.squares)
+        or not board.double_step_region[1 - side] >> start & 1
+        or (pieces[start], pieces[square], pieces[end]) != (EMPTY, EMPTY, mover)
     ):
         raise FenError(f"FEN '{text}': no pawn has just passed over '{name}'")
-    row[variant.squares + EN_PASSANT] = square
-    scratch = np.empty(MAX_MOVES, dtype=np.uint16)
-    count = generate(variant.tables, row, scratch)
-    captures = [
-        move
-        for move in scratch[:count].tolist()
-        if move >> 6 & 63 == square and int(row[move & 63]) & 15 == PAWN
+    row[board.squares + EN_PASSANT] = square
+    sources = [
+        from_square(move)
+        for move in generated_moves(board.tables, row)
+        if to_square(move) == square and int(row[from_square(move)]) & ~BLACK_BIT == PAWN
     ]
-    if not any((move & 63) % variant.width != square % variant.width for move in captures):
-        row[variant.squares + EN_PASSANT] = NO_SQUARE
+    if all(source % board.width == square % board.width for source in sources):
+        row[board.squares + EN_PASSANT] = NO_SQUARE
 
 
-def _check_pieces(variant: "Variant", row: Row, text: str) -> None:
-    board = row[: variant.squares]
+def _check_pieces(board: Geometry, row: Row, text: str) -> None:
+    pieces = row[: board.squares]
     for colour, name in ((WHITE, "White"), (BLACK, "Black")):
         bit = BLACK_BIT if colour == BLACK else 0
-        kings = int((board == (KING | bit)).sum())
-        if variant.has_king and kings != 1:
+        kings = int((pieces == (KING | bit)).sum())
+        if board.has_king and kings != 1:
             raise FenError(f"FEN '{text}': {name} has {kings} kings, expected 1")
-        pawns = np.flatnonzero(board == (PAWN | bit))
+        pawns = np.flatnonzero(pieces == (PAWN | bit))
         for square in pawns:
-            if variant.promotion_region[colour] >> int(square) & 1:
+            if board.promotion_region[colour] >> int(square) & 1:
                 raise FenError(
-                    f"FEN '{text}': a pawn stands on {square_name(variant, int(square))}, where it"
+                    f"FEN '{text}': a pawn stands on {square_name(board, int(square))}, where it"
                     " must promote"
                 )
-    if variant.has_king:
+    if board.has_king:
         waiting = row.copy()
-        waiting[variant.squares + SIDE] ^= 1
-        if is_check(variant.tables, waiting):
+        waiting[board.squares + SIDE] ^= 1
+        if is_check(board.tables, waiting):
             raise FenError(f"FEN '{text}': the side that is not to move stands in check")
 
 
-def parse_fen(variant: "Variant", text: str) -> tuple[Row, int]:
+def parse_fen(board: Geometry, text: str) -> tuple[Row, int]:
     """A row uint8[R] and the number of the full move; raises FenError that quotes the text."""
     text = " ".join(text.split())
     placement, side, castling, en_passant, clock, full_move = _split_fields(text)
-    row = np.zeros(variant.row_size, dtype=np.uint8)
-    _place_pieces(variant, placement, row, text)
-    squares = variant.squares
+    row = np.zeros(board.row_size, dtype=np.uint8)
+    _place_pieces(board, placement, row, text)
+    squares = board.squares
     row[squares + SIDE] = BLACK if side == "b" else WHITE
     row[squares + EN_PASSANT] = NO_SQUARE
     row[squares + CLOCK] = clock
     row[squares + REPETITION] = 0
-    _check_pieces(variant, row, text)
-    _set_castling(variant, castling, row, text)
-    _set_en_passant(variant, en_passant, row, text)
+    _check_pieces(board, row, text)
+    _set_castling(board, castling, row, text)
+    _set_en_passant(board, en_passant, row, text)
     return row, full_move
 
 
-def placement_text(variant: "Variant", row: Row) -> str:
+def placement_text(board: Geometry, row: Row) -> str:
     """The first field of the FEN."""
     ranks = []
-    for rank in reversed(range(variant.height)):
-        codes = row[rank * variant.width : (rank + 1) * variant.width].tolist()
-        signs = "".join(piece_symbol(variant, code) if code else "." for code in codes)
+    for rank in reversed(range(board.height)):
+        codes = row[rank * board.width : (rank + 1) * board.width].tolist()
+        signs = "".join(piece_symbol(board, code) if code else "." for code in codes)
         ranks.append(re.sub(r"\.+", lambda gap: str(len(gap[0])), signs))
     return "/".join(ranks)
 
 
-def write_fen(variant: "Variant", row: Row, full_move: int = 1) -> str:
+def write_fen(board: Geometry, row: Row, full_move: int = 1) -> str:
     """The six fields of a row."""
-    state = row[variant.squares :].tolist()
+    state = row[board.squares :].tolist()
     rights = "".join(letter for i, letter in enumerate(_RIGHTS) if state[CASTLING] >> i & 1)
     target = state[EN_PASSANT]
     return " ".join(
         (
-            placement_text(variant, row),
+            placement_text(board, row),
             "b" if state[SIDE] == BLACK else "w",
             rights or "-",
-            "-" if target == NO_SQUARE else square_name(variant, target),
+            "-" if target == NO_SQUARE else square_name(board, target),
             str(state[CLOCK]),
             str(full_move),
         )

@@ -2,7 +2,7 @@
 
 A move is its piece's letter, as much of the from-square as is needed, `x`, the to-square and
 `=Q`; `O-O` and `O-O-O` castle. Pawns have no letter and name their file when they capture; so do
-the men of Hexapawn and Breakthrough, and any custom piece whose letter is p where there are no
+the pieces of Hexapawn and Breakthrough, and any custom piece whose letter is p where there are no
 pawns. `+` is a check, `#` a checkmate or a move that wins by the variant's own rule.
 (PGN standard, section 8.2.3; python-chess for the use of `#` in variants.)
 """
@@ -10,12 +10,17 @@ pawns. `+` is a check, `#` a checkmate or a move that wins by the variant's own 
 import re
 from typing import Final
 
+import numpy as np
+
+from engine.rules.attacks import is_check
 from engine.rules.errors import IllegalMoveError
-from engine.rules.moves import from_square, promotion, to_square
-from engine.rules.notation.fen import square_name
-from engine.rules.position import Position, Termination
-from engine.rules.tables import BLACK_BIT, PAWN
-from engine.rules.variant import Variant
+from engine.rules.geometry import Geometry
+from engine.rules.kernels import apply, generated_moves, is_capture, legal_moves
+from engine.rules.moves import from_square, is_castling, promotion, to_square
+from engine.rules.notation.fen import square_name, write_fen
+from engine.rules.notation.uci import refusal, write_uci
+from engine.rules.outcome import CHECKMATE, terminal_value, termination
+from engine.rules.tables import BLACK_BIT, PAWN, Row
 
 _SAN: Final = re.compile(
     r"(?P<piece>[A-Z])?(?P<file>[a-h])?(?P<rank>[1-8])?[-x:]?"
@@ -26,100 +31,90 @@ _CASTLING: Final = {"O-O": True, "0-0": True, "O-O-O": False, "0-0-0": False}
 """Whether it castles towards the higher files (king's side)."""
 
 
-def _is_pawn_like(piece_type: int, variant: Variant) -> bool:
-    if PAWN in variant.piece_types:
+def _is_pawn_like(piece_type: int, board: Geometry) -> bool:
+    if PAWN in board.piece_types:
         return piece_type == PAWN
-    return variant.piece_letters[piece_type] == "p"
+    return board.piece_letters[piece_type] == "p"
 
 
-def _piece_type(position: Position, square: int) -> int:
-    return int(position.row[square]) & ~BLACK_BIT
+def _piece_type(row: Row, move: int) -> int:
+    return int(row[from_square(move)]) & ~BLACK_BIT
 
 
-def _disambiguation(position: Position, move: int) -> str:
+def _disambiguation(board: Geometry, row: Row, move: int) -> str:
     """The file, else the rank, else both that tell the move from those of like pieces."""
-    width = position.variant.width
-    origin, piece_type = from_square(move), _piece_type(position, from_square(move))
+    origin, piece_type = from_square(move), _piece_type(row, move)
     rivals = [
         from_square(other)
-        for other in position.legal_moves
+        for other in legal_moves(board.tables, row)
         if to_square(other) == to_square(move)
         and promotion(other) == promotion(move)
         and from_square(other) != origin
-        and _piece_type(position, from_square(other)) == piece_type
-        and not position.is_castling(other)
+        and _piece_type(row, other) == piece_type
+        and not is_castling(row, other)
     ]
-    text = square_name(position.variant, origin)
-    named = _is_pawn_like(piece_type, position.variant) and position.is_capture(move)
-    if all(rival % width != origin % width for rival in rivals):
+    text = square_name(board, origin)
+    named = _is_pawn_like(piece_type, board) and is_capture(board.tables, row, move)
+    if all(rival % board.width != origin % board.width for rival in rivals):
         return text[0] if rivals or named else ""
-    if all(rival // width != origin // width for rival in rivals) and not named:
+    if all(rival // board.width != origin // board.width for rival in rivals) and not named:
         return text[1]
     return text
 
 
-def _without_mark(position: Position, move: int) -> str:
-    variant = position.variant
-    if position.is_castling(move):
+def _without_mark(board: Geometry, row: Row, move: int) -> str:
+    if is_castling(row, move):
         return "O-O" if to_square(move) > from_square(move) else "O-O-O"
-    piece_type = _piece_type(position, from_square(move))
-    text = "" if _is_pawn_like(piece_type, variant) else variant.piece_letters[piece_type].upper()
-    text += _disambiguation(position, move)
-    text += "x" if position.is_capture(move) else ""
-    text += square_name(variant, to_square(move))
+    piece_type = _piece_type(row, move)
+    text = "" if _is_pawn_like(piece_type, board) else board.piece_letters[piece_type].upper()
+    text += _disambiguation(board, row, move)
+    text += "x" if is_capture(board.tables, row, move) else ""
+    text += square_name(board, to_square(move))
     if promotion(move):
-        text += f"={variant.piece_letters[promotion(move)].upper()}"
+        text += f"={board.piece_letters[promotion(move)].upper()}"
     return text
 
 
-def _mark(position: Position, move: int) -> str:
-    mover = position.turn
-    position.push(move)
-    try:
-        outcome = position.outcome()
-        if outcome is not None and (
-            outcome.winner == mover or outcome.termination == Termination.CHECKMATE
-        ):
-            return "#"
-        return "+" if position.is_check() else ""
-    finally:
-        position.pop()
+def _mark(board: Geometry, row: Row, move: int) -> str:
+    tables, after = board.tables, np.empty_like(row)
+    apply(tables, row, move, after)
+    reason = termination(tables, after, len(generated_moves(tables, after)))
+    if reason == CHECKMATE or (reason and terminal_value(tables, reason, after) < 0):
+        return "#"
+    return "+" if is_check(tables, after) else ""
 
 
-def san(position: Position, move: int) -> str:
+def write_san(board: Geometry, row: Row, move: int, full_move: int = 1) -> str:
     """Write a legal move; raises IllegalMoveError where it is not legal here."""
-    if move not in position.legal_moves:
-        raise IllegalMoveError(
-            f"the move '{position.uci(move)}' is not legal in '{position.fen()}'"
-            f" ({position.variant.name})"
-        )
-    return _without_mark(position, move) + _mark(position, move)
+    if move not in legal_moves(board.tables, row):
+        text = write_uci(board, row, move)
+        raise IllegalMoveError(refusal(board, row, text, full_move, is_over=False))
+    return _without_mark(board, row, move) + _mark(board, row, move)
 
 
-def _candidates(position: Position, text: str) -> list[int]:
+def _candidates(board: Geometry, row: Row, text: str) -> list[int]:
     """The legal moves that the text may mean."""
     bare = _MARKS.sub("", text)
+    legal = legal_moves(board.tables, row)
     if bare in _CASTLING:
         return [
             move
-            for move in position.legal_moves
-            if position.is_castling(move)
-            and (to_square(move) > from_square(move)) == _CASTLING[bare]
+            for move in legal
+            if is_castling(row, move) and (to_square(move) > from_square(move)) == _CASTLING[bare]
         ]
     match = _SAN.fullmatch(bare)
     if match is None:
         return []
-    variant = position.variant
-    letters = {letter: piece_type for piece_type, letter in variant.piece_letters.items()}
+    letters = {letter: piece_type for piece_type, letter in board.piece_letters.items()}
     wanted = letters.get((match["piece"] or "").lower())
     found = []
-    for move in position.legal_moves:
-        piece_type = _piece_type(position, from_square(move))
-        origin = square_name(variant, from_square(move))
+    for move in legal:
+        piece_type = _piece_type(row, move)
+        origin = square_name(board, from_square(move))
         if (
-            square_name(variant, to_square(move)) == match["to"]
-            and not position.is_castling(move)
-            and (piece_type == wanted if match["piece"] else _is_pawn_like(piece_type, variant))
+            square_name(board, to_square(move)) == match["to"]
+            and not is_castling(row, move)
+            and (piece_type == wanted if match["piece"] else _is_pawn_like(piece_type, board))
             and match["file"] in (None, origin[0])
             and match["rank"] in (None, origin[1])
             and (
@@ -131,19 +126,19 @@ def _candidates(position: Position, text: str) -> list[int]:
     return found
 
 
-def parse_san(position: Position, text: str) -> int:
+def parse_san(board: Geometry, row: Row, text: str, full_move: int = 1) -> int:
     """Read a move; raises IllegalMoveError that quotes the text and the FEN.
 
-    Check marks and `!?` are not looked at, more of the from-square than needed may be given, a
-    pawn's letter may be written, zeros may castle, and `x` and `=` may be left out.
+    Check marks and `!?` are ignored, more of the from-square than needed may be given, a pawn's
+    letter may be written, zeros may castle, and `x` and `=` may be left out.
     """
     text = " ".join(text.split())
-    moves = _candidates(position, text)
+    moves = _candidates(board, row, text)
     if len(moves) == 1:
         return moves[0]
-    where = f"'{position.fen()}' ({position.variant.name})"
     if moves:
-        choices = " or ".join(position.uci(move) for move in moves)
+        choices = " or ".join(write_uci(board, row, move) for move in moves)
+        where = f"'{write_fen(board, row, full_move)}' ({board.name})"
         raise IllegalMoveError(f"the move '{text}' is ambiguous, {choices}, in {where}")
-    reason = "is not legal in" if position.legal_moves else "comes after the end of the game in"
-    raise IllegalMoveError(f"the move '{text}' {reason} {where}")
+    is_over = not legal_moves(board.tables, row)
+    raise IllegalMoveError(refusal(board, row, text, full_move, is_over=is_over))

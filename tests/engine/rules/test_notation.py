@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.rules.errors import FenError, IllegalMoveError, InputError
 from engine.rules.notation.board_text import board_text
-from engine.rules.notation.pgn import GameRecord, PgnError, read_pgn, write_pgn
+from engine.rules.pgn import GameRecord, PgnError, read_pgn, write_pgn
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from tests.support.random_games import random_games, replayed

@@ -24,8 +24,7 @@ from engine.network.language.gpt2 import end_of_text, load_gpt2, save_gpt2
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.stored_json import LARGEST_TEXT, parse_json
-from engine.rules.errors import InputError
-from engine.rules.finite import NotFiniteError
+from engine.rules.errors import InputError, NotFiniteError
 from engine.rules.kernels import generate_batch
 from search.evaluator import evaluate
 from tests.support.language_cases import lively_model

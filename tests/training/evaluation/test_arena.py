@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.player import Choice, Limits, Player
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.moves import make_move
-from engine.rules.notation.pgn import read_pgn, write_pgn
+from engine.rules.pgn import read_pgn, write_pgn
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant

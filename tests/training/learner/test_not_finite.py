@@ -27,7 +27,7 @@ from engine.network.language.move_tokens import MoveTokenizer
 from engine.network.language.sampling import Sampling, draw
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import capture
-from engine.rules.finite import NotFiniteError
+from engine.rules.errors import NotFiniteError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from scripts import cli

@@ -15,7 +15,7 @@ from engine.rules.tables import (
     QUEEN,
     ROOK,
 )
-from engine.rules.variant_file import CUSTOM_KEYS, PIECE_KEYS, Setting
+from engine.rules.variant_file.sections import CUSTOM_KEYS, PIECE_KEYS, Setting
 
 _STANDARD: Final = {
     PAWN: "fmWfcF",

@@ -1,0 +1,1 @@
+"""Variant files: sections and their keys, read and checked."""
