@@ -21,8 +21,7 @@ from engine.network.inference.network_evaluator import NetworkEvaluation, Networ
 from engine.network.inference.parity import TOLERANCES, disagreement
 from engine.network.model.compiled_encoder import CompiledEncoder
 from engine.network.model.policy_value import PolicyValueNet
-from engine.rules.errors import InputError
-from engine.rules.finite import NotFiniteError
+from engine.rules.errors import InputError, NotFiniteError
 from engine.rules.kernels import generate_batch
 from engine.rules.moves import make_move
 from engine.rules.variant import get_variant, variant_names
