@@ -1,5 +1,7 @@
-"""Move language models with known answers, and small runs, for the tests."""
+"""Predictors with known answers, and small language runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from engine.network.language.move_tokens import MoveTokenizer
 from engine.rules.variant import Variant
 from training.language.measures import allowed_tokens
 from training.language.play import play_randomly
+from training.language.run import LanguageRun, LanguageSummary
+from training.language.setup import LanguageDirectory, open_language_run
 from training.language.token_games import TokenGames
-from training.language.training import LanguageDirectory, LanguageRun, LanguageSummary
 
 SMALL: dict[str, Any] = {
     "channels": 32,
@@ -35,8 +38,8 @@ def random_token_games(
     return tokenizer, play_randomly(variant, tokenizer.codes(variant), games, context, rng)
 
 
-class Knowing:
-    """Predicts random play of known games exactly: every allowed token is as likely as another."""
+class Perfect:
+    """Predicts random play exactly: all allowed tokens are equally likely."""
 
     def __init__(self, variant: Variant, tokenizer: MoveTokenizer, games: TokenGames) -> None:
         codes = tokenizer.codes(variant)
@@ -44,16 +47,16 @@ class Knowing:
         self._next = 0
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Logits [B, T, V], for the games in the order in which they are asked about."""
+        """Logits [B, T, V], for the games in order."""
         part = self._allowed[self._next : self._next + len(tokens), : tokens.shape[1]]
         self._next += len(tokens)
         logits = torch.from_numpy(part).float().log()
-        # Behind a game's end nothing is allowed, and nothing is asked.
+        # After the end of a game nothing is allowed, and nothing is measured.
         return torch.where(logits.isinf().all(-1, keepdim=True), 0.0, logits)
 
 
-class Silent:
-    """Predicts nothing: all words are alike."""
+class Uniform:
+    """Predicts all tokens with equal probability."""
 
     def __init__(self, vocabulary: int) -> None:
         self._vocabulary = vocabulary
@@ -63,40 +66,47 @@ class Silent:
         return torch.zeros(*tokens.shape, self._vocabulary)
 
 
-class Quiet:
-    """A monitor that listens and may interrupt, as ^C does, after so many measurements."""
+class QuietMonitor:
+    """Prints nothing, and may interrupt, as ^C does, after a number of advances."""
 
     def __init__(self, interrupt_after: int | None = None) -> None:
-        self.heard: list[dict[str, Any]] = []
         self._left = interrupt_after
 
     def task(self, name: str, total: int) -> None:
-        """See training.language.training.Monitor."""
+        """See training.run.monitor.Monitor."""
 
     def advance(self, amount: int) -> None:
-        """See training.language.training.Monitor."""
+        """See training.run.monitor.Monitor."""
         if self._left is not None and amount:
             self._left -= 1
             if self._left < 0:
                 raise KeyboardInterrupt
 
     def metrics(self, values: dict[str, Any]) -> None:
-        """See training.language.training.Monitor."""
-        self.heard.append(values)
+        """See training.run.monitor.Monitor."""
+
+    def note(self, text: str) -> None:
+        """See training.run.monitor.Monitor."""
 
 
 def no_evaluator(checkpoint: str, variant: Variant) -> Any:
-    """For runs that read random games."""
+    """For runs on random games."""
     raise AssertionError(f"a network was asked for: {checkpoint}")
 
 
+@contextmanager
+def opened_small(
+    path: Path, variant: Variant, monitor: QuietMonitor | None = None, **settings: Any
+) -> Iterator[LanguageRun]:
+    """A new or resumed run of a small model."""
+    with LanguageDirectory(path, variant, SMALL | settings) as directory:
+        yield open_language_run(directory, variant, monitor or QuietMonitor(), no_evaluator)
+
+
 def train_small(
-    path: Path, variant: Variant, monitor: Quiet | None = None, **settings: Any
+    path: Path, variant: Variant, monitor: QuietMonitor | None = None, **settings: Any
 ) -> tuple[LanguageSummary, LanguageModel]:
-    """Begin or go on with a run of a small model."""
-    directory = LanguageDirectory(path, variant, SMALL | settings)
-    try:
-        run = LanguageRun(directory, variant, monitor or Quiet(), no_evaluator)
-        return run.train(), run.model
-    finally:
-        directory.close()
+    """Train a small model to the end."""
+    with opened_small(path, variant, monitor, **settings) as run:
+        run.learn()
+        return run.conclude(), run.model

@@ -1,8 +1,7 @@
-"""What a move language model knows: perplexity and the rules, on held-out games and in its own.
+"""Perplexity and legality of a move language model, on held-out games and on games of its own.
 
-The model is never shown the rules: not in training, and not here, where its words are only compared
-with what the rules allow. A token is *allowed* in a position if it is a legal move, or the right
-result where the game is over.
+The model never sees the rules; here its tokens are compared with them. A token is *allowed* in a
+position if it is a legal move, or the correct result where the game is over.
 """
 
 import math
@@ -27,17 +26,17 @@ from training.language.token_games import TokenGames
 
 _BATCH: Final = 32
 _OWN_BATCH: Final = 128
-"""Games that a model makes at once: what it remembers of them all must fit in memory."""
-AS_IT_SAYS: Final = Sampling()
-"""Tokens drawn at temperature 1."""
+"""Games that a model plays at once: their key/value caches must fit in memory."""
+TEMPERATURE_1: Final = Sampling()
+HALF_TEMPERATURE: Final = Sampling(temperature=0.5)
 _NORMAL: Final = 1.959964
 """Standard deviations of 95 % confidence."""
 _LARGEST_EXPONENT: Final = 709.0
-"""Of float64."""
+"""The largest argument of exp in float64, rounded down."""
 
 
 class Predictor(Protocol):
-    """What names the next token: a language model, or in tests somebody who knows."""
+    """Predicts the next token: a language model, or in tests something with known answers."""
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Logits [B, T, V] of the token after each of `tokens` int64[B, T]."""
@@ -45,14 +44,14 @@ class Predictor(Protocol):
 
 
 class ModelPredictor:
-    """A language model as it is measured: without gradients, in bfloat16 where that is fast."""
+    """A language model in evaluation mode, without gradients, in bfloat16 if asked for."""
 
     def __init__(self, model: LanguageModel, *, bf16: bool) -> None:
         self._model, self._bf16 = model, bf16
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor) -> Tensor:
-        """See Predictor. Raises NotFiniteError where the model's logits are none."""
+        """See Predictor. Raises NotFiniteError for logits that are not finite."""
         training = self._model.training
         self._model.eval()
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
@@ -65,28 +64,29 @@ class ModelPredictor:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A share of cases, which come in clusters: the positions of a game are not independent."""
+    """A share of cases that come in clusters: the positions of one game are not independent."""
 
-    # Cases counted; of a share of probability, their sum.
+    # Cases counted; for probabilities, their sum.
     count: float
     # All cases.
     total: int
-    # The ends of the interval of 95 % confidence.
+    # The 95 % confidence interval.
     low: float
     high: float
 
     @property
     def share(self) -> float:
-        """The share in [0, 1]; 0 of nothing."""
+        """The share in [0, 1]; 0 without cases."""
         return self.count / self.total if self.total else 0.0
 
     @classmethod
     def of(cls, counts: npt.NDArray[Any], totals: npt.NDArray[Any]) -> "Share":
-        """Of so many counted among so many cases in each cluster, float[G] and int[G].
+        """From the cases counted and all cases of each cluster, float[G] and int[G].
 
-        Wilson's interval (Wilson 1927) with as many cases as would be as certain if they were
-        independent (Kish 1965, the design effect). Clusters that are all alike are a case each: one
-        alone tells nothing of how others differ, and a share of 0 or 1 nothing of the rest.
+        Wilson's interval (Wilson 1927) for the effective number of cases: the number of independent
+        cases that would give the same certainty (Kish 1965, the design effect). If there is a
+        single cluster, or the share is 0 or 1, the spread between clusters is unknown, and each
+        cluster counts as one case.
         """
         count, total = float(counts.sum()), int(totals.sum())
         if not total:
@@ -100,7 +100,7 @@ class Share:
         z2 = _NORMAL**2 / effective
         middle = (share + z2 / 2) / (1 + z2)
         half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
-        # Rounding must not put the share itself outside.
+        # Despite rounding the interval contains the share.
         low, high = min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
         return cls(count=count, total=total, low=low, high=high)
 
@@ -111,22 +111,21 @@ class Share:
 
 
 def _exponential(value: float) -> float:
-    """Infinite where it is beyond all numbers."""
+    """exp, with infinity in place of an overflow."""
     return math.exp(value) if value < _LARGEST_EXPONENT else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
 class Perplexity:
-    """The exponential of the mean surprise over tokens, beside that of whoever played the games.
+    """The exponential of the mean surprisal over tokens, beside the same of the policy that played.
 
-    Nobody can be surprised less, on average, than who made the games: of random games the floor is
-    the geometric mean of the number of legal moves.
+    The latter is the `floor`: no prediction has a lower perplexity, on average. For random games it
+    is the geometric mean of the number of legal moves.
     """
 
     tokens: int
     perplexity: float
-    # The ends of the interval of 95 % confidence, games taken as independent; from 1 to infinity
-    # where there is one game alone.
+    # The 95 % confidence interval, for independent games; 1 to infinity for a single game.
     low: float
     high: float
     floor: float
@@ -134,12 +133,12 @@ class Perplexity:
     @classmethod
     def of(
         cls,
-        surprise: npt.NDArray[np.floating[Any]],
+        surprisal: npt.NDArray[np.floating[Any]],
         floor: npt.NDArray[np.floating[Any]],
         which: npt.NDArray[np.bool_],
     ) -> "Perplexity":
-        """Of the tokens [G, T] in `which`, of surprises [G, T] in nats."""
-        sums = np.where(which, surprise, 0.0).sum(1, dtype=np.float64)
+        """Over the tokens [G, T] in `which`, from surprisals [G, T] in nats."""
+        sums = np.where(which, surprisal, 0.0).sum(1, dtype=np.float64)
         counts = which.sum(1)
         total = int(counts.sum())
         if not total:
@@ -147,7 +146,7 @@ class Perplexity:
         mean = float(sums.sum()) / total
         spread = math.sqrt(float(((sums - mean * counts) ** 2).sum())) / total
         if (counts > 0).sum() == 1:
-            # One game tells nothing of how games differ, and surprise has no bound.
+            # The spread between games is unknown, and surprisal has no bound.
             spread = math.inf
         lowest = float(np.where(which, floor, 0.0).sum(dtype=np.float64)) / total
         return cls(
@@ -159,44 +158,43 @@ class Perplexity:
         )
 
     def to_dict(self) -> dict[str, float | None]:
-        """As JSON can hold it: null where nothing is known."""
+        """As JSON can hold it: null for infinity."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutFigures:
-    """What the model says of held-out games."""
+    """Measurements on held-out games."""
 
     games: int
     # Over all tokens, results included.
     everywhere: Perplexity
-    # Over those after a prefix that no game of the training set begins with …
+    # After prefixes with which no training game began, and after those with which one did.
     new: Perplexity
-    # … and after one with which some did.
     shared: Perplexity
-    # Shares of the tokens after a shared prefix, for each place from the start on.
+    # The share of shared prefixes at each place, from the start.
     shared_by_place: list[float]
-    # Of the positions in which there is a move to make: the most likely token is legal.
+    # Share of the positions before a move in which the most likely token is legal.
     best_legal: Share
-    # The same behind new prefixes only.
+    # The same after new prefixes only.
     best_legal_new: Share
-    # The probability of all legal moves together.
+    # Mean probability of all legal moves together.
     legal_mass: Share
-    # A token drawn at temperature 1 is legal.
+    # Share of positions in which a token drawn at temperature 1 is legal.
     drawn_legal: Share
-    # Of the games that are over: the most likely token is the right result.
+    # Share of finished games in which the most likely last token is the correct result.
     result_named: Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnGameFigures:
-    """Games that the model makes alone, up to the first token not allowed."""
+    """Measurements on games that the model plays alone, each up to the first token not allowed."""
 
     games: int
-    # Of all moves drawn, with the one that ended the game.
+    # Share of legal moves among those drawn and the tokens not allowed.
     legal_moves: Share
-    # Of the games: without a token that was not allowed, to the right result or the context's end.
+    # Share of games that reach the correct result, or the end of the context, with allowed tokens.
     wholly_legal: Share
     # Moves before the end, on average.
     mean_plies: float
@@ -211,7 +209,7 @@ def _mark_allowed(
     plies: npt.NDArray[np.int64],
     allowed: Array3D[np.bool_],
 ) -> None:
-    """Set `allowed` [G, T, V]: of the token after place t, where the prefix is a game so far."""
+    """Set `allowed` [G, T, V]: the tokens allowed after the prefix up to place t."""
     row, after = np.empty_like(start), np.empty_like(start)
     legal, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
     history = np.empty(moves.shape[1] + 1, np.uint64)
@@ -229,14 +227,14 @@ def _mark_allowed(
 def allowed_tokens(
     variant: Variant, codes: Codes, games: TokenGames, vocabulary: int
 ) -> npt.NDArray[np.bool_]:
-    """bool[G, T, V]: the tokens that may follow place t of each game; none behind its end."""
+    """bool[G, T, V]: the tokens allowed after place t of each game; none after its end."""
     allowed = np.zeros((len(games), games.context, vocabulary), np.bool_)
     start = variant.start_row
     _mark_allowed(variant.tables, codes, start, games.moves, games.plies, allowed)
     return allowed
 
 
-class Judge:
+class Measures:
     """Measures models of one variant on the same held-out games."""
 
     def __init__(self, variant: Variant, codes: Codes, vocabulary: int, games: TokenGames) -> None:
@@ -250,7 +248,7 @@ class Judge:
         generator: torch.Generator,
         games: int | None = None,
     ) -> HeldOutFigures:
-        """Figures of the first `games` (all where left out); `shared` as SeenPrefixes has it."""
+        """Of the first `games` (None: all); `shared` is that of SeenPrefixes."""
         held = self.games.select(np.arange(len(self.games))[:games])
         parts = [
             self._score(
@@ -258,12 +256,12 @@ class Judge:
             )
             for begin in range(0, len(held), _BATCH)
         ]
-        surprise, best, mass, drawn = (
+        surprisal, best, mass, drawn = (
             np.concatenate(column) for column in zip(*parts, strict=True)
         )
         shared = shared[: len(held)]
-        named = held.tokens[:, 1:]
-        real, move, result = named >= 0, named >= FIRST_MOVE, (named >= 0) & (named < FIRST_MOVE)
+        target = held.tokens[:, 1:]
+        real, move = target >= 0, target >= FIRST_MOVE
 
         def share(values: npt.NDArray[Any], which: npt.NDArray[np.bool_]) -> Share:
             return Share.of(np.where(which, values, 0).sum(1), which.sum(1))
@@ -272,39 +270,39 @@ class Judge:
         places = real.sum(0)
         return HeldOutFigures(
             games=len(held),
-            everywhere=Perplexity.of(surprise, floor, real),
-            new=Perplexity.of(surprise, floor, real & ~shared),
-            shared=Perplexity.of(surprise, floor, real & shared),
+            everywhere=Perplexity.of(surprisal, floor, real),
+            new=Perplexity.of(surprisal, floor, real & ~shared),
+            shared=Perplexity.of(surprisal, floor, real & shared),
             shared_by_place=_without_zeros((real & shared).sum(0) / np.maximum(1, places)),
             best_legal=share(best, move),
             best_legal_new=share(best, move & ~shared),
             legal_mass=share(mass, move),
             drawn_legal=share(drawn, move),
-            result_named=share(best, result),
+            result_named=share(best, real & ~move),
         )
 
     def _score(
         self, predict: Predictor, games: TokenGames, generator: torch.Generator
     ) -> tuple[npt.NDArray[Any], ...]:
-        """Arrays [B, T]: surprise in nats, whether the most likely token is allowed, the mass on
-        allowed tokens, whether one drawn is."""
+        """Arrays [B, T]: surprisal in nats, whether the most likely token is allowed, the
+        probability of allowed tokens, whether a drawn token is allowed."""
         shape = len(games), games.context
         longest = int(games.lengths.max())
         tokens = torch.from_numpy(games.tokens[:, : longest + 1]).long()
         logits = predict(tokens[:, :-1].clamp_min(START))
         logs = logits.log_softmax(-1)
-        named = tokens[:, 1:].clamp_min(0)
+        target = tokens[:, 1:].clamp_min(0)
         allowed = torch.from_numpy(
             allowed_tokens(self._variant, self._codes, games, self._vocabulary)[:, :longest]
         )
         flat = logs.flatten(0, 1)
-        drawn = draw(flat, AS_IT_SAYS, generator)[:, None]
+        drawn = draw(flat, TEMPERATURE_1, generator)[:, None]
         inside = allowed.flatten(0, 1)
         found = (
-            -logs.gather(-1, named[..., None]).squeeze(-1),
-            inside.gather(-1, flat.argmax(-1, keepdim=True)).view(named.shape),
-            (flat.exp() * inside).sum(-1).view(named.shape),
-            inside.gather(-1, drawn).view(named.shape),
+            -logs.gather(-1, target[..., None]).squeeze(-1),
+            inside.gather(-1, flat.argmax(-1, keepdim=True)).view(target.shape),
+            (flat.exp() * inside).sum(-1).view(target.shape),
+            inside.gather(-1, drawn).view(target.shape),
         )
         arrays = []
         for part in found:
@@ -318,9 +316,9 @@ class Judge:
         model: LanguageModel,
         games: int,
         generator: torch.Generator,
-        sampling: Sampling = AS_IT_SAYS,
+        sampling: Sampling = TEMPERATURE_1,
     ) -> OwnGameFigures:
-        """Let the model play by itself from the start, with all that it remembers."""
+        """Let the model play alone from the start."""
         training = model.training
         model.eval()
         parts = [
@@ -342,7 +340,7 @@ class Judge:
     def _own_games(
         self, model: LanguageModel, games: int, generator: torch.Generator, sampling: Sampling
     ) -> "_OwnGames":
-        """So many games at once, played to their ends."""
+        """`games` games at once, each to its end."""
         played = _OwnGames(self._variant, self._codes, games, model.config.context)
         prompt = torch.full((games, 1), START)
         cache = model.new_cache(games)
@@ -366,6 +364,7 @@ def _take(
     legal_moves: npt.NDArray[np.int64],
     faults: npt.NDArray[np.int64],
 ) -> None:
+    """Play the tokens `drawn` [G] in the games that are `going`; see `_OwnGames`."""
     after = np.empty(rows.shape[1], np.uint8)
     legal, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
     for game in range(rows.shape[0]):
@@ -385,19 +384,19 @@ def _take(
 
 
 class _OwnGames:
-    """Games that a model makes, and how far they keep to the rules."""
+    """Games that a model plays alone, and where they break the rules."""
 
     def __init__(self, variant: Variant, codes: Codes, games: int, context: int) -> None:
         self._variant, self._codes = variant, codes
         self._rows = np.repeat(variant.start_row[None], games, 0)
         self._histories = np.zeros((games, context + 1), np.uint64)
         self._going = np.ones(games, np.bool_)
-        # [G]: legal moves of each game, and 1 where a token was not allowed.
+        # [G]: the number of legal moves, and 1 for games that ended with a token not allowed.
         self.legal = np.zeros(games, np.int64)
         self.faults = np.zeros(games, np.int64)
 
     def take(self, ply: int, drawn: npt.NDArray[np.int32]) -> bool:
-        """A token int32[G] for each game that goes on; whether any still does."""
+        """Play the next token int32[G] of every game; returns whether any game continues."""
         _take(
             self._variant.tables,
             self._codes,
@@ -413,6 +412,6 @@ class _OwnGames:
 
 
 def _without_zeros(shares: npt.NDArray[np.floating[Any]]) -> list[float]:
-    """The shares up to the last that is not 0."""
+    """The shares without the zeros at the end."""
     last = np.flatnonzero(shares)
     return [float(share) for share in shares[: last[-1] + 1]] if len(last) else []

@@ -1,9 +1,8 @@
-"""`pawnscope language train VARIANT`: a language model that learns games by reading them."""
+"""`pawnscope language train VARIANT`: trains a move language model on games."""
 
 import contextlib
 import dataclasses
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ from engine.system.termination import Terminated
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
 from scripts.progress import Bars, columns, fitting
+from scripts.training_session import training_session
 from training.config import read_toml
 from training.language.config import LanguageTrainingConfig
-from training.language.measures import Perplexity, Share
-from training.language.training import COOL, LanguageDirectory, LanguageRun, LanguageSummary
+from training.language.measures import HALF_TEMPERATURE, Perplexity, Share
+from training.language.run import LanguageSummary
+from training.language.setup import LanguageDirectory, open_language_run
 
 _SETTINGS = ("minutes", "rounds", "seed", "vocabulary", "context", "channels", "blocks", "heads")
 
@@ -31,71 +32,59 @@ _SETTINGS = ("minutes", "rounds", "seed", "vocabulary", "context", "channels", "
 class LanguageTrainOptions(FigureOptions):
     """Train a move language model on games as UCI moves. The same command resumes the run."""
 
-    # The game; `pawnscope variants` lists them.
+    # The variant; `pawnscope variants` lists them.
     variant: str
-    # The run's directory; runs/language-VARIANT where left out.
+    # The run's directory; runs/language-VARIANT by default.
     run: Path | None = None
-    # Stop after so many minutes of training in all; 15 if left out.
+    # Stop after this many minutes of training, over all sessions; 15 by default.
     minutes: float | None = None
-    # Stop after so many rounds (of 256 games) instead.
+    # Stop after this many rounds (of 256 games) instead.
     rounds: int | None = None
-    # Where weights and games come from.
+    # Seed of weights and games.
     seed: int | None = None
-    # A TOML file with settings of your own (training/language/config.py names them).
+    # A TOML file with your own settings (training/language/config.py lists them).
     config: Path | None = None
-    # What is read: random games, or those of a network by its policy: random or
-    # policy[:CHECKPOINT].
+    # The training games: random, or policy[:CHECKPOINT] for a network's own.
     games: str | None = None
-    # Words: "variant", those of the game's own pieces, or "all", of all built-in games.
+    # The vocabulary: the moves of this "variant", or those of "all" built-in variants.
     vocabulary: str | None = None
-    # Tokens of a game, after which it is cut off; if left out what 99 of 100 random games need.
+    # The most tokens of a game, which is cut off there; by default what 99 % of random games need.
     context: int | None = None
     # Width of the model.
     channels: int | None = None
-    # Its blocks of attention and MLP.
+    # Blocks of attention and MLP.
     blocks: int | None = None
     # Attention heads in a block.
     heads: int | None = None
 
 
 def main(arguments: list[str]) -> int:
-    """Train until the time is over, then measure.
+    """Train until the minutes or rounds are over, then measure.
 
-    ^C while it learns ends the round, saves, and raises KeyboardInterrupt without a measurement; a
-    second one does not wait for the round and saves nothing.
+    ^C during training finishes the round, saves, and raises KeyboardInterrupt; a second ^C does not
+    wait for the round and saves nothing.
     """
     options = parse_options(LanguageTrainOptions, "language train", arguments)
     variant = get_variant(options.variant)
     path = options.run or Path("runs") / f"language-{variant.name}"
     begun = time.monotonic()
-    directory = LanguageDirectory(path, variant, _overrides(options, variant, path))
-    keep_freed_memory()
-    bars = _Bars(quiet=options.json)
-    run: LanguageRun | None = None
-    try:
-        run = LanguageRun(directory, variant, bars, _evaluator)
-        with _after_the_round() as interrupted:
-            run.learn(interrupted)
-        summary = run.train()
-    except KeyboardInterrupt:
-        bars.close()
-        if run is not None and run.saved_rounds is not None:
-            print(
-                f"{path}: round {run.saved_rounds} is saved, the same command continues the run",
-                file=sys.stderr,
-            )
-        raise
-    finally:
-        bars.close()
-        directory.close()
+    with LanguageDirectory(path, variant, _overrides(options, variant, path)) as directory:
+        keep_freed_memory()
+        bars = _Bars(quiet=options.json)
+        with training_session(path, bars):
+            run = open_language_run(directory, variant, bars, _evaluator)
+            with _after_the_round() as interrupted:
+                run.learn(interrupted)
+            summary = run.conclude()
     _show(options, summary, path, time.monotonic() - begun)
     return 0
 
 
 @contextlib.contextmanager
 def _after_the_round() -> Iterator[Callable[[], bool]]:
-    """In the block ^C and SIGTERM interrupt nothing; the function tells whether one has come. A
-    second one interrupts. After SIGTERM the block raises Terminated for KeyboardInterrupt."""
+    """In the block the first ^C or SIGTERM does not interrupt; the function says whether it has
+    come. The second one interrupts. After SIGTERM the block raises Terminated for
+    KeyboardInterrupt."""
     came: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -116,7 +105,7 @@ def _after_the_round() -> Iterator[Callable[[], bool]]:
 
 
 def _evaluator(checkpoint: str, variant: Variant) -> Any:
-    # The players' loader thinks of one game at a time; here are many.
+    # load_evaluator sets one thread, for one game at a time; here there are many games.
     threads = torch.get_num_threads()
     evaluator = load_evaluator(checkpoint, variant)
     torch.set_num_threads(threads)
@@ -132,11 +121,11 @@ def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> d
         return given
     kind, _, checkpoint = options.games.partition(":")
     if kind not in ("random", "policy") or (kind == "random" and checkpoint):
-        raise InputError(f"--games {options.games}: it is random or policy[:CHECKPOINT]")
+        raise InputError(f"--games {options.games}: not random or policy[:CHECKPOINT]")
     if kind == "random":
         return given | {"games": "random"}
     if (path / "config.toml").exists():
-        # A run that goes on has its games; the newest network may be another one by now.
+        # A run has its games already; the newest network may be another one by now.
         theirs = LanguageTrainingConfig.load(path / "config.toml").checkpoint
         if not checkpoint or Path(theirs).is_relative_to(checkpoint):
             return given | {"games": "policy"}
@@ -145,28 +134,31 @@ def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> d
 
 
 class _Bars(Bars):
-    """A bar for what is under way, and a line for every measurement, on standard error."""
+    """A progress bar, and a line for every measurement, on standard error."""
 
     def task(self, name: str, total: int) -> None:
         if name == "measure" and not self.live:
-            self.keep("measuring on the games that are held out …")
-        # While it learns, the measurements are the log.
+            self.keep("measuring on the held-out games …")
+        # During learning the measurements are the log.
         self.begin(name, total, " games", logged=name == "play")
 
     def metrics(self, values: dict[str, Any]) -> None:
         parts = describe_measurement(values)
-        # The seconds have no place beside the bar.
+        # There is no space for the seconds beside the bar.
         self.words(parts[1:])
         self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
 
+    def note(self, text: str) -> None:
+        self.keep(text, always=True)
+
 
 def describe_measurement(values: dict[str, Any]) -> list[str]:
-    """A line of metrics.jsonl in words, the most important first."""
+    """The parts of a printed line for a line of metrics.jsonl, the most important first."""
     return [
         f"{values['seconds']:7.1f} s",
         f"perplexity {values['perplexity']:7.3f} (floor {values['floor']:.3f})",
         f"legal {values['best_legal']:6.1%}",
-        f"in probability {values['legal_mass']:6.1%}",
+        f"probability {values['legal_mass']:6.1%}",
         f"own games {values['own_legal_moves']:6.1%}",
         f"{values['tokens_per_second']:7,.0f} tokens/s",
         f"tokens {values['tokens']:,d}",
@@ -174,7 +166,7 @@ def describe_measurement(values: dict[str, Any]) -> list[str]:
 
 
 def figures(summary: LanguageSummary) -> dict[str, Any]:
-    """All that was measured, as JSON can hold it."""
+    """The summary, as JSON can hold it."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Share | Perplexity):
@@ -196,15 +188,15 @@ def _show(
         return
     held = summary.held_out
     print(
-        f"{path}: {summary.parameters:,} parameters, {summary.vocabulary} words, read"
-        f" {summary.games:,} games of {summary.tokens:,} tokens in {summary.seconds:.1f} s"
-        f" ({seconds:.1f} s this time)"
+        f"{path}: {summary.parameters:,} parameters, {summary.vocabulary} tokens in the"
+        f" vocabulary, trained on {summary.games:,} games with {summary.tokens:,} tokens in"
+        f" {summary.seconds:.1f} s ({seconds:.1f} s in this session)"
     )
-    print(f"on {held.games:,} held-out games, none of them read:")
+    print(f"on {held.games:,} held-out games, none of which training saw:")
     for name, value in (
         ("all tokens", held.everywhere),
         ("after a new prefix", held.new),
-        ("after a prefix it has read", held.shared),
+        ("after a prefix from training", held.shared),
     ):
         if value.tokens:
             print(
@@ -213,20 +205,20 @@ def _show(
                 f" {value.floor:.3f}  of {value.tokens:,}"
             )
     for name, share in (
-        ("legal: likeliest word", held.best_legal),
+        ("legal: most likely token", held.best_legal),
         ("  … after a new prefix", held.best_legal_new),
         ("legal: probability", held.legal_mass),
         ("legal: drawn at temperature 1", held.drawn_legal),
-        ("result named", held.result_named),
+        ("result correct", held.result_named),
     ):
         print(_line(name, share))
-    for own, temperature in (summary.own, 1.0), (summary.own_cool, COOL.temperature):
+    for own, temperature in (summary.own, 1.0), (summary.own_cool, HALF_TEMPERATURE.temperature):
         print(
-            f"in {own.games:,} games of its own at temperature {temperature:g},"
-            f" {own.mean_plies:.1f} plies long:"
+            f"in {own.games:,} games that it played alone at temperature {temperature:g}, with"
+            f" {own.mean_plies:.1f} plies on average:"
         )
         print(_line("legal moves", own.legal_moves))
-        print(_line("games without a fault", own.wholly_legal))
+        print(_line("games without an illegal move", own.wholly_legal))
     print(f"last checkpoint {summary.checkpoint}")
 
 

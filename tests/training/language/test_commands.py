@@ -26,10 +26,11 @@ from scripts.players import player_of
 from search.evaluator import UniformEvaluator
 from search.players.builtin import make_player
 from search.players.language import LanguagePlayer
-from tests.support.move_language_cases import Quiet
+from tests.support.move_language_cases import QuietMonitor
 from tests.support.random_games import random_games
 from training.language.config import LanguageTrainingConfig
-from training.language.training import LanguageDirectory, LanguageRun, fresh_model
+from training.language.learner import fresh_model
+from training.language.setup import LanguageDirectory, open_language_run
 
 TINY = ("--channels", "16", "--blocks", "1", "--heads", "2")
 
@@ -71,8 +72,8 @@ def test_training_prints_its_figures(capsys: pytest.CaptureFixture[str]) -> None
     assert set(figures["own"]) == {"games", "legal_moves", "wholly_legal", "mean_plies"}
     assert language_train.main(words) == 0
     text = capsys.readouterr().out
-    assert "none of them read" in text
-    assert "games without a fault" in text
+    assert "none of which training saw" in text
+    assert "games without an illegal move" in text
 
 
 @pytest.mark.parametrize(
@@ -188,12 +189,12 @@ def test_a_run_of_a_networks_games_goes_on_when_that_network_has(
     first = Path("runs/net/checkpoints/00000001.safetensors")
     first.parent.mkdir(parents=True)
     first.touch()
-    settings = {"channels": 16, "blocks": 1, "heads": 2, "rounds": 1, "corpus": 300}
-    directory = LanguageDirectory(
-        Path("runs/read"), variant, settings | {"games": "policy", "checkpoint": str(first)}
-    )
-    LanguageRun(directory, variant, Quiet(), lambda *_: UniformEvaluator()).train()
-    directory.close()
+    settings: dict[str, Any] = {"channels": 16, "blocks": 1, "heads": 2, "rounds": 1}
+    settings |= {"corpus": 300}
+    settings |= {"games": "policy", "checkpoint": str(first)}
+    with LanguageDirectory(Path("runs/read"), variant, settings) as directory:
+        run = open_language_run(directory, variant, QuietMonitor(), lambda *_: UniformEvaluator())
+        run.learn()
     second = first.with_name("00000002.safetensors")
     second.touch()
     words = ["hexapawn", "--run", "runs/read", "--rounds", "1", "--json"]

@@ -15,16 +15,22 @@ from engine.network.language.sampling import Sampling, draw
 from engine.network.model.config import LanguageConfig
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
-from tests.support.move_language_cases import Knowing, Silent, random_token_games
-from training.language.measures import AS_IT_SAYS, Judge, Perplexity, Share, allowed_tokens
+from tests.support.move_language_cases import Perfect, Uniform, random_token_games
+from training.language.measures import (
+    HALF_TEMPERATURE,
+    TEMPERATURE_1,
+    Measures,
+    Perplexity,
+    Share,
+    allowed_tokens,
+)
 from training.language.token_games import TokenGames
-from training.language.training import COOL
 
 
-def judge_of(name: str, games: int, context: int) -> tuple[Variant, MoveTokenizer, Judge]:
+def measures_of(name: str, games: int, context: int) -> tuple[Variant, MoveTokenizer, Measures]:
     variant = get_variant(name)
     tokenizer, held = random_token_games(variant, games, context, seed=6)
-    return variant, tokenizer, Judge(variant, tokenizer.codes(variant), len(tokenizer), held)
+    return variant, tokenizer, Measures(variant, tokenizer.codes(variant), len(tokenizer), held)
 
 
 def nothing_shared(games: TokenGames) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
@@ -32,38 +38,38 @@ def nothing_shared(games: TokenGames) -> np.ndarray[tuple[int, int], np.dtype[np
 
 
 def test_who_knows_random_play_stands_on_the_floor_and_keeps_to_the_rules() -> None:
-    variant, tokenizer, judge = judge_of("gardner", 40, 120)
-    shared = nothing_shared(judge.games)
+    variant, tokenizer, measures = measures_of("gardner", 40, 120)
+    shared = nothing_shared(measures.games)
     shared[:, :3] = True
-    figures = judge.held_out(
-        Knowing(variant, tokenizer, judge.games), shared, torch.Generator().manual_seed(1)
+    figures = measures.held_out(
+        Perfect(variant, tokenizer, measures.games), shared, torch.Generator().manual_seed(1)
     )
     for part in (figures.everywhere, figures.new, figures.shared):
         assert part.perplexity == pytest.approx(part.floor, rel=1e-5)
     assert figures.shared.tokens == 3 * 40
-    assert figures.new.tokens + 120 == figures.everywhere.tokens == judge.games.token_count
+    assert figures.new.tokens + 120 == figures.everywhere.tokens == measures.games.token_count
     assert figures.shared_by_place == [1.0, 1.0, 1.0]
-    moves = int(judge.games.plies.sum())
+    moves = int(measures.games.plies.sum())
     for share in (figures.best_legal, figures.legal_mass, figures.drawn_legal):
         assert share.count == pytest.approx(moves, rel=1e-5)
         assert share.total == moves
         assert share.low < 1.0 <= share.high + 1e-9
-    ended = int((judge.games.lengths > judge.games.plies).sum())
+    ended = int((measures.games.lengths > measures.games.plies).sum())
     assert figures.result_named.count == figures.result_named.total == ended > 0
 
 
 def test_who_knows_nothing_has_the_perplexity_of_the_vocabulary() -> None:
-    _, tokenizer, judge = judge_of("gardner", 20, 80)
-    figures = judge.held_out(
-        Silent(len(tokenizer)), nothing_shared(judge.games), torch.Generator().manual_seed(1)
+    _, tokenizer, measures = measures_of("gardner", 20, 80)
+    figures = measures.held_out(
+        Uniform(len(tokenizer)), nothing_shared(measures.games), torch.Generator().manual_seed(1)
     )
     assert figures.everywhere.perplexity == pytest.approx(len(tokenizer), rel=1e-5)
     assert figures.everywhere.low == pytest.approx(figures.everywhere.high, rel=1e-5)
     # Of all words it gives each legal move the same share.
     legal = [
         len(position.legal_moves)
-        for game in judge.games.moves
-        for position in positions_of(judge, game)
+        for game in measures.games.moves
+        for position in positions_of(measures, game)
     ]
     assert figures.legal_mass.count == pytest.approx(sum(legal) / len(tokenizer), rel=1e-4)
     expected = figures.legal_mass.share
@@ -72,7 +78,7 @@ def test_who_knows_nothing_has_the_perplexity_of_the_vocabulary() -> None:
 
 
 def positions_of(
-    judge: Judge, moves: np.ndarray[tuple[int], np.dtype[np.uint16]]
+    measures: Measures, moves: np.ndarray[tuple[int], np.dtype[np.uint16]]
 ) -> list[Position]:
     """The positions in which the game's moves were made."""
     position = Position(get_variant("gardner"))
@@ -119,10 +125,10 @@ class Fixed(LanguageModel):
 
 
 def test_own_games_of_one_who_always_says_the_same() -> None:
-    _, tokenizer, judge = judge_of("hexapawn", 4, 8)
+    _, tokenizer, measures = measures_of("hexapawn", 4, 8)
     logits = torch.full((len(tokenizer),), -torch.inf)
     logits[tokenizer.token("a1a2")] = 0.0
-    figures = judge.own_games(
+    figures = measures.own_games(
         Fixed(len(tokenizer), 8, logits), 10, torch.Generator().manual_seed(0)
     )
     # The first is legal, the second is not: the pawn has moved, and it is Black's turn.
@@ -134,13 +140,13 @@ def test_own_games_of_one_who_always_says_the_same() -> None:
 
 def test_own_games_of_one_who_draws_from_all_words_are_counted_one_by_one() -> None:
     """The kernel's count against a plain replay of the same draws."""
-    variant, tokenizer, judge = judge_of("hexapawn", 4, 8)
+    variant, tokenizer, measures = measures_of("hexapawn", 4, 8)
     model = Fixed(len(tokenizer), 8, torch.zeros(len(tokenizer)))
     with torch.no_grad():
         model.logits[tokenizer.token("a1a2")] = 6.0
         for word in ("b3a2", "b3b2", "b1a2", "c3b2"):
             model.logits[tokenizer.token(word)] = 5.0
-    figures = judge.own_games(model, 120, torch.Generator().manual_seed(3))
+    figures = measures.own_games(model, 120, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
     games = [Position(variant) for _ in range(120)]
     going, legal, faults = set(range(120)), 0, 0
@@ -168,27 +174,25 @@ def test_own_games_of_one_who_draws_from_all_words_are_counted_one_by_one() -> N
 
 def test_cooler_games_follow_the_squares_of_the_chances() -> None:
     """At half the temperature odds of 3 to 1 become 9 to 1."""
-    _, tokenizer, judge = judge_of("hexapawn", 4, 1)
+    _, tokenizer, measures = measures_of("hexapawn", 4, 1)
     logits = torch.full((len(tokenizer),), -torch.inf)
     logits[tokenizer.token("a1a2")], logits[tokenizer.token("a3a2")] = math.log(3.0), 0.0
     model = Fixed(len(tokenizer), 1, logits)
-    shares = [
-        judge.own_games(model, 4000, torch.Generator().manual_seed(0), sampling).legal_moves.share
-        for sampling in (AS_IT_SAYS, COOL)
-    ]
-    assert shares == pytest.approx([0.75, 0.9], abs=0.02)
+    for sampling, expected in (TEMPERATURE_1, 0.75), (HALF_TEMPERATURE, 0.9):
+        figures = measures.own_games(model, 4000, torch.Generator().manual_seed(0), sampling)
+        assert figures.legal_moves.share == pytest.approx(expected, abs=0.02)
 
 
 def test_many_own_games_are_played_in_parts_and_counted_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _, tokenizer, judge = judge_of("hexapawn", 4, 8)
+    _, tokenizer, measures = measures_of("hexapawn", 4, 8)
     logits = torch.full((len(tokenizer),), -torch.inf)
     logits[tokenizer.token("a1a2")] = 0.0
     model = Fixed(len(tokenizer), 8, logits)
     remembered: list[int] = []
     monkeypatch.setattr(model, "new_cache", remembered.append)
-    figures = judge.own_games(model, 300, torch.Generator().manual_seed(0))
+    figures = measures.own_games(model, 300, torch.Generator().manual_seed(0))
     assert sum(remembered) == 300
     assert max(remembered) <= 128
     assert figures.games == 300
