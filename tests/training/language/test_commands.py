@@ -1,4 +1,4 @@
-"""Move language models for people: the commands, and the player."""
+"""The commands of move language models, and the player."""
 
 import dataclasses
 import json
@@ -37,13 +37,13 @@ TINY = ("--channels", "16", "--blocks", "1", "--heads", "2")
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No runs of the person's own."""
+    """A folder without runs."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of Hexapawn that has read some rounds."""
+    """A run of Hexapawn after some rounds."""
     path = tmp_path_factory.mktemp("language") / "run"
     words = ["hexapawn", "--run", str(path), *TINY, "--rounds", "4", "--json"]
     assert language_train.main(words) == 0
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def untrained(name: str, *, seed: int = 1) -> MovePredictor:
-    """A reader who knows nothing yet."""
+    """A predictor before training."""
     variant = get_variant(name)
     settings = {"channels": 16, "blocks": 1, "heads": 2, "context": 48, "seed": seed}
     config = LanguageTrainingConfig.resolve(variant, settings)
@@ -124,7 +124,7 @@ def test_a_game_is_continued_with_probabilities(
     assert continued(capsys, *words, "--seed", "5") == figures
 
 
-def test_temperature_nought_takes_the_likeliest_word(
+def test_temperature_0_takes_the_most_likely_token(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["hexapawn", "--checkpoint", str(trained), "--temperature", "0", "--plies", "1"]
@@ -137,7 +137,7 @@ def test_temperature_nought_takes_the_likeliest_word(
     assert several["moves"][0]["word"] in {item["word"] for item in several["next"][:2]}
 
 
-def test_the_text_for_people_shows_the_board_and_the_end(
+def test_the_printed_text_shows_predictions_and_the_end(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert language_continue.main(["hexapawn", "--checkpoint", str(trained)]) == 0
@@ -148,41 +148,41 @@ def test_the_text_for_people_shows_the_board_and_the_end(
 
 
 @pytest.mark.parametrize("moves", ["a1a3", "b1b2 b1b2", "b1b2 hello", "b1b2 a3b2 xx"])
-def test_a_prefix_against_the_rules_is_refused_with_the_move(trained: Path, moves: str) -> None:
+def test_illegal_moves_are_refused_by_name(trained: Path, moves: str) -> None:
     bad = moves.split()[-1]
     with pytest.raises(IllegalMoveError, match=f"'{bad}'"):
         language_continue.main(["hexapawn", "--checkpoint", str(trained), "--moves", moves])
 
 
-def test_a_second_start_is_a_fault_of_its_own(
+def test_a_second_start_token_has_its_own_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reader = untrained("hexapawn")
-    expected = reader.predict([Position(reader.variant)])[0]
+    predictor = untrained("hexapawn")
+    expected = predictor.predict([Position(predictor.variant)])[0]
     words = np.zeros_like(expected.token_probabilities)
     words[START] = 1.0
     certain = dataclasses.replace(expected, token_probabilities=words)
-    monkeypatch.setattr(reader, "predict", lambda _: [certain])
-    monkeypatch.setattr(language_continue, "load_language", lambda *_: reader)
+    monkeypatch.setattr(predictor, "predict", lambda _: [certain])
+    monkeypatch.setattr(language_continue, "load_language", lambda *_: predictor)
     assert (
         continued(capsys, "hexapawn")["ending"] == "start is wrong: it can only be the first token"
     )
 
 
-def test_a_reader_of_one_token_reads_the_start() -> None:
+def test_a_context_of_one_token_holds_the_start() -> None:
     variant = get_variant("hexapawn")
     tokenizer = MoveTokenizer.of(variant)
     config = LanguageConfig(
         vocabulary=len(tokenizer), context=1, channels=16, blocks=1, heads=2, hidden=16
     )
-    reader = MovePredictor(LanguageModel(config), tokenizer, variant)
+    predictor = MovePredictor(LanguageModel(config), tokenizer, variant)
     position = Position(variant)
     position.push_uci("b1b2")
-    assert reader.tokens(position) == [START]
-    assert len(reader.predict([position])[0].moves) == len(position.legal_moves)
+    assert predictor.tokens(position) == [START]
+    assert len(predictor.predict([position])[0].moves) == len(position.legal_moves)
 
 
-def test_a_run_of_a_networks_games_goes_on_when_that_network_has(
+def test_a_run_on_policy_games_resumes_when_its_network_was_trained_further(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     variant = get_variant("hexapawn")
@@ -205,7 +205,7 @@ def test_a_run_of_a_networks_games_goes_on_when_that_network_has(
         language_train.main([*words, "--games", f"policy:{second}"])
 
 
-def test_continuing_refuses_what_it_cannot_use(trained: Path) -> None:
+def test_what_cannot_be_continued_is_refused(trained: Path) -> None:
     with pytest.raises(InputError, match="temperature = -1"):
         language_continue.main(["hexapawn", "--checkpoint", str(trained), "--temperature", "-1"])
     with pytest.raises(InputError, match="not of 'gardner'"):
@@ -215,7 +215,7 @@ def test_continuing_refuses_what_it_cannot_use(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_the_player_keeps_to_the_rules_of_every_variant(name: str) -> None:
+def test_the_player_plays_legal_moves_of_every_variant(name: str) -> None:
     player = LanguagePlayer(untrained(name))
     positions = [
         game for plies in (0, 5, 70) for game in random_games(get_variant(name), 2, plies, seed=1)
@@ -223,27 +223,27 @@ def test_the_player_keeps_to_the_rules_of_every_variant(name: str) -> None:
     positions = [position for position in positions if position.outcome() is None]
     for position, choice in zip(positions, player.choose_batch(positions), strict=True):
         assert choice.move in position.legal_moves
-        assert player.choose(position) == choice, "games in one batch do not touch each other"
+        assert player.choose(position) == choice, "games in one batch are independent"
     assert player.asked == 2 * len(positions)
-    assert player.illegal > 0, "who knows nothing breaks the rules"
+    assert player.illegal > 0, "an untrained model predicts illegal moves"
 
 
-def test_the_player_takes_the_likeliest_of_the_legal_moves() -> None:
-    reader = untrained("gardner", seed=3)
+def test_the_player_plays_the_most_likely_legal_move() -> None:
+    predictor = untrained("gardner", seed=3)
     position = next(random_games(get_variant("gardner"), 1, 9, seed=2))
-    expected = reader.predict([position])[0]
-    shares = {
-        move: float(expected.token_probabilities[reader.tokenizer.token(position.uci(move))])
+    expected = predictor.predict([position])[0]
+    wanted = {
+        move: float(expected.token_probabilities[predictor.tokenizer.token(position.uci(move))])
         for move in position.legal_moves
     }
     assert (
-        dict(zip(expected.moves.tolist(), expected.probabilities.tolist(), strict=True)) == shares
+        dict(zip(expected.moves.tolist(), expected.probabilities.tolist(), strict=True)) == wanted
     )
-    assert LanguagePlayer(reader).choose(position).move == max(shares, key=lambda m: shares[m])
-    assert expected.allowed_probability == pytest.approx(sum(shares.values()))
+    assert LanguagePlayer(predictor).choose(position).move == max(wanted, key=lambda m: wanted[m])
+    assert expected.allowed_probability == pytest.approx(sum(wanted.values()))
 
 
-def test_a_game_that_was_set_up_is_refused_with_its_position() -> None:
+def test_a_game_from_another_position_is_refused() -> None:
     variant = get_variant("gardner")
     fen = "3k1/5/5/5/K3R w - - 0 1"
     player = LanguagePlayer(untrained("gardner"))
@@ -266,7 +266,7 @@ def test_a_language_model_enters_a_match(trained: Path, capsys: pytest.CaptureFi
     assert "its first choice was against the rules" in capsys.readouterr().out
 
 
-def test_the_newest_language_run_serves_where_none_is_named(
+def test_the_newest_language_run_is_the_default(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(players, "RUNS", trained.parent)
@@ -274,16 +274,16 @@ def test_the_newest_language_run_serves_where_none_is_named(
     player = player_of("language", variant, np.random.default_rng(0))
     assert player.name == "language"
     assert player.choose(Position(variant)).move in Position(variant).legal_moves
-    # A language run is not taken for one of self-play.
+    # A language run is not a self-play run.
     assert players.newest_checkpoint(variant) is None
 
 
-def test_without_a_loader_there_is_no_language_player() -> None:
+def test_a_language_player_needs_a_loader() -> None:
     with pytest.raises(InputError, match="no language model can be loaded here"):
         make_player("language", get_variant("gardner"), rng=np.random.default_rng(0))
 
 
-def test_a_checkpoint_of_all_words_plays_its_own_variant(tmp_path: Path) -> None:
+def test_a_checkpoint_with_the_whole_vocabulary_plays_its_variant(tmp_path: Path) -> None:
     variant = get_variant("hexapawn")
     tokenizer = MoveTokenizer.of_all()
     settings = {"channels": 16, "blocks": 1, "heads": 2, "context": 8}
@@ -308,11 +308,11 @@ def test_the_first_signal_waits_for_the_round_and_the_second_does_not(
             for _ in range(signals):
                 signal.raise_signal(number)
                 heard.append(came())
-            # What `LanguageRun.learn` does after the round.
+            # As `run_rounds` does after the round.
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
         session()
     assert caught.type is raised
-    # The second comes through before anybody is asked.
+    # The second one interrupts at once.
     assert heard == [True]

@@ -1,11 +1,10 @@
-"""Tokens of moves and games of tokens: the vocabulary, the corpus, and what is held out of it."""
+"""Tokens of moves, games of tokens, training sets, and the games held out of them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.network.language.move_tokens import (
     BLACK_WINS,
@@ -15,6 +14,7 @@ from engine.network.language.move_tokens import (
     SPECIAL,
     START,
     WHITE_WINS,
+    Codes,
     MoveTokenizer,
     next_tokens,
     token_of,
@@ -52,54 +52,34 @@ def universal() -> MoveTokenizer:
     return MoveTokenizer.of_all()
 
 
-def assert_round_trip(tokenizer: MoveTokenizer, position: Position) -> None:
-    """Every legal move has a token of its own, whose word is its UCI text."""
-    variant = position.variant
-    codes = tokenizer.codes(variant)
+def assert_round_trip(tokenizer: MoveTokenizer, positions: Iterable[Position]) -> None:
+    """In positions of one variant every legal move has its own token, with its UCI text."""
+    codes: Codes | None = None
     moves, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
-    count = next_tokens(variant.tables, codes, position.row, moves, tokens)
-    assert count == len(position.legal_moves)
-    assert len(set(tokens[:count].tolist())) == count
-    for move, token in zip(moves[:count].tolist(), tokens[:count].tolist(), strict=True):
-        word = tokenizer.texts[token]
-        assert word == position.uci(move)
-        assert position.parse_uci(word) == move
-        assert (
-            tokenizer.token(word)
-            == token
-            == token_of(variant.tables, codes, position.row, np.uint16(move))
-        )
+    for position in positions:
+        variant = position.variant
+        codes = tokenizer.codes(variant) if codes is None else codes
+        count = next_tokens(variant.tables, codes, position.row, moves, tokens)
+        assert count == len(position.legal_moves)
+        assert len(set(tokens[:count].tolist())) == count
+        for move, token in zip(moves[:count].tolist(), tokens[:count].tolist(), strict=True):
+            text = tokenizer.texts[token]
+            assert text == position.uci(move)
+            assert tokenizer.token(text) == token
+            assert token_of(variant.tables, codes, position.row, np.uint16(move)) == token
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_every_move_of_every_variant_goes_to_a_token_and_back(name: str) -> None:
+@pytest.mark.parametrize("name", [*EVERY, *HEXAPAWNS])
+def test_every_move_of_every_variant_has_a_token(name: str, universal: MoveTokenizer) -> None:
     variant = get_variant(name)
     tokenizer = MoveTokenizer.of(variant)
-    for game in random_games(variant, 3, 60, seed=7):
-        for position in replayed(game):
-            assert_round_trip(tokenizer, position)
-
-
-@pytest.mark.parametrize("name", [*BUILT_IN, *HEXAPAWNS])
-def test_one_vocabulary_covers_every_built_in_variant(name: str, universal: MoveTokenizer) -> None:
-    variant = get_variant(name)
-    assert set(MoveTokenizer.of(variant).texts) <= set(universal.texts)
-    for game in random_games(variant, 1, 40, seed=11):
-        for position in replayed(game):
-            assert_round_trip(universal, position)
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_games_of_chess_are_read_back_from_their_words(seed: int) -> None:
-    variant = get_variant("chess")
-    tokenizer = MoveTokenizer.of(variant)
-    codes = tokenizer.codes(variant)
-    game = next(random_games(variant, 1, 30, seed=seed))
-    twin = Position(variant)
-    for position, move in zip(replayed(game), game.move_stack, strict=False):
-        token = token_of(variant.tables, codes, position.row, np.uint16(move))
-        twin.push_uci(tokenizer.texts[token])
-    assert twin.fen() == game.fen()
+    positions = [
+        position for game in random_games(variant, 2, 50, seed=7) for position in replayed(game)
+    ]
+    assert_round_trip(tokenizer, positions)
+    if name in (*BUILT_IN, *HEXAPAWNS):
+        assert set(tokenizer.texts) <= set(universal.texts)
+        assert_round_trip(universal, positions)
 
 
 @pytest.mark.parametrize(
@@ -107,13 +87,13 @@ def test_games_of_chess_are_read_back_from_their_words(seed: int) -> None:
     [
         ("chess", "r3k2r/8/8/8/8/8/8/R3K2R w KQkq - 0 1", {"e1g1", "e1c1"}),
         ("chess", "r3k2r/8/8/8/8/8/8/R3K2R b KQkq - 0 1", {"e8g8", "e8c8"}),
-        # Here the king's own move to e1 is an ordinary one as well.
+        # Here the king's move to e1 is also an ordinary one.
         ("diana", "r2k1r/6/6/6/6/R2K1R w KQkq - 0 1", {"d1f1", "d1b1"}),
     ],
 )
-def test_castling_has_the_text_that_people_write(name: str, fen: str, castling: set[str]) -> None:
+def test_castling_has_its_usual_text(name: str, fen: str, castling: set[str]) -> None:
     position = Position(get_variant(name), fen)
-    assert_round_trip(MoveTokenizer.of(position.variant), position)
+    assert_round_trip(MoveTokenizer.of(position.variant), [position])
     texts = {position.uci(move) for move in position.legal_moves if position.is_castling(move)}
     assert texts == castling
 
@@ -133,7 +113,7 @@ def test_the_vocabulary_of_a_tiny_game_by_hand() -> None:
     ), "the same pieces on the same board"
 
 
-def test_foreign_words_and_variants_are_refused_by_name() -> None:
+def test_unknown_moves_and_variants_are_refused_by_name() -> None:
     hexapawn = MoveTokenizer.of(get_variant("hexapawn"))
     with pytest.raises(InputError, match="no token 'a7a8q'"):
         hexapawn.token("a7a8q")
@@ -144,7 +124,7 @@ def test_foreign_words_and_variants_are_refused_by_name() -> None:
 
 
 def assert_true_games(variant: Variant, tokenizer: MoveTokenizer, games: TokenGames) -> None:
-    """Each game is a real one from the start, ended only by the rules or by the context."""
+    """Each game is legal, from the start to its result or to the end of the context."""
     for tokens, length in zip(games.tokens, games.lengths.tolist(), strict=True):
         position = Position(variant)
         assert tokens[0] == START
@@ -166,7 +146,7 @@ def test_random_games_are_played_by_the_rules(name: str) -> None:
     assert_true_games(variant, tokenizer, games)
 
 
-def test_random_games_say_how_unlikely_each_move_was() -> None:
+def test_random_games_have_the_surprisal_of_each_move() -> None:
     variant = get_variant("gardner")
     _, games = random_token_games(variant, 2, 300, seed=5)
     for moves, plies, surprisal in zip(games.moves, games.plies, games.surprisal, strict=True):
@@ -186,7 +166,7 @@ def test_the_same_seed_makes_the_same_games_and_another_does_not() -> None:
     assert (first != other).any()
 
 
-def test_random_games_choose_every_legal_move_alike() -> None:
+def test_random_games_choose_legal_moves_uniformly() -> None:
     variant = get_variant("hexapawn")
     tokenizer, games = random_token_games(variant, 6000, 8, seed=2)
     counts = np.bincount(games.tokens[:, 1], minlength=len(tokenizer))
@@ -199,8 +179,8 @@ def test_random_games_choose_every_legal_move_alike() -> None:
     assert (np.abs(counts[counts > 0] - 2000) < 150).all()
 
 
-class Eager:
-    """An evaluator that prefers the first of the legal moves by a factor of nine to the second."""
+class FirstMoves:
+    """An evaluator with probability 0.9 for the first legal move and 0.1 for the second."""
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
         """See search.evaluator.Evaluator."""
@@ -211,22 +191,22 @@ class Eager:
         return Evaluation(logits=logits, wdl=np.full((len(positions), 3), 1 / 3, np.float32))
 
 
-def test_policy_games_follow_the_policy_and_know_how_surely() -> None:
+def test_policy_games_follow_the_policy_and_have_its_surprisal() -> None:
     variant = get_variant("gardner")
     tokenizer = MoveTokenizer.of(variant)
     rng = np.random.default_rng(0)
-    games = play_by_policy(variant, tokenizer.codes(variant), Eager(), 200, 60, 1.0, rng)
+    games = play_by_policy(variant, tokenizer.codes(variant), FirstMoves(), 200, 60, 1.0, rng)
     assert_true_games(variant, tokenizer, games.select(np.arange(20)))
     played = games.tokens[:, 1:] >= FIRST_MOVE
     sure = games.surprisal[played] < 0.2
     shares = np.exp(-games.surprisal[played].astype(np.float64))
     assert np.isclose(np.unique(shares.round(3)), [0.1, 0.9, 1.0]).all()
     assert abs(sure.mean() - 0.9) < 0.02
-    cold = play_by_policy(variant, tokenizer.codes(variant), Eager(), 20, 60, 0.05, rng)
+    cold = play_by_policy(variant, tokenizer.codes(variant), FirstMoves(), 20, 60, 0.05, rng)
     assert len(np.unique(cold.tokens, axis=0)) == 1, "a low temperature takes the likeliest"
 
 
-def test_no_source_ever_hands_out_a_held_out_game() -> None:
+def test_no_training_set_contains_a_held_out_game() -> None:
     variant = get_variant("hexapawn")
     tokenizer, corpus = random_token_games(variant, 4000, 8, seed=9)
     codes = tokenizer.codes(variant)
@@ -251,7 +231,7 @@ def test_no_source_ever_hands_out_a_held_out_game() -> None:
 
 
 def test_as_many_games_are_held_out_as_are_wanted() -> None:
-    """Planted games: words at random, each game as good as new."""
+    """Planted games of random tokens, which are all different."""
     hashes = PrefixHashes(500, 4)
 
     def make(rng: np.random.Generator) -> TokenGames:
@@ -270,7 +250,7 @@ def test_as_many_games_are_held_out_as_are_wanted() -> None:
     assert (held_out_games(make, hashes, 100).tokens == held.tokens[:100]).all()
 
 
-def test_keys_held_out_games_and_the_usual_context_are_drawn_apart(
+def test_keys_held_out_games_and_the_usual_context_have_seeds_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     variant = get_variant("hexapawn")
@@ -288,7 +268,7 @@ def test_keys_held_out_games_and_the_usual_context_are_drawn_apart(
     assert len(np.unique(drawn)) == 12
 
 
-def test_a_game_without_anything_to_hold_out_is_refused() -> None:
+def test_a_variant_with_too_few_games_is_refused() -> None:
     variant = get_variant("hexapawn1x3")
     tokenizer = MoveTokenizer.of(variant)
     codes = tokenizer.codes(variant)
@@ -297,7 +277,7 @@ def test_a_game_without_anything_to_hold_out_is_refused() -> None:
         held_out_games(lambda rng: play_randomly(variant, codes, 8, 8, rng), hashes, 5)
 
 
-def test_a_fixed_source_reads_every_game_once_before_any_twice() -> None:
+def test_a_fixed_source_gives_every_game_once_an_epoch() -> None:
     variant = get_variant("gardner")
     tokenizer, corpus = random_token_games(variant, 64, 40)
     hashes = PrefixHashes(len(tokenizer), 40)
@@ -313,16 +293,16 @@ def test_shared_prefixes_are_exactly_those_that_training_has_seen() -> None:
     tokenizer, games = random_token_games(variant, 400, 30, seed=1)
     hashes = PrefixHashes(len(tokenizer), 30)
     held, read = games.select(np.arange(50)), games.select(np.arange(50, 400))
-    # A planted opening: the first held-out game is read up to its tenth move.
-    twin = held.select(np.array([0]))
-    twin.tokens[0, 11:] = NO_TOKEN
+    # A planted prefix: training sees the first held-out game up to its tenth move.
+    planted = held.select(np.array([0]))
+    planted.tokens[0, 11:] = NO_TOKEN
     seen = SeenPrefixes(held, hashes)
     assert not seen.shared().any()
     seen.mark(read)
-    seen.mark(twin)
+    seen.mark(planted)
     begun = {
         tuple(row[: place + 1])
-        for row in join_games([read, twin]).tokens.tolist()
+        for row in join_games([read, planted]).tokens.tolist()
         for place in range(31)
         if row[place] != NO_TOKEN
     }
@@ -336,7 +316,7 @@ def test_shared_prefixes_are_exactly_those_that_training_has_seen() -> None:
     assert not seen.shared()[0, 11:29].any()
 
 
-def test_batches_hold_every_game_once_and_are_alike_in_length() -> None:
+def test_batches_have_every_game_once_and_little_padding() -> None:
     _, games = random_token_games(get_variant("gardner"), 100, 200, seed=8)
     parts = batches(games, 10, np.random.default_rng(0))
     everything = np.concatenate([part.tokens for part in parts])

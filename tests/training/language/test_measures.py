@@ -1,4 +1,4 @@
-"""Measures of move language models: planted models have planted figures."""
+"""Measurements of move language models: predictors with known answers have known figures."""
 
 import math
 
@@ -37,7 +37,7 @@ def nothing_shared(games: TokenGames) -> np.ndarray[tuple[int, int], np.dtype[np
     return np.zeros((len(games), games.context), np.bool_)
 
 
-def test_who_knows_random_play_stands_on_the_floor_and_keeps_to_the_rules() -> None:
+def test_a_perfect_predictor_of_random_play_reaches_the_floor_and_is_legal() -> None:
     variant, tokenizer, measures = measures_of("gardner", 40, 120)
     shared = nothing_shared(measures.games)
     shared[:, :3] = True
@@ -58,14 +58,14 @@ def test_who_knows_random_play_stands_on_the_floor_and_keeps_to_the_rules() -> N
     assert figures.result_named.count == figures.result_named.total == ended > 0
 
 
-def test_who_knows_nothing_has_the_perplexity_of_the_vocabulary() -> None:
+def test_a_uniform_predictor_has_the_perplexity_of_the_vocabulary() -> None:
     _, tokenizer, measures = measures_of("gardner", 20, 80)
     figures = measures.held_out(
         Uniform(len(tokenizer)), nothing_shared(measures.games), torch.Generator().manual_seed(1)
     )
     assert figures.everywhere.perplexity == pytest.approx(len(tokenizer), rel=1e-5)
     assert figures.everywhere.low == pytest.approx(figures.everywhere.high, rel=1e-5)
-    # Of all words it gives each legal move the same share.
+    # It gives each legal move the same probability.
     legal = [
         len(position.legal_moves)
         for game in measures.games.moves
@@ -74,13 +74,13 @@ def test_who_knows_nothing_has_the_perplexity_of_the_vocabulary() -> None:
     assert figures.legal_mass.count == pytest.approx(sum(legal) / len(tokenizer), rel=1e-4)
     expected = figures.legal_mass.share
     assert figures.drawn_legal.share == pytest.approx(expected, abs=0.02)
-    assert figures.best_legal.count == 0, "of equal words it names the first, the start"
+    assert figures.best_legal.count == 0, "of equal tokens the first, the start, is the most likely"
 
 
 def positions_of(
     measures: Measures, moves: np.ndarray[tuple[int], np.dtype[np.uint16]]
 ) -> list[Position]:
-    """The positions in which the game's moves were made."""
+    """The positions before each move of a game."""
     position = Position(get_variant("gardner"))
     found = []
     for move in moves.tolist():
@@ -109,7 +109,7 @@ def test_allowed_tokens_are_the_legal_moves_and_then_the_result() -> None:
 
 
 class Fixed(LanguageModel):
-    """A model whose words have the same logits after every prefix."""
+    """A model with the same logits after every prefix."""
 
     def __init__(self, vocabulary: int, context: int, logits: Tensor) -> None:
         super().__init__(
@@ -124,7 +124,7 @@ class Fixed(LanguageModel):
         return self.logits.expand(*tokens.shape, len(self.logits))
 
 
-def test_own_games_of_one_who_always_says_the_same() -> None:
+def test_games_of_a_model_that_always_predicts_the_same_move() -> None:
     _, tokenizer, measures = measures_of("hexapawn", 4, 8)
     logits = torch.full((len(tokenizer),), -torch.inf)
     logits[tokenizer.token("a1a2")] = 0.0
@@ -138,7 +138,7 @@ def test_own_games_of_one_who_always_says_the_same() -> None:
     assert figures.mean_plies == 1.0
 
 
-def test_own_games_of_one_who_draws_from_all_words_are_counted_one_by_one() -> None:
+def test_games_of_a_model_that_draws_from_all_tokens_are_counted_as_by_replay() -> None:
     """The kernel's count against a plain replay of the same draws."""
     variant, tokenizer, measures = measures_of("hexapawn", 4, 8)
     model = Fixed(len(tokenizer), 8, torch.zeros(len(tokenizer)))
@@ -172,7 +172,7 @@ def test_own_games_of_one_who_draws_from_all_words_are_counted_one_by_one() -> N
     assert len(tokenizer) > FIRST_MOVE
 
 
-def test_cooler_games_follow_the_squares_of_the_chances() -> None:
+def test_half_the_temperature_squares_the_odds() -> None:
     """At half the temperature odds of 3 to 1 become 9 to 1."""
     _, tokenizer, measures = measures_of("hexapawn", 4, 1)
     logits = torch.full((len(tokenizer),), -torch.inf)
@@ -183,7 +183,7 @@ def test_cooler_games_follow_the_squares_of_the_chances() -> None:
         assert figures.legal_moves.share == pytest.approx(expected, abs=0.02)
 
 
-def test_many_own_games_are_played_in_parts_and_counted_together(
+def test_many_games_are_played_in_parts_and_counted_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, tokenizer, measures = measures_of("hexapawn", 4, 8)
@@ -209,7 +209,7 @@ def test_a_share_of_independent_cases_has_wilsons_interval() -> None:
     assert share.high == pytest.approx(0.9433, abs=1e-3)
 
 
-def test_cases_that_come_together_are_less_certain() -> None:
+def test_clustered_cases_are_less_certain() -> None:
     alone = Share.of(np.array([1] * 90 + [0] * 10), np.ones(100, np.int64))
     # The same hundred cases, but in ten games that are wholly right or wholly wrong.
     together = Share.of(np.array([10] * 9 + [0]), np.full(10, 10))
@@ -220,8 +220,8 @@ def test_cases_that_come_together_are_less_certain() -> None:
     assert 0.6 < perfect.low < 0.9, "ten games without a fault are no proof"
 
 
-def test_one_game_alone_is_no_more_than_one_case() -> None:
-    """Its hundred positions say nothing of other games."""
+def test_a_single_game_counts_as_one_case() -> None:
+    """Its hundred positions say nothing about other games."""
     one = Share.of(np.array([50, 0]), np.array([100, 0]))
     case = Share.of(np.array([0.5]), np.array([1]))
     assert (one.low, one.high) == (case.low, case.high)
@@ -236,13 +236,13 @@ def test_one_game_alone_is_no_more_than_one_case() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=8))
-def test_the_interval_holds_the_share(games: list[tuple[int, int]]) -> None:
+def test_the_interval_contains_the_share(games: list[tuple[int, int]]) -> None:
     found = Share.of(np.array([min(g) for g in games]), np.array([max(g) for g in games]))
     assert 0.0 <= found.low <= found.share <= found.high <= 1.0
     assert found.low < found.high
 
 
-def test_a_surprise_beyond_all_numbers_is_null() -> None:
+def test_an_infinite_perplexity_is_null() -> None:
     surprise = np.array([[800.0, 900.0], [2.0, 3.0]])
     found = Perplexity.of(surprise, surprise / 1000, np.ones((2, 2), np.bool_)).to_dict()
     assert found["perplexity"] == pytest.approx(math.exp(426.25))
