@@ -1,27 +1,28 @@
-"""Networks on disk: the one door between this room and the file system.
+"""Networks on disk: the one module of this room that reads and writes files.
 
-A checkpoint is a safetensors file. Its header carries, as one JSON object, all that is needed to
-build the network again and to know what it plays:
+A checkpoint is a safetensors file. Its header holds, as one JSON object, what is needed to build
+the network again and the rules that it was trained for:
 
     {"format": 1, "network": {…NetworkConfig…}, "metadata": {…the caller's: step, seed, …},
      "variant": {"name": …, "digest": …, "ini": …}}
 
-A universal network has, in the place of "network" and "variant", what it is and where it learned:
+A universal network has these fields in place of "network" and "variant":
 
     {"format": 1, "universal": {…UniversalConfig…}, "trained_on": ["gardner", …],
      "digests": {"gardner": …, …}, "metadata": {…}}
 
-`save_tensors` and `load_tensors` write and read any other tensors in the same way: a file appears
-whole or not at all. NaN and infinities are refused when it is written and when it is read.
+`save_tensors` and `load_tensors` write and read any tensors in the same way. A file is written
+completely or not at all. NaN and infinities are refused both when writing and when reading, and
+former names of tensors are read (`model/former_names.py`).
 
-All that stands in a file may have been written by anyone: what is taken from it is checked first.
+A file may come from anyone: everything that is read from one is checked first.
 """
 
 import json
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,36 +34,30 @@ import torch
 from torch import Tensor
 
 from engine.network.finite import require_finite_tensors, tensor_fault
-from engine.network.model.config import BuildConfig, NetworkConfig, quoted
+from engine.network.model.config import BuildConfig, NetworkConfig, quoted, shortened
 from engine.network.model.former_names import with_current_names
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.tokens import TOKENS
 from engine.network.model.universal import UniversalConfig, UniversalNet
 from engine.network.model.variant_features import KINDS
 from engine.network.stored_json import parse_json
-from engine.rules.errors import InputError, NotFiniteError
+from engine.rules.errors import InputError, NotFiniteError, UnknownVariantError
 from engine.rules.variant import Variant, get_variant
 from engine.system.files import replacing
 
 FORMAT: Final = 1
 _KEY: Final = "pawnscope"
-"""Where our JSON stands among safetensors' own metadata."""
-_TOKEN: Final = "embedding.token.weight"
-_KIND: Final = "embedding.kind.weight"
-"""Where ordinary and universal networks keep a vector for each token, for each kind of token."""
-
-_DIGEST: Final = 64
-"""Characters of a digest that messages repeat; ours have fewer."""
+"""Key of our JSON object among safetensors' own metadata."""
 
 Metadata = dict[str, Any]
 
 
 class CheckpointError(InputError):
-    """A file that cannot be used as what it was asked for; names the file and what is wrong."""
+    """A file that cannot be used as requested; names the file and the fault."""
 
 
 class Description(NamedTuple):
-    """What a checkpoint says of itself."""
+    """The header of a network for one variant."""
 
     config: NetworkConfig
     variant_name: str
@@ -73,35 +68,35 @@ class Description(NamedTuple):
     metadata: Metadata
 
     def is_for(self, variant: Variant) -> bool:
-        """Whether it was trained for these rules, whatever their name."""
+        """Whether it was trained for these rules, under any name."""
         return variant.digest == self.variant_digest
 
 
 class UniversalDescription(NamedTuple):
-    """What the checkpoint of a universal network says of itself."""
+    """The header of a universal network."""
 
     config: UniversalConfig
     trained_on: tuple[str, ...]
-    """Names of the games that it has learned; it plays others as well as it can."""
+    """Names of the variants that it was trained on; it can play others, untrained."""
     digests: dict[str, str]
-    """`Variant.digest` of their rules by name, as far as its maker said them."""
+    """`Variant.digest` of their rules by name, where the file has it."""
     metadata: Metadata
 
     def is_for(self, variant: Variant) -> bool:
-        """Whether it was trained on this game, among others: not on other rules of that name."""
-        rules = self.digests.get(variant.name, variant.digest)
-        return variant.name in self.trained_on and rules == variant.digest
+        """Whether it was trained on this variant, with the same rules where the file has them."""
+        digest = self.digests.get(variant.name, variant.digest)
+        return variant.name in self.trained_on and digest == variant.digest
 
 
 class LoadedCheckpoint(NamedTuple):
-    """A network and what its maker said of it."""
+    """A network and the metadata of its file."""
 
     network: PolicyValueNet
     metadata: Metadata
 
 
 class LoadedUniversal(NamedTuple):
-    """A universal network and what its maker said of it."""
+    """A universal network and the metadata of its file."""
 
     network: UniversalNet
     metadata: Metadata
@@ -112,10 +107,9 @@ def save_tensors(
     tensors: Mapping[str, Tensor | npt.NDArray[np.generic]],
     metadata: Mapping[str, object],
 ) -> None:
-    """Write tensors and JSON metadata to a safetensors file, whole or not at all.
+    """Write tensors and JSON metadata to a safetensors file, completely or not at all.
 
-    The file is written beside its place under a temporary name, synced and renamed; on failure (a
-    full disk) the temporary file goes and what stood at `path` stays. Raises OSError, and
+    On failure (a full disk) an older file at `path` stays as it was. Raises OSError, and
     NotFiniteError, naming the tensor, for NaN or an infinity in one or in the metadata.
     """
     ready = {
@@ -133,17 +127,24 @@ def save_tensors(
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Metadata]:
-    """The tensors and metadata of `save_tensors`.
+    """The tensors, under today's names, and the metadata of `save_tensors`.
 
     Raises OSError, and CheckpointError for a file that is truncated, damaged or not ours, and for a
     tensor, by its name, that holds NaN or an infinity.
     """
-    return _read(Path(path), with_tensors=True)
+    path = Path(path)
+    with opened(path) as file:
+        metadata = _metadata(path, file)
+        # Cloned, because safetensors maps the file, which may be deleted before the tensors are.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    refuse_faults(path, tensors)
+    return with_current_names(tensors), metadata
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """The metadata of `save_tensors` alone; reads only the header. Raises as `load_tensors`."""
-    return _read(Path(path), with_tensors=False)[1]
+    """The metadata of `save_tensors`; reads only the header. Raises as `load_tensors`."""
+    with opened(Path(path)) as file:
+        return _metadata(Path(path), file)
 
 
 def save_checkpoint(
@@ -154,11 +155,11 @@ def save_checkpoint(
     trained_on: Sequence[str] = (),
     digests: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a network with its configuration, its variant's rules and free metadata (JSON).
+    """Write a network with its configuration, its variant's rules and the caller's metadata (JSON).
 
-    Of a universal network no rules but the names of the variants that it was `trained_on`, and by
-    name the `digests` of their rules as far as they are known. Raises OSError, and
-    UnknownVariantError where the configuration's variant is not loaded.
+    A universal network is written with the names of the variants that it was `trained_on`, and the
+    `digests` of their rules by name where they are known. Raises OSError, and UnknownVariantError
+    where the configuration's variant is not loaded.
     """
     header: Metadata = {"format": FORMAT, "metadata": dict(metadata)}
     if isinstance(network, UniversalNet):
@@ -174,30 +175,31 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> LoadedCheckpoint:
     """The network of `save_checkpoint`, in float32 on the CPU, and its metadata.
 
-    Where `variant` is given, the network must have been trained for the same rules, whatever their
-    name. A universal network comes specialised for `variant`, which it then needs, but need not
-    have been trained on. Raises OSError, and CheckpointError naming what is truncated, foreign,
+    Where `variant` is given, the network must have been trained for the same rules, under any name.
+    A universal network is specialised for `variant`, which must then be given; it need not have
+    been trained on it. Raises OSError, and CheckpointError naming what is truncated, foreign,
     unknown, missing, of another shape or for other rules.
     """
+    path = Path(path)
     tensors, header = load_tensors(path)
-    description = _describe(Path(path), header)
+    description = _describe(path, header)
     if isinstance(description, UniversalDescription):
         if variant is None:
-            raise CheckpointError(f"{path}: {_universal(description)}: say which game to play")
-        universal = _universal_network(Path(path), tensors, description.config)
+            raise _no_variant(path, description)
+        universal = _universal_network(path, tensors, description.config)
         return LoadedCheckpoint(universal.specialise(variant), description.metadata)
     if variant is not None and not description.is_for(variant):
         raise CheckpointError(
             f"{path}: a network for '{description.variant_name}' (rules "
-            f"{description.variant_digest[:_DIGEST]}), not for '{variant.name}' (rules"
+            f"{shortened(description.variant_digest)}), not for '{variant.name}' (rules"
             f" {variant.digest})"
         )
     config = description.config
     if variant is not None:
-        _check_board(Path(path), config, variant)
-    _check_size(Path(path), tensors, _TOKEN, (TOKENS, config.channels), config)
+        _check_board(path, config, variant)
+    _check_sizes(path, tensors, config, {"embedding.token.weight": (TOKENS, config.channels)})
     network = PolicyValueNet(config)
-    check_tensors(Path(path), tensors, network.state_dict())
+    check_tensors(path, tensors, network.state_dict())
     network.load_state_dict(tensors)
     return LoadedCheckpoint(network, description.metadata)
 
@@ -205,28 +207,29 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
 def load_universal(path: str | Path) -> LoadedUniversal:
     """The universal network of `save_checkpoint`, in float32 on the CPU, and its metadata.
 
-    Raises as `load_checkpoint`, and CheckpointError for a network of one game.
+    Raises as `load_checkpoint`, and CheckpointError for a network of one variant.
     """
+    path = Path(path)
     tensors, header = load_tensors(path)
-    description = _describe(Path(path), header)
+    description = _describe(path, header)
     if isinstance(description, Description):
         raise CheckpointError(
             f"{path}: a network for '{description.variant_name}' alone, not a universal one"
         )
-    network = _universal_network(Path(path), tensors, description.config)
+    network = _universal_network(path, tensors, description.config)
     return LoadedUniversal(network, description.metadata)
 
 
 def read_description(path: str | Path) -> Description | UniversalDescription:
-    """What a checkpoint says of itself, without its tensors. Raises as `load_checkpoint`."""
+    """The header of a checkpoint, without its tensors. Raises as `load_checkpoint`."""
     return _describe(Path(path), read_metadata(path))
 
 
 def variant_of(path: str | Path, name: str | None = None) -> Variant:
-    """The game to use a checkpoint for: that of `name`, else the only one that it was trained on.
+    """The variant to use a checkpoint for: `name`, else the only one that it was trained on.
 
-    Raises OSError, CheckpointError where a universal network was trained on several and none is
-    named, or where an ordinary one is for other rules, and UnknownVariantError.
+    Raises OSError, UnknownVariantError, and CheckpointError where a universal network was trained
+    on several variants and none is named, and where a network is for other rules.
     """
     description = read_description(path)
     if isinstance(description, Description):
@@ -234,18 +237,22 @@ def variant_of(path: str | Path, name: str | None = None) -> Variant:
         if name is not None and not description.is_for(variant):
             raise CheckpointError(f"{path}: a network for '{description.variant_name}', not {name}")
         return variant
-    if name is None and len(description.trained_on) != 1:
-        raise CheckpointError(f"{path}: {_universal(description)}: say which game to play")
-    variant = get_variant(name or description.trained_on[0])
-    if name is None and not description.is_for(variant):
+    if name is not None:
+        return get_variant(name)
+    if len(description.trained_on) != 1:
+        raise _no_variant(Path(path), description)
+    variant = get_variant(description.trained_on[0])
+    if not description.is_for(variant):
         raise CheckpointError(f"{path}: the rules of {variant.name} have changed since")
     return variant
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Any safetensors file, for as long as its tensors are taken out; raises OSError, and
-    CheckpointError for a file that is truncated or none."""
+    """Any safetensors file, open while the block reads it.
+
+    Raises OSError, and CheckpointError for a file that is truncated or of another format.
+    """
     # Python's own open first: its OSError names the file, whatever is wrong with the path.
     with open(path, "rb"):
         pass
@@ -258,25 +265,18 @@ def opened(path: Path) -> Iterator[Any]:
         raise CheckpointError(f"{path}: truncated or not a safetensors file ({error})") from None
 
 
-def _read(path: Path, *, with_tensors: bool) -> tuple[dict[str, Tensor], Metadata]:
-    with opened(path) as file:
-        text = (file.metadata() or {}).get(_KEY)
-        if text is None:
-            raise CheckpointError(f"{path}: a safetensors file, but not one that Pawnscope wrote")
-        try:
-            metadata = parse_json(text)
-        except ValueError as error:
-            raise CheckpointError(f"{path}: damaged metadata ({error})") from None
-        if not isinstance(metadata, dict):
-            raise CheckpointError(f"{path}: damaged metadata (not an object)")
-        # Cloned, because safetensors maps the file, which may not outlive the tensors.
-        tensors = (
-            {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            if with_tensors
-            else {}
-        )
-    refuse_faults(path, tensors)
-    return with_current_names(tensors), metadata
+def _metadata(path: Path, file: Any) -> Metadata:
+    """Our JSON object in an open file."""
+    text = (file.metadata() or {}).get(_KEY)
+    if text is None:
+        raise CheckpointError(f"{path}: a safetensors file, but not one that Pawnscope wrote")
+    try:
+        metadata = parse_json(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged metadata ({error})") from None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path}: damaged metadata (not an object)")
+    return metadata
 
 
 def refuse_faults(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -292,39 +292,30 @@ def _describe(path: Path, header: Metadata) -> Description | UniversalDescriptio
         raise CheckpointError(f"{path}: holds no network (no field 'network')")
     check_format(path, header)
     try:
-        return _all_games(path, header) if "universal" in header else _one_game(path, header)
+        return _of_all(path, header) if "universal" in header else _of_one(path, header)
     except CheckpointError:
         raise
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _one_game(path: Path, header: Metadata) -> Description:
-    network, variant = header_field(path, header, "network"), header_field(path, header, "variant")
-    for name in ("name", "digest", "ini"):
-        if not isinstance(variant.get(name), str):
-            raise CheckpointError(f"{path}: missing field 'variant.{name}'")
+def _of_one(path: Path, header: Metadata) -> Description:
+    """The description of a network for one variant."""
+    network, rules = header_field(path, header, "network"), header_rules(path, header)
     config = NetworkConfig.from_dict(network)
-    description = Description(
-        config, variant["name"], variant["digest"], variant["ini"], checked_metadata(path, header)
-    )
-    if config.variant != description.variant_name:
+    if config.variant != rules[0]:
         raise CheckpointError(
-            f"{path}: a network for '{config.variant}' with the rules of"
-            f" {quoted(description.variant_name)}"
+            f"{path}: a network for '{config.variant}' with the rules of {quoted(rules[0])}"
         )
-    known = _known_variant(config.variant)
-    # Of rules that are not loaded, whoever loads the network for a game knows the board.
-    if known is not None and description.is_for(known):
+    description = Description(config, *rules, checked_metadata(path, header))
+    try:
+        known = get_variant(config.variant)
+    except UnknownVariantError:
+        # `load_checkpoint` checks the board once the caller has loaded the rules.
+        return description
+    if description.is_for(known):
         _check_board(path, config, known)
     return description
-
-
-def _known_variant(name: str) -> Variant | None:
-    """None for rules that are not loaded."""
-    with suppress(InputError):
-        return get_variant(name)
-    return None
 
 
 def _check_board(path: Path, config: NetworkConfig, variant: Variant) -> None:
@@ -336,27 +327,31 @@ def _check_board(path: Path, config: NetworkConfig, variant: Variant) -> None:
             raise CheckpointError(f"{path}: {name} = {found!r}, {variant.name} has {true!r}")
 
 
-def _all_games(path: Path, header: Metadata) -> UniversalDescription:
+def _of_all(path: Path, header: Metadata) -> UniversalDescription:
+    """The description of a universal network."""
     config = UniversalConfig.from_dict(header_field(path, header, "universal"))
-    games = header.get("trained_on")
-    if not isinstance(games, list) or not all(isinstance(name, str) for name in games):
+    names = header.get("trained_on")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointError(f"{path}: missing field 'trained_on'")
-    # Files of before they were written have none.
+    # The first files have no digests.
     digests = header_field(path, {"digests": {}} | header, "digests")
     if not all(isinstance(digest, str) for digest in digests.values()):
-        raise CheckpointError(f"{path}: digests does not name a digest each")
-    return UniversalDescription(config, tuple(games), digests, checked_metadata(path, header))
+        raise CheckpointError(f"{path}: a value of 'digests' is not a text")
+    return UniversalDescription(config, tuple(names), digests, checked_metadata(path, header))
 
 
-def _universal(description: UniversalDescription) -> str:
-    games = textwrap.shorten(", ".join(description.trained_on) or "no game", 400, placeholder=" …")
-    return f"a universal network, trained on {games}"
+def _no_variant(path: Path, description: UniversalDescription) -> CheckpointError:
+    names = ", ".join(description.trained_on) or "no variant"
+    names = textwrap.shorten(names, 400, placeholder=" …")
+    return CheckpointError(
+        f"{path}: a universal network, trained on {names}: name the variant to play"
+    )
 
 
 def _universal_network(
     path: Path, tensors: dict[str, Tensor], config: UniversalConfig
 ) -> UniversalNet:
-    _check_size(path, tensors, _KIND, (KINDS, config.channels), config)
+    _check_sizes(path, tensors, config, {"embedding.kind.weight": (KINDS, config.channels)})
     network = UniversalNet(config)
     check_tensors(path, tensors, network.state_dict())
     network.load_state_dict(tensors)
@@ -371,6 +366,15 @@ def header_field(path: Path, header: Metadata, name: str) -> Metadata:
     return value
 
 
+def header_rules(path: Path, header: Metadata) -> tuple[str, str, str]:
+    """Name, digest and ini of the field "variant"; raises CheckpointError where one is missing."""
+    variant = header_field(path, header, "variant")
+    for name in ("name", "digest", "ini"):
+        if not isinstance(variant.get(name), str):
+            raise CheckpointError(f"{path}: missing field 'variant.{name}'")
+    return variant["name"], variant["digest"], variant["ini"]
+
+
 def check_format(path: Path, header: Metadata) -> None:
     """Raises CheckpointError for a header of another format than this program's."""
     found = header.get("format")
@@ -380,38 +384,38 @@ def check_format(path: Path, header: Metadata) -> None:
         )
 
 
-_COUNTS: Final = ("round", "step")
-_AMOUNTS: Final = ("seconds",)
-"""What the program itself reads of a checkpoint's metadata; the rest is the caller's."""
+_COUNTS: Final[dict[str, tuple[type, ...]]] = {
+    "round": (int,),
+    "step": (int,),
+    "seconds": (int, float),
+}
+"""Metadata that the program itself reads, and its types; the rest is the caller's."""
 
 
 def checked_metadata(path: Path, header: Metadata) -> Metadata:
-    """The field "metadata"; raises CheckpointError where it is none, and for a count in it that is
-    none."""
+    """The field "metadata"; raises CheckpointError where it is missing or holds a wrong count."""
     metadata = header_field(path, header, "metadata")
-    for name in (*_COUNTS, *_AMOUNTS):
-        kinds = (int,) if name in _COUNTS else (int, float)
+    for name, types in _COUNTS.items():
         value = metadata.get(name, 0)
-        # The bound is what a float holds exactly, and what SQLite does.
-        if type(value) not in kinds or not 0 <= value < 1 << 53 or not math.isfinite(value):
+        # A float and SQLite hold whole numbers below this bound exactly.
+        if type(value) not in types or not 0 <= value < 1 << 53 or not math.isfinite(value):
             raise CheckpointError(f"{path}: metadata.{name} = {quoted(value)} is no count")
     return metadata
 
 
-def _check_size(
+def _check_sizes(
     path: Path,
     tensors: dict[str, Tensor],
-    table: str,
-    shape: tuple[int, ...],
     config: BuildConfig,
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> None:
-    """Every size of a configuration by a tensor that has it, before memory is asked for as a
-    damaged one says.
+    """Check every size of a configuration against a tensor that has it, and `shapes`.
 
-    On torch's device "meta" the whole comparison would cost no memory, but a second of imports.
+    Runs before the network is built: a damaged configuration may ask for any amount of memory.
+    Torch's device "meta" would compare all tensors without memory, but imports for a second.
     """
     D, E, V = config.channels, config.policy_channels, config.value_channels
-    shapes = {table: shape, "policy.query.weight": (E, D), "value.hidden.weight": (V, V)}
+    shapes = {**shapes, "policy.query.weight": (E, D), "value.hidden.weight": (V, V)}
     last = f"trunk.blocks.{config.blocks - 1}."
     if config.blocks and not any(name.startswith(last) for name in tensors):
         raise CheckpointError(f"{path}: missing tensor '{last}…'")
@@ -425,10 +429,8 @@ def _check_size(
             shapes[f"{name}.attention.out.weight"] = (D, D)
             if config.hidden:
                 shapes[f"{name}.mlp.down.weight"] = (D, config.hidden)
-    for name, wanted in shapes.items():
-        if name not in tensors:
-            raise CheckpointError(f"{path}: missing tensor '{name}'")
-        check_tensors(path, {name: tensors[name]}, {name: torch.empty(1).expand(wanted)})
+    found = {name: tensors[name] for name in shapes if name in tensors}
+    check_tensors(path, found, {name: torch.empty(1).expand(shapes[name]) for name in shapes})
 
 
 def check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -1,21 +1,21 @@
-"""JSON from files of strangers: bounded in size and depth, every number finite, no key twice."""
+"""JSON from untrusted files: bounded in size and depth, all numbers finite, no key twice."""
 
 import json
 import math
 from typing import Any, Final
 
 LARGEST_TEXT: Final = 1 << 22
-"""Characters of a header or configuration. Ours have some thousands; Python needs thirty times as
-many bytes for the worst of them."""
+"""Most characters of a header or configuration. Ours have a few thousand; parsed, the worst text
+takes thirty times as many bytes."""
 _DEEPEST: Final = 64
-"""Objects within objects. Ours have five; whoever prints or copies a thousand runs out of stack."""
+"""Most levels of nesting. Ours have five; printing or copying a thousand overflows the stack."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a text holds.
+    """The value of a JSON text.
 
-    Raises ValueError for what is too long, too deep or damaged, for a key that stands twice, and
-    for a number that is not finite.
+    Raises ValueError for a text that is too long, nested too deep or damaged, for a key that occurs
+    twice, and for a number that is not finite.
     """
     if len(text) > LARGEST_TEXT:
         raise ValueError(f"longer than {LARGEST_TEXT} characters")
@@ -43,7 +43,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
-            raise ValueError(f"the key '{name[:40]}' stands twice")
+            raise ValueError(f"the key '{name[:40]}' occurs twice")
         values[name] = value
     return values
 

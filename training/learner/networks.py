@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from engine.network.checkpoint import (
     CheckpointError,
@@ -12,7 +12,7 @@ from engine.network.checkpoint import (
     load_universal,
     read_description,
 )
-from engine.network.model.config import BuildConfig, NetworkConfig, difference
+from engine.network.model.config import AUXILIARY_HEADS, BuildConfig, NetworkConfig, difference
 from engine.network.model.policy_value import PolicyValueNet, VariantNetwork
 from engine.network.model.transfer import transfer_weights
 from engine.network.model.universal import UniversalConfig, UniversalNet
@@ -22,9 +22,6 @@ from training.config import TrainingConfig
 
 Network = PolicyValueNet | UniversalNet
 Settings = NetworkConfig | UniversalConfig
-
-_HEADS: Final = ("reply", "ownership")
-"""Fields that follow from what a run trains, not from the checkpoint that it begins with."""
 
 
 def build_network(settings: Settings) -> Network:
@@ -72,7 +69,7 @@ def checkpoint_settings(path: Path) -> dict[str, Any]:
     """The fields of `[network]` that a run takes over from a checkpoint; raises as
     `read_description`."""
     config = read_description(path).config
-    names = [field.name for field in fields(BuildConfig) if field.name not in _HEADS]
+    names = [field.name for field in fields(BuildConfig) if field.name not in AUXILIARY_HEADS]
     return {name: getattr(config, name) for name in names}
 
 
@@ -93,7 +90,7 @@ def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -
             network = load_universal(path).network
         return transfer_weights(network, variants[0], settings)
     universal = load_universal(path).network
-    different = difference(universal.config, settings, but=_HEADS)
+    different = difference(universal.config, settings, but=AUXILIARY_HEADS)
     if different:
         raise CheckpointError(f"{path}: {different} as the run's network")
     begun = UniversalNet(settings)

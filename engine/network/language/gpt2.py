@@ -212,7 +212,7 @@ def _language_config(path: Path, settings: Settings) -> LanguageConfig:
         return LanguageConfig.from_dict(LanguageConfig().to_dict() | values)
     except InputError as error:
         # In the names of the file.
-        text = str(error).removeprefix("network configuration: ")
+        text = str(error).removeprefix(f"{LanguageConfig.KIND} configuration: ")
         for theirs, ours in _FIELDS.items():
             text = re.sub(rf"\b{ours}\b", theirs, text)
         raise CheckpointError(f"{path}: {text}") from None

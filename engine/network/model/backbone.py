@@ -1,9 +1,9 @@
-"""The transformer that everything stands on: embedded tokens in, features of the same shape out.
+"""The transformer of every model here: embedded tokens in, features of the same shape out.
 
-Axes, wherever they are named:
+Axes:
 
     B  batch          H  attention heads        T  tokens: squares of boards, moves of a game, text
-    D  channels       E  channels of a head     q  the token that looks, k  the token looked at
+    D  channels       E  channels of a head     q  query token, k  key token
     M  hidden width of the MLP                  G  boards of different sizes in one batch
     (D = H * E)
 
@@ -13,14 +13,14 @@ Blocks are pre-LayerNorm (Radford et al. 2019, section 2.3), without the MLP whe
         |                             |                       |
         +-----------------------------+-----------------------+
 
-Points (see `hook_points.py`), i from 0:
+Hook points (see `hook_points.py`), i from 0:
 
-    embed                      [B, T, D]     tokens with their positions, as block 0 receives them
+    embed                      [B, T, D]     embedded tokens with their positions: block 0's input
     block.i.attention.pattern  [B, H, q, k]  softmaxed weights; rows sum to 1
-    block.i.attention.head     [B, H, T, E]  what each head gathered, before the output matrix
+    block.i.attention.head     [B, H, T, E]  weighted values of each head, before the output matrix
     block.i.mlp.hidden         [B, T, M]     after the activation function
-    block.i.residual           [B, T, D]     the stream as it leaves the block
-    final                      [B, T, D]     after the last LayerNorm, as heads receive it
+    block.i.residual           [B, T, D]     the stream after the block
+    final                      [B, T, D]     after the last LayerNorm: the heads' input
 """
 
 import math
@@ -35,46 +35,46 @@ from engine.network.model.hook_points import HookPoints
 from engine.rules.tables import LARGEST_SIDE
 
 EXPLICIT_TOKENS: Final = 64
-"""Up to here a CPU is faster with plain matrix products than with PyTorch's fused attention (on 25
-squares with 4 heads the whole network by 1.1 in float32 and 1.4 in bfloat16)."""
+"""Most tokens for which a CPU is faster with plain matrix products than with PyTorch's fused
+attention: the whole network by 1.1 in float32 and 1.4 in bfloat16, on 25 squares with 4 heads."""
 EXPLICIT_LEARNING: Final = 128
-"""The same where gradients are taken: by 1.5 in bfloat16 at 64 tokens of 4 heads of 32 channels. At
-256 of 6 heads of 64 both take the same time, and the fused one keeps a third less memory."""
+"""The same with gradients: by 1.5 in bfloat16, at 64 tokens with 4 heads of 32 channels. At 256
+tokens with 6 heads of 64 both take the same time, and the fused one a third less memory."""
 _STEPS: Final = 2 * LARGEST_SIDE - 1
-"""Steps from file to file, or from rank to rank, on the largest board."""
+"""Different steps from file to file, or from rank to rank, on the largest board."""
 
 
 class Boards(NamedTuple):
-    """The boards of a batch whose rows are not all of one size, padded to T squares."""
+    """The boards of a batch with rows of several sizes, padded to T squares."""
 
     board: Tensor
     """int64[B] in 0 .. G - 1: the board of each row."""
     steps: Tensor
-    """int64[G, q, k]: the step from square to square, as `board_steps` numbers them."""
+    """int64[G, q, k]: the step from square to square, numbered as in `board_steps`."""
     present: Tensor
-    """bool[G, T]: False for padding, which nobody looks at."""
+    """bool[G, T]: False for padding, which no square attends to."""
 
 
 class Cache:
-    """Keys and values of the tokens that a causal backbone has read, for the tokens to come.
+    """Keys and values of the tokens that a causal backbone has read.
 
-    For inference: what is kept has no gradients.
+    For inference: they have no gradients.
     """
 
     def __init__(self, config: TransformerConfig, batch: int, like: Tensor) -> None:
-        """Room for `config.context` tokens of `batch` sequences, in the numbers of `like`."""
+        """Space for `config.context` tokens of `batch` sequences; dtype and device as `like`."""
         E = config.channels // config.heads
         shape = (config.blocks, 2, batch, config.heads, config.context, E)
-        self.kept = torch.empty(shape, dtype=like.dtype, device=like.device)
+        self.stored = torch.empty(shape, dtype=like.dtype, device=like.device)
         self.length = 0
 
     def extend(self, block: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep those of the newest tokens, each [B, H, T, E]; returns those of all so far."""
+        """Store those of the newest tokens, each [B, H, T, E]; returns those of all tokens."""
         end = self.length + keys.shape[2]
-        kept = self.kept[block]
-        kept[0, :, :, self.length : end] = keys.detach()
-        kept[1, :, :, self.length : end] = values.detach()
-        return kept[0, :, :, :end], kept[1, :, :, :end]
+        stored = self.stored[block]
+        stored[0, :, :, self.length : end] = keys.detach()
+        stored[1, :, :, self.length : end] = values.detach()
+        return stored[0, :, :, :end], stored[1, :, :, :end]
 
 
 class Attention(nn.Module):
@@ -90,31 +90,31 @@ class Attention(nn.Module):
         self.head_point = hook_points.declare(f"block.{block}.attention.head")
 
     def forward(self, x: Tensor, bias: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """[B, T, D] -> [B, T, D]. `bias` [H or 1, q, k] or [B, H or 1, q, k] adds to the scores."""
+        """[B, T, D] -> [B, T, D]. `bias` [H or 1, q, k] or [B, H or 1, q, k] is added to scores."""
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         qkv = qkv.permute(2, 0, 3, 1, 4)  # query, key and value, each [B, H, T, E]
         longest = EXPLICIT_LEARNING if torch.is_grad_enabled() else EXPLICIT_TOKENS
         explicit = self.pattern_point.open or (x.device.type == "cpu" and longest >= T)
-        query, key, value = qkv.contiguous() if explicit else qkv  # one copy, not one a product
+        query, key, value = qkv.contiguous() if explicit else qkv  # one copy for all products
         if cache is not None:
             key, value = cache.extend(self.block, key, value)
-        share = self.dropout if self.training else 0.0
+        dropout = self.dropout if self.training else 0.0
         if explicit:
             pattern = self.pattern_point(_pattern(query, key, bias, self.causal))
             # bhqk,bhke->bhqe: weighted sum of values
-            gathered = F.dropout(pattern, share) @ value
+            heads = F.dropout(pattern, dropout) @ value
         else:
             mask, is_causal = _mask(bias, self.causal, T, key)
-            gathered = F.scaled_dot_product_attention(query, key, value, mask, share, is_causal)
-        gathered = self.head_point(gathered)
-        out: Tensor = self.out(gathered.transpose(1, 2).reshape(B, T, D))
+            heads = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal)
+        heads = self.head_point(heads)
+        out: Tensor = self.out(heads.transpose(1, 2).reshape(B, T, D))
         return out
 
 
 def _pattern(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
-    """Attention weights [B, H, q, k]; the softmax is taken in float32 or better."""
-    scores = query @ key.transpose(-2, -1)  # bhqe,bhke->bhqk: likeness of query and key
+    """Attention weights [B, H, q, k]; the softmax is in float32 or better."""
+    scores = query @ key.transpose(-2, -1)  # bhqe,bhke->bhqk
     scale = query.shape[-1] ** -0.5
     scores = scores * scale if bias is None else torch.add(bias, scores, alpha=scale)
     if causal and query.shape[2] > 1:
@@ -125,7 +125,7 @@ def _pattern(query: Tensor, key: Tensor, bias: Tensor | None, causal: bool) -> T
 
 
 def _later(queries: int, like: Tensor) -> Tensor:
-    """[q, k]: -inf where k comes after q, else 0; the last of k tokens is the last of q."""
+    """[q, k]: -inf where k is after q, else 0; the last query and the last key are one token."""
     keys = like.shape[-1]
     return like.new_full((queries, keys), -torch.inf).triu(1 + keys - queries)
 
@@ -133,7 +133,7 @@ def _later(queries: int, like: Tensor) -> Tensor:
 def _mask(
     bias: Tensor | None, causal: bool, queries: int, key: Tensor
 ) -> tuple[Tensor | None, bool]:
-    """`attn_mask` and `is_causal` for `scaled_dot_product_attention`, which takes only one."""
+    """`attn_mask` and `is_causal` of `scaled_dot_product_attention`, which accepts only one."""
     keys = key.shape[2]
     if not causal or queries == 1:
         return bias, False
@@ -144,7 +144,7 @@ def _mask(
 
 
 class MLP(nn.Module):
-    """One hidden layer, applied to every token by itself."""
+    """One hidden layer, applied to each token separately."""
 
     def __init__(self, config: TransformerConfig, hook_points: HookPoints, block: int) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then the MLP where there is one, each added to the stream."""
+    """Attention, then the MLP if there is one, each added to the stream."""
 
     def __init__(self, config: TransformerConfig, hook_points: HookPoints, block: int) -> None:
         super().__init__()
@@ -185,9 +185,9 @@ class Block(nn.Module):
 
 
 def board_steps(files: Tensor, ranks: Tensor) -> Tensor:
-    """int64[q, k]: the step from each square to each, of squares on files and ranks int64[T].
+    """int64[q, k]: the step from square q to square k, for squares on files and ranks int64[T].
 
-    Numbered rank by rank over all the steps that an 8x8 board has, -7 to 7 either way.
+    Numbered rank by rank over all steps on an 8x8 board, -7 to 7 in either direction.
     """
     file_step = files[None, :] - files[:, None] + LARGEST_SIDE - 1
     rank_step = ranks[None, :] - ranks[:, None] + LARGEST_SIDE - 1
@@ -195,14 +195,14 @@ def board_steps(files: Tensor, ranks: Tensor) -> Tensor:
 
 
 class GeometricBias(nn.Module):
-    """Attention scores by relative file and rank, for every block and head.
+    """Bias of attention scores by relative file and rank, for every block and head.
 
-    One number for each step from the looking square to the square looked at, as in the relative
-    position bias of Swin (Liu et al. 2021, section 3.2). The table spans an 8x8 board whatever the
-    board is, so that a network can be carried from one board to another.
+    One number for each step from query square to key square, as in the relative position bias of
+    Swin (Liu et al. 2021, section 3.2). The table covers an 8x8 board for every board, so that
+    weights can be transferred from one board to another.
     """
 
-    index: Tensor | None  # int64[q, k]: the steps of the backbone's own board, if it has one
+    index: Tensor | None  # int64[q, k]: the steps of the configuration's board, if it has one
 
     def __init__(self, blocks: int, heads: int, board: tuple[int, int] | None) -> None:
         super().__init__()
@@ -214,16 +214,16 @@ class GeometricBias(nn.Module):
         self.register_buffer("index", index, persistent=False)
 
     def forward(self, boards: Boards | None = None) -> Tensor:
-        """[blocks, H, q, k], or of different boards [blocks, B, H, q, k]."""
+        """[blocks, H, q, k], or [blocks, B, H, q, k] for several boards."""
         if boards is not None:
             return self.table[:, :, boards.steps].transpose(1, 2)[:, boards.board]
         if self.index is None:
-            raise ValueError("a backbone without a board of its own must be told the boards")
+            raise ValueError("a backbone without a board in its configuration needs `boards`")
         return self.table[:, :, self.index]
 
 
 class Backbone(nn.Module):
-    """Blocks between a position term and a last LayerNorm, initialised as in GPT-2."""
+    """A position term, blocks and a last LayerNorm, initialised as in GPT-2."""
 
     def __init__(self, config: TransformerConfig, hook_points: HookPoints) -> None:
         super().__init__()
@@ -240,19 +240,19 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(Block(config, hook_points, i) for i in range(config.blocks))
         self.norm = nn.LayerNorm(config.channels)
         self.final_point = hook_points.declare("final")
-        # What has no memory has no numbers: torch's device "meta" serves to count and to check.
+        # On torch's device "meta", which only counts and checks, there are no values.
         if not self.norm.weight.is_meta:
             self._initialise()
 
     @property
     def spread(self) -> float:
-        """Standard deviation of fresh weights: GPT-2's 0.02 at its 768 channels, wider for fewer,
-        where the configuration says nothing."""
+        """Standard deviation of fresh weights: by default GPT-2's 0.02 at its 768 channels, and
+        more for fewer."""
         spread = self.config.spread
         return 0.02 * math.sqrt(768 / self.config.channels) if spread is None else spread
 
     def _initialise(self) -> None:
-        """What writes to the stream is smaller by the root of the number of writers (Radford et al.
+        """Layers that write to the stream are smaller by the root of their number (Radford et al.
         2019, section 2.3)."""
         if self.place is not None:
             nn.init.normal_(self.place, std=self.spread)
@@ -264,10 +264,10 @@ class Backbone(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def cache(self, batch: int) -> Cache:
-        """An empty cache for `batch` sequences; only a causal backbone has use for one, and squares
-        of a board are seen all at once."""
+        """An empty cache for `batch` sequences; raises ValueError for a backbone that is not causal
+        or reads boards."""
         if not self.config.causal or self.geometry is not None:
-            raise ValueError("no cache: only a causal sequence can go on from what was read")
+            raise ValueError("no cache: only a causal sequence can be read in parts")
         return Cache(self.config, batch, self.norm.weight)
 
     def forward(
@@ -275,9 +275,8 @@ class Backbone(nn.Module):
     ) -> Tensor:
         """Embedded tokens [B, T, D] to features [B, T, D].
 
-        `boards` tells apart the rows of a batch of padded boards. With a `cache` the tokens are
-        those that follow what it holds, and it keeps theirs. Raises ValueError for more tokens than
-        `context`.
+        `boards` are those of a padded batch. With a `cache`, the tokens continue the sequence that
+        it stores, and it is extended. Raises ValueError for more tokens than `context`.
         """
         begin = 0 if cache is None else cache.length
         end = begin + x.shape[1]
@@ -296,7 +295,7 @@ class Backbone(nn.Module):
         return self.final_point(self.norm(x))
 
     def _biases(self, boards: Boards | None, x: Tensor) -> Tensor | None:
-        """What is added to the scores: [blocks, H or 1, q, k] or [blocks, B, H or 1, q, k]."""
+        """Biases of the scores: [blocks, H or 1, q, k] or [blocks, B, H or 1, q, k]."""
         biases: Tensor | None = None if self.geometry is None else self.geometry(boards)
         if boards is None:
             return biases

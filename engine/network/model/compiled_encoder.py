@@ -1,7 +1,7 @@
-"""Compiled passage between rows and what a backend computes: tokens in, legal moves' logits out.
+"""`Encoder` in compiled kernels: rows to a backend's input, its output to logits of legal moves.
 
-The tables are those of `Encoder`, so that what is said here is bit for bit what it says, in some
-microseconds a batch instead of dozens of calls of torch.
+The tables are those of `Encoder` and the results equal, bit for bit. A batch takes a few
+microseconds, in place of dozens of calls of torch.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def _encode(
         for square in range(size):
             place = places[side, square]
             code = np.int64(row[place])
-            # An empty square to capture on en passant has the code that no man has (`tokens.py`).
+            # An empty square to capture on en passant has a code that no piece has (`tokens.py`).
             if place == passed:
                 code |= BLACK_BIT
             squares[i, square] = codes[side, code]
@@ -69,7 +69,7 @@ def _gather_logits(
     bonus: Strided3D[np.float32],
     logits: Floats,
 ) -> bool:
-    """Write the logits of the moves; False where one promotes to what the network lacks."""
+    """Write the logits of the moves; False where a promotion type is unknown to the network."""
     size, types = bonus.shape[1], bonus.shape[2]
     low_bits = (1 << PROMOTION_SHIFT) - 1
     first = offsets[0]
@@ -104,7 +104,7 @@ def _softmax(logits: Array2D[np.float32], probabilities: Array2D[np.float32]) ->
 
 
 class CompiledEncoder:
-    """`Encoder` and the choice of the legal moves' logits, compiled."""
+    """`Encoder`, and the logits of the legal moves, compiled."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._places = encoder.squares.cpu().numpy()
@@ -128,11 +128,11 @@ class CompiledEncoder:
         promotion: Floats,
         logits: Floats,
     ) -> None:
-        """Write to `logits` [M] those of the moves, of from-to logits [B', S, S] and promotion
-        logits [B', S, P] of B <= B' positions.
+        """Write the logits [M] of the moves, from from-to logits [B', S, S] and promotion logits
+        [B', S, P] of B <= B' positions.
 
-        `moves[offsets[i] - offsets[0]:offsets[i + 1] - offsets[0]]` are those of position i. Raises
-        IndexError for a promotion to a type that the network does not have.
+        `moves[offsets[i] - offsets[0]:offsets[i + 1] - offsets[0]]` are the moves of position i.
+        Raises IndexError for a promotion to a type that the network does not have.
         """
         known = _gather_logits(
             positions, moves, offsets, self._pairs, self._promotions, policy, promotion, logits

@@ -1,9 +1,23 @@
-"""What a network is made of. Its configuration travels with every checkpoint."""
+"""What a network is made of. Its configuration is stored in every checkpoint.
+
+A field's bounds are in its annotation. `CheckedConfig` checks them all: it is the base of every
+configuration that a file or a person may hold.
+"""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, get_args
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from engine.network.model.former_names import with_current_names
 from engine.rules.errors import InputError
@@ -19,12 +33,126 @@ Value = Literal["wdl", "scalar"]
 LARGEST_WIDTH: Final = 1 << 14
 LARGEST_DEPTH: Final = 256
 LARGEST_VOCABULARY: Final = 1 << 20
-"""Bounds for slips and damaged files; no network for such boards comes near them."""
+"""Bounds that catch mistakes and damaged files; networks for such boards are far smaller."""
+_LONGEST_QUOTE: Final = 80
+_LONGEST_NAME: Final = 200
+
+Check = Callable[[object], str | None]
+"""What is wrong with a value, as the end of a sentence; None for a valid one."""
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _whole(low: int, high: int) -> Check:
+    problem = f"is not a whole number from {low} to {high}"
+    return lambda value: None if _is_whole(value, low, high) else problem
+
+
+def _share(value: object) -> str | None:
+    valid = isinstance(value, float) and 0.0 <= value < 1.0
+    return None if valid else "is not a number from 0 to below 1"
+
+
+def _name(value: object) -> str | None:
+    valid = isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME
+    return None if valid else f"is not a name of up to {_LONGEST_NAME} characters"
+
+
+def _piece_types(value: object) -> str | None:
+    if not isinstance(value, tuple) or not all(_is_whole(item, 1, 15) for item in value):
+        return "is not a list of piece types 1 to 15"
+    return None if len(set(value)) == len(value) else "names a piece type twice"
+
+
+Width = Annotated[int, _whole(1, LARGEST_WIDTH)]
+OptionalWidth = Annotated[int, _whole(0, LARGEST_WIDTH)]
+Depth = Annotated[int, _whole(0, LARGEST_DEPTH)]
+Side = Annotated[int, _whole(1, LARGEST_SIDE)]
+Share = Annotated[float, _share]
+
+
+def quoted(value: object) -> str:
+    """A value as a message repeats it."""
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """A text of any length, from a file, as a message repeats it."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 1]}…"
+
+
+def _problem(value: object, annotation: Any) -> str | None:
+    """What is wrong with a field's value."""
+    if annotation is bool:
+        return None if isinstance(value, bool) else "is neither true nor false"
+    if get_origin(annotation) is Literal:
+        choices = get_args(annotation)
+        return None if value in choices else f"is not one of {', '.join(choices)}"
+    return get_args(annotation)[1](value)  # type: ignore[no-any-return]  # a Check
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedConfig:
+    """A configuration whose fields are choices, switches, or annotated with a `Check`."""
+
+    KIND: ClassVar[str] = "network"
+    """What messages call it."""
+    LATER: ClassVar[Collection[str]] = ()
+    """Fields that the first files do not have."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError, naming the field, for a value that is out of range."""
+        annotations = get_type_hints(type(self), include_extras=True)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            problem = _problem(value, annotations[field.name])
+            if problem is not None:
+                raise self.error(field.name, value, problem)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Self:
+        """The inverse of `to_dict`; JSON's lists become tuples.
+
+        Reads former names. Fields of `LATER` may be missing and then take their defaults. Raises
+        InputError, naming the field, for one that is unknown, missing or out of range.
+        """
+        values = with_current_names(values)
+        cls.require_known(values)
+        for field in dataclasses.fields(cls):
+            if field.name not in values and field.name not in cls.LATER:
+                raise InputError(f"{cls.KIND} configuration: missing field '{field.name}'")
+        plain = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**plain)
+
+    def to_dict(self) -> dict[str, object]:
+        """All fields by name, as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def require_known(cls, names: Collection[str]) -> None:
+        """Raises InputError for a name that is not a field."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    f"{cls.KIND} configuration: unknown field {quoted(name)}"
+                    f" (fields: {', '.join(known)})"
+                )
+
+    @classmethod
+    def error(cls, name: str, value: object, problem: str) -> InputError:
+        """An error that names a field and repeats its value."""
+        return InputError(f"{cls.KIND} configuration: {name} = {quoted(value)} {problem}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """A transformer backbone by itself, whatever its tokens stand for."""
+    """A transformer backbone, for tokens of any meaning."""
 
     # D, the width of the residual stream.
     channels: int
@@ -43,11 +171,11 @@ class TransformerConfig:
     causal: bool
     # T, the most tokens of one sequence.
     context: int
-    # Files by ranks of the board whose squares the tokens are, for "geometric" only; without one
-    # every forward pass says which boards it is given.
+    # (files, ranks) of the board whose squares are the tokens, for "geometric" only; where it is
+    # None, every forward pass names its boards.
     board: tuple[int, int] | None = None
-    # Share of the numbers that training drops: of embedded tokens, of attention weights, and of
-    # what attention and MLP add to the stream.
+    # Probability of dropout in training: of embedded tokens, of attention weights, and of what
+    # attention and MLP add to the stream.
     dropout: float = 0.0
     # Standard deviation of fresh weights; None for GPT-2's 0.02 at its 768 channels and more for
     # fewer.
@@ -55,50 +183,39 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageConfig:
-    """A causal language model, whatever its tokens stand for. The defaults are GPT-2's own."""
+class LanguageConfig(CheckedConfig):
+    """A causal language model, for tokens of any meaning. The defaults are GPT-2's."""
 
-    # V, tokens that there are.
-    vocabulary: int = 50_257
+    KIND = "language model"
+
+    # V, the number of different tokens.
+    vocabulary: Annotated[int, _whole(1, LARGEST_VOCABULARY)] = 50_257
     # T, the most tokens of one sequence.
-    context: int = 1024
+    context: Width = 1024
     # D, the width of the residual stream.
-    channels: int = 768
+    channels: Width = 768
     # Blocks of attention and MLP.
-    blocks: int = 12
+    blocks: Depth = 12
     # H, attention heads in a block; divides `channels`.
-    heads: int = 12
+    heads: Width = 12
     # M, width of the MLP's hidden layer; 0 leaves the MLPs out.
-    hidden: int = 3072
+    hidden: OptionalWidth = 3072
     # Between the MLP's layers: "gelu" is the tanh approximation.
     activation: Activation = "gelu"
     # "learned" adds a vector for each place, "none" leaves order to the causal mask.
     position: Literal["learned", "none"] = "learned"
-    # Whether the head that names the next token is the table of the tokens' vectors.
+    # Whether the output layer shares its weights with the token embedding.
     tied: bool = True
-    # Share of the numbers that training drops.
-    dropout: float = 0.1
+    # Probability of dropout in training.
+    dropout: Share = 0.1
     # Standard deviation of fresh weights.
-    spread: float = 0.02
+    spread: Share = 0.02
 
     def __post_init__(self) -> None:
         """Raises InputError, naming the field, where sizes are out of range or do not fit."""
-        for field in dataclasses.fields(self):
-            _check_language_field(field.name, getattr(self, field.name))
+        super().__post_init__()
         if self.channels % self.heads:
-            raise _error("heads", self.heads, f"does not divide channels {self.channels}")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; raises InputError, naming the field, for one that is unknown,
-        missing or out of range."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        _check_names("language model", values, known, known)
-        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
-
-    def to_dict(self) -> dict[str, object]:
-        """All fields by name, as JSON can hold them."""
-        return dataclasses.asdict(self)
+            raise self.error("heads", self.heads, f"does not divide channels {self.channels}")
 
     def transformer(self) -> TransformerConfig:
         """The backbone: each token sees itself and those before it."""
@@ -117,22 +234,24 @@ class LanguageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildConfig:
-    """How a policy/value network is built, whatever it plays."""
+class BuildConfig(CheckedConfig):
+    """How a policy/value network is built, for one variant or for all."""
 
-    # What turns tokens into square features.
+    LATER = ("norm", "excitation", "value", "reply", "ownership")
+
+    # The module that maps tokens to square features.
     trunk: Trunk = "transformer"
-    # Depth: attention and MLP, or two convolutions.
-    blocks: int = 4
+    # Blocks of the trunk: attention and MLP, or two convolutions.
+    blocks: Depth = 4
     # D, features of a square.
-    channels: int = 64
+    channels: Width = 64
     # H, attention heads (transformer).
-    heads: int = 2
+    heads: Width = 2
     # M, width of the MLP's hidden layer (transformer); 0 leaves the MLPs out.
-    hidden: int = 128
+    hidden: OptionalWidth = 128
     # Between the MLP's layers (transformer).
     activation: Activation = "relu"
-    # How attention knows where squares stand (transformer). Tokens always carry rank and file.
+    # How attention knows where squares are (transformer). The embedding always has rank and file.
     position: Position = "geometric"
     # Before each pair of convolutions (residual): "none" leaves the stream as it is and puts a ReLU
     # behind each block instead, which is cheaper to compute.
@@ -140,61 +259,39 @@ class BuildConfig:
     # Whether each pair of convolutions ends in squeeze-and-excitation (residual).
     excitation: bool = True
     # Width of the squeezed board (residual).
-    squeeze: int = 16
+    squeeze: Width = 16
     # E, width of the queries and keys of the from-to policy.
-    policy_channels: int = 32
-    # V, width of the pooled board behind the WDL and moves-left heads.
-    value_channels: int = 32
-    # What the value head says: win, draw and loss, or one number without draws.
+    policy_channels: Width = 32
+    # V, width of the pooled board before the WDL and moves-left outputs.
+    value_channels: Width = 32
+    # Output of the value head: win, draw and loss, or one number without draws.
     value: Value = "wdl"
     # Whether an auxiliary head predicts the opponent's reply; only training computes it.
     reply: bool = False
-    # Whether one predicts who stands on each square when the game is over.
+    # Whether an auxiliary head predicts whose piece is on each square when the game is over.
     ownership: bool = False
 
     def __post_init__(self) -> None:
         """Raises InputError, naming the field, where sizes are out of range or do not fit."""
-        for field in dataclasses.fields(self):
-            _check_field(field.name, getattr(self, field.name))
+        super().__post_init__()
         if self.trunk == "transformer" and self.channels % self.heads:
-            raise _error("heads", self.heads, f"does not divide channels {self.channels}")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; JSON's lists count as tuples.
-
-        Reads former names. Fields that came later take their defaults, which is what the older
-        networks are. Raises InputError, naming the field, for one that is unknown, missing or out
-        of range.
-        """
-        values = with_current_names(values)
-        known = [field.name for field in dataclasses.fields(cls)]
-        _check_names("network", values, known, [name for name in known if name not in _LATER])
-        plain = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**plain)  # type: ignore[arg-type]  # __post_init__ checks every type
-
-    def to_dict(self) -> dict[str, object]:
-        """All fields by name, as JSON can hold them."""
-        return dataclasses.asdict(self)
+            raise self.error("heads", self.heads, f"does not divide channels {self.channels}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(BuildConfig):
     """A policy/value network. Everything that its tensors' shapes and meaning depend on."""
 
-    # Name of the game; the rules themselves are stored beside it in a checkpoint.
-    variant: str
-    # Files of the board, 1 to 8.
-    width: int
-    # Ranks of the board, 1 to 8.
-    height: int
+    # Name of the variant; its rules are stored beside the configuration in a checkpoint.
+    variant: Annotated[str, _name]
+    # Files of the board.
+    width: Side
+    # Ranks of the board.
+    height: Side
     # Piece types that a pawn may become, in the order of the promotion logits; () for none.
-    promotion_types: tuple[int, ...]
-    # Half-moves without progress that draw, the unit of the clock feature; 0 where there is none.
-    clock_rule: int
+    promotion_types: Annotated[tuple[int, ...], _piece_types]
+    # Half-moves without progress that draw, the unit of the clock feature; 0 for no such rule.
+    clock_rule: Annotated[int, _whole(0, 255)]
 
     @property
     def squares(self) -> int:
@@ -208,25 +305,13 @@ class NetworkConfig(BuildConfig):
         Raises InputError for an unknown field, and for one that the variant decides.
         """
         settings = with_current_names(settings or {})
-        ours: dict[str, object] = {
-            "variant": variant.name,
-            "width": variant.width,
-            "height": variant.height,
-            "promotion_types": variant.promotion_types,
-            "clock_rule": variant.clock_rule,
-        }
-        for name, value in settings.items():
-            if name in ours:
-                raise _error(name, value, f"is decided by the variant {variant.name}")
-            _check_names(
-                "network", {name: value}, [field.name for field in dataclasses.fields(cls)]
-            )
-        defaults = {
-            field.name: field.default
-            for field in dataclasses.fields(cls)
-            if field.default is not dataclasses.MISSING
-        }
-        return cls.from_dict(defaults | ours | settings)
+        cls.require_known(settings)
+        decided = {name: getattr(variant, name) for name in VARIANT_FIELDS if name != "variant"}
+        decided["variant"] = variant.name
+        for name in decided:
+            if name in settings:
+                raise cls.error(name, settings[name], f"is decided by the variant {variant.name}")
+        return cls.from_dict(BuildConfig().to_dict() | decided | settings)
 
     def transformer(self) -> TransformerConfig:
         """The backbone of the transformer trunk: one token a square, each sees all."""
@@ -243,101 +328,17 @@ class NetworkConfig(BuildConfig):
         )
 
 
+VARIANT_FIELDS: Final = ("variant", "width", "height", "promotion_types", "clock_rule")
+"""Fields of NetworkConfig that its variant decides."""
+AUXILIARY_HEADS: Final = ("reply", "ownership")
+"""Fields that only training uses: networks that differ in them alone play alike."""
+
+
 def difference(found: Any, wanted: Any, *, but: Collection[str] = ()) -> str | None:
-    """The first field in which two configurations of one kind differ, other than those of `but`, as
+    """The first field in which two configurations of one class differ, except those of `but`, as
     "blocks = 4, not 6"; None where they agree."""
     for field in dataclasses.fields(wanted):
         theirs, ours = getattr(found, field.name), getattr(wanted, field.name)
         if theirs != ours and field.name not in but:
             return f"{field.name} = {theirs!r}, not {ours!r}"
     return None
-
-
-_CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "trunk": get_args(Trunk),
-    "activation": get_args(Activation),
-    "position": get_args(Position),
-    "norm": get_args(Norm),
-    "value": get_args(Value),
-}
-_SWITCHES: Final = ("excitation", "reply", "ownership", "tied")
-_LATER: Final = ("norm", "excitation", "value", "reply", "ownership")
-"""Fields that the first checkpoints do not have."""
-_RANGES: Final = {
-    "width": (1, LARGEST_SIDE),
-    "height": (1, LARGEST_SIDE),
-    "clock_rule": (0, 255),
-    "blocks": (0, LARGEST_DEPTH),
-    "hidden": (0, LARGEST_WIDTH),
-}
-
-
-def quoted(value: object) -> str:
-    """A value as a message repeats it."""
-    return shortened(repr(value))
-
-
-def shortened(text: str) -> str:
-    """What a message repeats of a text from a file, which may be of any length."""
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 1]}…"
-
-
-_LONGEST_QUOTE: Final = 80
-_LONGEST_NAME: Final = 200
-
-
-def _error(name: str, value: object, problem: str) -> InputError:
-    return InputError(f"network configuration: {name} = {quoted(value)} {problem}")
-
-
-def _check_names(
-    kind: str, values: Mapping[str, object], known: list[str], needed: Sequence[str] = ()
-) -> None:
-    """Raises InputError for a name that is not known, and for one that is needed and missing."""
-    for name in values:
-        if name not in known:
-            raise InputError(
-                f"{kind} configuration: unknown field {quoted(name)} (fields: {', '.join(known)})"
-            )
-    for name in needed:
-        if name not in values:
-            raise InputError(f"{kind} configuration: missing field '{name}'")
-
-
-def _check_language_field(name: str, value: object) -> None:
-    if name in ("dropout", "spread"):
-        if not isinstance(value, float) or not 0.0 <= value < 1.0:
-            raise _error(name, value, "is not a number from 0 to below 1")
-    elif name == "vocabulary":
-        if not _within(value, 1, LARGEST_VOCABULARY):
-            raise _error(name, value, f"is not a whole number from 1 to {LARGEST_VOCABULARY}")
-    elif name == "position":
-        if value not in ("learned", "none"):
-            raise _error(name, value, "is not one of learned, none")
-    else:
-        _check_field(name, value)
-
-
-def _check_field(name: str, value: object) -> None:
-    if name == "variant":
-        if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
-            raise _error(name, value, f"is not a name of up to {_LONGEST_NAME} characters")
-    elif name == "promotion_types":
-        if not isinstance(value, tuple) or not all(_within(item, 1, 15) for item in value):
-            raise _error(name, value, "is not a list of piece types 1 to 15")
-        if len(set(value)) != len(value):
-            raise _error(name, value, "names a piece type twice")
-    elif name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise _error(name, value, f"is not one of {', '.join(_CHOICES[name])}")
-    elif name in _SWITCHES:
-        if not isinstance(value, bool):
-            raise _error(name, value, "is neither true nor false")
-    else:
-        low, high = _RANGES.get(name, (1, LARGEST_WIDTH))
-        if not _within(value, low, high):
-            raise _error(name, value, f"is not a whole number from {low} to {high}")
-
-
-def _within(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -1,4 +1,4 @@
-"""Heads over square features [B, S, D]; every trunk has the same.
+"""Heads over square features [B, S, D], the same for every trunk.
 
 E  channels of a policy query     P  promotion types     V  channels of the pooled board
 """
@@ -12,22 +12,21 @@ from torch.nn import functional as F
 from engine.network.model.hook_points import HookPoints
 
 MOVES_LEFT_UNIT: Final = 20.0
-"""Plies; about what a game on a small board has left, so that the layer before it is near 1."""
-
+"""Plies; typical on a small board, so that the layer before it is near 1."""
 
 EMPTY_SQUARE: Final = 0
 MY_SQUARE: Final = 1
 THEIR_SQUARE: Final = 2
-"""Classes of the ownership head: who stands on a square when the game is over."""
+"""Classes of the ownership head: whose piece is on a square when the game is over."""
 
 _NO_DRAW: Final = -30.0
-"""Logit of a draw for a head that knows none."""
+"""Logit of a draw for a head without draws."""
 
 
 class FromToPolicy(nn.Module):
     """A move's logit: the query of its from-square times the key of its to-square.
 
-    A fresh head finds all moves alike: keys and promotion logits begin at zero.
+    A fresh head is uniform over moves: keys and promotion logits begin at zero.
     """
 
     def __init__(self, channels: int, policy_channels: int, promotions: int) -> None:
@@ -45,14 +44,14 @@ class FromToPolicy(nn.Module):
         """From-to logits [B, from S, to S] and promotion logits [B, to S, P]."""
         query, key = self.query(squares), self.key(squares)
         scale = query.shape[-1] ** -0.5
-        policy = (query * scale) @ key.transpose(1, 2)  # bfe,bte->bft: likeness of from and to
+        policy = (query * scale) @ key.transpose(1, 2)  # bfe,bte->bft
         if self.promotion is None:
             return policy, squares.new_zeros(*squares.shape[:2], 0)
         return policy, self.promotion(squares)
 
 
 class ScalarValue(nn.Module):
-    """A single number v in [-1, 1] said as WDL logits: win (1 + v) / 2, loss the rest, no draws.
+    """One number v in [-1, 1] as WDL logits: win (1 + v) / 2, loss the rest, no draws.
 
     As one layer of three outputs: logits (x, -30, -x), so that v = tanh(x).
     """
@@ -79,9 +78,9 @@ class ScalarValue(nn.Module):
 
 
 class ValueHead(nn.Module):
-    """WDL and moves left from the board pooled to its mean.
+    """WDL and moves left from the mean over the board.
 
-    A fresh head finds win, draw and loss alike (a scalar one: win and loss). Hook point:
+    A fresh head is uniform over win, draw and loss (a scalar one: over win and loss). Hook point:
     `value.hidden` [B, V].
     """
 
@@ -102,13 +101,13 @@ class ValueHead(nn.Module):
     def forward(self, squares: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """WDL logits [B, 3] of the side to move and plies left [B], never negative.
 
-        `present` bool[B, S] is False for padding, over which the mean is not taken.
+        `present` bool[B, S] is False for padding, which the mean leaves out.
         """
-        seen = F.relu(self.square(squares), inplace=True)
+        x = F.relu(self.square(squares), inplace=True)
         if present is None:
-            pooled = seen.mean(1)
+            pooled = x.mean(1)
         else:
-            pooled = seen.masked_fill(~present[..., None], 0.0).sum(1)
+            pooled = x.masked_fill(~present[..., None], 0.0).sum(1)
             pooled = pooled / present.sum(1, keepdim=True)
         hidden = self.hidden_point(F.relu(self.hidden(pooled)))
         moves_left = F.softplus(self.moves_left(hidden)) * MOVES_LEFT_UNIT

@@ -10,19 +10,19 @@ A caller opens points for as long as a `with` block lasts:
 
     with network.hook_points.read("block.3.residual", "final") as activations:
         network(positions)
-    activations["final"]                                    # as it was, gradients attached
+    activations["final"]                                    # with its gradients
 
     with network.hook_points.replace({"block.3.attention.head": lambda x: x * keep}):
         network(positions)
     with network.hook_points.add({"block.3.residual": 2.0 * direction}):
         network(positions)                                  # steered
     with network.hook_points.project_out({"block.3.residual": direction}):
-        network(positions)                                  # without what lies along it
+        network(positions)                                  # without its component
 
-Gradients flow through all of them, and into tensors that were put in.
+Gradients flow through all four, and into the tensors that are put in.
 
-A point that nobody has opened costs one look at an empty list. What is open belongs to the network
-and to nothing global; a copy of a network starts with every point closed.
+A closed point costs one test of an empty list. Open points belong to one network: nothing is
+global, and a copy of a network has all its points closed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -47,23 +47,23 @@ class HookPoint:
         self._edits: list[Edit] = []
 
     def __call__(self, activation: Tensor) -> Tensor:
-        """What goes on from here: the activation itself, unless someone replaces it."""
+        """The activation after all edits; itself, unless the point is open."""
         for edit in self._edits:
             activation = edit(activation)
         return activation
 
     def __reduce__(self) -> tuple[type["HookPoint"], tuple[str]]:
-        """Copies, deep copies and pickles are closed."""
+        """A copy, deep copy or pickle is closed."""
         return HookPoint, (self.name,)
 
     @property
     def open(self) -> bool:
-        """Whether anybody looks: a module may skip making an activation that nobody sees."""
+        """Whether a caller reads or edits it; a module may skip an activation that none does."""
         return bool(self._edits)
 
     @contextmanager
     def edited(self, edit: Edit) -> Iterator[None]:
-        """Apply `edit` after those that are already there, until the block ends."""
+        """Apply `edit`, after the edits that are already open, until the block ends."""
         self._edits.append(edit)
         try:
             yield
@@ -73,10 +73,10 @@ class HookPoint:
 
 
 class HookPoints:
-    """The points of one network, by name.
+    """The hook points of one network, by name.
 
     At one point, readers and edits act in the order in which they were opened: a reader opened
-    inside a replacement sees what was put in its place.
+    inside a replacement reads the replacement.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class HookPoints:
         return tuple(self._points)
 
     def declare(self, name: str) -> HookPoint:
-        """A new point, for the module that owns the activation. Names are unique."""
+        """A new point, for the module that computes the activation. Names are unique."""
         if name in self._points:
             raise AssertionError(f"the point '{name}' is declared twice")
         self._points[name] = HookPoint(name)
@@ -101,10 +101,10 @@ class HookPoints:
 
     @contextmanager
     def read(self, *names: str) -> Iterator[dict[str, Tensor]]:
-        """A dictionary that each forward pass fills anew; it outlives the block.
+        """A dictionary that each forward pass fills again; it may be used after the block.
 
-        Tensors are the network's own, with their gradients: detach what you keep, change none in
-        place. Raises InputError for an unknown name.
+        Its tensors are the network's own, with their gradients: detach those that you keep, and do
+        not change them in place. Raises InputError for an unknown name.
         """
         activations: dict[str, Tensor] = {}
 
@@ -122,7 +122,7 @@ class HookPoints:
 
     @contextmanager
     def replace(self, replacements: Mapping[str, Tensor | Edit]) -> Iterator[None]:
-        """Put a tensor, or a function of the activation, in an activation's place.
+        """Replace an activation by a tensor, or by a function of the activation.
 
         Raises InputError for an unknown name, and ValueError during the forward pass where the
         replacement's shape differs from the activation's.
@@ -132,11 +132,11 @@ class HookPoints:
 
     @contextmanager
     def add(self, additions: Mapping[str, Tensor]) -> Iterator[None]:
-        """Add a tensor, of any shape that broadcasts to the activation's, to an activation.
+        """Add a tensor that broadcasts to the activation's shape to an activation.
 
-        The sum is of the activation's numbers: a network in bfloat16 stays in bfloat16. Raises
-        InputError for an unknown name, and ValueError during the forward pass where the sum would
-        have another shape.
+        The sum has the activation's dtype: a network in bfloat16 stays in bfloat16. Raises
+        InputError for an unknown name, and ValueError during the forward pass where the sum has
+        another shape.
         """
         sums = {name: _checked(name, partial(_sum, new)) for name, new in additions.items()}
         with self._edited(sums):
@@ -144,12 +144,13 @@ class HookPoints:
 
     @contextmanager
     def project_out(self, directions: Mapping[str, Tensor]) -> Iterator[None]:
-        """Remove what lies in the span of directions [D] or [N, D] of an activation's last axis.
+        """Remove the component in the span of directions [D] or [N, D] of an activation's last
+        axis.
 
-        x - (x Q) Q^T, Q an orthonormal basis of the span: directions need be neither of unit length
-        nor orthogonal nor of like length, only independent of each other; gradients reach them.
-        Raises InputError for an unknown name, ValueError for directions that are not finite, zero,
-        or depend on each other, and during the forward pass for those of another width.
+        x - (x Q) Q^T, with Q an orthonormal basis of the span. Directions must be linearly
+        independent; they may have any lengths and angles, and gradients flow to them. Raises
+        InputError for an unknown name, ValueError for directions that are not finite, zero or
+        dependent, and during the forward pass for directions of another width.
         """
         with self._edited({name: _without(name, span) for name, span in directions.items()}):
             yield
@@ -184,10 +185,10 @@ def _without(name: str, directions: Tensor) -> Edit:
     if not directions.isfinite().all():
         raise ValueError(f"{name}: a direction is not finite")
     span = (directions[None] if directions.ndim == 1 else directions).mT  # [D, N]
-    # In float32 or better: bfloat16 has no decomposition.
+    # In float32 or better: torch decomposes no bfloat16.
     span = span if span.dtype == torch.float64 else span.float()
-    # A span knows no lengths, but the rank's tolerance is relative to the longest direction. By the
-    # largest entry first, whose square may be beyond float32 (or below it).
+    # The rank's tolerance is relative to the longest direction, so all get length 1. First they are
+    # divided by their largest entry, whose square float32 may not hold.
     largest = span.detach().abs().amax(0)
     if not bool((largest > 0).all()):
         raise ValueError(f"{name}: a direction is zero")

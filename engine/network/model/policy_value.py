@@ -2,7 +2,7 @@
 
     positions uint8[B, R] -> tokens [B, S] -> embedding [B, S, D] -> trunk [B, S, D] -> Outputs
 
-All that it sees and says is from the side to move (`tokens.py` shows how).
+Inputs and outputs are relative to the side to move (see `tokens.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -22,12 +22,13 @@ from engine.rules.tables import LARGEST_SIDE
 
 
 class Outputs(NamedTuple):
-    """What the network says of B positions, as their side to move sees the board."""
+    """Outputs for B positions, relative to the side to move."""
 
     policy: Tensor
     """[B, S, S] logits of moving from a square to a square."""
     promotion: Tensor
-    """[B, S, P] logits that add to them where a pawn arrives and becomes each of P types."""
+    """[B, S, P] logits that are added where a pawn arrives on a square and becomes each of P
+    types."""
     wdl: Tensor
     """[B, 3] logits of win, draw and loss for the side to move."""
     moves_left: Tensor
@@ -35,12 +36,23 @@ class Outputs(NamedTuple):
 
 
 class AuxiliaryOutputs(NamedTuple):
-    """What the auxiliary heads say: only training asks them (Wu 2019, sections 3.4 and 4.1)."""
+    """Outputs that only training computes (Wu 2019, sections 3.4 and 4.1); None for no such
+    head."""
 
     reply: Tensor | None
-    """[B, S, S] logits of the opponent's next move, on the board of the side to move."""
+    """[B, S, S] logits of the opponent's next move, on the board as the side to move sees it."""
     ownership: Tensor | None
-    """[B, S, 3] logits of who stands on each square when the game is over (`heads.py`)."""
+    """[B, S, 3] logits of whose piece is on each square when the game is over (`heads.py`)."""
+
+    @classmethod
+    def of(
+        cls, squares: Tensor, reply: nn.Module | None, ownership: nn.Module | None
+    ) -> "AuxiliaryOutputs":
+        """Outputs of the heads for square features [B, S, D]."""
+        return cls(
+            None if reply is None else reply(squares)[0],
+            None if ownership is None else ownership(squares),
+        )
 
 
 class BoardEmbedding(nn.Module):
@@ -71,7 +83,7 @@ class BoardEmbedding(nn.Module):
 
 
 def board_places(width: int, height: int) -> Tensor:
-    """float32[S, 32]: rank from below and from above, file from the left and from the right."""
+    """float32[S, 32]: rank from below and above, file from left and right, each one-hot in 8."""
     square = torch.arange(width * height)
     file, rank = square % width, square // width
     counts = torch.stack([rank, height - 1 - rank, file, width - 1 - file], dim=1)
@@ -79,7 +91,7 @@ def board_places(width: int, height: int) -> Tensor:
 
 
 class VariantNetwork(nn.Module, ABC):
-    """What a network says of one game, wherever its weights come from."""
+    """A network for one variant, with weights of its own or shared ones."""
 
     config: NetworkConfig
     hook_points: HookPoints
@@ -92,20 +104,20 @@ class VariantNetwork(nn.Module, ABC):
 
     @abstractmethod
     def outputs(self, squares: Tensor) -> Outputs:
-        """What the heads say of square features [B, S, D]."""
+        """Outputs of the heads for square features [B, S, D]."""
         ...
 
     @abstractmethod
     def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
-        """What the auxiliary heads say of them."""
+        """Outputs of the auxiliary heads for square features [B, S, D]."""
         ...
 
     def forward(self, positions: Tensor) -> Outputs:
-        """Judge positions uint8[B, S + 5]."""
+        """Outputs for positions uint8[B, S + 5]."""
         return self.outputs(self.features(positions))
 
     def forward_with_auxiliary(self, positions: Tensor) -> tuple[Outputs, AuxiliaryOutputs]:
-        """`forward`, and what the auxiliary heads of the configuration say."""
+        """`forward`, and the outputs of the auxiliary heads."""
         squares = self.features(positions)
         auxiliary = self.auxiliary_outputs(squares)
         return self.outputs(squares), auxiliary
@@ -113,16 +125,16 @@ class VariantNetwork(nn.Module, ABC):
     def move_logits(
         self, outputs: Outputs, positions: Tensor, moves: Tensor, rows: Tensor
     ) -> Tensor:
-        """Logits [M] of `moves` int64[M] (as `engine.rules.moves` packs them).
+        """Logits [M] of `moves` int64[M] (packed as in `engine.rules.moves`).
 
-        `rows` int64[M] names each move's position. A promotion to a type that the network does not
+        `rows` int64[M] is each move's position. A promotion to a type that the network does not
         have raises IndexError.
         """
         pairs = self.encoder.from_to(positions, moves, rows)
         logits = outputs.policy.flatten()[pairs]
         if not self.config.promotion_types:
             return logits
-        # A first column of zeros serves the moves that do not promote.
+        # A first column of zeros is for moves that do not promote.
         bonus = F.pad(outputs.promotion, (1, 0))
         to_square = pairs % self.config.squares
         return logits + bonus[rows, to_square, self.encoder.promotion(moves)]
@@ -135,20 +147,18 @@ class VariantNetwork(nn.Module, ABC):
 
     @property
     def parameter_count(self) -> int:
-        """Numbers to be learned."""
+        """Number of trained weights."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 class PolicyValueNet(VariantNetwork):
-    """The network of one configuration, freshly initialised: near uniform in all it says."""
+    """A network of one configuration, freshly initialised: all its outputs are near uniform."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
         self.hook_points = HookPoints()
-        self.encoder = Encoder(
-            config.width, config.height, config.promotion_types, config.clock_rule
-        )
+        self.encoder = Encoder(config)
         self.embedding = BoardEmbedding(config)
         self.trunk = (
             Backbone(config.transformer(), self.hook_points)
@@ -164,7 +174,7 @@ class PolicyValueNet(VariantNetwork):
             self.hook_points,
             scalar=config.value == "scalar",
         )
-        # Last, so that the rest of a fresh network is the same with them and without.
+        # Last, so that the other weights of a fresh network do not depend on them.
         self.reply = (
             FromToPolicy(config.channels, config.policy_channels, 0) if config.reply else None
         )
@@ -176,12 +186,9 @@ class PolicyValueNet(VariantNetwork):
         return squares
 
     def outputs(self, squares: Tensor) -> Outputs:
-        """What the heads say of square features [B, S, D]."""
+        """Outputs of the heads for square features [B, S, D]."""
         return Outputs(*self.policy(squares), *self.value(squares))
 
     def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
-        """What the auxiliary heads say of them."""
-        return AuxiliaryOutputs(
-            None if self.reply is None else self.reply(squares)[0],
-            None if self.ownership is None else self.ownership(squares),
-        )
+        """Outputs of the auxiliary heads for square features [B, S, D]."""
+        return AuxiliaryOutputs.of(squares, self.reply, self.ownership)

@@ -6,25 +6,25 @@ Axes: B batch, S squares = height * width, D channels, C squeezed channels.
         |                                                                |
         +----------------------------------------------------------------+
 
-Every square is normalised by itself, as in the transformer: no statistics over the batch, so a
-position's evaluation does not depend on its neighbours in it, and training and play agree.
+Each square is normalised separately, as in the transformer. There are no statistics over the batch:
+a position's evaluation does not depend on the others, and training and play agree.
 
-With `norm = "none"` nothing is normalised before the heads; a ReLU follows the embedding and each
-sum, as in He et al. 2016, and each block begins as the identity, as in Fixup (Zhang et al. 2019,
-section 3). The stream is then never negative, which suits 8-bit numbers, and a block is two
-convolutions that a CPU runs without a step in between:
+With `norm = "none"` there is no normalisation before the last one; a ReLU follows the embedding and
+each sum, as in He et al. 2016, and each block begins as the identity, as in Fixup (Zhang et al.
+2019, section 3). The stream is then never negative, which suits 8-bit numbers, and a CPU runs the
+two convolutions of a block without a step in between:
 
     x --+--> 3x3 -> ReLU -> 3x3 -> squeeze-and-excitation --+--> ReLU --> x
         |                                                   |
         +---------------------------------------------------+
 
-Points (see `hook_points.py`), i from 0; all show squares, not planes:
+Hook points (see `hook_points.py`), i from 0, with squares, not planes:
 
-    embed             [B, S, D]   the board as block 0 receives it
+    embed             [B, S, D]   block 0's input
     block.i.hidden    [B, S, D]   between the convolutions, after the ReLU
-    block.i.gate      [B, D]      what squeeze-and-excitation multiplies each channel by, 0 to 1
-    block.i.residual  [B, S, D]   the stream as it leaves the block
-    final             [B, S, D]   after the last LayerNorm, as heads receive it
+    block.i.gate      [B, D]      squeeze-and-excitation's factor of each channel, 0 to 1
+    block.i.residual  [B, S, D]   the stream after the block
+    final             [B, S, D]   after the last LayerNorm: the heads' input
 """
 
 import math
@@ -38,9 +38,9 @@ from engine.network.model.hook_points import HookPoint, HookPoints
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel scaled, and shifted, by what the whole board holds.
+    """Scales and shifts each channel, depending on the mean over the board.
 
-    Hu et al. 2018, section 3; the shift beside the gate is Leela Chess Zero's.
+    Hu et al. 2018, section 3; the shift is Leela Chess Zero's addition.
     """
 
     def __init__(self, channels: int, squeeze: int, gate_point: HookPoint) -> None:
@@ -87,8 +87,8 @@ class ResidualBlock(nn.Module):
         `absent` bool[B, 1, height, width] is True for padding, which convolutions read as 0.
         """
         board = board or self.board
-        seen = to_planes(x if self.norm is None else self.norm(x), board)
-        hidden = F.relu(self.first(_without(seen, absent)), inplace=True)
+        planes = to_planes(x if self.norm is None else self.norm(x), board)
+        hidden = F.relu(self.first(_without(planes, absent)), inplace=True)
         if self.hidden_point.open:
             hidden = to_planes(self.hidden_point(to_squares(hidden)), board)
         planes = self.second(_without(hidden, absent))
@@ -122,8 +122,8 @@ class ResidualTower(nn.Module):
     ) -> Tensor:
         """Embedded squares [B, S, D] to square features [B, S, D].
 
-        `board` is its (height, width), where it is not the configuration's: no weight depends on
-        it. `present` bool[B, S] is False where a smaller board is padded.
+        `board` is (height, width), by default the configuration's: no weight depends on it.
+        `present` bool[B, S] is False for padding.
         """
         x = self.embed_point(x if self.normed else F.relu(x))
         board = board or self.board
@@ -134,7 +134,7 @@ class ResidualTower(nn.Module):
 
 
 def to_planes(squares: Tensor, board: tuple[int, int]) -> Tensor:
-    """[B, S, D] -> [B, D, height, width]: a view, with channels last in memory."""
+    """[B, S, D] -> [B, D, height, width]: a view, channels last in memory."""
     B, _, D = squares.shape
     return squares.view(B, *board, D).permute(0, 3, 1, 2)
 
@@ -145,10 +145,10 @@ def to_squares(planes: Tensor) -> Tensor:
 
 
 def _initialise(block: ResidualBlock, config: NetworkConfig) -> None:
-    """He et al. 2015 for the first convolution; the second is smaller by the root of the depth, and
-    a fresh gate is one half everywhere. Without LayerNorm the first is smaller and the second zero:
-    Fixup's rules 1 and 2 for two layers a block, without its scalars, since Adam's steps do not
-    depend on a gradient's scale and every channel has a bias."""
+    """The first convolution as in He et al. 2015; the second smaller by the root of the depth; a
+    fresh gate is one half everywhere. Without LayerNorm the first is smaller and the second zero:
+    Fixup's rules 1 and 2 for two layers a block. Its scalars are left out, since Adam's steps do
+    not depend on a gradient's scale and every channel has a bias."""
     nn.init.kaiming_normal_(block.first.weight, nonlinearity="relu")
     nn.init.kaiming_normal_(block.second.weight, nonlinearity="relu")
     share = 1 / math.sqrt(config.blocks)

@@ -1,9 +1,9 @@
-"""Rows of bytes to tokens, and moves to from-to pairs, both as the side to move sees them.
+"""Rows of bytes to tokens, and moves to from-to pairs, both relative to the side to move.
 
-The side to move always plays up the board: for Black the ranks are mirrored (files stay) and the
+The side to move always moves up the board: for Black the ranks are mirrored (not the files) and the
 colours swapped. A 3x3 board with Black to move, squares numbered as in a row:
 
-         as it stands                        as Black sees it
+         in the row                          relative to Black
 
     3 |  p  .  p     6 7 8              3 |  P' .  .     0 1 2
     2 |  .  p  .     3 4 5     ---->    2 |  .  p  .     3 4 5     p  mine, type 7
@@ -15,10 +15,10 @@ Token of a square (32 in all, the piece codes of a row with "black" read as "the
      0        1 .. 15        16                                17 .. 31
      empty    my pieces      empty, I may take en passant      their pieces
 
-State features, float[B, 6], what the squares do not show:
+State features, float[B, 6], for what the squares do not show:
 
      0, 1  I may castle on the king's, queen's side     4  half-move clock / move rule
-     2, 3  they may                                     5  1 - 2^-n, stood n times before
+     2, 3  they may                                     5  1 - 2^-n for n earlier occurrences
 """
 
 from typing import Final, NamedTuple
@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from engine.network.model.config import NetworkConfig
 from engine.rules.moves import PROMOTION_SHIFT, SQUARE_BITS, SQUARE_MASK
 from engine.rules.tables import (
     BLACK_BIT,
@@ -44,36 +45,34 @@ STATE_FEATURES: Final = 6
 
 
 class Tokens(NamedTuple):
-    """B positions as their side to move sees them."""
+    """B positions, relative to the side to move."""
 
     squares: Tensor
-    """int32[B, S] in 0 .. 31, a square's token."""
+    """int32[B, S] in 0 .. 31: the token of each square."""
     state: Tensor
-    """float32[B, 6], see above."""
+    """float32[B, 6]: the state features above."""
 
 
 class Encoder(nn.Module):
-    """Positions and moves from the side to move, on `width` files by `height` ranks (S squares)."""
+    """Positions and moves relative to the side to move, on one variant's board (S squares)."""
 
     squares: Tensor  # int64[2, S]: the row's square at each place, by side to move
     codes: Tensor  # int32[2, 32]: the token of a piece code, by side to move
     rights: Tensor  # float32[2, 16, 4]: castling features, by side to move and rights
-    pairs: Tensor  # int64[2, 4096]: from * S + to as seen, by side to move and low bits of a move
-    promotions: Tensor  # int64[16]: 1 + place among the promotion types, 0 for no promotion
+    pairs: Tensor  # int64[2, 4096]: relative from * S + to, by side to move and low bits of a move
+    promotions: Tensor  # int64[16]: 1 + index among the promotion types, 0 for no promotion
 
-    def __init__(
-        self, width: int, height: int, promotion_types: tuple[int, ...], clock_rule: int
-    ) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.size = width * height
-        self.clock_unit = 1.0 / clock_rule if clock_rule else 0.0
+        self.size = config.squares
+        self.clock_unit = 1.0 / config.clock_rule if config.clock_rule else 0.0
         places = torch.arange(self.size)
-        mirrored = places.view(height, width).flip(0).flatten()
+        mirrored = places.view(config.height, config.width).flip(0).flatten()
         codes = torch.arange(PIECE_CODES, dtype=torch.int32)
         swapped = torch.where(codes % BLACK_BIT == 0, codes, codes ^ BLACK_BIT)
         bits = (torch.arange(16)[:, None] >> torch.arange(4) & 1).float()
-        promotions = torch.full((PIECE_TYPES,), _NEVER)
-        promotions[[0, *promotion_types]] = torch.arange(1 + len(promotion_types))
+        promotions = torch.full((PIECE_TYPES,), _UNKNOWN)
+        promotions[[0, *config.promotion_types]] = torch.arange(1 + len(config.promotion_types))
         tables = {
             "squares": torch.stack([places, mirrored]),
             "codes": torch.stack([codes, swapped]),
@@ -87,7 +86,7 @@ class Encoder(nn.Module):
     def forward(self, positions: Tensor) -> Tokens:
         """Tokens of positions uint8[B, S + 5]."""
         size = self.size
-        # Indices of 64 bits: ONNX knows no others.
+        # ONNX has only 64-bit indices.
         state = positions[:, size:].long()
         side = state[:, SIDE]
         marked = self.squares[0] == state[:, EN_PASSANT, None]
@@ -104,23 +103,24 @@ class Encoder(nn.Module):
         return Tokens(self.codes.flatten()[seen + side[:, None] * PIECE_CODES], features)
 
     def from_to(self, positions: Tensor, moves: Tensor, rows: Tensor) -> Tensor:
-        """Where `moves` int64[M] stand in a from-to table [B, S, S]: flat indices int64[M].
+        """Flat indices int64[M] of `moves` int64[M] in a from-to table [B, S, S].
 
-        `rows` int64[M] names each move's position; castling is the king taking its own rook.
+        `rows` int64[M] is each move's position; castling is the king taking its own rook.
         """
         side = positions[rows, self.size + SIDE].long()
         pair = self.pairs[side, moves & (1 << PROMOTION_SHIFT) - 1]
         return rows * (self.size * self.size) + pair
 
     def promotion(self, moves: Tensor) -> Tensor:
-        """1 + place of each move's promotion among the promotion types, 0 for none: int64[M].
+        """1 + index of each move's promotion among the promotion types, 0 for none: int64[M].
 
-        A type that the network does not know gives an index out of range.
+        A type that the network does not have gives an index out of range.
         """
         return self.promotions[moves >> PROMOTION_SHIFT]
 
 
-_NEVER: Final = 1 << 30
+_UNKNOWN: Final = 1 << 30
+"""Index of a promotion type that the network does not have."""
 
 
 def _pairs(seen: Tensor) -> Tensor:

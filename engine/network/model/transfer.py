@@ -1,19 +1,22 @@
-"""A trained network carried to another game, to go on from there.
+"""Weights of a trained network transferred to another variant, as a start for training.
 
-What weighs squares, places, steps and features means the same in every game and goes as it is. The
-men's vectors go by how they move: a type that both games have and that moves alike keeps its own, a
-custom piece takes that of the old game's piece that moves as it does, whatever its number. The same
-holds for what a pawn may become; what it could not become before begins alike for all, at zero.
+Weights of squares, places, steps and features mean the same in every variant and are copied. The
+vectors of pieces go by how pieces move: a type that both variants have and that moves alike keeps
+its own, a custom piece takes that of an old piece that moves alike, under any number. The same
+holds for promotions; a piece that no pawn could become before begins at zero.
 
-The clock's feature is the share of the game's own limit: 1 is where it draws, here as there.
+The clock's feature is the share of the variant's own limit: 1 is the draw in both.
 """
-
-import dataclasses
 
 import torch
 from torch import Tensor
 
-from engine.network.model.config import NetworkConfig
+from engine.network.model.config import (
+    AUXILIARY_HEADS,
+    VARIANT_FIELDS,
+    NetworkConfig,
+    difference,
+)
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.universal import UniversalNet
 from engine.network.model.variant_features import movement_features
@@ -21,10 +24,8 @@ from engine.rules.errors import InputError
 from engine.rules.tables import BLACK_BIT, FIRST_CUSTOM
 from engine.rules.variant import Variant, get_variant
 
-_OF_A_GAME = ("variant", "width", "height", "promotion_types", "clock_rule")
-_OPTIONAL = ("reply", "ownership")
-"""Heads that come along where both networks have them."""
-_OF_TYPES = ("embedding.token.weight", "policy.promotion.weight", "policy.promotion.bias")
+_TOKEN = "embedding.token.weight"
+_PROMOTION = ("policy.promotion.weight", "policy.promotion.bias")
 """Tensors whose rows belong to piece types."""
 
 
@@ -33,45 +34,39 @@ def transfer_weights(
     variant: Variant,
     config: NetworkConfig | None = None,
 ) -> PolicyValueNet:
-    """A network for `variant` that begins with the weights of one for another game.
+    """A network for `variant` that begins with the weights of one for another variant.
 
-    `config` may differ from the old one in what the game decides and in the heads that only
-    training asks, which are fresh where the old network has none; None for the old one's build. A
-    universal network is specialised. Fresh vectors come from torch's generator.
+    `config` may differ from the old one in what the variant decides and in the auxiliary heads,
+    which are fresh where the old network has none; None for the old build. A universal network is
+    specialised. Fresh weights come from torch's generator.
 
     Raises InputError, naming the field, for another build, for places learned on another board, and
-    for a configuration of another game; UnknownVariantError where the old game is not loaded.
+    for a configuration of another variant; UnknownVariantError where the old variant is not loaded.
     """
     if isinstance(network, UniversalNet):
-        specialised = network.specialise(variant)
-        if config is None or config == specialised.config:
-            return specialised
-        network = specialised
+        network = network.specialise(variant)
+        if config is None or config == network.config:
+            return network
     old = network.config
-    build = {k: v for k, v in old.to_dict().items() if k not in _OF_A_GAME}
+    build = {name: value for name, value in old.to_dict().items() if name not in VARIANT_FIELDS}
     config = config or NetworkConfig.for_variant(variant, build)
     _check(old, config, variant)
     transferred = PolicyValueNet(config)
-    weights = network.state_dict()
-    fresh = transferred.state_dict()
-    kept = {name: weights[name] for name in fresh if name in weights and name not in _OF_TYPES}
-    sources = _sources(get_variant(old.variant), variant)
-    transferred.load_state_dict(fresh | kept | _by_type(old, config, sources, weights, fresh))
+    weights, fresh = network.state_dict(), transferred.state_dict()
+    by_type = _by_type(old, config, _sources(get_variant(old.variant), variant), weights, fresh)
+    transferred.load_state_dict(
+        {name: by_type.get(name, weights.get(name, tensor)) for name, tensor in fresh.items()}
+    )
     return transferred
 
 
 def _check(old: NetworkConfig, new: NetworkConfig, variant: Variant) -> None:
-    if new != NetworkConfig.for_variant(
-        variant, {k: v for k, v in new.to_dict().items() if k not in _OF_A_GAME}
-    ):
+    wanted = NetworkConfig.for_variant(variant)
+    if any(getattr(new, name) != getattr(wanted, name) for name in VARIANT_FIELDS):
         raise InputError(f"network configuration: variant = '{new.variant}' is not {variant.name}")
-    for field in dataclasses.fields(NetworkConfig):
-        before, after = getattr(old, field.name), getattr(new, field.name)
-        if field.name not in (*_OF_A_GAME, *_OPTIONAL) and before != after:
-            raise InputError(
-                f"network configuration: {field.name} = {after!r}, the network to carry over has"
-                f" {before!r}"
-            )
+    different = difference(new, old, but=(*VARIANT_FIELDS, *AUXILIARY_HEADS))
+    if different:
+        raise InputError(f"network configuration: {different} as in the network of {old.variant}")
     if new.position == "learned" and (old.width, old.height) != (new.width, new.height):
         raise InputError(
             f"network configuration: position = 'learned' belongs to the {old.width}x{old.height}"
@@ -80,18 +75,16 @@ def _check(old: NetworkConfig, new: NetworkConfig, variant: Variant) -> None:
 
 
 def _sources(old: Variant, new: Variant) -> dict[int, int]:
-    """For the types of the new game, the type of the old one whose vector is meant."""
+    """For types of the new variant, the type of the old one whose vector they take."""
     sources: dict[int, int] = {}
     for piece_type, movement in new.movements.items():
         moves = movement_features(movement)
         alike = [t for t, m in old.movements.items() if (movement_features(m) == moves).all()]
-        if piece_type in alike:
+        # Chess's types keep their own vectors even where the old variant did not use them.
+        if piece_type in alike or (not alike and piece_type < FIRST_CUSTOM):
             sources[piece_type] = piece_type
         elif alike:
             sources[piece_type] = alike[0]
-        elif piece_type < FIRST_CUSTOM:
-            # Chess's types are themselves even where the old game had no use for them.
-            sources[piece_type] = piece_type
     return sources
 
 
@@ -103,15 +96,12 @@ def _by_type(
     fresh: dict[str, Tensor],
 ) -> dict[str, Tensor]:
     """The new network's tensors whose rows belong to piece types."""
-    token, promotion, bias = _OF_TYPES
-    result = {token: fresh[token].clone()}
+    result = {_TOKEN: fresh[_TOKEN].clone()}
     for code in (0, BLACK_BIT):
-        result[token][code] = weights[token][code]
+        result[_TOKEN][code] = weights[_TOKEN][code]
         for piece_type, source in sources.items():
-            result[token][piece_type | code] = weights[token][source | code]
-    if not new.promotion_types:
-        return result
-    for name in (promotion, bias):
+            result[_TOKEN][piece_type | code] = weights[_TOKEN][source | code]
+    for name in _PROMOTION if new.promotion_types else ():
         result[name] = torch.zeros_like(fresh[name])
         for row, piece_type in enumerate(new.promotion_types):
             became = sources.get(piece_type)

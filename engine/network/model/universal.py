@@ -1,22 +1,22 @@
-"""One policy/value network for every game, on boards of any size up to 8x8.
+"""One policy/value network for every variant, on boards of any size up to 8x8.
 
 Within one variant, everything that distinguishes it from others is constant: how its pieces move,
 where they must go, which rules hold (`variant_features.py`). So for one variant the network is an
 ordinary `PolicyValueNet`: what it knows of the rules folds into the vectors of tokens and places.
 
-    vector of a token  =  kind  +  men . what the man of this game can do
-    vector of a place  =  rank and file from both edges  +  regions . what they are in this game
-                          +  rules . what holds in this game
-    promotion logit    =  square . W . vector of the man that the pawn becomes  +  w . that vector
+    vector of a token  =  kind  +  pieces . how the piece moves in this variant
+    vector of a place  =  rank and file from both edges  +  regions . what they are in this variant
+                          +  rules . the variant's other rules
+    promotion logit    =  square . W . vector of the piece that the pawn becomes  +  w . that vector
 
     net = UniversalNet(UniversalConfig())
-    net.for_variant(variant)      one game of it: shares the weights, gradients flow to them
+    net.for_variant(variant)      a view: shares the weights, gradients flow to them
     net.specialise(variant)       an ordinary network with weights of its own, for any backend
-    net([(variant, rows), …])     rows of several games in one batch, padded to the largest board
+    net([(variant, rows), …])     rows of several variants in one batch, padded to the largest board
 
-A man's vector depends on how he moves, not on his number or letter, so a game that the network has
-never met is a new mixture of things it knows. What it has not met adds nothing: rules, regions and
-steps between squares begin at zero.
+A piece's vector depends on how it moves, not on its number or letter, so a new variant is a new
+mixture of known parts. Parts that training never showed add nothing: rules, regions and steps
+between squares begin at zero.
 """
 
 import dataclasses
@@ -49,40 +49,40 @@ from engine.network.model.variant_features import (
     RULES,
     VariantFeatures,
 )
-from engine.rules.errors import InputError
 from engine.rules.tables import EMPTY, LARGEST_SIDE
 from engine.rules.variant import Variant
 
 Groups = Sequence[tuple[Variant, Tensor]]
-"""Rows of several games: each game with positions uint8[b, S + 5] of it."""
+"""Rows of several variants: each variant with positions uint8[b, S + 5] of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniversalConfig(BuildConfig):
-    """A universal network: the fields of NetworkConfig that no game decides."""
+    """A universal network: the fields of NetworkConfig that no variant decides."""
 
     def __post_init__(self) -> None:
         """Raises InputError as BuildConfig does, and for places learned on one board."""
         super().__post_init__()
         if self.position == "learned":
-            raise InputError(
-                "network configuration: position = 'learned' belongs to one board; a universal"
-                " network takes geometric or none"
+            raise self.error(
+                "position",
+                self.position,
+                "belongs to one board; a universal network takes geometric or none",
             )
 
     def for_variant(self, variant: Variant) -> NetworkConfig:
-        """The configuration of the ordinary network that it is on one game."""
+        """The configuration of the ordinary network that it is for one variant."""
         return NetworkConfig.for_variant(variant, self.to_dict())
 
     def largest(self) -> NetworkConfig:
-        """The same build on the largest board, for trunks to be made of."""
-        side = LARGEST_SIDE
-        game = {"variant": "any", "width": side, "height": side, "clock_rule": 0}
-        return NetworkConfig.from_dict(game | {"promotion_types": ()} | self.to_dict())
+        """The same build on the largest board, from which the trunk is made."""
+        board = {"width": LARGEST_SIDE, "height": LARGEST_SIDE}
+        rules = {"variant": "any", "promotion_types": (), "clock_rule": 0}
+        return NetworkConfig.from_dict(board | rules | self.to_dict())
 
 
 class Folded(NamedTuple):
-    """The embedding of one game, as `BoardEmbedding` holds it."""
+    """The embedding of one variant, as `BoardEmbedding` has it."""
 
     token: Tensor
     """[32, D]."""
@@ -91,7 +91,7 @@ class Folded(NamedTuple):
 
 
 class UniversalEmbedding(nn.Module):
-    """What a square's vector is made of in any game."""
+    """The parts of a square's vector, for any variant."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -113,15 +113,15 @@ class UniversalEmbedding(nn.Module):
         nn.init.zeros_(self.regions.weight)
         nn.init.zeros_(self.rules.weight)
 
-    def fold(self, game: "VariantView") -> Folded:
-        """The vectors of tokens and places in one game."""
+    def fold(self, view: "VariantView") -> Folded:
+        """The vectors of tokens and places in one variant."""
         weight = self.pieces.weight
-        # A few vectors for the whole batch: no reason to round them.
+        # Only a few vectors for the whole batch: they are not rounded.
         with torch.autocast(weight.device.type, enabled=False):
-            token: Tensor = self.kind(game.kinds) + self.pieces(game.pieces.to(weight))
+            token: Tensor = self.kind(view.kinds) + self.pieces(view.pieces.to(weight))
             of_rank, of_file = self.regions.weight.chunk(2, dim=1)
-            of_rank = of_rank @ game.ranks.T.to(weight) + self.rules(game.rules.to(weight))[:, None]
-            of_file = of_file @ game.files.T.to(weight)
+            of_rank = of_rank @ view.ranks.T.to(weight) + self.rules(view.rules.to(weight))[:, None]
+            of_file = of_file @ view.files.T.to(weight)
             # Ranks from below and above, files from left and right: as `board_places` counts.
             from_below, from_above, from_left, from_right = self.place.weight.chunk(4, dim=1)
             place = [from_below + of_rank, from_above, from_left + of_file, from_right]
@@ -129,7 +129,7 @@ class UniversalEmbedding(nn.Module):
 
 
 class VariantView(VariantNetwork):
-    """A universal network on one game: an ordinary network to all that use one.
+    """A universal network for one variant, with the interface of an ordinary network.
 
     It has no weights of its own; its parameters are the universal network's.
     """
@@ -141,7 +141,7 @@ class VariantView(VariantNetwork):
     rules: Tensor
     """See `VariantFeatures`."""
     places: Tensor
-    """float32[S, 32], one-hot four times."""
+    """float32[S, 32], see `board_places`."""
     steps: Tensor
     """int64[1, S, S], see `board_steps`."""
 
@@ -150,9 +150,7 @@ class VariantView(VariantNetwork):
         self.universal = universal
         self.hook_points = universal.hook_points
         self.config = config = universal.config.for_variant(variant)
-        self.encoder = Encoder(
-            config.width, config.height, config.promotion_types, config.clock_rule
-        )
+        self.encoder = Encoder(config)
         features = VariantFeatures.of(variant)
         for field in dataclasses.fields(features):
             value = torch.from_numpy(getattr(features, field.name))
@@ -178,12 +176,11 @@ class VariantView(VariantNetwork):
         if isinstance(trunk, ResidualTower):
             squares: Tensor = trunk(x, (self.config.height, self.config.width))
         else:
-            squares = trunk(x, self.boards)
+            squares = trunk(x, self._boards())
         return squares
 
-    @property
-    def boards(self) -> Boards:
-        """This one, for all rows alike."""
+    def _boards(self) -> Boards:
+        """The variant's board, for all rows."""
         first = torch.zeros(1, dtype=torch.int64, device=self.steps.device)
         present = torch.ones(1, self.config.squares, dtype=torch.bool, device=self.steps.device)
         return Boards(first, self.steps, present)
@@ -196,18 +193,18 @@ class VariantView(VariantNetwork):
         return rows[:, :-1], rows[:, -1]
 
     def outputs(self, squares: Tensor) -> Outputs:
-        """What the heads say of square features [B, S, D]."""
+        """Outputs of the heads for square features [B, S, D]."""
         policy = self.universal.policy(squares)[0]
         promotion = F.linear(squares, *self.promotion())
         return Outputs(policy, promotion, *self.universal.value(squares))
 
     def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
-        """What the auxiliary heads say of them."""
-        return self.universal.auxiliary_outputs(squares)
+        """Outputs of the auxiliary heads for square features [B, S, D]."""
+        return AuxiliaryOutputs.of(squares, self.universal.reply, self.universal.ownership)
 
 
 class UniversalNet(nn.Module):
-    """The network of every game, freshly initialised: near uniform in all it says."""
+    """A network for every variant, freshly initialised: all its outputs are near uniform."""
 
     def __init__(self, config: UniversalConfig) -> None:
         super().__init__()
@@ -222,7 +219,7 @@ class UniversalNet(nn.Module):
             else ResidualTower(largest, self.hook_points)
         )
         self.policy = FromToPolicy(D, config.policy_channels, 0)
-        # From a man's vector to the weight and bias of the logit of becoming him.
+        # From a piece's vector to the weight and bias of the logit of becoming that piece.
         self.becoming = nn.Linear(D, D + 1)
         nn.init.zeros_(self.becoming.weight)
         nn.init.zeros_(self.becoming.bias)
@@ -231,34 +228,34 @@ class UniversalNet(nn.Module):
         )
         self.reply = FromToPolicy(D, config.policy_channels, 0) if config.reply else None
         self.ownership = nn.Linear(D, 3) if config.ownership else None
-        self._games: dict[tuple[str, str], VariantView] = {}
+        self._views: dict[tuple[str, str], VariantView] = {}
 
     @property
     def parameter_count(self) -> int:
-        """Numbers to be learned."""
+        """Number of trained weights."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def for_variant(self, variant: Variant) -> VariantView:
-        """This network on one game: its own weights, to which gradients flow.
+        """This network for one variant: the same weights, to which gradients flow.
 
-        The same object for the same game, as long as the network stays on its device.
+        The same object for the same variant while the network stays on its device.
         """
         device = self.embedding.kind.weight.device
         key = variant.name, variant.digest
-        game = self._games.get(key)
-        if game is None or game.places.device != device:
-            game = self._games[key] = VariantView(self, variant)
-            # Only the tables: the weights are there already.
-            for tables in (game.encoder, game):
+        view = self._views.get(key)
+        if view is None or view.places.device != device:
+            view = self._views[key] = VariantView(self, variant)
+            # Only the tables move: the weights are already there.
+            for tables in (view.encoder, view):
                 for name, table in tables.named_buffers(recurse=False):
                     setattr(tables, name, table.to(device))
-        return game
+        return view
 
     @torch.no_grad()
     def specialise(self, variant: Variant) -> PolicyValueNet:
-        """An ordinary network of one game that says the same, with weights of its own."""
-        game = self.for_variant(variant)
-        folded = self.embedding.fold(game)
+        """An ordinary network for one variant with the same outputs and weights of its own."""
+        view = self.for_variant(variant)
+        folded = self.embedding.fold(view)
         weights = {
             name: tensor
             for name, tensor in self.state_dict().items()
@@ -267,43 +264,36 @@ class UniversalNet(nn.Module):
         weights["embedding.token.weight"] = folded.token
         weights["embedding.place.weight"] = folded.place
         weights["embedding.state.weight"] = self.embedding.state.weight
-        if game.config.promotion_types:
-            weights["policy.promotion.weight"], weights["policy.promotion.bias"] = game.promotion()
-        # The fresh weights are thrown away; nobody else's random numbers depend on them.
+        if view.config.promotion_types:
+            weights["policy.promotion.weight"], weights["policy.promotion.bias"] = view.promotion()
+        # The fresh weights are overwritten; the caller's random numbers must not depend on them.
         with torch.random.fork_rng(devices=[]):
-            network = PolicyValueNet(game.config)
-        # First the numbers' kind: loading would round them to that of the fresh weights.
+            network = PolicyValueNet(view.config)
+        # The dtype first: loading would round to that of the fresh weights.
         network.to(folded.token).load_state_dict(weights)
         return network.train(self.training)
 
-    def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
-        """What the auxiliary heads say of square features [B, S, D]."""
-        return AuxiliaryOutputs(
-            None if self.reply is None else self.reply(squares)[0],
-            None if self.ownership is None else self.ownership(squares),
-        )
-
     def forward(self, groups: Groups) -> Outputs:
-        """Judge rows of several games at once, B in all, in the order in which they stand.
+        """Outputs for rows of several variants, B in all, in their order.
 
         Padded to S, the squares of the largest board, and P, the most promotion types: a row's own
-        squares, and its game's promotion types, come first. Where a square is padding the policy is
-        -inf and the promotion logit 0.
+        squares, and its variant's promotion types, come first. For padding the policy is -inf and
+        the promotion logit 0.
 
-        On a CPU `on` for one game after the other is faster, since nothing is computed that is not
-        there: forward and backward of 512 rows, a fifth each of 3x3, 4x4, 3x5, 5x4 and 5x5 squares,
-        take 1.6 times as long padded (transformer 4x64 and tower 5x64, float32, one core).
+        On a CPU `for_variant` for one variant after the other is faster, since it computes no
+        padding: forward and backward of 512 rows, a fifth each of 3x3, 4x4, 3x5, 5x4 and 5x5
+        squares, take 1.6 times as long padded (transformer 4x64 and tower 5x64, float32, one core).
         """
-        games = [self.for_variant(variant) for variant, _ in groups]
+        views = [self.for_variant(variant) for variant, _ in groups]
         sizes = [len(positions) for _, positions in groups]
-        padding = _Padding.of(games, sizes)
+        padding = _Padding.of(views, sizes)
         S = padding.present.shape[1]
-        embedded = [game.embed(rows) for game, (_, rows) in zip(games, groups, strict=True)]
+        embedded = [view.embed(rows) for view, (_, rows) in zip(views, groups, strict=True)]
         x = torch.cat([F.pad(part, (0, 0, 0, S - part.shape[1])) for part in embedded])
         squares = self._padded_trunk(x, padding)
         promotions = [
-            F.linear(part, *game.promotion())
-            for game, part in zip(games, torch.split(squares, sizes), strict=True)
+            F.linear(part, *view.promotion())
+            for view, part in zip(views, torch.split(squares, sizes), strict=True)
         ]
         P = max(part.shape[2] for part in promotions)
         promotion = torch.cat([F.pad(part, (0, P - part.shape[2])) for part in promotions])
@@ -324,42 +314,42 @@ class UniversalNet(nn.Module):
             rectangle = x.new_zeros(len(x), height * width + 1, x.shape[2]).scatter(1, cells, x)
             on_board = padding.present.new_zeros(len(x), height * width + 1)
             on_board = on_board.scatter(1, padding.cells, padding.present)[:, :-1]
-            seen = self.trunk(rectangle[:, :-1], padding.board, on_board)
-            return F.pad(seen, (0, 0, 0, 1)).gather(1, cells)
+            out = self.trunk(rectangle[:, :-1], padding.board, on_board)
+            return F.pad(out, (0, 0, 0, 1)).gather(1, cells)
         squares: Tensor = self.trunk(x, padding.boards)
         return squares
 
 
 class _Padding(NamedTuple):
-    """Where the squares of B rows of several games stand in a batch that is padded to S squares."""
+    """Where the squares of B rows of several variants are in a batch padded to S squares."""
 
     boards: Boards
-    """As the transformer is told."""
+    """The transformer's input."""
     present: Tensor
-    """bool[B, S]."""
+    """bool[B, S]; False for padding."""
     board: tuple[int, int]
-    """(height, width) of the smallest board that holds them all."""
+    """(height, width) of the smallest board that holds all of them."""
     cells: Tensor
-    """int64[B, S]: the square's place on that board; behind its end for padding."""
+    """int64[B, S]: the square's index on that board; height * width for padding."""
 
     @classmethod
-    def of(cls, games: Sequence[VariantView], sizes: Sequence[int]) -> "_Padding":
-        """Of so many rows of each game."""
-        device = games[0].steps.device
-        S = max(game.config.squares for game in games)
-        height = max(game.config.height for game in games)
-        width = max(game.config.width for game in games)
+    def of(cls, views: Sequence[VariantView], sizes: Sequence[int]) -> "_Padding":
+        """Of `sizes[i]` rows of each variant i."""
+        device = views[0].steps.device
+        S = max(view.config.squares for view in views)
+        height = max(view.config.height for view in views)
+        width = max(view.config.width for view in views)
         square = torch.arange(S, device=device)
         steps, present, cells = [], [], []
-        for game in games:
-            spare = S - game.config.squares
-            steps.append(F.pad(game.steps[0], (0, spare, 0, spare)))
-            own = square < game.config.squares
-            place = square // game.config.width * width + square % game.config.width
+        for view in views:
+            spare = S - view.config.squares
+            steps.append(F.pad(view.steps[0], (0, spare, 0, spare)))
+            own = square < view.config.squares
+            cell = square // view.config.width * width + square % view.config.width
             present.append(own)
-            cells.append(torch.where(own, place, height * width))
+            cells.append(torch.where(own, cell, height * width))
         board = torch.repeat_interleave(
-            torch.arange(len(games), device=device), torch.tensor(sizes, device=device)
+            torch.arange(len(views), device=device), torch.tensor(sizes, device=device)
         )
         boards = Boards(board, torch.stack(steps), torch.stack(present))
         return cls(boards, boards.present[board], (height, width), torch.stack(cells)[board])

@@ -1,24 +1,24 @@
-"""What tells one game from another, as numbers: how its men move, where they go, how it ends.
+"""A variant as numbers, for a universal network: how its pieces move, its regions, its rules.
 
-Names and numbering say nothing here: a game under another name, and a custom piece under another
-number, have the same features. All is as the side to move sees it (`tokens.py`).
+Names and numbers do not matter: a variant under another name, or a custom piece under another
+number, has the same features. Everything is relative to the side to move (`tokens.py`).
 
-A man (`PIECE_FEATURES` numbers, first for the types of mine, then for those of theirs):
+A piece (`PIECE_FEATURES` numbers, first those of my types, then those of the opponent's):
 
      0 .. 31   steps: for each of the 16 vectors of king and knight, may move, may capture there
     32 .. 47   rides: for each of the king's 8, may move on, may capture further on
     48 .. 52   the king that must not be lost; a pawn that promotes; a pawn that may step twice;
-               a man that wins on the goal; a man whose kind must not die out
+               a piece that wins on the goal; a piece whose type must not die out
 
-The 48 numbers of its moves are scaled to length 1, so that a pawn weighs as much as a queen. His
-`kind` is his identity, where there is one: chess's six types are themselves in every game, the
-custom types 7 to 15, which mean something else in every game, are known by their moves alone.
+The 48 numbers of its moves are scaled to length 1, so that a pawn weighs as much as a queen. Its
+`kind` is its identity: each of chess's six types has its own. The custom types 7 to 15, whose
+meaning depends on the variant, share one kind and differ only by their moves.
 
-A rank, and a file (`REGIONS` numbers each): the shares of its squares that are my region of
-promotion, of the goal and of the double step, and the opponent's three. Where the regions of White
-and Black are no mirror images, the mean of both views: such a network cannot tell colours apart.
+A rank, and a file (`REGIONS` numbers each): the share of its squares in my regions of promotion,
+goal and double step, and in the opponent's three. Where White's and Black's regions are not mirror
+images, the mean of both: a network relative to the side to move cannot tell colours apart.
 
-The rules (`RULES` numbers, `rules_of` names them one by one).
+The rules (`RULES` numbers): see `rules_of`.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ Floats = npt.NDArray[np.float32]
 _STEPS: Final = (*RIDES, *LEAPS)
 _MODES: Final = (MOVE_ONLY, CAPTURE_ONLY)
 MOVEMENT: Final = len(_MODES) * (len(_STEPS) + len(RIDES))
-"""Numbers that say how a man moves."""
+"""Numbers for how a piece moves."""
 _TRAITS: Final = 5
 _OF_A_TYPE: Final = MOVEMENT + _TRAITS
 PIECE_FEATURES: Final = 2 * _OF_A_TYPE
@@ -55,23 +55,24 @@ REGIONS: Final = 6
 STANDARD_TYPES: Final = FIRST_CUSTOM - 1
 """Chess's own: types 1 to 6."""
 KINDS: Final = 2 * (2 + STANDARD_TYPES)
-"""Empty, mine of chess's types, any other of mine; then en passant, theirs, any other of theirs."""
+"""Empty, my chess types, my custom pieces; then en passant, their chess types, their custom
+pieces."""
 RULES: Final = 105
-"""Numbers that `rules_of` makes in all."""
+"""Numbers in `rules_of`, in all."""
 _HALF_MOVES: Final = 100
 """Unit of the clock rule: chess's own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VariantFeatures:
-    """A game as a universal network is told of it."""
+    """A variant as the input of a universal network."""
 
     kinds: npt.NDArray[np.int64]
     """[32] the kind of each token, below KINDS."""
     pieces: Floats
-    """[32, PIECE_FEATURES] what the piece of each token can do; zeros for no piece."""
+    """[32, PIECE_FEATURES] the moves and traits of each token's piece; zeros for no piece."""
     ranks: Floats
-    """[8, REGIONS] by rank from the side to move's edge."""
+    """[8, REGIONS] by rank, from the side to move's edge."""
     files: Floats
     """[8, REGIONS] by file from the left."""
     rules: Floats
@@ -79,7 +80,7 @@ class VariantFeatures:
 
     @classmethod
     def of(cls, variant: Variant) -> "VariantFeatures":
-        """The features of a game."""
+        """The features of a variant."""
         ranks, files = _regions(variant)
         return cls(
             kinds=_kinds(),
@@ -91,7 +92,7 @@ class VariantFeatures:
 
 
 def movement_features(movement: Movement) -> Floats:
-    """[MOVEMENT] zeros and ones; two movements have the same ones just where they move alike."""
+    """[MOVEMENT] zeros and ones; equal for two movements exactly where they move alike."""
     modes = [movement.leaps.get(v, 0) | movement.rides.get(v, 0) for v in _STEPS]
     modes += [movement.rides.get(v, 0) for v in RIDES]
     return np.array([mode & bit > 0 for mode in modes for bit in _MODES], np.float32)
@@ -148,7 +149,7 @@ def _board(variant: Variant, mask: int) -> Floats:
 
 
 def rules_of(variant: Variant) -> dict[str, Floats]:
-    """The rules that differ, each as a few numbers, in the order of a universal network's input."""
+    """Rules by name, each as a few numbers, in the order of a universal network's input."""
     promotes = PAWN in variant.movements and bool(variant.promotion_types)
     into = variant.promotion_types if promotes else ()
     moves = [movement_features(variant.movements[t]) for t in into]
@@ -158,7 +159,7 @@ def rules_of(variant: Variant) -> dict[str, Floats]:
         "width": _one_of(variant.width, range(1, LARGEST_SIDE + 1)),
         "height": _one_of(variant.height, range(1, LARGEST_SIDE + 1)),
         "promotion to": _numbers(*(t in into for t in range(1, FIRST_CUSTOM))),
-        "promotion to what moves so": np.max([np.zeros(MOVEMENT, np.float32), *moves], axis=0),
+        "moves of promoted pieces": np.max([np.zeros(MOVEMENT, np.float32), *moves], axis=0),
         "double step": _numbers(PAWN in variant.movements and any(variant.double_step_region)),
         "castling": _castling(variant),
         "stalemate": _one_of(variant.stalemate_value, _VALUES),
@@ -177,7 +178,7 @@ _VALUES: Final = (-1, 0, 1)
 
 
 def _castling(variant: Variant) -> Floats:
-    """To the king's side and the queen's: whether, and the king's file after it."""
+    """For the king's side and the queen's: whether, and the king's file afterwards."""
     numbers: list[Floats] = []
     for king, _, target, _ in variant.castling[:2]:
         never = king == NO_SQUARE

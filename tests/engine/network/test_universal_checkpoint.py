@@ -99,10 +99,10 @@ def test_other_rules_of_the_same_name_are_another_game(tmp_path: Path) -> None:
 
 
 def test_which_game(path: Path, tmp_path: Path) -> None:
-    assert "a universal network, trained on hexapawn4x4, gardner: say which game" in refusal(
+    assert "a universal network, trained on hexapawn4x4, gardner: name the variant" in refusal(
         path, None
     )
-    with pytest.raises(CheckpointError, match="say which game"):
+    with pytest.raises(CheckpointError, match="name the variant"):
         variant_of(path)
     assert variant_of(path, "diana") is get_variant("diana")
     with pytest.raises(UnknownVariantError, match="dianna"):
@@ -183,7 +183,7 @@ def test_commands_ask_for_the_game(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert cli.main(["probe", str(path)]) == 2
-    assert "trained on hexapawn4x4, gardner: say which game" in capsys.readouterr().err
+    assert "trained on hexapawn4x4, gardner: name the variant" in capsys.readouterr().err
     out = str(tmp_path / "page.html")
     words = ["probe", str(path), "--game", "hexapawn", "--positions", "60", "--out", out]
     assert cli.main(words) == 0
@@ -280,9 +280,9 @@ def test_what_cannot_be_carried_is_named() -> None:
     losalamos = get_variant("losalamos")
     old = lively_network("gardner", "geometric")
     for changes, problem in (
-        ({"channels": 32}, "channels = 32, the network to carry over has 16"),
-        ({"value": "scalar"}, "value = 'scalar', the network to carry over has 'wdl'"),
-        ({"trunk": "residual"}, "trunk = 'residual', the network"),
+        ({"channels": 32}, "channels = 32, not 16 as in the network of gardner"),
+        ({"value": "scalar"}, "value = 'scalar', not 'wdl'"),
+        ({"trunk": "residual"}, "trunk = 'residual', not"),
     ):
         wished = NetworkConfig.from_dict(small_config("losalamos", "geometric").to_dict() | changes)
         with pytest.raises(InputError, match=problem):

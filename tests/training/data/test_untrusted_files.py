@@ -254,7 +254,7 @@ def test_a_header_that_is_nested_without_end_is_refused(kind: str, folder: Path)
 
 def test_json_is_bounded() -> None:
     for text, problem in (
-        ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
+        ('{"a": 1, "a": 2}', "the key 'a' occurs twice"),
         ('{"a": NaN}', "NaN is not a finite number"),
         ('{"a": [-Infinity]}', "-Infinity is not a finite number"),
         ('{"a": 1e999}', "1e999 is not a finite number"),

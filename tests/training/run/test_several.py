@@ -399,7 +399,7 @@ def test_the_command_line_tells_of_each_game(
     match = ["match", f"policy:{run}", "random", "hexapawn3x4", "--games", "2", "--json"]
     assert cli.main(match) == 0
     assert json.loads(capsys.readouterr().out)["illegal"] == 0
-    with pytest.raises(InputError, match=r"trained on hexapawn, hexapawn4x3: say which game"):
+    with pytest.raises(InputError, match=r"trained on hexapawn, hexapawn4x3: name the variant"):
         evaluate.main([str(run), "--only", "truth"])
     assert evaluate.main([str(run), "--only", "truth", "--game", "hexapawn4x3", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

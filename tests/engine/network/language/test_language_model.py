@@ -97,7 +97,7 @@ def test_what_a_cache_keeps_has_no_gradients() -> None:
     model, tokens = lively_model(), random_tokens(2, 9)
     cache = model.new_cache(2)
     assert model(tokens, cache).requires_grad
-    assert not cache.kept.requires_grad
+    assert not cache.stored.requires_grad
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -94,7 +94,7 @@ def test_padding_gets_no_gradient_and_gives_none() -> None:
 
 def test_a_backbone_of_many_boards_must_be_told_which() -> None:
     model = lively_backbone(position="geometric", causal=False, context=SQUARES)
-    with pytest.raises(ValueError, match="must be told the boards"):
+    with pytest.raises(ValueError, match="without a board in its configuration"):
         model(torch.randn(1, SQUARES, 16))
 
 

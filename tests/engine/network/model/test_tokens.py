@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.network.model.config import NetworkConfig
 from engine.network.model.tokens import EN_PASSANT_TOKEN, Encoder
 from engine.rules.moves import from_square, make_move, to_square
 from engine.rules.position import Position
@@ -15,7 +16,7 @@ VARIANTS = ["hexapawn", "gardner", "diana", "silverman4x5", "chess"]
 
 def encoder_of(name: str) -> Encoder:
     variant = get_variant(name)
-    return Encoder(variant.width, variant.height, variant.promotion_types, variant.clock_rule)
+    return Encoder(NetworkConfig.for_variant(variant))
 
 
 def test_black_sees_the_board_of_the_module_picture() -> None:
