@@ -23,13 +23,13 @@ from training.run.setup import open_directory, open_run
 class TrainOptions(FigureOptions):
     """Train a network by playing against itself. The same command resumes the run."""
 
-    # The game; `pawnscope variants` lists them. Several, as "hexapawn4x4+gardner", are learned by
-    # one network.
+    # The variant; `pawnscope variants` lists them. One network learns several, as
+    # "hexapawn4x4+gardner".
     variant: str
-    # The run's directory; runs/VARIANT where left out (with the checkpoint to begin from, the
+    # The run's directory; runs/VARIANT if left out (with the checkpoint to begin from, the
     # teacher and the seed, if given).
     run: Path | None = None
-    # Begin with the weights of a checkpoint, or of a run's last one, of this game or another.
+    # Begin with the weights of a checkpoint, or of a run's last one, of this variant or another.
     initial: Annotated[str | None, conf.arg(name="from", metavar="CHECKPOINT")] = None
     # Stop after so many minutes in all.
     minutes: float | None = None
@@ -87,9 +87,9 @@ def _overrides(options: TrainOptions) -> dict[str, Any]:
 
 
 class _Bars(Bars):
-    """A live line for the round under way, and a line that stays for every measurement.
+    """A live line for the current round, and a line that stays for every measurement.
 
-    Between measurements that are far apart, and where nobody knows the truth, a line stays every
+    Between measurements that are far apart, and where the variant is not solved, a line stays every
     now and then.
     """
 
@@ -109,7 +109,7 @@ class _Bars(Bars):
         measured = "truth" in values
         if measured:
             self._truth = _point(values["truth"])
-        # The round stands before the bar.
+        # The round is shown before the bar.
         self.words([*self._truth[:2], *_rate(values)])
         if measured:
             self._rounds_pace.said(values["seconds"])
@@ -143,7 +143,7 @@ def _rate(values: dict[str, Any]) -> list[str]:
 
 
 def _point(truth: dict[str, Any]) -> list[str]:
-    """A point of the truth curve; of several games the raw network's shares by game."""
+    """A point of the truth curve; of several variants the raw network's share of each."""
     if "games" in truth:
         shares = [f"{name} {point['raw']:.1%}" for name, point in truth["games"].items()]
         return [f"truth {shares[0]}", *shares[1:]]
@@ -189,7 +189,7 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
 
 
 def _why(summary: Summary) -> str:
-    """What the training ended with."""
+    """Why the training ended."""
     if summary.reason == "time":
         return "its time is over"
     if summary.reason == "perfect":
@@ -198,7 +198,7 @@ def _why(summary: Summary) -> str:
 
 
 def _all(reached: Mapping[str, Reached]) -> str:
-    """Of one game or several, what was reached on how many decisions."""
+    """What was reached on how many decisions, of each variant."""
     texts = []
     for name, one in reached.items():
         share = f"{one.raw:.2%}" if one.raw < 1.0 else "all"

@@ -24,7 +24,7 @@ from engine.rules.tables import BLACK_BIT, CLOCK, EN_PASSANT, KING, NO_SQUARE, P
 from engine.rules.variant import Variant, get_variant
 from search.exact.tablebase.tables import solve_endgames
 from search.players.tablebase import PerfectEndgamePlayer
-from training.selfplay.games import GAME_GOES_ON, play_moves
+from training.selfplay.games import UNFINISHED, play_moves
 
 Rows = npt.NDArray[np.uint8]
 
@@ -81,14 +81,14 @@ def clock_truth(
     while len(fresh):
         rows = np.concatenate([rows, fresh])
         after, results, _ = _after(variant, fresh)
-        fresh = after[results == GAME_GOES_ON]
+        fresh = after[results == UNFINISHED]
         fresh[:, -2:] = 0
         _, places = np.unique(_keys(fresh), return_index=True)
         fresh = fresh[places]
         fresh = fresh[~np.isin(_keys(fresh), _keys(rows))]
     rows = rows[np.argsort(_keys(rows))]
     after, results, (moves, offsets) = _after(variant, rows)
-    going_on, resets = results == GAME_GOES_ON, after[:, variant.squares + CLOCK] == 0
+    going_on, resets = results == UNFINISHED, after[:, variant.squares + CLOCK] == 0
     children = np.where(going_on, np.searchsorted(_keys(rows), _keys(after)), 0)
     spoilt = np.zeros(len(after), np.bool_)
     if drawn:

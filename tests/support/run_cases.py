@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "learning": {"threads": 1, "batch": 32, "passes": 1.0},
 }
 """Rounds of a moment, without an end of their own."""
+PLAYED_ROUNDS = 5
 
 
 class StopHere(Exception):  # noqa: N818 - nothing is wrong

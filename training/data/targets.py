@@ -42,8 +42,8 @@ class Batch(NamedTuple):
     replied: Tensor
     """int64[C] the indices of their positions."""
     ownership: Tensor
-    """int64[B, S] who stands on each square, as the side to move sees the board, when the game is
-    over: EMPTY_SQUARE, MY_SQUARE or THEIR_SQUARE; UNKNOWN_OWNER where that is not known."""
+    """int64[B, S] the owner of each square when the game is over, as the side to move sees the
+    board: EMPTY_SQUARE, MY_SQUARE or THEIR_SQUARE; UNKNOWN_OWNER where that is not known."""
 
 
 def value_targets(rows: GameRows, outcome_share: float) -> npt.NDArray[np.float32]:
@@ -59,7 +59,7 @@ def value_targets(rows: GameRows, outcome_share: float) -> npt.NDArray[np.float3
 def ownership_targets(
     variant: Variant, positions: npt.NDArray[np.uint8], endings: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.int64]:
-    """Who stands where at the end, [N, S] with the ranks as the side to move sees them."""
+    """Owners [N, S] of the squares at the end, with the ranks as the side to move sees them."""
     black = positions[:, variant.squares + SIDE] == 1
     boards = endings.reshape(-1, variant.height, variant.width)
     seen = np.where(black[:, None, None], boards[:, ::-1], boards).reshape(endings.shape)

@@ -16,7 +16,7 @@ from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
 from training.language.token_games import TokenGames, empty_games, join_games
-from training.selfplay.games import GAME_GOES_ON, play_moves
+from training.selfplay.games import UNFINISHED, play_moves
 
 CHUNK: Final = 512
 """Games made at once."""
@@ -140,7 +140,7 @@ def play_by_policy(
         made.surprisal[running, ply] = surprisal
         lengths = np.full(len(running), ply)
         results = play_moves(variant, positions, histories, lengths, moves[choices])
-        going = results == GAME_GOES_ON
+        going = results == UNFINISHED
         running, positions, histories = running[going], positions[going], histories[going]
         if not len(running):
             break

@@ -55,7 +55,7 @@ class Choices:
 
 
 def count_cores() -> int:
-    """Cores that this process may use; not every system tells."""
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -18,7 +18,7 @@ from search.evaluator import Evaluator
 from search.mcts.puct import PuctConfig, Roots, puct_search
 from training.config import SelfPlayConfig
 from training.evaluation.truth import EvaluatorOf
-from training.selfplay.games import GAME_GOES_ON, play_moves, start_games
+from training.selfplay.games import UNFINISHED, play_moves, start_games
 
 
 def gate_score(
@@ -58,7 +58,7 @@ def gate_score(
         here, before, length = positions[unfinished], histories[unfinished], lengths[unfinished]
         results = play_moves(variant, here, before, length, moves)
         positions[unfinished], histories[unfinished], lengths[unfinished] = here, before, length
-        over = results != GAME_GOES_ON
+        over = results != UNFINISHED
         # The result is for the side that did not move.
         won = np.where(mover == own[unfinished], -results, results)[over]
         points[unfinished[over]] = 0.5 + 0.5 * won

@@ -20,7 +20,7 @@ from training.selfplay.actors.protocol import Actors
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a run is: what the header of the learner's state says of it."""
+    """How far a run is, from the header of the learner's state."""
 
     # Rounds done.
     round: int = 0

@@ -41,7 +41,7 @@ class TrainingRun:
     """An open run; see `loop.Trainer`. A context manager that ends the workers."""
 
     def __init__(self, parts: RunParts, inference: Sequence[str]) -> None:
-        """`inference` says with what the network is computed in self-play, for each variant."""
+        """`inference` names what computes the network in self-play, for each variant."""
         self.parts = parts
         self._inference = list(inference)
         # Where `_count_time` counts from.
@@ -54,7 +54,7 @@ class TrainingRun:
         self.close()
 
     def close(self) -> None:
-        """End the workers; the directory belongs to whoever opened it."""
+        """End the workers; the directory stays open."""
         self.parts.close()
 
     @property
@@ -245,7 +245,7 @@ def request_for(run: RunParts, state: VariantState, positions: int) -> SelfPlayR
 
 
 def counts(run: RunParts) -> dict[str, Any]:
-    """How far the run is, as it stands in every line of the metrics."""
+    """How far the run is, for every line of the metrics."""
     return {
         "seconds": round(run.progress.seconds, 2),
         "round": run.progress.round,

@@ -35,7 +35,7 @@ class VariantState:
         """The variant of that number, from 0, among so many; `solution` and `oracle` as in
         `setup.open_run`. Raises RunError, InputError, OSError as `find_oracle` does."""
         self.variant = variant
-        # As it stands in the names of shards; None where the run has no other variant.
+        # The number in the names of its shards; None where the run has no other variant.
         self.number = number if variants > 1 else None
         self.solution = solution or load_solution(variant)
         self.curve = make_curve(variant, self.solution, config, variants)

@@ -29,8 +29,8 @@ from training.config import SelfPlayConfig
 from training.data.shards import GameRows, join
 from training.selfplay.recording import Recorder
 
-GAME_GOES_ON: Final = 2
-"""In the place of a result."""
+UNFINISHED: Final = 2
+"""Instead of a result."""
 _RESIGN_TURNS: Final = 2
 """Turns in a row with a lost value after which a side resigns."""
 
@@ -51,7 +51,7 @@ def _play_moves(
         push(tables, row, np.int64(moves[game]), histories[game], lengths[game], scratch)
         lengths[game] += 1
         reason = termination(tables, row, generate(tables, row, legal))
-        results[game] = terminal_value(tables, reason, row) if reason else GAME_GOES_ON
+        results[game] = terminal_value(tables, reason, row) if reason else UNFINISHED
 
 
 @kernel
@@ -67,7 +67,7 @@ def _look_up_results(
     A win that a repetition of an earlier position may turn into a draw is played on.
     """
     for game in range(positions.shape[0]):
-        if results[game] != GAME_GOES_ON:
+        if results[game] != UNFINISHED:
             continue
         score = probe(tables, positions[game])
         if score == NO_SCORE:
@@ -136,7 +136,7 @@ def play_moves(
     moves: npt.NDArray[np.uint16],
 ) -> npt.NDArray[np.int8]:
     """Play one move in each game, in place; the results [G] for the side then to move, or
-    GAME_GOES_ON."""
+    UNFINISHED."""
     results = np.empty(len(moves), dtype=np.int8)
     _play_moves(variant.tables, positions, histories, lengths, moves, results)
     return results
@@ -259,18 +259,18 @@ class SelfPlay:
         self._recorder.note(self._positions, result, moves, rows=full)
         resigned = self._resign(result) if self._resigns else np.zeros(len(moves), dtype=np.bool_)
         results = play_moves(self._variant, self._positions, self._histories, self._lengths, moves)
-        whole = results != GAME_GOES_ON
+        whole = results != UNFINISHED
         if self._variant.tables[ENDGAMES]:
             _look_up_results(
                 self._variant.tables, self._positions, self._histories, self._lengths, results
             )
         # The side that resigned was to move before.
-        results[resigned & (results == GAME_GOES_ON)] = 1
+        results[resigned & (results == UNFINISHED)] = 1
         self._expected *= -1
         self.statistics.plies += len(moves)
         self.statistics.simulations += int(result.simulations.sum())
         self.statistics.resigned += int(resigned.sum())
-        over = (results != GAME_GOES_ON) | (self._recorder.plies >= config.longest_game)
+        over = (results != UNFINISHED) | (self._recorder.plies >= config.longest_game)
         finished = [
             self._finish(int(game), int(results[game]), whole=bool(whole[game]))
             for game in np.flatnonzero(over)
@@ -326,7 +326,7 @@ class SelfPlay:
 
     def _finish(self, game: int, result: int, *, whole: bool) -> GameRows:
         """The rows of a game that is over, `whole` if by the rules; begins a new one."""
-        value = 0 if result == GAME_GOES_ON else result
+        value = 0 if result == UNFINISHED else result
         ending = self._positions[game, : self._variant.squares]
         rows = self._recorder.take(game, value, ending, whole=whole)
         if self._expected[game]:

@@ -83,7 +83,7 @@ class HalfBlind:
         return known
 
 
-def test_what_nobody_knows_is_left_alone(games: tuple[Variant, Solution, GameRows]) -> None:
+def test_unknown_positions_are_unchanged(games: tuple[Variant, Solution, GameRows]) -> None:
     variant, solution, rows = games
     men = (rows.positions[:, : variant.squares] > 0).sum(1)
     few = men <= 5

@@ -115,7 +115,7 @@ def test_the_window_grows_sublinearly() -> None:
 
 
 def test_an_empty_window_has_nothing_to_draw() -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="an empty window"):
         ReplayWindow(LearningConfig()).sample(1, np.random.default_rng(0))
 
 

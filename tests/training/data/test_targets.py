@@ -204,7 +204,7 @@ def test_a_teachers_lessons_are_learned_for_both_sides(head: str) -> None:
 
 
 def test_draws_are_learned_as_draws() -> None:
-    """A won and a drawn kind of game, told apart by the position, whoever is to move."""
+    """Two kinds of games, won and drawn, that the position tells apart for either side to move."""
     variant = get_variant("gardner")
     rows = played(variant, 64, seed=3)
     drawn = np.arange(len(rows)) % 2 == 0
@@ -266,7 +266,7 @@ def test_surprise_is_how_far_the_search_went_from_the_prior() -> None:
     )
     assert (knowing.surprise >= 0).all()
     assert (unknowing.surprise >= 0).all()
-    # The prior says already what the search would find; and a search that found nothing else.
+    # The search agrees with the prior.
     assert np.median(knowing.surprise) < 0.3 * np.median(unknowing.surprise[unknowing.surprise > 0])
     counts = np.diff(unknowing.offsets)
     starts = unknowing.offsets[:-1]
@@ -351,8 +351,8 @@ def test_a_checkpoint_from_before_the_auxiliary_heads_is_read(tmp_path: Path) ->
     assert load_checkpoint(path, variant=variant).network.config == network.config
 
 
-def test_an_end_that_nobody_knows_teaches_nothing() -> None:
-    """Neither how far it is nor who stands where; everything else stays a lesson."""
+def test_an_unknown_end_gives_no_targets() -> None:
+    """Moves left and final squares have no target; all others have."""
     variant, solution = hexapawn()
     rows = teacher_rows(variant, solution, solution.unfinished_positions())
     heads = {"ownership": True, "blocks": 1, "channels": 8}

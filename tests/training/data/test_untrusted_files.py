@@ -42,7 +42,7 @@ from training.data.shards import describe_games, load_games
 
 @pytest.fixture(autouse=True, scope="module")
 def little_memory() -> Iterator[None]:
-    """Two gigabytes more than now: whoever believes a header's sizes fails here."""
+    """Two gigabytes more than now: code that believes a header's sizes fails here."""
     page = resource.getpagesize()
     now = int(Path("/proc/self/statm").read_text().split()[0]) * page
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -191,7 +191,7 @@ def fault_of(use: Callable[[Path], None], path: Path) -> InputError | None:
 
 def is_one_line_about(path: Path, problem: InputError) -> bool:
     message = str(problem)
-    # Finite weights whose products are not are found out at the first judgement.
+    # Finite weights with products that are not finite fail at the first evaluation.
     overflown = isinstance(problem, NotFiniteError) and "an evaluation of" in message
     named = overflown or message.startswith(str(path))
     return named and len(message) < 1000 and "\n" not in message

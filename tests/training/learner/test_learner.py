@@ -213,7 +213,7 @@ def test_the_optimiser_is_torch_s_bit_for_bit() -> None:
     state = torch_s.state_dict()["state"][0]
     assert ours.state().keys() == state.keys()
     assert all(torch.equal(entry, state[name]) for name, entry in ours.state().items())
-    # States that torch's own class wrote go on here.
+    # A state written by torch's own class is restored.
     copy = weights.clone()
     again = _AdamW(copy, gradient, 1e-3)
     again.restore(state)

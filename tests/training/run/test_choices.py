@@ -1,4 +1,4 @@
-"""What "auto" was found to mean belongs to the run: measured once, recorded, kept, and told."""
+"""What "auto" comes to belongs to the run: measured once, recorded, kept, and reported."""
 
 import dataclasses
 import hashlib
@@ -50,7 +50,7 @@ def timing(patch: pytest.MonkeyPatch, *, fastest: str, precision: str, cores: in
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two rounds that was begun where torch in float32 was the fastest."""
+    """A run of two rounds that began where torch in float32 was the fastest."""
     path = tmp_path_factory.mktemp("choices") / "run"
     with pytest.MonkeyPatch.context() as patch:
         timing(patch, fastest="torch fp32", precision="fp32")
@@ -135,7 +135,7 @@ def test_a_run_of_before_records_its_choice_at_its_next_start(
     assert tomllib.loads((first / "config.toml").read_text())["minutes"] == 5.0
 
 
-def test_what_a_machine_cannot_go_on_with_is_chosen_anew_and_told(
+def test_a_choice_that_a_machine_cannot_keep_is_replaced_and_reported(
     first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (first / "config.toml").read_text()
@@ -151,14 +151,16 @@ def test_what_a_machine_cannot_go_on_with_is_chosen_anew_and_told(
     train(first, watch, **MEASURED)
     assert chosen(first) == FIRST | {"threads": 1, "inference": ["torch bf16"]}
     assert watch.notes[0].startswith("the learner had 64 threads, there are 1 cores here")
-    assert watch.notes[1].startswith("self-play was computed by openvino bf16, which cannot go on")
+    assert watch.notes[1].startswith(
+        "self-play was computed by openvino bf16, which cannot be used here"
+    )
     assert "openvino is not installed" in watch.notes[1]
     assert "torch bf16 from now on" in watch.notes[1]
     log = (first / "log.txt").read_text().splitlines()
     assert log[-2:] == watch.notes
 
 
-def test_a_network_that_outgrows_its_precision_goes_on_more_precisely_and_tells(
+def test_a_network_that_needs_a_higher_precision_falls_back_and_reports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timing(monkeypatch, fastest="torch bf16", precision="fp32")
@@ -178,7 +180,7 @@ def test_a_network_that_outgrows_its_precision_goes_on_more_precisely_and_tells(
     train(path, watch, self_play=settings, learning=MEASURED["learning"], measure_seconds=1e9)
     found = evaluators(path)
     assert {found[0], found[-1]} == {"torch bf16", "torch fp32"}
-    assert found == sorted(found), "it goes on with what it fell back on"
+    assert found == sorted(found), "the fall-back stays"
     assert chosen(path)["inference"] == ["torch fp32"]
     assert len(watch.notes) == 1
     assert "no longer agrees with the network: torch fp32 from now on" in watch.notes[0]
@@ -197,10 +199,10 @@ def test_what_comes_after_a_refusal_follows_an_order_and_no_clock(
         return make_evaluator(net, **settings)
 
     monkeypatch.setattr(acting, "make_evaluator", make)
-    judge = ActingEvaluator(HEXAPAWN, self_play_config(), lambda: HEXAPAWN.start_row[None])
-    judge._fall_back(network, "native int8")
+    evaluator = ActingEvaluator(HEXAPAWN, self_play_config(), lambda: HEXAPAWN.start_row[None])
+    evaluator._fall_back(network, "native int8")
     assert asked == ["native bf16 cpu", "native fp32 cpu", "torch fp32 cpu"]
-    assert judge.account()["evaluator"] == "torch fp32"
+    assert evaluator.account()["evaluator"] == "torch fp32"
 
 
 def test_what_is_refused_on_a_gpu_goes_on_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,11 +225,11 @@ def test_what_is_refused_on_a_gpu_goes_on_there(monkeypatch: pytest.MonkeyPatch)
 
     network = PolicyValueNet(NetworkConfig.for_variant(HEXAPAWN, SMALL_NETWORK))
     monkeypatch.setattr(acting, "make_evaluator", make)
-    judge = ActingEvaluator(HEXAPAWN, self_play_config(), lambda: HEXAPAWN.start_row[None])
-    judge.prepare(network, "torch bf16 cuda")
-    judge.update(network)
+    evaluator = ActingEvaluator(HEXAPAWN, self_play_config(), lambda: HEXAPAWN.start_row[None])
+    evaluator.prepare(network, "torch bf16 cuda")
+    evaluator.update(network)
     assert asked[1:] == [("torch", "bf16", "cuda"), ("torch", "fp32", "cuda")]
-    assert judge.account()["evaluator"] == "torch fp32 cuda"
+    assert evaluator.account()["evaluator"] == "torch fp32 cuda"
 
 
 def test_a_file_with_what_was_chosen_asks_for_nothing(
@@ -244,7 +246,7 @@ def test_a_file_with_what_was_chosen_asks_for_nothing(
 
 
 @pytest.mark.parametrize(
-    ("kept", "told_of"),
+    ("kept", "note"),
     [
         (FIRST, "self-play was computed by torch fp32, which was not chosen for"),
         # As older versions left it.
@@ -252,14 +254,14 @@ def test_a_file_with_what_was_chosen_asks_for_nothing(
     ],
 )
 def test_a_choice_for_other_settings_is_no_choice(
-    kept: dict[str, Any], told_of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: dict[str, Any], note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timing(monkeypatch, fastest="torch bf16", precision="fp32")
     asked = MEASURED | {"self_play": SETTINGS["self_play"] | {"precision": "bf16"}}
     watch, path = Watch(after=1), tmp_path / "run"
     train(path, watch, **asked, chosen=kept)
     assert evaluators(path) == ["torch bf16"]
-    assert watch.notes[0].startswith(told_of)
+    assert watch.notes[0].startswith(note)
     assert watch.notes[0].endswith(
         "for the settings 'torch bf16' of this run: torch bf16 from now on"
     )
@@ -270,7 +272,7 @@ def test_a_choice_for_other_settings_is_no_choice(
 
 
 @pytest.mark.parametrize("text", ["torch", "torch fp32 cpu cpu", "torch auto", "abacus fp32"])
-def test_a_choice_that_is_none_is_made_anew_and_told(
+def test_a_malformed_choice_is_replaced_and_reported(
     text: str, first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = (first / "config.toml").read_text()
@@ -326,7 +328,7 @@ def test_who_computes_gradients_is_not_measured_again(known: str, tmp_path: Path
     hands = preparation.choose_gradient_workers((HEXAPAWN,), network, learning, pool, choices)
     assert hands is (pool if known == "workers" else None)
     directory.close()
-    # And it stands in the file.
+    # It is in the file.
     again = RunDirectory(tmp_path / "run", HEXAPAWN, SETTINGS)
     assert again.config.chosen.split == known
     assert again.config == dataclasses.replace(directory.config, chosen=again.config.chosen)

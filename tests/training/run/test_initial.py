@@ -1,4 +1,4 @@
-"""Runs that begin with another network's weights: of the same game, another, or several."""
+"""Runs that begin with another network's weights: of the same variant, another, or several."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -53,8 +53,8 @@ def universal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def judgements(path: Path, variant: Variant) -> tuple[torch.Tensor, ...]:
-    """What a checkpoint says of every position of a game."""
+def outputs_of(path: Path, variant: Variant) -> tuple[torch.Tensor, ...]:
+    """The outputs of a checkpoint for every unfinished position of a variant."""
     network = load_checkpoint(path, variant=variant).network.eval()
     with torch.no_grad():
         return tuple(network(torch.from_numpy(solve(variant).unfinished_positions())))
@@ -65,12 +65,12 @@ def test_a_run_of_the_same_game_begins_where_the_other_stands(tmp_path: Path, si
     go(path, single)
     (first,) = run_checkpoints(path)
     assert first.name == "00000000.safetensors"
-    for ours, theirs in zip(judgements(first, SMALL), judgements(single, SMALL), strict=True):
+    for ours, theirs in zip(outputs_of(first, SMALL), outputs_of(single, SMALL), strict=True):
         assert torch.equal(ours, theirs)
     config = load_config(path / "config.toml")
     assert config.initial == str(single)
     assert config.network["trunk"] == "residual"
-    # No lesson for the reply, so no head for it.
+    # Without a target for the reply there is no head for it.
     assert not load_checkpoint(first).network.config.reply
     # The optimiser begins anew, and the curve shows what the network can do untaught.
     assert not any(name.startswith("optimiser") for name in state_of(path))
@@ -116,8 +116,8 @@ def test_a_universal_network_goes_on_as_it_is_or_for_one_game(
     go(one, universal, WIDE)
     network = load_checkpoint(run_checkpoints(one)[0]).network
     assert network.config.variant == "hexapawn4x3"
-    found = judgements(run_checkpoints(one)[0], WIDE)
-    for ours, wanted in zip(found, judgements(universal, WIDE), strict=True):
+    found = outputs_of(run_checkpoints(one)[0], WIDE)
+    for ours, wanted in zip(found, outputs_of(universal, WIDE), strict=True):
         assert torch.equal(ours, wanted)
 
 
@@ -146,13 +146,13 @@ def test_another_build_is_named_by_its_field(tmp_path: Path, universal: Path) ->
 
 
 def test_a_run_that_has_begun_needs_the_checkpoint_no_more(tmp_path: Path, single: Path) -> None:
-    """Nor does the same command change its meaning when a run that it names goes on."""
+    """Nor does the same command change its meaning when the run that it names continues."""
     source, path = tmp_path / "source", tmp_path / "run"
     go(source, single, after=1)
     last = run_checkpoints(source)[-1]
     go(path, source)
     for ours, theirs in zip(
-        judgements(run_checkpoints(path)[0], SMALL), judgements(last, SMALL), strict=True
+        outputs_of(run_checkpoints(path)[0], SMALL), outputs_of(last, SMALL), strict=True
     ):
         assert torch.equal(ours, theirs)
     for file in (source / "checkpoints").iterdir():

@@ -1,11 +1,6 @@
-"""A run tells of every round once and in order, wherever it is killed, and counts no compiling."""
+"""A run reports every round once and in order, wherever it is killed; compiling does not count."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,26 +11,15 @@ from numba.core import event
 from engine.network.checkpoint import load_tensors, save_tensors
 from engine.rules.compilation import compile_time
 from engine.rules.compilation.compile_time import working_time
-from tests.support.run_cases import SETTINGS, StopHere, Watch, train
+from tests.support.run_cases import PLAYED_ROUNDS, SETTINGS, StopHere, Watch, train
 from training.data.run_directory import RunDirectory, RunError, read_metrics
 from training.evaluation import truth as truth_module
 from training.evaluation.truth import TruthCurve
 from training.run import state as run_module
 
-ROOT = Path(__file__).resolve().parents[3]
-LAST = 4
-"""Rounds of the runs here."""
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("unbroken") / "run"
-    train(path, Watch(after=LAST))
-    return path
-
 
 def lasting(path: Path) -> list[dict[str, Any]]:
-    """What of the metrics follows from the seed, whatever it took."""
+    """The fields of the metrics that follow from the seed."""
     names = ("round", "step", "games", "positions", "losses")
     return [{name: line.get(name) for name in names} for line in read_metrics(path)]
 
@@ -111,45 +95,45 @@ def after_reporting(patch: pytest.MonkeyPatch) -> None:
         after_reporting,
     ],
 )
-def test_a_run_killed_anywhere_tells_of_every_round_once(
-    kill: Any, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_killed_anywhere_reports_every_round_once(
+    kill: Any, played: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run"
     with monkeypatch.context() as patch:
         kill(patch)
         assert train(path, Watch()) is None
-    train(path, Watch(after=LAST))
+    train(path, Watch(after=3))
     rounds = read_metrics(path)
-    assert [line["round"] for line in rounds] == list(range(LAST + 1))
+    assert [line["round"] for line in rounds] == [0, 1, 2, 3]
     # To the end of the second round it is the same run; then its games are other ones.
-    assert lasting(path)[:3] == lasting(unbroken)[:3]
+    assert lasting(path)[:3] == lasting(played)[:3]
     assert all("truth" in line for line in rounds)
-    assert rounds[2]["truth"] == read_metrics(unbroken)[2]["truth"]
+    assert rounds[2]["truth"] == read_metrics(played)[2]["truth"]
     for name in ("seconds", "step", "games", "positions"):
         numbers = [line[name] for line in rounds]
         assert numbers == sorted(set(numbers)), name
 
 
-def test_lines_of_rounds_that_are_made_again_are_dropped(unbroken: Path, tmp_path: Path) -> None:
-    path = Path(shutil.copytree(unbroken, tmp_path / "run"))
-    with (path / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(read_metrics(path)[-1] | {"round": LAST + 1, "step": 0}) + "\n")
-    train(path, Watch(after=LAST + 1))
-    rounds = read_metrics(path)
-    assert [line["round"] for line in rounds] == list(range(LAST + 2))
+def test_lines_of_rounds_that_are_made_again_are_dropped(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(
+            json.dumps(read_metrics(run)[-1] | {"round": PLAYED_ROUNDS + 1, "step": 0}) + "\n"
+        )
+    train(run, Watch(after=PLAYED_ROUNDS + 1))
+    rounds = read_metrics(run)
+    assert [line["round"] for line in rounds] == list(range(PLAYED_ROUNDS + 2))
     assert rounds[-1]["step"] > rounds[-2]["step"]
 
 
-def test_a_state_of_before_has_no_line_and_goes_on(unbroken: Path, tmp_path: Path) -> None:
-    path = Path(shutil.copytree(unbroken, tmp_path / "run"))
-    tensors, header = load_tensors(path / "learner.safetensors")
+def test_a_state_of_an_older_version_has_no_line(run: Path) -> None:
+    tensors, header = load_tensors(run / "learner.safetensors")
     del header["line"]
-    save_tensors(path / "learner.safetensors", tensors, header)
-    train(path, Watch(after=LAST + 1))
-    assert [line["round"] for line in read_metrics(path)] == list(range(LAST + 2))
+    save_tensors(run / "learner.safetensors", tensors, header)
+    train(run, Watch(after=PLAYED_ROUNDS + 1))
+    assert [line["round"] for line in read_metrics(run)] == list(range(PLAYED_ROUNDS + 2))
 
 
-def test_a_line_that_is_untold_outlives_a_lost_checkpoint(
+def test_a_line_that_is_not_reported_survives_a_lost_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run"
@@ -165,63 +149,21 @@ def test_a_line_that_is_untold_outlives_a_lost_checkpoint(
     assert [told["round"] for told in read_metrics(path)] == [0, 1, 2, 3]
 
 
-def test_an_empty_line_hides_none_of_those_behind_it(unbroken: Path, tmp_path: Path) -> None:
-    path = Path(shutil.copytree(unbroken, tmp_path / "run"))
-    lines = (path / "metrics.jsonl").read_text().splitlines()
-    (path / "metrics.jsonl").write_text("\n".join([lines[0], "", *lines[1:]]) + "\n")
-    assert [line["round"] for line in read_metrics(path)] == list(range(LAST + 1))
-    train(path, Watch(after=LAST + 1))
-    assert [line["round"] for line in read_metrics(path)] == list(range(LAST + 2))
+def test_empty_lines_are_skipped(run: Path) -> None:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join([lines[0], "", *lines[1:]]) + "\n")
+    assert [line["round"] for line in read_metrics(run)] == list(range(PLAYED_ROUNDS + 1))
+    train(run, Watch(after=PLAYED_ROUNDS + 1))
+    assert [line["round"] for line in read_metrics(run)] == list(range(PLAYED_ROUNDS + 2))
 
 
 @pytest.mark.parametrize("bad", ['{"a": 1}', "[1]", '{"round": "1"}', '{"round": 1', "[" * 99_999])
-def test_a_line_of_the_metrics_that_tells_of_no_round_is_named(
-    bad: str, unbroken: Path, tmp_path: Path
-) -> None:
-    path = Path(shutil.copytree(unbroken, tmp_path / "run"))
-    first, *others = (path / "metrics.jsonl").read_text().splitlines()
-    (path / "metrics.jsonl").write_text("\n".join([first, bad, *others]) + "\n")
+def test_a_line_of_the_metrics_without_a_round_is_named(bad: str, run: Path) -> None:
+    first, *others = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join([first, bad, *others]) + "\n")
     with pytest.raises(RunError) as caught:
-        train(path, Watch(after=LAST + 1))
+        train(run, Watch(after=PLAYED_ROUNDS + 1))
     assert f"metrics.jsonl: line 2 is not that of a round ('{bad[:40]}')" in str(caught.value)
-
-
-KILLED = """
-import os, signal, sys
-from training.data.run_directory import RunDirectory
-def kill(self, values, add=RunDirectory.add_metrics):
-    if values["round"] == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    add(self, values)
-RunDirectory.add_metrics = kill
-from scripts import cli
-cli.main(sys.argv[1:])
-"""
-
-
-def test_a_process_killed_between_saving_and_reporting_has_lost_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "run"
-    (tmp_path / "quick.toml").write_text(
-        "network = { blocks = 1, channels = 16, heads = 2, hidden = 32, policy_channels = 16 }\n"
-        "self_play = { games = 16, simulations = 4, positions = 80 }\n"
-        "learning = { batch = 32, passes = 1.0 }\n"
-    )
-    words = ["train", "hexapawn", "--run", str(path), "--config", str(tmp_path / "quick.toml")]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *words], cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert load_tensors(path / "learner.safetensors")[1]["round"] == 1
-    assert [line["round"] for line in read_metrics(path)] == [0]
-    train_on = ["--minutes", "0"]
-    subprocess.run(
-        [sys.executable, "-m", "scripts.cli", *words, *train_on],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    zero, first = read_metrics(path)
-    assert (zero["round"], first["round"]) == (0, 1)
-    assert first["losses"]["policy"] > 0.0
 
 
 class Compiler(Watch):

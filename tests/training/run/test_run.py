@@ -1,4 +1,4 @@
-"""A run goes on from its files, whatever ended it, and refuses what it cannot go on from."""
+"""A run continues from its files, however it ended, and refuses files that do not serve."""
 
 import contextlib
 import json
@@ -22,6 +22,7 @@ from engine.network.checkpoint import (
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from tests.support.run_cases import SETTINGS, Watch, contents, refused, state_of, train
+from training.config import parse_variants
 from training.data.index import Index, is_kept
 from training.data.run_directory import RunDirectory, read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games
@@ -30,22 +31,9 @@ from training.evaluation.truth import Reached
 HEXAPAWN = get_variant("hexapawn")
 
 
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of five rounds, to be copied."""
-    path = tmp_path_factory.mktemp("played") / "run"
-    train(path, Watch(after=5))
-    return path
-
-
-@pytest.fixture
-def run(played: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(played, tmp_path / "run"))
-
-
 @contextlib.contextmanager
 def unchanged(path: Path) -> Iterator[None]:
-    """Whatever happens inside, the run's files stay as they are (the lock's holder may change)."""
+    """Asserts that the block leaves the run's files as they are; the lock's holder may change."""
     before = contents(path)
     yield
     after = contents(path)
@@ -92,7 +80,7 @@ def rounds_of_checkpoints(path: Path) -> list[int]:
     return [read_description(file).metadata["round"] for file in run_checkpoints(path)]
 
 
-def test_the_same_command_goes_on(run: Path) -> None:
+def test_the_same_command_continues(run: Path) -> None:
     before = read_metrics(run)
     watch = Watch(after=7)
     assert train(run, watch) is None
@@ -106,21 +94,20 @@ def test_the_same_command_goes_on(run: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["play", "learn"])
-def test_a_round_cut_short_is_taken_up_bit_for_bit(tmp_path: Path, task: str) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(whole, Watch(after=1))
-    train(cut, Watch(before=(task, 1)))
+@pytest.mark.parametrize("names", ["hexapawn", "hexapawn+hexapawn4x3"])
+def test_a_round_cut_short_is_continued_bit_for_bit(tmp_path: Path, names: str, task: str) -> None:
+    whole, cut, games = tmp_path / "whole", tmp_path / "cut", parse_variants(names)
+    train(whole, Watch(after=1), games)
+    train(cut, Watch(before=(task, 1)), games)
     again = Watch(after=1)
-    train(cut, again)
+    train(cut, again, games)
     # The games are there already, if it was learning that was cut short.
     assert again.tasks[0] == ("play", 80 if task == "play" else 0)
     ours, theirs = state_of(cut), state_of(whole)
     assert set(ours) == set(theirs)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
-    names = ("round", "step", "games", "positions", "losses")
-    assert [read_metrics(cut)[1][name] for name in names] == [
-        read_metrics(whole)[1][name] for name in names
-    ]
+    for name in ("round", "step", "games", "positions", "losses"):
+        assert read_metrics(cut)[1][name] == read_metrics(whole)[1][name]
 
 
 def test_a_round_of_which_a_part_is_written_is_played_to_its_end(tmp_path: Path) -> None:
@@ -213,7 +200,7 @@ def break_config(run: Path) -> None:
 
 
 def edit(line: str, other: str) -> Callable[[Path], None]:
-    """A person's own idea of a run's configuration, some rounds late."""
+    """Change a line of a run's configuration."""
 
     def change(run: Path) -> None:
         path = run / "config.toml"
@@ -225,7 +212,7 @@ def edit(line: str, other: str) -> Callable[[Path], None]:
 
 
 def forget_build(run: Path) -> None:
-    """The state as versions left it that did not write down what the network is made of."""
+    """Make the state that of an older version, without the network's configuration."""
     tensors, header = load_tensors(run / "learner.safetensors")
     for name in ("network", "learned"):
         del header[name]
@@ -271,7 +258,7 @@ def nothing(run: Path) -> None:
         (truncate("checkpoints/*"), "hexapawn", ".safetensors: truncated"),
     ],
 )
-def test_what_it_cannot_go_on_from_is_named(
+def test_files_that_do_not_serve_are_named(
     damage: Callable[[Path], None],
     words: str,
     quoted: str,
@@ -283,7 +270,7 @@ def test_what_it_cannot_go_on_from_is_named(
         assert quoted in refused(capsys, run, *words.split())
 
 
-def test_a_state_of_before_goes_on(run: Path) -> None:
+def test_a_state_of_an_older_version_continues(run: Path) -> None:
     forget_build(run)
     assert train(run, Watch(after=6)) is None
     assert read_metrics(run)[-1]["round"] == 6

@@ -1,13 +1,8 @@
-"""One run for several games: every game has its share, its truth and its files; one network."""
+"""One run for several variants: each has its share, its truth and its files; one network."""
 
-import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +25,7 @@ from search.exact.solver import solve
 from tests.support.run_cases import SETTINGS, Watch, refused, state_of, train
 from tests.support.training_cases import perfect_rows, self_play_config
 from tests.support.universal_cases import lively_universal
-from training.config import LearningConfig, merge, name_of, parse_variants, preset, resolve, to_toml
+from training.config import LearningConfig, merge, name_of, parse_variants, preset, resolve
 from training.data.index import Index
 from training.data.run_directory import RunError, read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, save_games, select, shards_of
@@ -72,21 +67,6 @@ def run(played: Path, tmp_path: Path) -> Path:
 def same_state(ours: Path, theirs: Path) -> bool:
     one, other = state_of(ours), state_of(theirs)
     return set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_a_run_of_one_game_is_what_it_was_before_there_were_several(tmp_path: Path) -> None:
-    """The first round as it was then: a fresh network judges alike on every machine."""
-    train(tmp_path / "run", Watch(after=1))
-    (shard,) = (tmp_path / "run" / "games").iterdir()
-    assert shard.name == "000001-00-000.safetensors"
-    rows = load_games(shard, SMALL)
-    digest = hashlib.sha256(rows.positions.tobytes() + rows.moves.tobytes()).hexdigest()
-    assert digest.startswith("e1d196e1c993768d")
-    begun, first = read_metrics(tmp_path / "run")
-    assert begun["truth"] == {"raw": 0.0, "search": 1.0}
-    assert [first[name] for name in ("positions", "games", "step")] == [81, 39, 3]
-    expected = {"policy": 0.95595, "policy_gap": 0.55883, "wdl": 1.0984, "moves_left": 72.14515}
-    assert {name: first["losses"][name] for name in expected} == pytest.approx(expected, rel=1e-3)
 
 
 def test_every_game_has_its_share(played: Path) -> None:
@@ -144,18 +124,6 @@ def test_the_same_seed_gives_the_same_run(played: Path, tmp_path: Path) -> None:
     assert not same_state(tmp_path / "other", played)
 
 
-@pytest.mark.parametrize("task", ["play", "learn"])
-def test_a_round_cut_short_is_taken_up_bit_for_bit(played: Path, tmp_path: Path, task: str) -> None:
-    path = tmp_path / "run"
-    go(path, Watch(before=(task, 1)))
-    again = Watch(after=1)
-    go(path, again)
-    assert again.tasks[0] == ("play", 120 if task == "play" else 0)
-    whole = tmp_path / "whole"
-    go(whole, Watch(after=1))
-    assert same_state(path, whole)
-
-
 def test_of_a_round_that_is_there_in_part_each_game_plays_what_it_lacks(run: Path) -> None:
     unbroken = run.parent / "unbroken"
     go(unbroken, Watch(after=4))
@@ -190,47 +158,6 @@ def test_the_index_is_rebuilt_and_the_windows_with_it(run: Path) -> None:
     for path in (run, unharmed):
         go(path, Watch(after=4))
     assert same_state(run, unharmed)
-
-
-def test_a_killed_run_loses_nothing_that_was_written(tmp_path: Path) -> None:
-    """`kill -9` in the middle of a round that is long enough to be hit."""
-    path, config = tmp_path / "run", tmp_path / "long.toml"
-    long = merge(QUICK, {"self_play": {"positions": 3000, "shard_positions": 20, "simulations": 2}})
-    config.write_text(to_toml(resolve(BOTH, long)).replace(f'variant = "{NAME}"\n', ""))
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "scripts.cli", "train", NAME),
-            *("--run", str(path), "--config", str(config)),
-        ],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    end = time.monotonic() + PATIENCE
-    while len(list(path.glob("games/*.safetensors"))) < 3:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    before = {file.name: file.read_bytes() for file in path.glob("games/*.safetensors")}
-    written = [describe_games(path / "games" / name) for name in before]
-    have = {
-        variant: sum(
-            shard["positions"] for shard in written if shard["variant"]["name"] == variant.name
-        )
-        for variant in BOTH
-    }
-    assert not (read_metrics(path)[1:])
-    again = Watch(after=1)
-    train(path, again, BOTH, **long)
-    assert again.tasks[0] == ("play", sum(max(0, 1500 - number) for number in have.values()))
-    after = {file.name: file.read_bytes() for file in path.glob("games/*.safetensors")}
-    assert after.keys() > before.keys()
-    assert all(after[name] == data for name, data in before.items())
-    for variant in BOTH:
-        shards = shards_of(path / "games", variant)
-        assert 1500 <= sum(describe_games(shard)["positions"] for shard in shards) < 1500 + 80
 
 
 def draws_of(rows: int, *, mirror: bool = False) -> list[Draw]:
@@ -279,7 +206,7 @@ def test_workers_serve_several_games(tmp_path: Path) -> None:
     config = self_play_config(actors=2)
     fields: dict[str, Any] = {"seed": 1, "first_round": 0, "first_parts": [0, 2]}
     pool = WorkerPool(BOTH, config, LEARNING, network, **fields)
-    orders = [
+    requests = [
         SelfPlayRequest(
             variant=variant.name, checkpoint=path, folder=tmp_path, round=1, positions=positions
         )
@@ -290,10 +217,10 @@ def test_workers_serve_several_games(tmp_path: Path) -> None:
         weights.copy_(flat.weights)
         np.testing.assert_allclose(pool.compute(draws), wanted, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(gradient, flat.gradient, rtol=1e-4, atol=1e-6)
-        names = pool.play(orders, lambda _: None)
+        names = pool.play(requests, lambda _: None)
     finally:
         pool.close()
-    # The second game's part numbers go on where an earlier session stopped.
+    # The second variant's part numbers continue those of an earlier session.
     assert names == [
         f"000001-{actor:02d}-{part:03d}-{game:02d}.safetensors"
         for actor in (0, 1)
@@ -304,20 +231,18 @@ def test_workers_serve_several_games(tmp_path: Path) -> None:
         assert len(rows) == 2
         assert sum(map(len, rows)) >= positions
     # An actor in this process plays the same games as a worker of that number.
-    company = make_local_actors(BOTH, config, number=1, **fields)
+    local = make_local_actors(BOTH, config, number=1, **fields)
     folder = tmp_path / "own"
     folder.mkdir()
-    for order in orders:
-        own = SelfPlayRequest(
-            **(order.__dict__ | {"folder": folder, "positions": order.positions // 2})
-        )
-        (name,) = company.play([own], lambda _: None)
-        variant = get_variant(order.variant)
+    for request in requests:
+        own = replace(request, folder=folder, positions=request.positions // 2)
+        (name,) = local.play([own], lambda _: None)
+        variant = get_variant(request.variant)
         ours, theirs = load_games(folder / name, variant), load_games(tmp_path / name, variant)
         assert np.array_equal(ours.positions, theirs.positions)
 
 
-def test_a_game_that_nobody_can_solve_learns_with_the_others(tmp_path: Path) -> None:
+def test_a_variant_that_is_not_solved_learns_with_the_others(tmp_path: Path) -> None:
     games = (SMALL, WIDE, BABY)
     settings: dict[str, Any] = {"self_play": {"positions": 90, "longest_game": 6, "games": 8}}
     go(tmp_path / "run", Watch(after=1), games, **settings)
@@ -383,7 +308,7 @@ def test_a_gate_and_a_teachers_games_serve_several_games(tmp_path: Path) -> None
     assert first["gate"]["score"] in (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 
 
-def test_the_command_line_tells_of_each_game(
+def test_the_command_line_reports_each_variant(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["train", NAME, "--run", str(run), "--minutes", "0"]
@@ -417,12 +342,21 @@ def test_several_games_have_settings() -> None:
     assert mixed.variant == "hexapawn4x4+gardner"
     assert mixed.self_play == resolve(get_variant("gardner"), {}).self_play
     assert mixed.universal_config().trunk == "transformer"
-    with pytest.raises(InputError, match="unknown field 'nonsense'"):
-        resolve(BOTH, {"network": {"nonsense": 1}})
-    with pytest.raises(InputError, match="tablebases = 'tables': those of one game"):
-        resolve(BOTH, {"self_play": {"tablebases": "tables"}})
-    with pytest.raises(InputError, match="batch = 1: less than one for each of 2 games"):
-        resolve(BOTH, {"learning": {"batch": 1}})
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value", "quoted"),
+    [
+        ("network", "nonsense", 1, "unknown field 'nonsense'"),
+        ("self_play", "tablebases", "tables", "tablebases = 'tables': those of one game"),
+        ("learning", "batch", 1, "batch = 1: less than one for each of 2 games"),
+    ],
+)
+def test_settings_that_several_games_cannot_have_are_refused(
+    table: str, name: str, value: object, quoted: str
+) -> None:
+    with pytest.raises(InputError, match=quoted):
+        resolve(BOTH, {table: {name: value}})
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ class Quiet:
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that stands at round 0."""
+    """A run at round 0."""
     path = tmp_path_factory.mktemp("runs") / "run"
     resume(path)
     return path

@@ -1,4 +1,4 @@
-"""Training as a person starts it: killed, interrupted, with workers; none of them stays behind."""
+"""Training from the command line: killed, interrupted, with workers, which never survive it."""
 
 import json
 import os
@@ -60,10 +60,12 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
             process.communicate()
 
 
-def start(processes: list[subprocess.Popen[str]], run: Path, *words: str) -> subprocess.Popen[str]:
-    """`pawnscope train hexapawn` in a process group of its own."""
+def start(
+    processes: list[subprocess.Popen[str]], run: Path, *words: str, games: str = "hexapawn"
+) -> subprocess.Popen[str]:
+    """`pawnscope train` in a process group of its own."""
     config = run.parent / "quick.toml"
-    arguments = ["train", "hexapawn", "--run", str(run), "--config", str(config), *words]
+    arguments = ["train", games, "--run", str(run), "--config", str(config), *words]
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.cli", *arguments],
         cwd=ROOT,
@@ -87,7 +89,7 @@ def await_rounds(process: subprocess.Popen[str], run: Path, rounds: int) -> None
     raise TimeoutError(f"no round {rounds}")
 
 
-def everyone_gone(process: subprocess.Popen[str]) -> tuple[str, str]:
+def all_ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What it printed. Its workers hold the same pipes: this waits until the last one is gone."""
     return process.communicate(timeout=PATIENCE)
 
@@ -109,22 +111,22 @@ def interrupted(process: subprocess.Popen[str], *, by: int = signal.SIGINT) -> N
         os.killpg(process.pid, by)
     else:
         process.send_signal(by)
-    printed, errors = everyone_gone(process)
+    printed, errors = all_ended(process)
     assert process.returncode == 128 + by, errors
     assert printed == ""
-    told, last = errors.splitlines()[-2:]
+    saved, last = errors.splitlines()[-2:]
     assert last == ("pawnscope: interrupted" if by == signal.SIGINT else "pawnscope: terminated")
-    assert "is saved, the same command continues the run" in told
+    assert "is saved, the same command continues the run" in saved
     assert "Traceback" not in errors
 
 
-def test_a_killed_run_goes_on_until_it_is_good_enough(
+def test_a_killed_run_continues_until_it_is_good_enough(
     run: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     killed = start(processes, run)
     await_rounds(killed, run, 2)
     killed.kill()
-    everyone_gone(killed)
+    all_ended(killed)
     # The last line may be half there.
     before = read_metrics(run)
     stopped = start(processes, run)
@@ -135,7 +137,7 @@ def test_a_killed_run_goes_on_until_it_is_good_enough(
     # When to stop may be asked anew.
     (run.parent / "quick.toml").write_text(GOOD_ENOUGH + QUICK)
     again = start(processes, run, "--json")
-    printed, errors = everyone_gone(again)
+    printed, errors = all_ended(again)
     assert again.returncode == 0, errors
     rounds = only_forward(run)
     assert rounds[: len(before)] == before
@@ -156,16 +158,17 @@ def test_a_killed_run_goes_on_until_it_is_good_enough(
 def test_workers_do_not_outlive_the_learner(
     run: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
-    killed = start(processes, run, "--actors", "2")
+    both = "hexapawn+hexapawn4x3"
+    killed = start(processes, run, "--actors", "2", games=both)
     await_rounds(killed, run, 2)
     killed.kill()
-    everyone_gone(killed)
+    all_ended(killed)
     # The last line may be half there.
     before = read_metrics(run)
     actors = {describe_games(path)["source"]["actor"] for path in (run / "games").iterdir()}
     assert actors == {0, 1}
 
-    again = start(processes, run, "--actors", "2")
+    again = start(processes, run, "--actors", "2", games=both)
     await_rounds(again, run, len(before) + 1)
     interrupted(again, by=signal.SIGTERM)
     assert only_forward(run)[: len(before)] == before
@@ -195,33 +198,33 @@ def test_a_stopped_worker_does_not_keep_the_learner(monkeypatch: pytest.MonkeyPa
     assert process.exitcode == -signal.SIGKILL
 
 
-def order_for(checkpoint: Path, folder: Path, variant: Variant) -> SelfPlayRequest:
+def request_for(checkpoint: Path, folder: Path, variant: Variant) -> SelfPlayRequest:
     return SelfPlayRequest(
         variant=variant.name, checkpoint=checkpoint, folder=folder, round=1, positions=12
     )
 
 
-def test_a_worker_plays_a_persons_own_game_and_tells_what_is_wrong(tmp_path: Path) -> None:
+def test_a_worker_plays_a_users_variant_and_reports_errors(tmp_path: Path) -> None:
     (name,) = define_variants("[workersgame:hexapawn4x4]\nstartFen = pp1p/4/4/P1PP w - - 0 1\n", "")
     variant = get_variant(name)
-    order = order_for(checkpoint_for(variant, tmp_path), tmp_path, variant)
+    request = request_for(checkpoint_for(variant, tmp_path), tmp_path, variant)
     pool = pool_of(variant, self_play_config(actors=1))
     try:
         ((process, _),) = pool._workers
         # ^C at a terminal reaches the workers too, while they still import.
         os.kill(process.pid or 0, signal.SIGINT)
-        told: list[int] = []
-        missing = order_for(tmp_path / "none.safetensors", tmp_path, variant)
+        progress: list[int] = []
+        missing = request_for(tmp_path / "none.safetensors", tmp_path, variant)
         with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-            pool.play([missing], told.append)
-        names = pool.play([order], told.append)
+            pool.play([missing], progress.append)
+        names = pool.play([request], progress.append)
         assert names == ["000001-00-000.safetensors"]
         rows = load_games(tmp_path / names[0], variant)
-        assert sum(told) == len(rows) >= 12
+        assert sum(progress) == len(rows) >= 12
         assert np.array_equal(rows.positions[0], variant.start_row)
         process.kill()
         with pytest.raises(OSError, match="a self-play worker ended with status -9"):
-            pool.play([order], told.append)
+            pool.play([request], progress.append)
     finally:
         pool.close()
     assert process.exitcode == -signal.SIGKILL
@@ -229,10 +232,10 @@ def test_a_worker_plays_a_persons_own_game_and_tells_what_is_wrong(tmp_path: Pat
 
 def test_two_actors_play_different_games(tmp_path: Path) -> None:
     variant = get_variant("hexapawn4x4")
-    order = order_for(checkpoint_for(variant, tmp_path), tmp_path, variant)
+    request = request_for(checkpoint_for(variant, tmp_path), tmp_path, variant)
     config = self_play_config(noise_fraction=0.25)
     names = [
-        Actor(variant, config, seed, first_round, number).play(order, lambda _: None)[0]
+        Actor(variant, config, seed, first_round, number).play(request, lambda _: None)[0]
         for seed, first_round, number in ((1, 0, 0), (1, 0, 1))
     ]
     assert names == ["000001-00-000.safetensors", "000001-01-000.safetensors"]
@@ -283,7 +286,7 @@ def test_workers_compute_the_gradient_that_one_process_computes() -> None:
 def test_shards_are_written_as_games_end(tmp_path: Path) -> None:
     variant = get_variant("hexapawn4x4")
     checkpoint = checkpoint_for(variant, tmp_path)
-    order = SelfPlayRequest(
+    request = SelfPlayRequest(
         variant=variant.name, checkpoint=checkpoint, folder=tmp_path, round=1, positions=100
     )
     seen: list[int] = []
@@ -292,7 +295,7 @@ def test_shards_are_written_as_games_end(tmp_path: Path) -> None:
         seen.append(len(list(tmp_path.glob("000001-*"))))
 
     actor = Actor(variant, self_play_config(shard_positions=30, games=8), 1, 0, 0)
-    names = actor.play(order, count_shards)
+    names = actor.play(request, count_shards)
     assert len(names) == len(set(names)) >= 3
     # The first were there while the others were still played.
     assert seen[0] == 0
@@ -306,7 +309,7 @@ def test_shards_are_written_as_games_end(tmp_path: Path) -> None:
         assert 0 < source["evaluator_seconds"] < source["seconds"]
     # An actor that takes up a round after a part of it does not play the same games again.
     other = Actor(variant, self_play_config(shard_positions=30, games=8), 1, 0, 0, first_part=1)
-    more = other.play(order, lambda _: None)
+    more = other.play(request, lambda _: None)
     assert more[0] == "000001-00-001.safetensors"
     again = load_games(tmp_path / more[0], variant)
     assert not np.array_equal(again.positions[:30], parts[0].positions[:30])

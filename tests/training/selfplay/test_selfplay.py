@@ -290,7 +290,7 @@ def test_full_searches_alone_are_lessons(search: str) -> None:
         self_play.statistics.simulations,
     )
     assert 0.25 < noted / plies < 0.55
-    # Where nothing is proven: 12 of the lessons' searches, 3 of the others'.
+    # Where nothing is proven: 12 simulations in recorded plies, 3 in the others.
     assert simulations <= 12 * noted / 0.7 + 3 * plies
     for game in range(rows.game_count):
         places = rows_of_game(rows, game)
@@ -303,7 +303,7 @@ def test_full_searches_alone_are_lessons(search: str) -> None:
         assert len(set(results)) == 1
         for place, following in itertools.pairwise(places):
             reply = int(rows.replies[place])
-            # Also the reply to a lesson that was a quick move.
+            # Also where the reply was a fast move.
             assert reply != 0
             if rows.moves_left[following] == rows.moves_left[place] - 1:
                 part = slice(rows.offsets[following], rows.offsets[following + 1])

@@ -45,14 +45,14 @@ def test_a_teachers_run_is_a_run(tmp_path: Path) -> None:
     assert load_checkpoint(run_checkpoints(path)[-1], variant=HEXAPAWN).metadata["round"] == 12
     # Better than at random, where about a third is kept.
     assert final_share(path, **TEACHER) > max(0.7, rounds[0]["truth"]["raw"])
-    # All positions have their turn before one comes again: 70 there are.
-    dealt = [load_games(file, HEXAPAWN).positions for file in sorted((path / "games").iterdir())]
-    rows = [row.tobytes() for row in np.concatenate(dealt)]
+    # All 70 positions are drawn before one is drawn again.
+    drawn = [load_games(file, HEXAPAWN).positions for file in sorted((path / "games").iterdir())]
+    rows = [row.tobytes() for row in np.concatenate(drawn)]
     for start in range(0, len(rows) - 70, 70):
         assert len(set(rows[start : start + 70])) == 70
 
 
-def test_a_teachers_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_teachers_run_continues_bit_for_bit(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(whole, Watch(after=3), **TEACHER)
     train(cut, Watch(after=1), **TEACHER)
@@ -85,7 +85,7 @@ def test_a_game_that_is_not_solved_has_no_teacher(tmp_path: Path) -> None:
         train(tmp_path / "run", Watch(after=1), get_variant("gardner"), **TEACHER)
 
 
-def test_targets_cannot_be_rescored_where_nobody_knows_the_truth(tmp_path: Path) -> None:
+def test_targets_cannot_be_rescored_without_exact_values(tmp_path: Path) -> None:
     gardner = get_variant("gardner")
     with pytest.raises(RunError, match="rescore = 'value': gardner is too large to be solved"):
         train(tmp_path / "run", Watch(after=1), gardner, learning={"rescore": "value"})
