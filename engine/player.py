@@ -1,8 +1,9 @@
 """Whatever chooses a move: the limits it is given, the choice it makes, and its one protocol."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engine.rules.errors import InputError
 from engine.rules.position import Position
@@ -72,6 +73,15 @@ class Player(Protocol):
     def close(self) -> None:
         """Release what the player holds outside this process."""
         return
+
+
+@runtime_checkable
+class BatchPlayer(Player, Protocol):
+    """A player that chooses in many positions at once faster than one by one."""
+
+    def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
+        """As `choose` without limits, for positions of one variant from different games."""
+        ...
 
 
 def games_repeat(a: Player, b: Player) -> bool:

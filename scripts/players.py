@@ -1,7 +1,7 @@
-"""Players as the commands make them: where their networks and solutions come from.
+"""Players for the commands: where their networks, solutions and endgame tables come from.
 
-A checkpoint is written as a file, as a run directory (its last checkpoint counts), or not at all:
-then the newest run of the game under `runs/` serves, or else a network that came with the program.
+A checkpoint is written as a file, as a run directory (its last checkpoint), or not at all: then the
+newest run of the variant under `runs/` serves, else a shipped network.
 """
 
 import functools
@@ -24,10 +24,10 @@ from search.evaluator import Evaluator
 from search.exact.solver import Solution, estimate_positions, load_or_solve
 from search.exact.tablebase.file import table_names
 from search.exact.tablebase.tables import Tablebases
-from search.players.builtin import make_player
+from search.players.make import make_player
 from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
-from training.data.run_directory import RunError, checkpoint_of, run_checkpoints
 
+# What loads torch is imported where a checkpoint is needed: other players start without it.
 if TYPE_CHECKING:
     from engine.network.language.move_predictor import MovePredictor
 
@@ -37,66 +37,69 @@ NETWORK_PLAYER: Final = "mcts:400"
 SEARCH_PLAYER: Final = "alphabeta:4"
 _KEPT_EVALUATORS: Final = 16
 _CALIBRATION: Final = 1024
-"""Positions on which int8 finds its scales."""
+"""Positions from which int8 takes its scales."""
+_WITH_TABLES: Final = ("alphabeta", "gumbel", "mcts")
+"""Kinds of players that probe endgame tables."""
 
 PrecisionName = Literal["auto", "fp32", "bf16", "int8"]
-"""In which numbers a player's network is computed."""
-_LOOK_UP: Final = ("alphabeta", "gumbel", "mcts")
-"""Players that look endgames up."""
+"""The numbers in which a player's network is computed."""
 
 
 def newest_checkpoint(variant: Variant) -> Path | None:
-    """The last checkpoint of the newest run of these rules, else the one that was shipped."""
-    return _newest(lambda path: _is_for(path, variant))
+    """The last checkpoint of the newest run of these rules, else the shipped network."""
+    return _newest(variant, _plays)
 
 
-def newest_language(variant: Variant) -> Path | None:
-    """As `newest_checkpoint`, of move language models."""
-    return _newest(lambda path: _is_language_of(path, variant))
+def _newest(variant: Variant, serves: Callable[[Path, Variant], bool]) -> Path | None:
+    from training.data.run_directory import RunError, run_checkpoints
 
-
-def _newest(serves: Callable[[Path], bool]) -> Path | None:
     last: list[Path] = []
     for run in RUNS.glob("*"):
         with suppress(RunError):
             last.append(run_checkpoints(run)[-1])
     last.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
-        if serves(path):
-            return path
+        with suppress(InputError, OSError):
+            if serves(path, variant):
+                return path
     return None
 
 
-def _is_for(path: Path, variant: Variant) -> bool:
-    """Whether a network was trained for the game, or for it among others; False for a file that is
-    damaged."""
+def _plays(path: Path, variant: Variant) -> bool:
+    """Whether a network was trained on the variant, alone or among others."""
     from engine.network.checkpoint import read_description
 
-    try:
-        return read_description(path).is_for(variant)
-    except (InputError, OSError):
-        return False
+    return read_description(path).is_for(variant)
 
 
-def _is_language_of(path: Path, variant: Variant) -> bool:
-    """As `_is_for`, of a move language model."""
+def _speaks(path: Path, variant: Variant) -> bool:
+    """Whether a file is a move language model of the variant."""
     from engine.network.language.checkpoint import read_language
 
-    try:
-        return read_language(path).variant_digest == variant.digest
-    except (InputError, OSError):
-        return False
+    return read_language(path).variant_digest == variant.digest
 
 
 def find_checkpoint(text: str | None, variant: Variant) -> Path:
-    """The file that the text names; raises InputError where it names none."""
+    """The network's file that the text names; raises InputError where it names none."""
+    return _find(text, variant, _plays, "network", "train")
+
+
+def _find(
+    text: str | None,
+    variant: Variant,
+    serves: Callable[[Path, Variant], bool],
+    what: str,
+    command: str,
+) -> Path:
+    from training.data.run_directory import checkpoint_of
+
     if text is not None:
         return checkpoint_of(Path(text))
-    newest = newest_checkpoint(variant)
+    newest = _newest(variant, serves)
     if newest is None:
         raise InputError(
-            f"there is no network for {variant.name} under {RUNS}/: train one with"
-            f" 'pawnscope train {variant.name}', or name a checkpoint"
+            f"there is no {what} for {variant.name} under {RUNS}/: train one with"
+            f" 'pawnscope {command} {variant.name}', or name a checkpoint"
         )
     return newest
 
@@ -104,15 +107,15 @@ def find_checkpoint(text: str | None, variant: Variant) -> Path:
 def load_evaluator(
     text: str | None, variant: Variant, precision: PrecisionName = "auto"
 ) -> Evaluator:
-    """The network that the text names, ready to judge by the fastest backend of the precision.
+    """The network that the text names, with the fastest backend of the precision.
 
-    Who asks for the same again is given the same: backends are tried for half a second each time.
-    Raises InputError for a checkpoint that is missing, damaged or for other rules, for a precision
-    that cannot be had, and OSError.
+    Evaluators are kept, since choosing a backend takes half a second. Raises InputError for a
+    checkpoint that is missing, damaged or for other rules, and for an unavailable precision, and
+    OSError.
     """
     import torch
 
-    # One game asks about one position at a time: a second thread would only be waited for.
+    # One game evaluates one position at a time: more threads would only cost time.
     torch.set_num_threads(1)
     path = find_checkpoint(text, variant)
     found = path.stat()
@@ -124,26 +127,13 @@ def load_evaluator(
 def _loaded(
     path: Path, file: tuple[int, ...], variant: Variant, precision: PrecisionName
 ) -> Evaluator:
-    """`file` tells a file from another, also from one that has been put in its place."""
+    """`file` identifies the file: another one may replace it at the same path."""
     from engine.network.checkpoint import load_checkpoint
     from engine.network.inference.evaluator import make_evaluator
 
     network = load_checkpoint(path, variant=variant).network
     calibration = _calibration(path, variant) if precision == "int8" else None
     return make_evaluator(network, precision=precision, calibration=calibration)
-
-
-def find_language(text: str | None, variant: Variant) -> Path:
-    """The file that the text names; raises InputError where it names none."""
-    if text is not None:
-        return checkpoint_of(Path(text))
-    newest = newest_language(variant)
-    if newest is None:
-        raise InputError(
-            f"there is no language model of {variant.name} under {RUNS}/: train one with"
-            f" 'pawnscope language train {variant.name}', or name a checkpoint"
-        )
-    return newest
 
 
 def load_language(text: str | None, variant: Variant) -> "MovePredictor":
@@ -157,22 +147,25 @@ def load_language(text: str | None, variant: Variant) -> "MovePredictor":
     from engine.network.language.move_predictor import MovePredictor
 
     torch.set_num_threads(1)
-    loaded = load(find_language(text, variant), variant=variant)
+    path = _find(text, variant, _speaks, "language model", "language train")
+    loaded = load(path, variant=variant)
     return MovePredictor(loaded.model, loaded.tokenizer, variant)
 
 
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
-    """Positions uint8[N, R] of the newest games of the run that a checkpoint is from."""
+    """Positions uint8[N, R] of the newest games of a checkpoint's run."""
     from training.data.shards import load_games, newest_shard
 
     games = newest_shard(checkpoint.resolve().parent.parent / "games", variant)
     if games is None:
-        raise InputError(f"{checkpoint}: int8 finds its scales on a run's games; there are none")
+        raise InputError(
+            f"{checkpoint}: int8 takes its scales from the games of a run, and there are none"
+        )
     return load_games(games, variant).positions[-_CALIBRATION:]
 
 
 def solution_cache() -> Path | None:
-    """Where solutions are kept between commands; None where there is no place for caches."""
+    """Where solutions are kept between commands; None without a cache folder."""
     return cache_folder("solutions")
 
 
@@ -191,16 +184,18 @@ def load_solution(variant: Variant) -> Solution:
             bar.total = expected
             bar.update(done - bar.n)
 
-        return load_or_solve(variant, solution_cache(), progress=progress, not_kept=_tell_not_kept)
+        return load_or_solve(
+            variant, solution_cache(), progress=progress, not_kept=_report_not_kept
+        )
 
 
-def _tell_not_kept(problem: OSError) -> None:
+def _report_not_kept(problem: OSError) -> None:
     where = f": {problem.filename}" if problem.filename is not None else ""
     tqdm.write(f"the solution is not kept: {problem.strerror or problem}{where}", file=sys.stderr)
 
 
 load_tablebases = functools.cache(Tablebases.load)
-"""As `Tablebases.load`, once for all players."""
+"""As `Tablebases.load`, kept for all players."""
 
 
 def has_tablebases(folder: Path, variant: Variant) -> bool:
@@ -215,10 +210,10 @@ def player_of(
     tablebases: Path | None = None,
     precision: PrecisionName = "auto",
 ) -> Player:
-    """The player that a person wrote; raises InputError or OSError.
+    """The player that a text describes; raises InputError or OSError.
 
-    With a folder of `tablebases`, which must have some of the variant, those who search look them
-    up, and the perfect player of a game that cannot be solved from its start plays them.
+    With a folder of `tablebases`, which must have some of the variant, the searches probe them, and
+    the perfect player of a game that cannot be solved from its start plays from them.
     """
     tables = None if tablebases is None else load_tablebases(tablebases, variant)
     if tables is not None and spec == "perfect" and not variant.irreversible:
@@ -231,7 +226,7 @@ def player_of(
         load_solution=load_solution,
         load_language=load_language,
     )
-    if tables is None or spec.partition(":")[0] not in _LOOK_UP:
+    if tables is None or spec.partition(":")[0] not in _WITH_TABLES:
         return player
     return with_tablebases(player, tables)
 
@@ -242,7 +237,7 @@ def is_solved_quickly(variant: Variant) -> bool:
 
 
 def default_player(variant: Variant, *, perfect: bool) -> str:
-    """Who plays where nobody was named: a network, else (if `perfect`) the truth, else a search."""
+    """The default player: a network, else (if `perfect`) the perfect player, else a search."""
     checkpoint = newest_checkpoint(variant)
     if checkpoint is not None:
         return f"{NETWORK_PLAYER}:{checkpoint}"

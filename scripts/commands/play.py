@@ -47,12 +47,12 @@ class PlayOptions(EndgameOptions):
     variant: str
     # Play in the terminal.
     terminal: bool = False
-    # Who plays against you, as in match; if left out the newest network of the game, else the
-    # perfect player where the game is solved in a second, else alphabeta:4.
+    # Your opponent, as in match; if left out the newest network of the game, else the perfect
+    # player if the game is solved within a second, else alphabeta:4.
     opponent: str | None = None
     # Your colour.
     colour: Literal["white", "black", "random"] = "white"
-    # Makes your opponent's random choices, and the random colour, the same every time.
+    # Seed of the opponent's random choices and of a random colour.
     seed: int | None = None
 
 
@@ -89,7 +89,7 @@ def _ask_person(prompt: str) -> str:
     line = sys.stdin.readline()
     if not line:
         raise EOFError
-    # What a terminal would have shown.
+    # A terminal shows the prompt and the line; a pipe does not.
     print(f"{prompt}{line.strip()}", flush=True)
     return line.strip()
 
@@ -105,7 +105,7 @@ class TerminalGame:
         self._colour = colour
         self._opponent = opponent
         self._ask = ask
-        self._farewell: str | None = None
+        self._ending: str | None = None
         self._commands = {
             "moves": self._list_moves,
             "hint": self._hint,
@@ -117,14 +117,14 @@ class TerminalGame:
         }
 
     def play(self) -> None:
-        """Until the game is over; raises EOFError where the input ends before."""
+        """Play until the game is over; raises EOFError if the input ends before."""
         print(
             f"{self._position.variant.name}: you have {_COLOURS[self._colour]},"
             f" {self._opponent.name} has {_COLOURS[1 - self._colour]}."
             " Type a move, or help.\n"
         )
         self._show_board()
-        while self._farewell is None:
+        while self._ending is None:
             if self._position.turn == self._colour:
                 self._obey(self._ask(f"{_COLOURS[self._colour]}, your move: "))
             else:
@@ -133,8 +133,8 @@ class TerminalGame:
             if outcome is not None:
                 if self._position.turn != self._colour:
                     self._show_board()
-                self._farewell = self._result_text(outcome)
-        print(self._farewell)
+                self._ending = self._result_text(outcome)
+        print(self._ending)
 
     def _obey(self, line: str) -> None:
         if line.lower() in self._commands:
@@ -171,7 +171,7 @@ class TerminalGame:
 
     def _undo(self) -> None:
         if len(self._position.move_stack) < 2:
-            print("there is no move of yours to take back")
+            print("you have no move to take back")
             return
         self._position.pop()
         self._position.pop()
@@ -180,10 +180,10 @@ class TerminalGame:
     def _resign(self) -> None:
         result = "0-1" if self._colour == WHITE else "1-0"
         winner = f"{_COLOURS[1 - self._colour]} ({self._opponent.name})"
-        self._farewell = f"{result}: you resign, {winner} wins."
+        self._ending = f"{result}: you resign, {winner} wins."
 
     def _quit(self) -> None:
-        self._farewell = _UNFINISHED
+        self._ending = _UNFINISHED
 
     def _result_text(self, outcome: Outcome) -> str:
         """Who won and why."""
@@ -203,7 +203,7 @@ def parse_move(position: Position, text: str) -> int:
 
 
 def chances_text(choice: Choice, whose: str) -> str:
-    """What the player thinks of its choice, nothing where it does not say."""
+    """The player's evaluation of its choice, empty if it gives none."""
     if choice.wdl is not None:
         win, draw, loss = choice.wdl
         return f"; {whose} chances: win {win:.0%}, draw {draw:.0%}, loss {loss:.0%}"

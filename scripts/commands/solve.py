@@ -27,22 +27,22 @@ _WINNERS = {1: "the side that moves first wins", 2: "the side that moves second 
 class SolveOptions(FigureOptions):
     """Solve a game from its start: the value of every position that can be reached.
 
-    Only games in which no move can be taken back, as Hexapawn and Breakthrough on small boards.
+    Only for games in which no move can be taken back, as Hexapawn and Breakthrough on small boards.
     With --men, the endgames of any game instead: every position with few men.
     """
 
     # The game; `pawnscope variants` lists them.
     variant: str
-    # Make endgame tables of up to so many men, kings and pawns included.
+    # Make endgame tables of up to this many men, kings and pawns included.
     men: int | None = None
-    # How much memory the solution may take.
+    # The memory that the solution may take.
     limit: str = "4GiB"
-    # A file to keep the solution in; with --men a folder, in which an interrupted run goes on.
+    # A file for the solution; with --men a folder, from which an interrupted run continues.
     out: Path | None = None
 
 
 def main(arguments: list[str]) -> int:
-    """Print what the solution is and what it took; loading the kernels is not timed."""
+    """Print the solution and its cost; loading the kernels is not timed."""
     options = parse_options(SolveOptions, "solve", arguments)
     variant = get_variant(options.variant)
     limit_bytes = parse_size(options.limit)
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _save(solution: Solution, path: Path) -> OSError | None:
-    """Why the file cannot be written, if so: what was solved is told even then."""
+    """The error if the file cannot be written: the solution is printed even then."""
     try:
         solution.save(path)
     except OSError as problem:
@@ -88,7 +88,7 @@ def figures(solution: Solution) -> dict[str, int | float]:
 
 
 def describe(solution: Solution) -> None:
-    """Print the figures for people."""
+    """Print the figures as text."""
     found = figures(solution)
     positions, seconds = solution.position_count, found["seconds"]
     print(f"{solution.variant.name}: {_WINNERS[solution.winner]}, in {solution.plies} plies")
@@ -103,7 +103,7 @@ def describe(solution: Solution) -> None:
 
 
 def _solve_endgames(options: SolveOptions, variant: Variant, men: int, limit_bytes: int) -> int:
-    """Make the tables, with a progress bar on standard error, and print what they hold."""
+    """Make the tables, with a progress bar on standard error, and print their figures."""
     problems: list[OSError] = []
     with closing(Bars(quiet=options.json)) as bars:
         bars.begin(f"{variant.name}, {men} men", 0, " entries")
@@ -138,7 +138,7 @@ def endgame_figures(reports: list[TableReport], size: int) -> dict[str, Any]:
 
 
 def describe_endgames(variant: Variant, men: int, reports: list[TableReport], size: int) -> None:
-    """Print the tables for people."""
+    """Print the tables as text."""
     found = endgame_figures(reports, size)
     width = max(len("material"), *(len(report.name) for report in reports))
     print(f"{'material':{width}} {'positions':>11} {'won':>6} {'lost':>6} {'plies':>5}  longest")
@@ -161,7 +161,7 @@ def describe_endgames(variant: Variant, men: int, reports: list[TableReport], si
 
 
 def peak_memory() -> int:
-    """Most bytes that this process has held in memory."""
+    """Peak memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

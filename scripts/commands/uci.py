@@ -21,9 +21,9 @@ from scripts.players import default_player, has_tablebases, player_of
 class UciOptions(EndgameOptions):
     """Serve as a UCI engine on standard input and output; UCI_Variant chooses the game."""
 
-    # Who plays, as in match; the newest network of the game if left out, else alpha-beta.
+    # The player, as in match; if left out the newest network of the game, else alpha-beta.
     player: str | None = None
-    # Where the random choices of players come from that make any.
+    # Seed of the players' random choices.
     seed: int = 1
 
 
@@ -34,8 +34,8 @@ def main(arguments: list[str]) -> int:
     players: list[Player] = []
     folder = options.tablebases
 
-    def look_in(path: str) -> None:
-        """Take the folder of endgame tables; raises OSError."""
+    def set_folder(path: str) -> None:
+        """Set the folder of endgame tables; raises OSError."""
         nonlocal folder
         if path:
             os.listdir(path)
@@ -43,13 +43,13 @@ def main(arguments: list[str]) -> int:
 
     def make(variant: Variant) -> Player:
         spec = options.player or default_player(variant, perfect=False)
-        # A GUI may choose a game that the folder knows nothing of.
+        # The folder may have no tables of the variant that a GUI chooses.
         covered = folder is not None and has_tablebases(folder, variant)
         player = player_of(spec, variant, rng, folder if covered else None)
         players.append(player)
         print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)
-        # Kernels and libraries load now and not on the clock of the first move.
-        # Who plays endgames only has nothing to say about the start.
+        # Load kernels and libraries before the clock of the first move runs. A player of endgames
+        # alone refuses the start position.
         with suppress(InputError):
             player.choose(Position(variant), Limits(nodes=1))
         return player
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
     try:
-        UciSession(make, "Pawnscope", sys.stdout, {"TablebasePath": look_in}).run(sys.stdin)
+        UciSession(make, "Pawnscope", sys.stdout, {"TablebasePath": set_folder}).run(sys.stdin)
     finally:
         for player in players:
             player.close()

@@ -1,8 +1,8 @@
 """An external engine as a player, over the Universal Chess Interface and for boards of any size.
 
-python-chess drives engines on 8x8 only, so this is a client of our own, as small as it can be. An
-engine is somebody else's program: whatever it prints, keeps silent about or leaves running, no wait
-is without a limit, and closing it ends every process that it has started.
+python-chess drives engines on 8x8 only, so this is our own client, kept small. An engine is a
+foreign program: every wait has a limit, whatever the engine prints or does not print, and `close`
+ends every process that the engine has started.
 """
 
 import contextlib
@@ -33,20 +33,20 @@ _START_SECONDS: Final = 10.0
 _READY_SECONDS: Final = 60.0
 """Until an engine has loaded what it needs, for instance a network or newly compiled kernels."""
 _GRACE_SECONDS: Final = 10.0
-"""How long an engine may think past its time before it counts as dead."""
+"""How long an engine may exceed its time before it counts as dead."""
 _LONGEST_SECONDS: Final = 600.0
 _QUIT_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.01
 _GAMES_PATH: Final = "/usr/games:/usr/local/games"
-"""Where Debian puts engines, which is not on everybody's path."""
+"""Where Debian installs engines, which is often not on the path."""
 _DEFAULT_LIMITS: Final = Limits(nodes=10_000)
 
 _WORDS: Final = frozenset({"uciok", "readyok", "option", "info", "bestmove"})
-"""First words of the lines that are read; everything else that an engine prints is passed over."""
+"""First words of the lines that are read; all other lines are ignored."""
 _LONGEST_LINE: Final = 1 << 16
-"""Bytes of a line that are kept; what is longer is cut off."""
+"""Bytes of a line that are kept; the rest is cut off."""
 _MOST_LINES: Final = 10_000
-"""Unread lines above which further `info` is dropped; twice as many, and everything is."""
+"""Unread lines above which `info` is dropped; above twice as many, every line is."""
 _LONGEST_WORD: Final = 20
 """Characters of a move that a message quotes."""
 _CHUNK: Final = 1 << 16
@@ -56,22 +56,22 @@ _NUMBER: Final = r"-?\d{1,15}"
 
 
 class EngineError(InputError):
-    """An external engine that died, keeps silent or cannot go on."""
+    """An external engine that died, does not answer or cannot continue."""
 
 
 class EngineTimeoutError(EngineError):
-    """An external engine that keeps silent for too long."""
+    """An external engine that does not answer in time."""
 
 
 class UciEngine:
     """A running engine: lines in, lines out, and a time limit on every wait.
 
-    The engine leads a process group of its own, so that its helpers end with it. A terminal's ^C
-    does not reach that group: whoever starts an engine closes it.
+    The engine leads its own process group, so that its child processes end with it. A terminal's ^C
+    does not reach that group: the caller must close the engine.
     """
 
     def __init__(self, command: str) -> None:
-        """Start the process; raises OSError where there is no such program, or EngineError."""
+        """Start the process; raises OSError if there is no such program, or EngineError."""
         self.command = command
         try:
             arguments = shlex.split(command)
@@ -89,7 +89,7 @@ class UciEngine:
             bufsize=0,
             start_new_session=True,
         )
-        # The last resort, also at the interpreter's end: nothing that was started stays behind.
+        # Ends the processes at the latest when the interpreter exits.
         self._kill = weakref.finalize(self, _kill_group, self._process.pid, os.getpid())
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -116,7 +116,7 @@ class UciEngine:
                 self.options[match[1].casefold()] = UciOption(match[1], _offered(match[3]))
 
     def send(self, line: str, seconds: float = _GRACE_SECONDS) -> None:
-        """Write a line; raises EngineError where nobody reads it any more."""
+        """Write a line; raises EngineError if the engine reads no more input."""
         stream = self._process.stdin
         assert stream is not None
         data = line.encode(errors="surrogateescape") + b"\n"
@@ -134,10 +134,10 @@ class UciEngine:
                 raise self._ended() from None
 
     def receive(self, deadline: float, poll: float | None = None) -> str | None:
-        """The next line that has a meaning in UCI; None after `poll` seconds without one.
+        """The next line that UCI knows; None after `poll` seconds without one.
 
-        Its blanks are single spaces and its first word is in lower case. Raises EngineError at the
-        deadline (of time.monotonic), whatever the engine goes on printing, or where it has ended.
+        Its words are separated by single spaces and the first is in lower case. Raises EngineError
+        at the deadline (of time.monotonic), even if the engine still prints, or if it has ended.
         """
         left = deadline - time.monotonic()
         if left <= 0:
@@ -147,13 +147,13 @@ class UciEngine:
         except queue.Empty:
             return None if poll is not None else self.receive(deadline)
         if line is None:
-            # Whoever asks again is told again.
+            # The next call must see the end, too.
             self._lines.put(None)
             raise self._ended()
         return line
 
     def discard(self) -> None:
-        """Drop what the engine has said so far; raises EngineError where it has ended."""
+        """Drop the unread lines; raises EngineError if the engine has ended."""
         for _ in range(self._lines.qsize()):
             if self._lines.get_nowait() is None:
                 self._lines.put(None)
@@ -167,22 +167,22 @@ class UciEngine:
         return EngineError(f"the engine '{self.command}' has ended (exit status {status})")
 
     def synchronise(self) -> None:
-        """Wait until the engine has done what it was told."""
+        """Wait until the engine has processed all commands."""
         self.send("isready")
         deadline = time.monotonic() + _READY_SECONDS
         while self.receive(deadline) != "readyok":
             pass
 
     def set_option(self, name: str, value: str) -> None:
-        """Set an option that the engine has, under the name and, of a choice, the value that the
-        engine writes: UCI compares them without regard to case, but not every engine does."""
+        """Set an option of the engine. The name, and the value of a combo option, are spelled as
+        the engine spells them: UCI ignores case, but not every engine does."""
         option = self.options[name.casefold()]
         self.send(f"setoption name {option.name} value {option.spelling(value)}")
 
     def close(self) -> None:
-        """Ask the engine to quit, end all its processes where it does not; a no-op if repeated.
+        """Ask the engine to quit, then end all its processes; a no-op if repeated.
 
-        Takes at most a few times `_QUIT_SECONDS`, whoever holds the engine's standard output.
+        Takes at most a few times `_QUIT_SECONDS`, even if another process holds the output open.
         """
         if not self._kill.alive:
             return
@@ -193,7 +193,7 @@ class UciEngine:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
             self._wait()
-            # Helpers may have outlived their engine.
+            # Child processes may have outlived the engine.
             _signal_group(self._process.pid, signal.SIGTERM)
             self._wait()
         finally:
@@ -201,7 +201,7 @@ class UciEngine:
             self._wait()
 
     def _wait(self) -> None:
-        """Until the process has ended and nobody holds its output any more, or time is up."""
+        """Wait until the process has ended and its output is closed, or the time is over."""
         deadline = time.monotonic() + _QUIT_SECONDS
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_QUIT_SECONDS)
@@ -213,42 +213,42 @@ class UciOption:
     """An option that an engine offers."""
 
     def __init__(self, name: str, values: list[str]) -> None:
-        """`name` as the engine writes it; `values` to choose from, empty where any will do."""
+        """`name` as the engine spells it; `values` of a combo option, else empty."""
         self.name, self.values = name, values
 
     def offers(self, value: str) -> bool:
-        """Whether the value is among those to choose from."""
+        """Whether the value is one of a combo option."""
         return value.casefold() in [offered.casefold() for offered in self.values]
 
     def spelling(self, value: str) -> str:
-        """The value as the engine writes it."""
+        """The value as the engine spells it."""
         return next((v for v in self.values if v.casefold() == value.casefold()), value)
 
 
 def _offered(text: str) -> list[str]:
-    """The values behind the words `var` of an option's line."""
+    """The values after each word `var` of an option's line."""
     _, *values = re.split(r"\svar\s", f"{text} ")
     names = [re.sub(r"\s+default\s.*", "", value).strip() for value in values]
     return [name for name in names if name]
 
 
 def _signal_group(leader: int, number: int) -> None:
-    """Send a signal to a process group, if there still is one."""
+    """Send a signal to a process group, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
 
 
 def _kill_group(leader: int, owner: int) -> None:
-    """End a process group for good; not from a forked child of the process that began it."""
+    """Kill a process group; not from a forked child of the process that started it."""
     if os.getpid() == owner:
         _signal_group(leader, signal.SIGKILL)
 
 
 def _read_lines(stream: IO[bytes], lines: "queue.Queue[str | None]") -> None:
-    """Hand on the lines of a stream as they come, and None at its end; then close it.
+    """Put the lines of a stream into the queue, and None at its end; then close the stream.
 
-    Runs in a thread that alone owns the stream: to close it elsewhere would wait for a read that
-    somebody's helper process may keep waiting.
+    Runs in a thread that alone owns the stream: closing it in another thread would wait for a read
+    that does not end while a child process of the engine holds the stream open.
     """
     rest, cut = b"", False
     with stream, contextlib.suppress(OSError):
@@ -259,7 +259,7 @@ def _read_lines(stream: IO[bytes], lines: "queue.Queue[str | None]") -> None:
                     _keep(line, lines)
                 cut = False
             if len(rest) > _LONGEST_LINE:
-                # The beginning of an endless line is read once, and the rest of it never.
+                # Of a line that is too long, only the beginning is kept.
                 if not cut:
                     _keep(rest[:_LONGEST_LINE], lines)
                 rest, cut = b"", True
@@ -271,13 +271,13 @@ def _read_lines(stream: IO[bytes], lines: "queue.Queue[str | None]") -> None:
 def _keep(line: bytes, lines: "queue.Queue[str | None]") -> None:
     words = line[:_LONGEST_LINE].decode(errors="replace").split()
     first = words[0].lower() if words else ""
-    # Whoever waits for a line is never that far behind.
+    # A reader that waits for a line is never that far behind.
     if first in _WORDS and lines.qsize() < (_MOST_LINES if first == "info" else 2 * _MOST_LINES):
         lines.put(" ".join([first, *words[1:]]))
 
 
 def close_players(players: Iterable[Player]) -> None:
-    """Close players at the same time: engines that do not heed `quit` are waited for together."""
+    """Close players at the same time, so that engines that ignore `quit` are awaited together."""
     players = list(players)
     if players:
         with ThreadPoolExecutor(min(len(players), _MOST_CLOSED)) as pool:
@@ -287,12 +287,12 @@ def close_players(players: Iterable[Player]) -> None:
 class ExternalPlayer(Player):
     """A UCI engine that knows the variant by name or reads it from a file (VariantPath)."""
 
-    # Not even with a limit of nodes: nothing in the protocol tells whether an engine draws random
-    # numbers, searches in several threads or keeps its hash table from game to game.
+    # Not even with a limit of nodes: the protocol does not tell whether an engine uses random
+    # numbers, several threads, or its hash table from earlier games.
     deterministic = False
 
     def __init__(self, command: str, variant: Variant, limits: Limits | None = None) -> None:
-        """Start the engine; raises OSError or EngineError. 10,000 nodes a move by default."""
+        """Start the engine; raises OSError or EngineError. Unless given, 10,000 nodes a move."""
         self.name = f"uci:{command}"
         self._limits = limits or _DEFAULT_LIMITS
         self._variant_file: Path | None = None
@@ -324,7 +324,7 @@ class ExternalPlayer(Player):
             self._engine.set_option("UCI_ShowWDL", "true")
 
     def new_game(self) -> None:
-        """Say that the next position is of another game; raises EngineError."""
+        """Announce that the next position is of another game; raises EngineError."""
         self._engine.send("ucinewgame")
         self._engine.synchronise()
 
@@ -332,7 +332,7 @@ class ExternalPlayer(Player):
         """See Player; raises EngineError, and IllegalMoveError for a move against the rules."""
         legal_moves(position)
         limits = limits or self._limits
-        # A second answer to an earlier question is none to this one.
+        # A second answer to an earlier question must not count for this one.
         self._engine.discard()
         self._engine.send(_position_command(position))
         self._engine.send(_go_command(limits))
@@ -360,8 +360,8 @@ class ExternalPlayer(Player):
 
 
 def _newer_info(new: str, old: str) -> str:
-    """The line that holds the score: the newest of the best variation, a bound only if need be."""
-    # What follows the word `string` is free text.
+    """The newer of two `info` lines with a score of the best variation; bounds count only alone."""
+    # After the word `string` comes free text.
     new = re.sub(r"(^| )string( .*|$)", "", new)
     variation = re.search(r"\bmultipv (\d+)", new)
     if " score " not in f" {new}" or (variation is not None and variation[1].lstrip("0") != "1"):
@@ -370,7 +370,7 @@ def _newer_info(new: str, old: str) -> str:
 
 
 def _older_keys(variant: Variant) -> str:
-    """What Fairy-Stockfish before version 14 calls a promotion region (later ones pass over it)."""
+    """The promotion region for Fairy-Stockfish before version 14; later versions ignore the key."""
     last_rank = (1 << variant.width) - 1 << variant.width * (variant.height - 1)
     if variant.promotion_region[0] != last_rank:
         return ""
@@ -378,14 +378,14 @@ def _older_keys(variant: Variant) -> str:
 
 
 def _position_command(position: Position) -> str:
-    walk, texts = position.copy(), []
-    moves = walk.move_stack
+    current, texts = position.copy(), []
+    moves = current.move_stack
     for _ in moves:
-        walk.pop()
-    start = walk.fen()
+        current.pop()
+    start = current.fen()
     for move in moves:
-        texts.append(walk.uci(move))
-        walk.push(move)
+        texts.append(current.uci(move))
+        current.push(move)
     return f"position fen {start} moves {' '.join(texts)}" if texts else f"position fen {start}"
 
 
@@ -401,7 +401,7 @@ def _go_command(limits: Limits) -> str:
 
 
 def _read_choice(position: Position, answer: str, info: str) -> Choice:
-    """What `bestmove` and the last `info` with a score say, without these words."""
+    """The choice in `bestmove` and the last `info` with a score, both without these words."""
     move = _read_move(position, answer)
     score = re.search(rf"\bscore (cp|mate) ({_NUMBER})\b", info)
     value = None
@@ -432,17 +432,17 @@ def _read_move(position: Position, answer: str) -> int:
             f"the engine finds no move in '{position.fen()}' ({position.variant.name}):"
             " does it know the rules of this variant?"
         )
-    # Some engines write the piece of a promotion as a capital, a few the squares as well.
+    # Some engines write the piece of a promotion in upper case, a few the squares as well.
     with contextlib.suppress(IllegalMoveError):
         return position.parse_uci(word.lower())
     return position.parse_uci(word[:_LONGEST_WORD])
 
 
 def _read_variation(position: Position, move: int, info: str) -> tuple[int, ...]:
-    """The engine's line as far as it is legal, the move alone where the line begins otherwise."""
+    """The engine's line up to an illegal move; only the move if the line begins with another."""
     _, _, text = info.partition(" pv ")
-    walk, line = position.copy(), []
+    current, line = position.copy(), []
     with contextlib.suppress(IllegalMoveError):
         for word in text.split():
-            line.append(walk.push_uci(word.lower()))
+            line.append(current.push_uci(word.lower()))
     return tuple(line) if line[:1] == [move] else (move,)

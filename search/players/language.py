@@ -50,7 +50,7 @@ class LanguagePlayer(Player):
         return self.choose_batch([position])[0]
 
     def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """As `choose`, for positions of one variant in one batch; no game may be over."""
+        """See BatchPlayer."""
         choices = []
         for prediction in self._predictor.predict(positions):
             self.asked += 1

@@ -1,6 +1,6 @@
-"""Players that search a tree with an evaluator, and keep what they know of their games."""
+"""Players with a network: the raw policy, and tree searches that reuse their trees."""
 
-from abc import abstractmethod
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from engine.player import Choice, Limits, Player, legal_moves
 from engine.rules.history import hash_row
+from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.variant import Variant
-from search.evaluator import Evaluator
+from search.evaluator import Evaluator, evaluate
 from search.limits import Deadline
-from search.mcts.batch import NO_MOVE, BatchSearch
+from search.mcts.batch import NO_MOVE, BatchSearch, TreeSearchConfig
 from search.mcts.gumbel import GumbelConfig, GumbelSearch
 from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.result import SearchResult
@@ -23,7 +24,7 @@ from search.mcts.tree import NODES_USED, ROOT
 from search.scores import UNPROVEN
 
 MOST_SIMULATIONS: Final = 400_000
-"""A tree that is bounded by time alone stops here: some hundred megabytes."""
+"""A search limited by time alone stops here, with a tree of some hundred megabytes."""
 _FEWEST_IN_A_ROUND: Final = 16
 _MOST_LEAVES_ALONE: Final = 16
 _SIMULATIONS_A_LEAF: Final = 50
@@ -32,19 +33,19 @@ _MOST_PLIES: Final = 2
 
 
 def leaves_alone(simulations: int) -> int:
-    """Leaves at a time for a single tree: a batch for the network, and few beside the whole."""
+    """Leaves at once for a single tree: a batch for the network, but few of all simulations."""
     return min(_MOST_LEAVES_ALONE, max(1, simulations // _SIMULATIONS_A_LEAF))
 
 
 def is_endless(limits: Limits) -> bool:
     """Whether only the time or another thread ends the search."""
-    # A depth means nothing to these players, but whoever names one waits for an end.
+    # These players ignore a depth, but with one the search must end by itself.
     unbounded = limits.depth is None or limits.movetime is not None
     return limits.nodes is None and limits.timed and unbounded
 
 
 def wanted_simulations(limits: Limits, own: int) -> int:
-    """How many simulations the limits ask for, `own` where they do not say."""
+    """The number of simulations that the limits set, else `own`."""
     if limits.nodes is not None:
         return min(limits.nodes, MOST_SIMULATIONS)
     return MOST_SIMULATIONS if is_endless(limits) else own
@@ -62,85 +63,122 @@ def searched_choice(result: SearchResult, variation: list[int], game: int = 0) -
     )
 
 
-_Line = tuple[int, ...]
-"""Zobrist hashes of a game's positions, the present one last."""
+class PolicyPlayer(Player):
+    """The move with the largest logit, without search."""
+
+    name = "policy"
+    deterministic = True
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def choose(self, position: Position, limits: Limits | None = None) -> Choice:
+        """See Player; raises what the evaluator raises."""
+        legal_moves(position)
+        return self.choose_batch([position])[0]
+
+    def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
+        """See BatchPlayer."""
+        rows = np.stack([position.row for position in positions])
+        moves, offsets = generate_batch(positions[0].variant.tables, rows)
+        evaluation = evaluate(self._evaluator, rows, moves, offsets)
+        choices = []
+        for game, (start, stop) in enumerate(itertools.pairwise(offsets.tolist())):
+            move = int(moves[start + np.argmax(evaluation.logits[start:stop])])
+            win, draw, loss = (float(part) for part in evaluation.wdl[game])
+            choices.append(
+                Choice(
+                    move=move,
+                    value=win - loss,
+                    wdl=(win, draw, loss),
+                    principal_variation=(move,),
+                    nodes=1,
+                )
+            )
+        return choices
+
+
+_Game = tuple[int, ...]
+"""Zobrist hashes of a game's positions, the current one last."""
 StartSearch = Callable[[Variant, Roots], BatchSearch]
 
 
-class _HeldGames:
-    """A search and the games that stand at its roots, to be found again some plies later."""
+class _KeptSearch:
+    """A search and the games at its roots, so that their trees are found again some plies later."""
 
     def __init__(self, start: StartSearch) -> None:
         self._start = start
         self._search: BatchSearch | None = None
         self._variant: Variant | None = None
-        self._lines: list[_Line] = []
+        self._games: list[_Game] = []
 
     def forget(self) -> None:
-        """Let go of a search that was broken off between two steps."""
+        """Drop the search, which was interrupted between two steps."""
         self._search = None
 
     def search_from(self, positions: Sequence[Position]) -> BatchSearch:
-        """The search with these positions of one variant as roots, and what it knows of them."""
+        """The search with these positions of one variant as roots, and their trees where known."""
         variant, roots = positions[0].variant, Roots.from_positions(positions)
-        lines = [_line_of(position) for position in positions]
+        games = [_hashes(position) for position in positions]
         search = self._search
         if search is None or variant is not self._variant:
             search = self._start(variant, roots)
-        elif not (lines == self._lines and (search.roots.positions == roots.positions).all()):
-            games, moves = self._find(positions, lines)
-            if (games < 0).all():
+        elif not (games == self._games and (search.roots.positions == roots.positions).all()):
+            kept, moves = self._find(positions, games)
+            if (kept < 0).all():
                 search = self._start(variant, roots)
             else:
-                if games.tolist() != list(range(len(self._lines))):
-                    search.take(games)
+                if kept.tolist() != list(range(len(self._games))):
+                    search.take(kept)
                 search.advance(moves, roots)
-        self._search, self._variant, self._lines = search, variant, lines
+        self._search, self._variant, self._games = search, variant, games
         return search
 
     def _find(
-        self, positions: Sequence[Position], lines: list[_Line]
+        self, positions: Sequence[Position], games: list[_Game]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Which held game each position goes on, -1 for none, and by which moves."""
-        held: dict[_Line, list[int]] = {}
-        for game in reversed(range(len(self._lines))):
-            held.setdefault(self._lines[game], []).append(game)
-        games = np.full(len(positions), -1, dtype=np.int64)
+        """Which kept game each position continues, -1 for none, and by which moves."""
+        known: dict[_Game, list[int]] = {}
+        for game in reversed(range(len(self._games))):
+            known.setdefault(self._games[game], []).append(game)
+        kept = np.full(len(positions), -1, dtype=np.int64)
         moves = np.full((len(positions), _MOST_PLIES), NO_MOVE, dtype=np.int64)
-        for place, (position, line) in enumerate(zip(positions, lines, strict=True)):
+        for place, (position, hashes) in enumerate(zip(positions, games, strict=True)):
             played = position.move_stack[-_MOST_PLIES:]
             for plies in range(len(played), 0, -1):
-                same = held.get(line[:-plies])
+                same = known.get(hashes[:-plies])
                 if same:
-                    games[place] = same.pop()
+                    kept[place] = same.pop()
                     moves[place, :plies] = played[-plies:]
                     break
-        return games, moves
+        return kept, moves
 
 
-def _line_of(position: Position) -> _Line:
+def _hashes(position: Position) -> _Game:
     return (*position.hashes, int(hash_row(position.variant.tables, position.row)))
 
 
 class TreePlayer(Player):
-    """A player with a tree search. Within a game it goes on with the tree of its last move.
+    """A player with a tree search. Within a game it reuses the tree of its last move.
 
-    The tree is found by the line of the whole game, so that it is another game's only where that
-    one had come to the same line; without noise the player counts as deterministic.
+    A tree is found by the whole game so far, so that another game reuses it only from the same
+    moves; without noise the player counts as deterministic.
     """
 
-    def __init__(self) -> None:
-        """Nothing is known of any game yet."""
-        self._alone = _HeldGames(lambda variant, roots: self._start(variant, roots, alone=True))
-        self._together = _HeldGames(lambda variant, roots: self._start(variant, roots, alone=False))
+    def __init__(
+        self,
+        config: TreeSearchConfig,
+        start: Callable[[Variant, Roots, int], BatchSearch],
+    ) -> None:
+        """`start` makes a search with a number of leaves; `config.leaves` is for single games."""
+        self._simulations = config.simulations
+        self._single = _KeptSearch(lambda variant, roots: start(variant, roots, config.leaves))
+        self._batch = _KeptSearch(lambda variant, roots: start(variant, roots, 1))
 
-    @abstractmethod
-    def _start(self, variant: Variant, roots: Roots, *, alone: bool) -> BatchSearch:
-        """A new search; `alone` is for a single game."""
-
-    @abstractmethod
-    def _think(self, search: BatchSearch, limits: Limits, stop: Callable[[], bool]) -> None:
+    def _run(self, search: BatchSearch, limits: Limits, stop: Callable[[], bool]) -> None:
         """Run a search of one game."""
+        wanted = wanted_simulations(limits, self._simulations)
+        search.run(min(wanted, _most_simulations(search)), stop)
 
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
         """See Player; raises what the evaluator raises."""
@@ -148,20 +186,20 @@ class TreePlayer(Player):
         limits = limits or Limits()
         with Deadline(limits) as deadline:
             try:
-                search = self._alone.search_from([position])
-                self._think(search, limits, deadline.expired)
+                search = self._single.search_from([position])
+                self._run(search, limits, deadline.expired)
             except BaseException:
-                self._alone.forget()
+                self._single.forget()
                 raise
         return searched_choice(search.result(), search.principal_variation())
 
     def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """As `choose`, for positions of one variant from games that are not over, all at once."""
+        """See BatchPlayer."""
         try:
-            search = self._together.search_from(positions)
+            search = self._batch.search_from(positions)
             search.run()
         except BaseException:
-            self._together.forget()
+            self._batch.forget()
             raise
         result = search.result()
         return [
@@ -170,58 +208,50 @@ class TreePlayer(Player):
         ]
 
 
-def _room(search: BatchSearch) -> int:
-    """Simulations that a tree of one game may still begin at its root."""
-    return max(1, MOST_SIMULATIONS - int(search.trees.counters[0, NODES_USED]))
+def _most_simulations(search: BatchSearch) -> int:
+    """Simulations at the root of one game up to which its tree is small enough."""
+    room = MOST_SIMULATIONS - int(search.trees.counters[0, NODES_USED])
+    return search.simulations() + max(1, room)
 
 
 class MctsPlayer(TreePlayer):
-    """PUCT with an evaluator: proven moves first, else the most visits. Noise is the config's."""
+    """PUCT with an evaluator and the configuration's noise: proven moves first, then visits."""
 
     def __init__(self, evaluator: Evaluator, config: PuctConfig, rng: np.random.Generator) -> None:
-        """The configuration's `leaves` hold for a single game."""
-        super().__init__()
+        """The configuration's `leaves` are for single games."""
         self.name = f"mcts:{config.simulations}"
         self.deterministic = config.noise_fraction == 0.0
-        self._evaluator = evaluator
-        self._config = config
-        self._rng = rng
-
-    def _start(self, variant: Variant, roots: Roots, *, alone: bool) -> BatchSearch:
-        config = self._config if alone else replace(self._config, leaves=1)
-        return PuctSearch(variant, roots, self._evaluator, config, self._rng)
-
-    def _think(self, search: BatchSearch, limits: Limits, stop: Callable[[], bool]) -> None:
-        wanted = wanted_simulations(limits, self._config.simulations)
-        search.run(min(wanted, search.simulations() + _room(search)), stop)
+        super().__init__(
+            config,
+            lambda variant, roots, leaves: PuctSearch(
+                variant, roots, evaluator, replace(config, leaves=leaves), rng
+            ),
+        )
 
 
 class GumbelPlayer(TreePlayer):
-    """Gumbel MCTS with an evaluator: proven moves first, else what the halvings leave."""
+    """Gumbel MCTS with an evaluator and the configuration's noise: proven moves first."""
 
     def __init__(
         self, evaluator: Evaluator, config: GumbelConfig, rng: np.random.Generator
     ) -> None:
-        """The configuration's `leaves` hold for a single game; its noise is played with, too."""
-        super().__init__()
+        """The configuration's `leaves` are for single games."""
         self.name = f"gumbel:{config.simulations}"
         self.deterministic = config.gumbel_scale == 0.0
-        self._evaluator = evaluator
-        self._config = config
-        self._rng = rng
+        super().__init__(
+            config,
+            lambda variant, roots, leaves: GumbelSearch(
+                variant, roots, evaluator, replace(config, leaves=leaves), rng
+            ),
+        )
 
-    def _start(self, variant: Variant, roots: Roots, *, alone: bool) -> BatchSearch:
-        config = self._config if alone else replace(self._config, leaves=1)
-        return GumbelSearch(variant, roots, self._evaluator, config, self._rng)
-
-    def _think(self, search: BatchSearch, limits: Limits, stop: Callable[[], bool]) -> None:
-        """A round of halvings must know its end: without one, each round doubles the last."""
+    def _run(self, search: BatchSearch, limits: Limits, stop: Callable[[], bool]) -> None:
+        """Sequential halving needs a fixed number: without one, each round doubles the last."""
         if not is_endless(limits):
-            wanted = wanted_simulations(limits, self._config.simulations)
-            search.run(min(wanted, search.simulations() + _room(search)), stop)
+            super()._run(search, limits, stop)
             return
-        most = search.simulations() + _room(search)
-        wanted = max(_FEWEST_IN_A_ROUND, self._config.simulations)
+        most = _most_simulations(search)
+        wanted = max(_FEWEST_IN_A_ROUND, self._simulations)
         while wanted < most and search.trees.nodes[0, ROOT]["proven"] == UNPROVEN and not stop():
             search.run(wanted, stop)
             wanted *= 2

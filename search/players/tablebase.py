@@ -1,51 +1,42 @@
-"""Players who know the endgame tables by heart.
+"""Players with endgame tables.
 
-A search that stops at the first proven win may find another one, no nearer to the end, at every
-move, and so draw by the move rule what it has won. So where a position is covered and decided, the
-move comes from the table itself, by its score at the clock (`search.exact.tablebase.probe`): the
-distance to mate falls at every move where the clock leaves time for it, else the distance to the
-next move that resets the clock.
+A search that stops at the first proven win may find another one at every move, no nearer to the
+end, and so let the move rule draw a won game. So in a covered position that is won or lost, the
+move comes from the table itself, by its score at the clock (`search.exact.tablebase.probe`): where
+the clock leaves time, the distance to mate falls at every move, else the distance to the next move
+that resets the clock (the next zeroing).
 
-Such a player repeats no position itself. But what stood often enough before it took over is drawn
-when it comes up again, and the opponent may head for that. Then the table's word is not enough, and
-the game up to the next capture or pawn move is searched, with these positions as draws. No other
-repetition needs to be looked at: who can win although repetitions draw wins without repeating.
+Such a player repeats no position itself. But positions that occurred often enough before may be
+draws when they occur again, and the opponent may aim for that. Then the table is not enough, and
+the game up to the next zeroing is searched, with these positions as draws. Other repetitions do not
+matter: a side that can win although repetitions draw can win without repeating.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.player import Choice, Limits, Player, legal_moves
+from engine.player import BatchPlayer, Choice, Limits, Player, legal_moves
 from engine.rules.errors import InputError
 from engine.rules.history import hash_row
 from engine.rules.kernels import apply, generate_batch
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK
 from search.exact.tablebase.tables import Tablebases
-from search.scores import LONGEST, NO_SCORE, WIN
+from search.scores import LONGEST, NO_SCORE, WIN, value_of_score
 
 MOST_NODES: Final = 20_000
-"""Positions that the search around earlier repetitions looks at for one move: some seconds."""
+"""Positions that a search around earlier repetitions expands for one move: some seconds."""
 
 
-@runtime_checkable
-class BatchChooser(Player, Protocol):
-    """A player for whom many positions at once are cheaper than one after the other."""
+class _ZeroingSearch:
+    """Whether a position is won up to the next zeroing, with some positions as draws.
 
-    def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """As `choose`, for positions of one variant from different games."""
-        ...
-
-
-class _Detour:
-    """Who wins from here to the next zeroing move, where some positions are drawn.
-
-    Or-nodes and and-nodes, depth first, the best move by the table first; the clock grows with
-    every ply, so that nothing comes back.
+    A depth-first and-or search, with the table's best move first. The clock grows with every ply,
+    so that no position of the search occurs twice.
     """
 
     def __init__(self, tablebases: Tablebases, drawn: frozenset[int]) -> None:
@@ -58,7 +49,7 @@ class _Detour:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the search has given up: what it has not shown is not known."""
+        """Whether the search has reached its limit; what it has not shown is then unknown."""
         return self.nodes >= MOST_NODES
 
     def wins(self, row: npt.NDArray[np.uint8], score: int) -> bool:
@@ -70,7 +61,7 @@ class _Detour:
         return score < -LONGEST and (self._is_beyond(row, score) or self._loses(row))
 
     def _is_beyond(self, row: npt.NDArray[np.uint8], score: int) -> bool:
-        """Whether the game is over or the clock reset: there the table's word is enough."""
+        """Whether the game is over or the clock was reset, so that the table's score is exact."""
         return abs(score) == WIN or row[self._tablebases.variant.squares + CLOCK] == 0
 
     def _replies(self, row: npt.NDArray[np.uint8]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
@@ -123,9 +114,9 @@ def _drawn_by_repetition(position: Position) -> frozenset[int]:
 
 
 def _best_reply(
-    position: Position, tablebases: Tablebases, detour: _Detour
+    position: Position, tablebases: Tablebases, search: _ZeroingSearch
 ) -> tuple[int, int] | None:
-    """The best move and its value for the side that makes it; None where one is not known."""
+    """The best move and its value for the side that makes it; None where a score is unknown."""
     rows, ends = [], []
     moves = position.legal_moves
     for move in moves:
@@ -140,63 +131,59 @@ def _best_reply(
         return None
     order = sorted(range(len(moves)), key=scores.__getitem__)
     best = moves[order[0]], scores[order[0]]
-    if not detour.drawn:
-        return best[0], _value(-best[1])
-    # The table's order, but for wins and losses that an earlier repetition turns into draws.
+    if not search.drawn:
+        return best[0], value_of_score(-best[1])
+    # The table's order, except for wins and losses that an earlier repetition turns into draws.
     for place in order:
-        if detour.loses(rows[place], scores[place]):
+        if search.loses(rows[place], scores[place]):
             return moves[place], 1
     for place in order:
-        drawn = scores[place] == 0 or not detour.wins(rows[place], scores[place])
-        if scores[place] >= 0 and drawn and not detour.exhausted:
+        drawn = scores[place] == 0 or not search.wins(rows[place], scores[place])
+        if scores[place] >= 0 and drawn and not search.exhausted:
             return moves[place], 0
-    # Nothing better is known than what the table says.
-    return best[0], _value(-best[1])
-
-
-def _value(score: int) -> int:
-    return 1 if score > LONGEST else -1 if score < -LONGEST else 0
+    # Nothing better than the table's score is known.
+    return best[0], value_of_score(-best[1])
 
 
 def table_choice(position: Position, tablebases: Tablebases) -> Choice | None:
     """The quickest win or the longest loss that clock and repetitions allow, or a drawing move.
 
-    None where a position after a move is not known. The position is one in which the game goes on.
+    None where the tables do not cover every move. The game must not be over.
     """
-    walk = position.copy()
+    current = position.copy()
     line: list[int] = []
-    detour = _Detour(tablebases, _drawn_by_repetition(walk))
-    first = found = _best_reply(walk, tablebases, detour)
+    search = _ZeroingSearch(tablebases, _drawn_by_repetition(current))
+    first = found = _best_reply(current, tablebases, search)
     if first is None:
         return None
     while found is not None and (found[1] != 0 or not line):
         line.append(found[0])
-        walk.push(found[0])
-        if first[1] == 0 or walk.outcome() is not None:
+        current.push(found[0])
+        if first[1] == 0 or current.outcome() is not None:
             break
-        drawn = _drawn_by_repetition(walk)
-        if drawn != detour.drawn:
-            detour = _Detour(tablebases, drawn)
-        found = _best_reply(walk, tablebases, detour)
+        drawn = _drawn_by_repetition(current)
+        if drawn != search.drawn:
+            search = _ZeroingSearch(tablebases, drawn)
+        found = _best_reply(current, tablebases, search)
     value = first[1]
     return Choice(
         move=line[0],
         value=float(value),
         wdl=(float(value == 1), float(value == 0), float(value == -1)),
         principal_variation=tuple(line),
-        nodes=1 + detour.nodes,
+        nodes=1 + search.nodes,
     )
 
 
 class TablebasePlayer(Player):
-    """Plays decided endgames from the tables, everything else like another player.
+    """Plays won and lost endgames from the tables, other positions like another player.
 
-    The other player sees the tables too: its searches take up proven values from them.
+    The searches of the other player probe the tables too.
     """
 
     def __init__(self, player: Player, tablebases: Tablebases) -> None:
         self.name = player.name
-        # A move from the tables is the first of the best.
+        # Of equally good moves, the tables' choice is the first.
         self.deterministic = player.deterministic
         self._player = player
         self._tablebases = tablebases
@@ -204,17 +191,17 @@ class TablebasePlayer(Player):
     def _known(self, position: Position) -> Choice | None:
         legal_moves(position)
         score = int(self._tablebases.scores_at_clock(position.row[None])[0])
-        if score == NO_SCORE or _value(score) == 0:
+        if score == NO_SCORE or value_of_score(score) == 0:
             return None
         choice = table_choice(position, self._tablebases)
-        # A win that repetitions have spoilt is the other player's to try for.
+        # Where repetitions have turned a win into a draw, the other player tries to win.
         return None if choice is not None and choice.value == 0 and score > 0 else choice
 
     def _seen(self, position: Position) -> Position:
-        """The position as the other player gets it."""
-        twin = position.copy()
-        twin.variant = self._tablebases.attached
-        return twin
+        """The position for the other player, with the tables attached."""
+        seen = position.copy()
+        seen.variant = self._tablebases.attached
+        return seen
 
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
         """See Player; raises what the other player raises."""
@@ -222,31 +209,31 @@ class TablebasePlayer(Player):
         return self._player.choose(self._seen(position), limits) if known is None else known
 
     def close(self) -> None:
-        """Let go of what the other player holds."""
+        """Close the other player."""
         self._player.close()
 
 
 class TablebaseBatchPlayer(TablebasePlayer):
-    """The same for players who think about many positions at once."""
+    """The same for players that choose in batches."""
 
-    def __init__(self, player: BatchChooser, tablebases: Tablebases) -> None:
+    def __init__(self, player: BatchPlayer, tablebases: Tablebases) -> None:
         super().__init__(player, tablebases)
-        self._chooser = player
+        self._batch_player = player
 
     def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """As `choose`, for positions of one variant from games that are not over, all at once."""
+        """See BatchPlayer."""
         choices = [self._known(position) for position in positions]
         rest = [
             self._seen(position)
             for position, known in zip(positions, choices, strict=True)
             if known is None
         ]
-        found = iter(self._chooser.choose_batch(rest) if rest else [])
+        found = iter(self._batch_player.choose_batch(rest) if rest else [])
         return [next(found) if known is None else known for known in choices]
 
 
 class PerfectEndgamePlayer(Player):
-    """Plays the endgames that the tables cover, by the exact value at the clock, and no others."""
+    """Plays only the endgames that the tables cover, by the exact value at the clock."""
 
     name = "perfect"
 
@@ -266,7 +253,7 @@ class PerfectEndgamePlayer(Player):
 
 
 def with_tablebases(player: Player, tablebases: Tablebases) -> Player:
-    """The player, helped by the tables."""
-    if isinstance(player, BatchChooser):
+    """The player, with the tables."""
+    if isinstance(player, BatchPlayer):
         return TablebaseBatchPlayer(player, tablebases)
     return TablebasePlayer(player, tablebases)

@@ -31,7 +31,7 @@ from search.mcts.tree import (
     tree_of,
 )
 from search.mcts.uct import UctConfig, _choose_edge
-from search.players.builtin import GumbelPlayer, MctsPlayer, PolicyPlayer
+from search.players.network import GumbelPlayer, MctsPlayer, PolicyPlayer
 from search.randomness import random_gamma, seed_states
 from search.scores import UNPROVEN
 from tests.support.search_cases import Moves, Offsets, Rows, roots_of

@@ -10,11 +10,11 @@ from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import numpy as np
 
-from engine.player import Choice, Player, games_repeat
+from engine.player import BatchPlayer, Choice, Player, games_repeat
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.pgn import GameRecord
 from engine.rules.position import Position
@@ -26,7 +26,6 @@ from training.evaluation.openings import Opening, default_opening_plies, random_
 from training.evaluation.pentanomial import PairTally, Score
 
 __all__ = [
-    "BatchPlayer",
     "Ending",
     "MatchResult",
     "PairTally",
@@ -43,15 +42,6 @@ LONGEST_GAME: Final = 512
 """Plies, including the opening. A longer game is a draw."""
 GAMES_AT_ONCE: Final = 64
 """Games in progress at once where a player chooses in batches."""
-
-
-@runtime_checkable
-class BatchPlayer(Protocol):
-    """A player that chooses moves in many positions at once faster than one by one."""
-
-    def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """As `Player.choose`, for positions of one variant from different games."""
-        ...
 
 
 class Ending(StrEnum):

@@ -24,8 +24,8 @@ from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant
 from engine.system.files import append_to
-from search.players.builtin import is_deterministic
 from search.players.external import close_players
+from search.players.make import is_deterministic
 from training.data.run_directory import RunError
 from training.evaluation.arena import PlayedGame, continuations, default_opening_plies, match_games
 from training.evaluation.pentanomial import PairTally

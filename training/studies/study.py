@@ -27,7 +27,7 @@ from engine.rules.variant import Variant, get_variant
 from engine.system.files import append_whole, write_whole
 from search.evaluator import Evaluator
 from search.exact.solver import load_or_solve
-from search.players.builtin import make_player
+from search.players.make import make_player
 from training.config import merge, parse_variants
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.arena import play_match

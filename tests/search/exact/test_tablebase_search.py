@@ -139,7 +139,7 @@ class Fool(Player):
         return Choice(move=position.legal_moves[0])
 
     def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
-        """See BatchChooser."""
+        """See BatchPlayer."""
         return [self.choose(position) for position in positions]
 
 

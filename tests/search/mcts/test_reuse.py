@@ -15,7 +15,7 @@ from search.mcts.gumbel import GumbelConfig, GumbelSearch
 from search.mcts.puct import PuctConfig, PuctSearch, puct_search
 from search.mcts.roots import Roots
 from search.mcts.tree import EDGES_USED, NODES_USED, ROOT, UNVISITED, Trees
-from search.players.builtin import GumbelPlayer, MctsPlayer
+from search.players.network import GumbelPlayer, MctsPlayer
 from search.scores import UNPROVEN
 from tests.support.search_cases import (
     Moves,
@@ -276,17 +276,17 @@ def test_a_player_goes_on_with_its_tree() -> None:
     player, position = players("puct"), Position(get_variant("gardner"))
     player.choose(position)
     twin = position.copy()
-    search = player._alone._search
+    search = player._single._search
     assert search is not None
     line = search.principal_variation()
     for move in line[:2]:
         twin.push(move)
     player.choose(twin)
-    assert player._alone._search is search
+    assert player._single._search is search
     assert search.result().reused_visits[0] > 0
     # Another game, and a game with the same position and another past, are new to it.
     player.choose(Position.from_row(twin.row, twin.variant))
-    assert player._alone._search is not search
+    assert player._single._search is not search
 
 
 class FailsOnce:

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from engine.player import games_repeat
+from engine.player import Limits, Player, games_repeat
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
@@ -21,18 +21,11 @@ from search.exact.tablebase.tables import Tablebases
 from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
 from search.players import external
-from search.players.builtin import (
-    PLAYER_FORMS,
-    GumbelPlayer,
-    LanguagePlayer,
-    Limits,
-    MctsPlayer,
-    Player,
-    RandomPlayer,
-    is_deterministic,
-    make_player,
-)
+from search.players.builtin import RandomPlayer
 from search.players.external import EngineError, ExternalPlayer
+from search.players.language import LanguagePlayer
+from search.players.make import PLAYER_FORMS, is_deterministic, make_player
+from search.players.network import GumbelPlayer, MctsPlayer
 from search.players.tablebase import with_tablebases
 from tests.support.search_cases import TrueOrFalse, decisions, exact_value, keeping_moves, reachable
 

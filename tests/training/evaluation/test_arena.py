@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.player import Choice, Limits, Player
+from engine.player import BatchPlayer, Choice, Limits, Player
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.moves import make_move
 from engine.rules.pgn import read_pgn, write_pgn
@@ -20,10 +20,10 @@ from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
 from search.exact.solver import solve
 from search.mcts.puct import PuctConfig
-from search.players.builtin import MctsPlayer, PerfectPlayer, PolicyPlayer, RandomPlayer
+from search.players.builtin import PerfectPlayer, RandomPlayer
 from search.players.external import EngineError, EngineTimeoutError
+from search.players.network import MctsPlayer, PolicyPlayer
 from training.evaluation.arena import (
-    BatchPlayer,
     Ending,
     MatchResult,
     PlayedGame,

@@ -14,8 +14,8 @@ from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
 from search.mcts.puct import PuctConfig
-from search.players.builtin import MctsPlayer
 from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
+from search.players.network import MctsPlayer
 from training.evaluation.arena import Ending, PlayedGame, match_games
 
 GARDNER = get_variant("gardner")

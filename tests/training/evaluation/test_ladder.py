@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.player import Player
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from search.players.builtin import make_player
+from search.players.make import make_player
 from training.data.index import Index
 from training.data.run_directory import RunError
 from training.evaluation.elo import elo_difference, expected_score

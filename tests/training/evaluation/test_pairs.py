@@ -18,7 +18,7 @@ from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
-from search.players.builtin import make_player
+from search.players.make import make_player
 from training.evaluation import openings
 from training.evaluation.arena import play_game, summarise
 from training.evaluation.elo import elo_difference, elo_of_score, expected_score

@@ -24,8 +24,8 @@ from scripts.commands.language import continuation as language_continue
 from scripts.commands.language import train as language_train
 from scripts.players import player_of
 from search.evaluator import UniformEvaluator
-from search.players.builtin import make_player
 from search.players.language import LanguagePlayer
+from search.players.make import make_player
 from tests.support.move_language_cases import QuietMonitor
 from tests.support.random_games import random_games
 from training.language.config import LanguageTrainingConfig
