@@ -1,7 +1,6 @@
-"""Figures of a GPU: that it says what the network says, and how fast it says it.
+"""Figures of a GPU: how far it is from the network, and how fast it is.
 
-What is compared is every number that a network says, with torch in float64 on the CPU; what is
-timed includes all transfers.
+Every logit is compared with torch in float64 on the CPU. Times include all transfers.
 """
 
 import functools
@@ -46,11 +45,11 @@ LARGER: Final[dict[str, dict[str, object]]] = {
 PRECISIONS: Final[tuple[PrecisionName, ...]] = ("fp32", "bf16")
 LARGEST: Final = 4096
 COUNTS: Final = (1, 7, 8, 31, 32, 100, 512, 1000, LARGEST)
-"""Positions asked for at once: sizes that are captured, and others."""
+"""Positions in a call: sizes that are captured, and others."""
 DISTINCT: Final = 500
-"""Positions that the reference judges; larger batches repeat them."""
+"""Positions that the reference evaluates; larger batches repeat them."""
 LARGEST_ERROR: Final[dict[PrecisionName, float]] = {"fp32": 1e-4, "bf16": 5e-2}
-"""||answer - truth|| / ||truth|| of all logits; rounding to TF32 would give 3e-4 or more."""
+"""||logits - exact|| / ||exact||; rounding to TF32 would give 3e-4 or more."""
 THREADS: Final = 4
 _TIMED: Final = 0.03
 """Seconds of one repeat, at least."""
@@ -62,8 +61,8 @@ _SIDES: Final = (4096, 8192)
 Floats = npt.NDArray[np.float64]
 
 
-class Answers(NamedTuple):
-    """What a network says of B positions."""
+class Logits(NamedTuple):
+    """A network's logits for B positions."""
 
     policy: Floats
     """[B, S, S] logits."""
@@ -79,7 +78,7 @@ def available() -> bool:
 
 
 def gpu() -> Iterator[Row]:
-    """All figures; raises InputError where there is no GPU, or it disagrees with the network."""
+    """All figures; raises InputError without a GPU, or if it disagrees with the network."""
     if not available():
         raise InputError("bench --only gpu: torch finds no CUDA device here")
     for measure in (parity, ceiling, speed, search, cpu):
@@ -87,7 +86,7 @@ def gpu() -> Iterator[Row]:
 
 
 def lively(game: str, name: str, seed: int = 0) -> PolicyValueNet:
-    """A network whose every parameter matters: a fresh one says the same of every position."""
+    """A network whose every parameter matters: a fresh one evaluates all positions alike."""
     torch.manual_seed(seed)
     settings = {**NETWORKS, **LARGER}[name]
     network = PolicyValueNet(NetworkConfig.for_variant(get_variant(game), settings))
@@ -99,16 +98,16 @@ def lively(game: str, name: str, seed: int = 0) -> PolicyValueNet:
 
 
 @functools.cache
-def truth(game: str, name: str, seed: int) -> Answers:
-    """What that network says of the distinct positions, in float64 on the CPU."""
+def exact_logits(game: str, name: str, seed: int) -> Logits:
+    """The logits of that network for the distinct positions, in float64 on the CPU."""
     exact = lively(game, name, seed).double()
     with torch.inference_mode():
-        said = exact(torch.from_numpy(random_positions(get_variant(game), DISTINCT)))
-    return Answers(said.policy.numpy(), said.promotion.numpy(), said.wdl.numpy())
+        outputs = exact(torch.from_numpy(random_positions(get_variant(game), DISTINCT)))
+    return Logits(outputs.policy.numpy(), outputs.promotion.numpy(), outputs.wdl.numpy())
 
 
-def answers(backend: Backend, encoder: CompiledEncoder, rows: npt.NDArray[np.uint8]) -> Answers:
-    """What a backend says, batch by batch; what it leaves unwritten is not a number."""
+def logits(backend: Backend, encoder: CompiledEncoder, rows: npt.NDArray[np.uint8]) -> Logits:
+    """The logits of a backend, batch by batch; NaN where it writes none."""
     parts: list[tuple[npt.NDArray[np.float32], ...]] = []
     start = 0
     while start < len(rows):
@@ -121,22 +120,22 @@ def answers(backend: Backend, encoder: CompiledEncoder, rows: npt.NDArray[np.uin
         batch.run()
         parts.append(tuple(output[:taken].copy() for output in outputs))
         start += taken
-    return Answers(*(np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)))
+    return Logits(*(np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)))
 
 
-def error(said: Answers, true: Answers) -> float:
-    """The largest ||said - true|| / ||true|| of policy, promotion and WDL logits."""
-    found = [
+def error(found: Logits, exact: Logits) -> float:
+    """The largest ||found - exact|| / ||exact|| of policy, promotion and WDL logits."""
+    errors = [
         float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
-        for ours, theirs in zip(said, true, strict=True)
+        for ours, theirs in zip(found, exact, strict=True)
         if theirs.size
     ]
-    return float(np.max(found))  # Unlike `max`, not a number where one of them is not.
+    return float(np.max(errors))  # Unlike `max`, NaN if one of them is NaN.
 
 
-def _repeated(true: Answers, count: int) -> Answers:
+def _repeated(true: Logits, count: int) -> Logits:
     places = np.arange(count) % len(true.wdl)
-    return Answers(*(part[places] for part in true))
+    return Logits(*(part[places] for part in true))
 
 
 class _Verdict:
@@ -157,7 +156,7 @@ class _Verdict:
 def parity() -> Iterator[Row]:
     """How far the GPU is from the network, at every batch size, after an update, from threads.
 
-    Raises InputError at the end where it is too far, or says other bits when asked again.
+    Raises InputError at the end if it is too far, or if repeated calls differ in any bit.
     """
     verdict = _Verdict()
     for name in {**NETWORKS, **LARGER}:
@@ -170,9 +169,9 @@ def parity() -> Iterator[Row]:
         errors, unequal = _from_threads(precision)
         yield verdict.row(f"{THREADS}-threads", precision, errors)
         if unequal:
-            verdict.failed.append(f"{unequal} answers from threads changed from run to run")
+            verdict.failed.append(f"{unequal} logits from threads differ from run to run")
     if verdict.failed:
-        raise InputError(f"the GPU does not say what the network says: {'; '.join(verdict.failed)}")
+        raise InputError(f"the GPU disagrees with the network: {'; '.join(verdict.failed)}")
 
 
 def _parity_of(
@@ -182,52 +181,52 @@ def _parity_of(
     old, new = lively(game, name), lively(game, name, seed=1)
     encoder = CompiledEncoder(old.encoder)
     backend = CudaBackend(old, precision=precision, max_batch=max(counts))
-    true = truth(game, name, 0)
+    true = exact_logits(game, name, 0)
     label, errors, first = f"{game}/{name}", [], {}
     for count in counts:
         rows = distinct[np.arange(count) % DISTINCT]
-        first[count] = answers(backend, encoder, rows)
+        first[count] = logits(backend, encoder, rows)
         errors.append(error(first[count], _repeated(true, count)))
     yield verdict.row(label, precision, errors)
     fresh = CudaBackend(old, precision=precision, max_batch=max(counts))
     for kind, asked in (("again", backend), ("a fresh backend", fresh)):
         for count in (counts[1], counts[-1]):
             rows = distinct[np.arange(count) % DISTINCT]
-            if not _same(first[count], answers(asked, encoder, rows)):
+            if not _same(first[count], logits(asked, encoder, rows)):
                 verdict.failed.append(f"{label} {precision}: other bits from {kind} at {count}")
     backend.update(new)
-    true = truth(game, name, 1)
+    true = exact_logits(game, name, 1)
     errors = []
     for count in (counts[1], counts[-1]):
         rows = distinct[np.arange(count) % DISTINCT]
-        errors.append(error(answers(backend, encoder, rows), _repeated(true, count)))
+        errors.append(error(logits(backend, encoder, rows), _repeated(true, count)))
     yield verdict.row(f"{label}/updated", precision, errors)
 
 
-def _same(one: Answers, other: Answers) -> bool:
+def _same(one: Logits, other: Logits) -> bool:
     return all(np.array_equal(ours, theirs) for ours, theirs in zip(one, other, strict=True))
 
 
 def _from_threads(precision: PrecisionName) -> tuple[list[float], int]:
-    """Errors of backends that several threads make and ask at the same time, one each, and how many
-    answers were not bit for bit the first ones."""
+    """Errors of backends in several threads, one each, that run at the same time, and how many
+    results differed from the first ones in any bit."""
     distinct = random_positions(get_variant(GAME), DISTINCT)
     networks = [lively(GAME, "residual-5x64", seed) for seed in range(THREADS)]
-    true = [truth(GAME, "residual-5x64", seed) for seed in range(THREADS)]
+    true = [exact_logits(GAME, "residual-5x64", seed) for seed in range(THREADS)]
     errors: list[float] = []
     unequal: list[int] = []
     problems: list[BaseException] = []
 
-    def work(network: PolicyValueNet, expected: Answers) -> None:
+    def work(network: PolicyValueNet, expected: Logits) -> None:
         try:
             backend = CudaBackend(network, precision=precision, max_batch=512)
             encoder = CompiledEncoder(network.encoder)
-            first: dict[int, Answers] = {}
+            first: dict[int, Logits] = {}
             for turn in range(40):
                 count = (500, 3, 60, 200)[turn % 4]
-                said = answers(backend, encoder, distinct[np.arange(count) % DISTINCT])
-                errors.append(error(said, _repeated(expected, count)))
-                if not _same(first.setdefault(count, said), said):
+                outputs = logits(backend, encoder, distinct[np.arange(count) % DISTINCT])
+                errors.append(error(outputs, _repeated(expected, count)))
+                if not _same(first.setdefault(count, outputs), outputs):
                     unequal.append(count)
         except BaseException as problem:
             problems.append(problem)
@@ -245,7 +244,7 @@ def _from_threads(precision: PrecisionName) -> tuple[list[float], int]:
 
 
 def _rates(work: Callable[[], None], count: int) -> list[float]:
-    """Positions a second of a step of `count` positions that ends when its answers are there."""
+    """Positions a second of a step of `count` positions timed until its results are there."""
     work()
     begun = time.perf_counter()
     work()
@@ -317,19 +316,19 @@ def _speed_of(
 ) -> Iterator[Row]:
     positions = random_positions(get_variant(GAME), DISTINCT)[np.arange(batch) % DISTINCT]
     moves, offsets = generate_batch(get_variant(GAME).tables, positions)
-    room = backend.batch(batch)
-    CompiledEncoder(network.encoder).encode(positions, room.squares, room.state)
-    graph = _rates(room.run, batch)
+    buffers = backend.batch(batch)
+    CompiledEncoder(network.encoder).encode(positions, buffers.squares, buffers.state)
+    graph = _rates(buffers.run, batch)
     whole = _rates(lambda: _forget(evaluator.evaluate(positions, moves, offsets)), batch)
     with exact_arithmetic():
-        eager = _rates(_eager(backend, room.squares.copy(), room.state.copy()), batch)
+        eager = _rates(_eager(backend, buffers.squares.copy(), buffers.state.copy()), batch)
     against = "the GPU's largest matmul"
     yield row(f"gpu/graph/{label}", "positions/s", graph, (against, peak))
     yield row(
         f"gpu/latency/{label}",
         "µs",
         [1e6 * batch / rate for rate in graph],
-        ("its eager twin", 1e6 * batch / statistics.median(eager)),
+        ("the same network, eager", 1e6 * batch / statistics.median(eager)),
     )
     yield row(
         f"gpu/evaluate/{label}", "positions/s", whole, ("its graph", statistics.median(graph))
@@ -352,14 +351,14 @@ def _eager(
         tokens = Tokens(torch.from_numpy(squares).cuda(), torch.from_numpy(state).cuda())
         features = network.trunk(network.embedding(tokens))
         wdl, _ = network.value(features)
-        for said in (*network.policy(features), wdl):
-            said.float().cpu()
+        for output in (*network.policy(features), wdl):
+            output.float().cpu()
 
     return step
 
 
 def search() -> Iterator[Row]:
-    """PUCT with the network on the GPU: trees by one thread, and several threads side by side."""
+    """PUCT with the network on the GPU, by one thread and by several."""
     for name in ("transformer-4x64", "residual-5x64", "residual-8x256"):
         for games in _GAMES:
             yield from _searched(f"gpu/search/{GAME}/{name}/games-{games}", name, games, 1)
@@ -405,14 +404,14 @@ def _searched(label: str, name: str, games: int, threads: int) -> Iterator[Row]:
 
 
 def cpu() -> Iterator[Row]:
-    """The same machine's CPU: torch on all its threads, and native kernels on one."""
+    """The same machine's CPU: torch on all its threads, and the AVX-512 kernels on one."""
     threads = torch.get_num_threads()
     variant = get_variant(GAME)
     positions = random_positions(variant, DISTINCT)
     moves, offsets = generate_batch(variant.tables, positions)
     for name in {**NETWORKS, **LARGER}:
         for precision in PRECISIONS:
-            judge = make_evaluator(
+            evaluate = make_evaluator(
                 lively(GAME, name),
                 backend="torch",
                 precision=precision,
@@ -420,7 +419,7 @@ def cpu() -> Iterator[Row]:
                 device="cpu",
             ).evaluate
             found = _rates(
-                lambda judge=judge: _forget(judge(positions, moves, offsets)),  # type: ignore[misc]
+                lambda evaluate=evaluate: _forget(evaluate(positions, moves, offsets)),  # type: ignore[misc]
                 DISTINCT,
             )
             yield row(f"gpu/cpu/{name}/{precision}/torch-{threads}-threads", "positions/s", found)

@@ -17,8 +17,7 @@ Writing needs the extra "export" (and OpenVINO for its own format); reading does
 import contextlib
 import copy
 import logging
-import os
-import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from engine.network.language.model import LanguageModel
 from engine.network.model.policy_value import Outputs, PolicyValueNet
 from engine.rules.errors import InputError
 from engine.system.extras import missing_extra
+from engine.system.files import replacing
 
 ONNX_SUFFIX: Final = ".onnx"
 OPENVINO_SUFFIX: Final = ".xml"
@@ -153,17 +153,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file of this name elsewhere, perhaps with others beside it, then move all
-    into place; the file that was asked for comes last, so that what it needs is there."""
-    folder = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    folder.mkdir()
-    try:
-        write(folder / path.name)
-        parts = sorted(folder.iterdir(), key=lambda part: part.name == path.name)
-        for part in parts:
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
-        for part in parts:
-            os.replace(part, path.with_name(part.name))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Let `write` make a file of this name in a temporary folder, perhaps with others beside it,
+    and move all into place. The file itself comes last, when those that it needs are there."""
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        write(made)
+        for part in sorted(made.parent.iterdir(), key=lambda part: part == made):
+            with replacing(path.with_name(part.name)) as temporary:
+                part.rename(temporary)

@@ -45,9 +45,9 @@ def test_a_graph_s_step_is_what_torch_computes(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.inference_mode():
         cuda_backend._step(network, inputs, outputs)
-    for said, array in zip(outputs, wanted, strict=True):
+    for output, array in zip(outputs, wanted, strict=True):
         atol = 1e-5 if precision == "fp32" else 0.05
-        np.testing.assert_allclose(said.numpy(), array, atol=atol)
+        np.testing.assert_allclose(output.numpy(), array, atol=atol)
 
 
 def test_batches_of_a_gpu_are_one_step_and_at_most_half_empty() -> None:
@@ -109,12 +109,12 @@ def test_the_check_finds_what_is_wrong(
 ) -> None:
     monkeypatch.setitem(gpu.LARGER, "small", {"trunk": "residual", "blocks": 1, "channels": 16})
     monkeypatch.setattr(gpu, "DISTINCT", 21)
-    gpu.truth.cache_clear()
+    gpu.exact_logits.cache_clear()
     network = gpu.lively("gardner", "small")
     rows = random_positions(get_variant("gardner"), 21)
-    said = gpu.answers(SpoiltBackend(network, spoil), CompiledEncoder(network.encoder), rows)
-    found = gpu.error(said, gpu.truth("gardner", "small", 0))
-    gpu.truth.cache_clear()
+    found_logits = gpu.logits(SpoiltBackend(network, spoil), CompiledEncoder(network.encoder), rows)
+    found = gpu.error(found_logits, gpu.exact_logits("gardner", "small", 0))
+    gpu.exact_logits.cache_clear()
     assert (found <= gpu.LARGEST_ERROR["fp32"]) == passes
 
 
