@@ -1,4 +1,4 @@
-"""Small universal networks, and the games that their tests play."""
+"""Small universal networks, and the variants of their tests."""
 
 import torch
 from torch import Tensor
@@ -30,13 +30,13 @@ def lively_universal(trunk: str, seed: int = 0, **settings: object) -> Universal
 
 
 def boards(name: str, count: int = 6, seed: int = 0) -> tuple[Variant, Tensor]:
-    """A game and any boards of it, with either side to move, rights and en passant."""
+    """A variant and random boards of it, with either side to move, rights and en passant."""
     variant = get_variant(name)
     return variant, torch.from_numpy(random_rows(variant, count, seed))
 
 
 def unpadded(outputs: Outputs, groups: list[tuple[Variant, Tensor]]) -> list[Outputs]:
-    """The padded outputs of several games, each cut to its own board."""
+    """The padded outputs of several variants, each cut to its own board."""
     parts, start = [], 0
     for variant, rows in groups:
         own, S, P = slice(start, start + len(rows)), variant.squares, len(variant.promotion_types)
@@ -47,7 +47,7 @@ def unpadded(outputs: Outputs, groups: list[tuple[Variant, Tensor]]) -> list[Out
 
 
 def distance(one: Outputs, other: Outputs) -> float:
-    """The largest difference of two judgements of the same boards."""
+    """The largest difference of two outputs for the same boards."""
     return max(
         float((ours - theirs).detach().abs().max())
         for ours, theirs in zip(one, other, strict=True)

@@ -16,6 +16,7 @@ from engine.network.checkpoint import (
     check_tensors,
     checked_metadata,
     header_field,
+    header_rules,
     load_tensors,
     read_metadata,
     save_tensors,
@@ -109,14 +110,9 @@ def _describe(path: Path, header: Metadata) -> LanguageDescription:
     if "language" not in header:
         raise CheckpointError(f"{path}: holds no language model (no field 'language')")
     check_format(path, header)
-    language, variant = (
-        header_field(path, header, "language"),
-        header_field(path, header, "variant"),
-    )
+    language = header_field(path, header, "language")
+    name, digest, _ = header_rules(path, header)
     tokenizer = _tokenizer(path, header_field(path, header, "tokenizer"))
-    for name in ("name", "digest", "ini"):
-        if not isinstance(variant.get(name), str):
-            raise CheckpointError(f"{path}: missing field 'variant.{name}'")
     try:
         config = LanguageConfig.from_dict(language)
     except InputError as error:
@@ -125,8 +121,7 @@ def _describe(path: Path, header: Metadata) -> LanguageDescription:
         raise CheckpointError(
             f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} tokens"
         )
-    metadata = checked_metadata(path, header)
-    return LanguageDescription(config, tokenizer, variant["name"], variant["digest"], metadata)
+    return LanguageDescription(config, tokenizer, name, digest, checked_metadata(path, header))
 
 
 def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:

@@ -1,5 +1,6 @@
 """The backbone by itself: padded boards, the cache, numbers, compilation, and what it can learn."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -22,8 +23,8 @@ SQUARES = 20
 WAYS = pytest.mark.parametrize("explicit", [0, 64], ids=["fused", "explicit"])
 
 
-def lively_backbone(**settings: object) -> Backbone:
-    """A small backbone whose every parameter matters."""
+def fresh_backbone(**settings: object) -> Backbone:
+    """A small backbone, freshly initialised."""
     config: dict[str, object] = {
         "channels": 16,
         "blocks": 2,
@@ -35,7 +36,12 @@ def lively_backbone(**settings: object) -> Backbone:
         "context": 12,
     }
     torch.manual_seed(0)
-    model = Backbone(TransformerConfig(**(config | settings)), HookPoints())  # type: ignore[arg-type]
+    return Backbone(TransformerConfig(**(config | settings)), HookPoints())  # type: ignore[arg-type]
+
+
+def lively_backbone(**settings: object) -> Backbone:
+    """A small backbone whose every parameter matters."""
+    model = fresh_backbone(**settings)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
@@ -79,6 +85,57 @@ def test_a_padded_board_is_judged_as_the_board_alone(
         expected = alone(x[row : row + 1, :size])[0]
         assert torch.allclose(together[row, :size], expected, atol=1e-5)
         assert torch.equal(again[row, :size], together[row, :size])
+
+
+@WAYS
+def test_causal_tokens_do_not_see_later_ones(
+    explicit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, explicit)
+    model, x = fresh_backbone(), torch.randn(3, 12, 16)
+    later = x.clone()
+    later[:, 7:] = torch.randn(3, 5, 16)
+    before, after = model(x), model(later)
+    assert torch.allclose(before[:, :7], after[:, :7], atol=1e-6)
+    assert not torch.allclose(before[:, 7:], after[:, 7:], atol=1e-3)
+    assert torch.allclose(model(x[:, :7]), before[:, :7], atol=1e-6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("position", ["learned", "geometric"])
+def test_both_ways_to_attend_agree(
+    causal: bool, position: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fresh_backbone(causal=causal, position=position, board=(4, 3))
+    if model.geometry is not None:
+        torch.nn.init.normal_(model.geometry.table)
+    x = torch.randn(3, 12, 16)
+    plain = model(x)
+    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
+        monkeypatch.setattr(backbone, name, 0)
+    assert torch.allclose(model(x), plain, atol=1e-5)
+
+
+def test_geometric_bias_is_that_of_the_step() -> None:
+    model = fresh_backbone(position="geometric", board=(4, 3))
+    assert model.geometry is not None
+    torch.nn.init.normal_(model.geometry.table)
+    bias = model.geometry()
+    steps: dict[tuple[int, int], torch.Tensor] = {}
+    for q in range(12):
+        for k in range(12):
+            step = (k % 4 - q % 4, k // 4 - q // 4)
+            assert torch.equal(steps.setdefault(step, bias[..., q, k]), bias[..., q, k])
+    assert len({values[0, 0].item() for values in steps.values()}) == len(steps) == 7 * 5
+
+
+def test_initialisation_is_that_of_gpt2_at_its_width() -> None:
+    model = fresh_backbone(channels=768, blocks=1, hidden=3072, heads=12)
+    weights = dict(model.named_parameters())
+    assert weights["blocks.0.attention.qkv.weight"].std().item() == pytest.approx(0.02, rel=0.02)
+    writer = 0.02 / math.sqrt(2)
+    assert weights["blocks.0.mlp.down.weight"].std().item() == pytest.approx(writer, rel=0.02)
 
 
 def test_padding_gets_no_gradient_and_gives_none() -> None:

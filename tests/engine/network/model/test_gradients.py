@@ -67,7 +67,7 @@ def test_attention(explicit: int, causal: bool, monkeypatch: pytest.MonkeyPatch)
 
 @WAYS
 def test_backbone_over_padded_boards(explicit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boards of 2 x 2 and 3 x 1 squares, the second padded; what padding holds is not asked."""
+    """Boards of 2 x 2 and 3 x 1 squares, the second padded; outputs of padding do not count."""
     for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
         monkeypatch.setattr(backbone, name, explicit)
     config = dataclasses.replace(CONFIG, causal=False, position="geometric", context=4)
@@ -77,16 +77,11 @@ def test_backbone_over_padded_boards(explicit: int, monkeypatch: pytest.MonkeyPa
     boards = Boards(torch.tensor([1, 0]), steps, present)
     module = Backbone(config, HookPoints())
 
-    def judge(x: Tensor) -> Tensor:
+    def on_board(x: Tensor) -> Tensor:
         out: Tensor = module(x, boards)
         return out[present[boards.board]]
 
-    check(module, judge, torch.randn(2, 4, 4))
-
-
-def test_layer_norm() -> None:
-    module = nn.LayerNorm(4)
-    check(module, module, torch.randn(3, 4))
+    check(module, on_board, torch.randn(2, 4, 4))
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -104,33 +99,25 @@ def test_loss_of_a_language_model(tied: bool) -> None:
     check(model, loss)
 
 
-def test_block_with_layer_norm() -> None:
-    module = Block(CONFIG, HookPoints(), 0)
-    check(module, module, torch.randn(2, 3, 4), torch.randn(2, 3, 3))
+MODULES: dict[str, tuple[nn.Module, tuple[tuple[int, ...], ...]]] = {
+    "LayerNorm": (nn.LayerNorm(4), ((3, 4),)),
+    "transformer block": (Block(CONFIG, HookPoints(), 0), ((2, 3, 4), (2, 3, 3))),
+    "squeeze-and-excitation": (SqueezeExcitation(3, 2, HookPoint("gate")), ((2, 3, 2, 2),)),
+    "residual block": (
+        ResidualBlock(small_config("hexapawn", "residual", channels=2), HookPoints(), "block.0"),
+        ((2, 9, 2),),
+    ),
+    "policy": (FromToPolicy(3, 2, 2), ((2, 4, 3),)),
+    "policy without promotion": (FromToPolicy(3, 2, 0), ((2, 4, 3),)),
+    "WDL": (ValueHead(3, 2, HookPoints()), ((2, 4, 3),)),
+    "scalar head": (ValueHead(3, 2, HookPoints(), scalar=True), ((2, 4, 3),)),
+    "scalar": (ScalarValue(3), ((2, 3),)),
+}
 
 
-def test_squeeze_and_excitation() -> None:
-    module = SqueezeExcitation(3, 2, HookPoint("gate"))
-    check(module, module, torch.randn(2, 3, 2, 2))
-
-
-def test_residual_block() -> None:
-    config = small_config("hexapawn", "residual", channels=2)
-    module = ResidualBlock(config, HookPoints(), "block.0")
-    check(module, module, torch.randn(2, 9, 2))
-
-
-def test_heads() -> None:
-    squares = torch.randn(2, 4, 3)
-    for head in (
-        FromToPolicy(3, 2, 2),
-        FromToPolicy(3, 2, 0),
-        ValueHead(3, 2, HookPoints()),
-        ValueHead(3, 2, HookPoints(), scalar=True),
-    ):
-        check(head, head, squares)
-    scalar = ScalarValue(3)
-    check(scalar, scalar, torch.randn(2, 3))
+@pytest.mark.parametrize(("module", "shapes"), MODULES.values(), ids=MODULES)
+def test_modules(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> None:
+    check(module, module, *(torch.randn(shape) for shape in shapes))
 
 
 def test_through_what_is_put_in_at_points() -> None:

@@ -1,6 +1,5 @@
 """The policy/value network as a whole."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,10 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine.network.model import backbone
-from engine.network.model.backbone import Backbone
-from engine.network.model.config import NetworkConfig, TransformerConfig
-from engine.network.model.hook_points import HookPoints
+from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.moves import from_square, make_move, promotion, to_square
@@ -32,8 +28,8 @@ every_trunk = pytest.mark.parametrize("trunk", list(TRUNKS))
 
 @every_trunk
 def test_colours_do_not_matter(trunk: str) -> None:
-    """A position and its twin with colours and ranks exchanged: the same values, and the same
-    policy for the mirrored moves."""
+    """A position and its mirror image with swapped colours: the same values, and the same policy
+    for the mirrored moves."""
     variant = get_variant("diana")
     network = lively_network("diana", trunk)
     rows = random_rows(variant, 20)
@@ -175,72 +171,6 @@ def test_other_boards_take_the_same_weights(trunk: str) -> None:
         assert small.state_dict()["trunk.place"].shape == (20, 16)
     else:
         large.load_state_dict(small.state_dict())
-
-
-def transformer(**settings: object) -> Backbone:
-    config: dict[str, object] = {
-        "channels": 16,
-        "blocks": 2,
-        "heads": 4,
-        "hidden": 32,
-        "activation": "gelu",
-        "position": "learned",
-        "causal": True,
-        "context": 12,
-    }
-    torch.manual_seed(0)
-    return Backbone(TransformerConfig(**(config | settings)), HookPoints())  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("explicit", [0, 64])
-def test_causal_tokens_do_not_see_later_ones(
-    explicit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
-        monkeypatch.setattr(backbone, name, explicit)
-    model, x = transformer(), torch.randn(3, 12, 16)
-    later = x.clone()
-    later[:, 7:] = torch.randn(3, 5, 16)
-    before, after = model(x), model(later)
-    assert torch.allclose(before[:, :7], after[:, :7], atol=1e-6)
-    assert not torch.allclose(before[:, 7:], after[:, 7:], atol=1e-3)
-    assert torch.allclose(model(x[:, :7]), before[:, :7], atol=1e-6)
-
-
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("position", ["learned", "geometric"])
-def test_both_ways_to_attend_agree(
-    causal: bool, position: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = transformer(causal=causal, position=position, board=(4, 3))
-    if model.geometry is not None:
-        torch.nn.init.normal_(model.geometry.table)
-    x = torch.randn(3, 12, 16)
-    plain = model(x)
-    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
-        monkeypatch.setattr(backbone, name, 0)
-    assert torch.allclose(model(x), plain, atol=1e-5)
-
-
-def test_geometric_bias_is_that_of_the_step() -> None:
-    model = transformer(position="geometric", board=(4, 3))
-    assert model.geometry is not None
-    torch.nn.init.normal_(model.geometry.table)
-    bias = model.geometry()
-    steps: dict[tuple[int, int], torch.Tensor] = {}
-    for q in range(12):
-        for k in range(12):
-            step = (k % 4 - q % 4, k // 4 - q // 4)
-            assert torch.equal(steps.setdefault(step, bias[..., q, k]), bias[..., q, k])
-    assert len({values[0, 0].item() for values in steps.values()}) == len(steps) == 7 * 5
-
-
-def test_initialisation_is_that_of_gpt2_at_its_width() -> None:
-    model = transformer(channels=768, blocks=1, hidden=3072, heads=12)
-    weights = dict(model.named_parameters())
-    assert weights["blocks.0.attention.qkv.weight"].std().item() == pytest.approx(0.02, rel=0.02)
-    writer = 0.02 / math.sqrt(2)
-    assert weights["blocks.0.mlp.down.weight"].std().item() == pytest.approx(writer, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""One network for every game: padded, on one game and specialised it says the same, and it tells
-games apart by their rules and by nothing else."""
+"""One network for every variant: padded, as a view and specialised it computes the same, and it
+distinguishes variants by their rules alone."""
 
 import copy
 
@@ -45,19 +45,19 @@ every_trunk = pytest.mark.parametrize("trunk", UNIVERSAL_TRUNKS)
 
 
 @every_trunk
-@pytest.mark.parametrize("names", [SIZES, EVERY], ids=["sizes", "games"])
+@pytest.mark.parametrize("names", [SIZES, EVERY], ids=["sizes", "variants"])
 @torch.no_grad()
-def test_padded_on_one_game_and_specialised_say_the_same(names: list[str], trunk: str) -> None:
+def test_padded_view_and_specialised_agree(names: list[str], trunk: str) -> None:
     network = lively_universal(trunk)
     groups = [boards(name, 4, seed) for seed, name in enumerate(names)]
     for padded, (variant, rows) in zip(unpadded(network(groups), groups), groups, strict=True):
-        game, specialised = network.for_variant(variant), network.specialise(variant)
-        said = game(rows)
-        assert distance(said, specialised(rows)) < 1e-5
-        assert distance(said, padded) < 1e-5
+        view, specialised = network.for_variant(variant), network.specialise(variant)
+        found = view(rows)
+        assert distance(found, specialised(rows)) < 1e-5
+        assert distance(found, padded) < 1e-5
         moves = random_moves(variant, len(rows))[0].astype(np.int64)
         played, of = torch.from_numpy(moves), torch.arange(len(moves)) % len(rows)
-        ours = game.move_logits(said, rows, played, of)
+        ours = view.move_logits(found, rows, played, of)
         theirs = specialised.move_logits(specialised(rows), rows, played, of)
         assert torch.allclose(ours, theirs, atol=1e-5)
 
@@ -72,12 +72,12 @@ def test_a_specialised_network_is_as_precise_as_the_universal_one() -> None:
         )
 
 
-def test_heads_that_only_training_asks_are_specialised_too() -> None:
+def test_auxiliary_heads_are_specialised_too() -> None:
     network = lively_universal("geometric", reply=True, ownership=True, value="scalar")
     variant, rows = boards("diana")
-    said, auxiliary = network.for_variant(variant).forward_with_auxiliary(rows)
+    found, auxiliary = network.for_variant(variant).forward_with_auxiliary(rows)
     copied, learned = network.specialise(variant).forward_with_auxiliary(rows)
-    assert distance(said, copied) < 1e-5
+    assert distance(found, copied) < 1e-5
     assert auxiliary.reply is not None
     assert auxiliary.ownership is not None
     assert learned.reply is not None
@@ -133,12 +133,12 @@ def _present(groups: list[tuple[Variant, Tensor]], width: int = 0, height: int =
 
 
 @every_trunk
-def test_gradients_padded_are_those_of_one_game_after_the_other(trunk: str) -> None:
+def test_padded_gradients_are_those_of_the_views(trunk: str) -> None:
     network = lively_universal(trunk).double()
     groups = [boards(name, 3) for name in SEVERAL]
 
     def total(parts: list[Outputs]) -> Tensor:
-        return torch.stack([part.square().sum() for said in parts for part in said]).sum()
+        return torch.stack([part.square().sum() for found in parts for part in found]).sum()
 
     torch.autograd.backward(total(unpadded(network(groups), groups)))
     padded = {name: _gradient(parameter) for name, parameter in network.named_parameters()}
@@ -159,32 +159,32 @@ def test_a_view_has_no_weights_of_its_own() -> None:
     network = lively_universal("geometric")
     variant, rows = boards("gardner")
     count = network.parameter_count
-    game = network.for_variant(variant)
-    assert network.for_variant(variant) is game
-    assert network.parameter_count == count == game.parameter_count
+    view = network.for_variant(variant)
+    assert network.for_variant(variant) is view
+    assert network.parameter_count == count == view.parameter_count
     assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}
-    twin, before = copy.deepcopy(network), game(rows)
+    twin, before = copy.deepcopy(network), view(rows)
     specialised = network.specialise(variant)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.1)
-    assert distance(game(rows), before) > 1e-3
+    assert distance(view(rows), before) > 1e-3
     assert distance(twin.for_variant(variant)(rows), before) == 0.0
     assert twin.for_variant(variant).universal is twin
     assert distance(specialised(rows), before) < 1e-5
 
 
 @torch.no_grad()
-def test_a_fresh_network_judges_all_alike() -> None:
+def test_a_fresh_network_is_uniform() -> None:
     """And its vectors are as long as an ordinary network's."""
     torch.manual_seed(0)
     network = UniversalNet(UniversalConfig())
     for name in BUILT_IN:
         variant, rows = boards(name, 8)
-        said = network.for_variant(variant)(rows)
-        assert said.policy.abs().max() == 0.0
-        assert not said.promotion.numel() or said.promotion.abs().max() == 0.0
-        assert torch.allclose(said.wdl.softmax(-1), torch.full((8, 3), 1 / 3))
+        found = network.for_variant(variant)(rows)
+        assert found.policy.abs().max() == 0.0
+        assert not found.promotion.numel() or found.promotion.abs().max() == 0.0
+        assert torch.allclose(found.wdl.softmax(-1), torch.full((8, 3), 1 / 3))
         ordinary = BoardEmbedding(network.config.for_variant(variant))
         theirs = ordinary(network.for_variant(variant).encoder(rows)).std()
         assert 0.8 < network.for_variant(variant).embed(rows).std() / theirs < 1.25
@@ -233,8 +233,8 @@ def _zoo(name: str, lion: int, ox: int, *, lion_moves: str = LION) -> Variant:
 
 
 @torch.no_grad()
-def test_numbers_and_names_of_pieces_say_nothing() -> None:
-    """Custom pieces under each other's numbers are the same game, and judged the same."""
+def test_numbers_and_names_of_pieces_do_not_matter() -> None:
+    """Custom pieces under each other's numbers give the same outputs."""
     one, other = _zoo("zoo", 1, 2), _zoo("renumberedzoo", 4, 1)
     network = lively_universal("geometric")
     rows = torch.from_numpy(random_rows(one, 8))
@@ -244,19 +244,19 @@ def test_numbers_and_names_of_pieces_say_nothing() -> None:
         renumbered[pieces == 7 | code] = 10 | code
         renumbered[pieces == 8 | code] = 7 | code
     assert not torch.equal(rows, twins)
-    said, again = network.for_variant(one)(rows), network.for_variant(other)(twins)
-    assert distance(said._replace(promotion=again.promotion), again) < 1e-6
+    found, again = network.for_variant(one)(rows), network.for_variant(other)(twins)
+    assert distance(found._replace(promotion=again.promotion), again) < 1e-6
     for types in [(7, 10), (8, 7), (4, 4)]:
-        ours = said.promotion[..., one.promotion_types.index(types[0])]
+        ours = found.promotion[..., one.promotion_types.index(types[0])]
         theirs = again.promotion[..., other.promotion_types.index(types[1])]
         assert torch.allclose(ours, theirs, atol=1e-6)
     assert (
-        distance(network.for_variant(other)(rows), said._replace(promotion=again.promotion)) > 0.1
+        distance(network.for_variant(other)(rows), found._replace(promotion=again.promotion)) > 0.1
     )
 
 
 @torch.no_grad()
-def test_a_game_s_name_says_nothing() -> None:
+def test_the_name_of_a_variant_does_not_matter() -> None:
     twin = _defined("disguised", get_variant("gardner").ini().removeprefix("[gardner"))
     network = lively_universal("residual")
     variant, rows = boards("gardner")
@@ -279,20 +279,20 @@ CHANGES = [
 
 @torch.no_grad()
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_rule_that_differs_is_seen(change: str) -> None:
-    """The same board under another rule is another board to the network."""
+def test_every_rule_matters(change: str) -> None:
+    """The same board under another rule gives other outputs."""
     variant, rows = boards("gardner")
     other = _defined(f"changed{CHANGES.index(change)}", f":gardner]\n{change}\n")
     network = lively_universal("geometric")
     if "customPiece1" in change:
         rows[:, : variant.squares][rows[:, : variant.squares] == 2] = 7
-    said = network.for_variant(other)(rows)
+    found = network.for_variant(other)(rows)
     before = network.for_variant(variant)(rows)
-    assert (said.wdl - before.wdl).abs().max() > 1e-3
+    assert (found.wdl - before.wdl).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_features_of_every_game(name: str) -> None:
+def test_features_of_every_variant(name: str) -> None:
     variant = get_variant(name)
     features = VariantFeatures.of(variant)
     assert features.rules.shape == (RULES,) == (sum(map(len, rules_of(variant).values())),)
@@ -301,9 +301,9 @@ def test_features_of_every_game(name: str) -> None:
         for table in (features.pieces, features.ranks, features.files, features.rules)
     )
     assert features.kinds.max() == KINDS - 1
-    # A man is told of just where the game has one.
-    told = {code for code in range(32) if features.pieces[code].any()}
-    assert told == {code | side for code in variant.piece_types for side in (0, 16)}
+    # Pieces have features exactly where the variant has them.
+    described = {code for code in range(32) if features.pieces[code].any()}
+    assert described == {code | side for code in variant.piece_types for side in (0, 16)}
     assert features.rules[:8].argmax() + 1 == variant.width
     assert features.rules[8:16].argmax() + 1 == variant.height
 
@@ -333,7 +333,7 @@ def test_pieces_have_the_same_features_just_where_they_move_alike() -> None:
 
 
 @torch.no_grad()
-def test_a_planted_weight_finds_the_men_that_may_capture_straight_ahead() -> None:
+def test_a_planted_weight_finds_the_pieces_that_may_capture_straight_ahead() -> None:
     """The feature, the mirror for Black and the colours, against the squares of the row itself."""
     network = lively_universal("geometric")
     ahead = movement_features(parse_betza("cfW")).argmax()
@@ -380,9 +380,9 @@ def test_a_planted_weight_finds_the_regions(name: str, feature: int, expected: l
     channel = (
         network.for_variant(variant).embed(rows)[..., 0].view(4, variant.height, variant.width)
     )
-    told = torch.tensor(expected, dtype=torch.float32)
-    told = told[None, :] if feature >= 6 else told[:, None]
-    assert torch.allclose(channel, told.expand_as(channel))
+    wanted = torch.tensor(expected, dtype=torch.float32)
+    wanted = wanted[None, :] if feature >= 6 else wanted[:, None]
+    assert torch.allclose(channel, wanted.expand_as(channel))
 
 
 def _silence(network: UniversalNet) -> None:
@@ -390,7 +390,7 @@ def _silence(network: UniversalNet) -> None:
         parameter.zero_()
 
 
-def test_pawns_of_different_games_share_what_they_share() -> None:
+def test_pawns_of_different_variants_share_their_moves() -> None:
     """Chess's pawn and Hexapawn's move alike; one promotes, the other has a goal."""
     chess, hexapawn, breakthrough = (
         VariantFeatures.of(get_variant(name)).pieces
@@ -401,8 +401,8 @@ def test_pawns_of_different_games_share_what_they_share() -> None:
     assert not np.array_equal(breakthrough[7, :MOVEMENT], hexapawn[7, :MOVEMENT])
 
 
-def test_it_learns_several_games_at_once() -> None:
-    """Random answers for positions of three games, by heart."""
+def test_it_learns_several_variants_at_once() -> None:
+    """Random targets for positions of three variants."""
     torch.manual_seed(0)
     network = UniversalNet(small_universal("geometric", channels=32))
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
@@ -423,7 +423,7 @@ def test_it_learns_several_games_at_once() -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "openvino", "native"])
 def test_backends_take_a_specialised_network(backend: str) -> None:
-    """They say what the universal network itself says on that game."""
+    """Their outputs are the universal network's own for that variant."""
     variant = get_variant("silverman4x5")
     universal = lively_universal(
         "geometric", channels=32, hidden=32, policy_channels=16, value_channels=16
@@ -439,14 +439,14 @@ def test_backends_take_a_specialised_network(backend: str) -> None:
         return
     evaluator = make_evaluator(network, backend=backend, precision="fp32", max_batch=8)
     assert evaluator.backend == backend
-    said = evaluator.evaluate(rows, moves, offsets)
-    game, boards_of = universal.for_variant(variant), torch.from_numpy(rows)
+    found = evaluator.evaluate(rows, moves, offsets)
+    view, positions = universal.for_variant(variant), torch.from_numpy(rows)
     played = torch.from_numpy(moves.astype(np.int64))
     row = torch.from_numpy(np.repeat(np.arange(len(rows)), np.diff(offsets)))
     with torch.no_grad():
-        logits = game.move_logits(game(boards_of), boards_of, played, row)
-    np.testing.assert_allclose(said.logits, logits.numpy(), atol=1e-3)
-    np.testing.assert_allclose(said.wdl, game.wdl(boards_of).numpy(), atol=1e-3)
+        logits = view.move_logits(view(positions), positions, played, row)
+    np.testing.assert_allclose(found.logits, logits.numpy(), atol=1e-3)
+    np.testing.assert_allclose(found.wdl, view.wdl(positions).numpy(), atol=1e-3)
 
 
 def test_configurations_are_refused_by_field() -> None:
