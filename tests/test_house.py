@@ -42,7 +42,7 @@ ORDER = {
         " variant_file variant position pgn perft"
     ),
     "engine/network": "stored_json model finite checkpoint language inference",
-    "engine/probing": "data concepts controls activations report probes",
+    "engine/probing": "data concepts activations probes controls report measure",
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
     "training": "config data evaluation learner selfplay run studies language",
     "scripts": "benchmarks plots experiments commands cli setup run test",

@@ -1,6 +1,12 @@
-"""From networks, positions and concepts to a report: every probe beside every control."""
+"""From networks, positions and concepts to a report: every probe beside every control.
 
-from collections.abc import Callable, Iterator, Sequence
+sample, concepts  ->  Experiment  the split, the resamples, the concepts' labels
+control features  ->  Baselines   scores of raw input and of untrained networks
+features          ->  cells       scores of one layer, compared with the baselines
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -9,13 +15,14 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.activations.capture import Features, Readout, capture, raw_input, stream_points
+from engine.probing.activations.capture import Features, Readout, capture, stream_points
 from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Labels
-from engine.probing.controls.controls import control_task_labels, random_networks, shuffled_labels
-from engine.probing.data.splits import Indices, Sample, clusters, count_distinct, split
-from engine.probing.probes.linear import LinearProbe, ProbeFitter
+from engine.probing.controls.features import raw_input, untrained_networks
+from engine.probing.controls.labels import control_task_labels, majority, shuffled_labels
+from engine.probing.data.samples import Sample
+from engine.probing.data.splits import Indices, Split, clusters, count_distinct, split
+from engine.probing.probes.linear import Array, LinearProbe, ProbeFitter
 from engine.probing.probes.scores import METRICS, Bootstrap, Resampled, macro_auc, score
 from engine.probing.report.cells import (
     Cell,
@@ -31,7 +38,6 @@ from engine.rules.variant import Variant
 
 SMALLEST_CLASS: Final = 10
 """Distinct positions that each class needs on either side of the split."""
-
 FEWEST_CLUSTERS: Final = 10
 """Games, or distinct positions, that must be held out for an interval to mean anything."""
 
@@ -43,9 +49,9 @@ Progress = Callable[[int, int], None]
 class ProbeConfig:
     """How to probe. Everything random follows from `seed`."""
 
-    # Where splits, controls and resamples come from.
+    # Of splits, controls and resamples.
     seed: int = 0
-    # Points to probe; none means the stream after each block and the pooled board.
+    # Points to probe; empty means the stream after each block and the pooled board.
     layers: tuple[str, ...] = ()
     # How a probe reads squares (capture.py).
     readout: Readout = "mean+max"
@@ -70,10 +76,48 @@ class ProbeConfig:
 class Subject:
     """A network to probe."""
 
-    # What is said of it in the report.
+    # How the report describes it.
     summary: CheckpointSummary
     # All subjects of a report have one configuration.
     network: PolicyValueNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a probe is fitted to: a concept's labels [N], and those of two controls."""
+
+    concept: Concept
+    labels: Labels
+    shuffled: Labels
+    control_task: Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What all networks, layers and concepts of a report share."""
+
+    config: ProbeConfig
+    sample: Sample
+    # Rows to fit to and rows held out.
+    outer: Split
+    # The training rows again, split for the choice of a penalty.
+    inner: Split
+    # Resamples of the held-out rows.
+    bootstrap: Bootstrap
+    # The concepts that are measured.
+    targets: tuple[Target, ...]
+    # All concepts, with the reason where one is not measured.
+    summaries: tuple[ConceptSummary, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """Scores of the control features on the held-out rows, and on B resamples of them."""
+
+    # Of raw input: [1 + B] by concept.
+    raw_input: Mapping[str, Resampled]
+    # Of untrained networks: one [1 + B] for each seed, by concept and layer; none where refused.
+    untrained: Mapping[tuple[str, str], Sequence[Resampled]]
 
 
 def probe_networks(
@@ -83,22 +127,43 @@ def probe_networks(
     variant: Variant,
     *,
     run: str,
-    source: str,
-    absent: Sequence[ConceptSummary] = (),
     config: ProbeConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Report:
     """Probe every layer of every subject for every concept.
 
-    `source` says in words where the sample is from; `absent` are concepts that the caller has no
-    labels for, with the reason. Raises InputError for an unknown layer, and where there are too few
-    positions to hold any out.
+    `run` names the run in the report. Raises InputError for an unknown layer, and where there are
+    too few positions to hold any out.
     """
     config = config or ProbeConfig()
-    with _single_thread():
-        prober, cells = _probe(subjects, sample, concepts, variant, config, progress)
-    order = [summary.name for summary in prober.summaries]
     network = subjects[0].network
+    layers = config.layers or stream_points(network)
+    rng = np.random.default_rng(config.seed)
+    total = (config.random_networks + len(subjects)) * len(layers)
+    done = itertools.count(1)
+
+    def features_of(probed: PolicyValueNet) -> Iterator[tuple[str, Features]]:
+        """The features of each layer; counts it once it has been probed."""
+        for found in capture(probed, sample.rows, layers, readout=config.readout).items():
+            yield found
+            progress(next(done), total)
+
+    with _single_thread():
+        experiment = prepare(sample, concepts, variant, config, rng)
+        baselines = measure_baselines(
+            experiment,
+            raw_input(network, sample.rows),
+            map(features_of, untrained_networks(network.config, config.random_seeds)),
+        )
+        cells = [
+            cell
+            for subject in subjects
+            for layer, features in features_of(subject.network)
+            for cell in measure_layer(
+                experiment, baselines, subject.summary.name, layer, features, rng
+            )
+        ]
+    order = [summary.name for summary in experiment.summaries]
     return Report(
         run=run,
         variant=variant.name,
@@ -108,18 +173,18 @@ def probe_networks(
         random_seeds=config.random_seeds,
         resamples=config.resamples,
         confidence=config.confidence,
-        counts=prober.counts(source),
+        counts=_counts(experiment),
         checkpoints=tuple(subject.summary for subject in subjects),
-        layers=_layers(network, config),
-        concepts=(*prober.summaries, *absent),
+        layers=tuple(layers),
+        concepts=experiment.summaries,
         cells=tuple(sorted(cells, key=lambda cell: order.index(cell.concept))),
     )
 
 
 @contextmanager
 def _single_thread() -> Iterator[None]:
-    """Matrices this small gain nothing from threads, which stall on a busy machine; and with one
-    the sums, and so the report, do not depend on the number of cores."""
+    """Matrices this small gain nothing from threads, which stall on a busy machine. With one
+    thread the sums, and so the report, do not depend on the number of cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -129,53 +194,9 @@ def _single_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _layers(network: PolicyValueNet, config: ProbeConfig) -> tuple[str, ...]:
-    return config.layers or stream_points(network)
-
-
-def _probe(
-    subjects: Sequence[Subject],
-    sample: Sample,
-    concepts: Sequence[Concept],
-    variant: Variant,
-    config: ProbeConfig,
-    progress: Progress | None,
-) -> tuple["Prober", list[Cell]]:
-    """All cells, and the prober that made them."""
-    network = subjects[0].network
-    layers = _layers(network, config)
-    prober = Prober(sample, concepts, variant, config)
-    prober.see_raw_input(raw_input(network, sample.rows))
-    count = _Count(progress, (config.random_networks + len(subjects)) * len(layers))
-    for untrained in random_networks(network.config, config.random_seeds):
-        found = capture(untrained, sample.rows, layers, readout=config.readout)
-        for layer, features in found.items():
-            prober.see_untrained(layer, features)
-            count.one_more()
-    cells: list[Cell] = []
-    for subject in subjects:
-        found = capture(subject.network, sample.rows, layers, readout=config.readout)
-        for layer, features in found.items():
-            cells += prober.cells(layer, features, subject.summary.name)
-            count.one_more()
-    return prober, cells
-
-
-class _Count:
-    """Tells how far the work is."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def one_more(self) -> None:
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-
-
 def describe_network(network: PolicyValueNet) -> str:
     """The build in a few words."""
-    config: NetworkConfig = network.config
+    config = network.config
     heads = f", {config.heads} heads" if config.trunk == "transformer" else ""
     return (
         f"{config.trunk}, {config.blocks} blocks of {config.channels} channels{heads}, "
@@ -183,224 +204,235 @@ def describe_network(network: PolicyValueNet) -> str:
     )
 
 
-def absent_concept(concept: Concept, reason: str) -> ConceptSummary:
-    """The summary of a concept that is not measured."""
+def prepare(
+    sample: Sample,
+    concepts: Sequence[Concept],
+    variant: Variant,
+    config: ProbeConfig,
+    rng: np.random.Generator,
+) -> Experiment:
+    """Split the sample and label it; raises InputError where nothing can be held out."""
+    outer = split(sample, config.test_share, rng)
+    inner = split(sample, config.validation_share, rng, among=outer.train)
+    outer, inner = outer.without_repeats(sample), inner.without_repeats(sample)
+    if not all(map(len, (outer.test, inner.train, inner.test))):
+        raise InputError(f"{sample.distinct} distinct positions are too few to hold some out")
+    bootstrap = Bootstrap(clusters(sample, outer.test), config.resamples, rng)
+    targets, summaries = [], []
+    for concept in concepts:
+        try:
+            labels = _labels(concept, sample, variant, outer)
+        except ConceptUndefinedError as reason:
+            summaries.append(_summary(concept, absent=str(reason)))
+            continue
+        summaries.append(_measured_summary(concept, labels, outer))
+        targets.append(
+            Target(
+                concept=concept,
+                labels=labels,
+                shuffled=shuffled_labels(sample, labels, rng),
+                control_task=control_task_labels(sample, labels, config.seed),
+            )
+        )
+    return Experiment(
+        config=config,
+        sample=sample,
+        outer=outer,
+        inner=inner,
+        bootstrap=bootstrap,
+        targets=tuple(targets),
+        summaries=tuple(summaries),
+    )
+
+
+def _labels(concept: Concept, sample: Sample, variant: Variant, outer: Split) -> Labels:
+    """[N]; raises ConceptUndefinedError, also where all training labels are equal."""
+    labels = concept.labels(sample.rows, variant)
+    first = labels[outer.train[0]]
+    if (labels[outer.train] == first).all():
+        name = f"{first:g}" if concept.kind == "scalar" else concept.class_name(first)
+        raise ConceptUndefinedError(f"'{name}' in every training position")
+    return labels
+
+
+def _summary(
+    concept: Concept,
+    *,
+    classes: tuple[ClassCount, ...] = (),
+    mean: float | None = None,
+    spread: float | None = None,
+    absent: str | None = None,
+) -> ConceptSummary:
     return ConceptSummary(
         name=concept.name,
         kind=concept.kind,
         metric=METRICS[concept.kind],
         definition=concept.definition,
-        classes=(),
-        mean=None,
-        spread=None,
-        absent=reason,
+        classes=classes,
+        mean=mean,
+        spread=spread,
+        absent=absent,
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """A concept that is measured, with its own labels [N] and those of two controls."""
-
-    concept: Concept
-    labels: Labels
-    shuffled: Labels
-    hashed: Labels
-
-
-class Prober:
-    """One sample, one split and one set of resamples, for all networks, layers and concepts.
-
-    First `see_raw_input`, then `see_untrained` for each layer of each untrained network, then
-    `cells` for each layer of each network in question.
-    """
-
-    def __init__(
-        self, sample: Sample, concepts: Sequence[Concept], variant: Variant, config: ProbeConfig
-    ) -> None:
-        """Splits, labels and resamples; raises InputError where nothing can be held out."""
-        self.sample, self.config = sample, config
-        self._rng = np.random.default_rng(config.seed)
-        outer = split(sample, config.test_share, self._rng)
-        inner = split(sample, config.validation_share, self._rng, among=outer.train)
-        self._outer = outer.without_repeats(sample)
-        self._inner = inner.without_repeats(sample)
-        if not all(map(len, (self._outer.test, self._inner.train, self._inner.test))):
-            raise InputError(f"{sample.distinct} distinct positions are too few to hold some out")
-        self._clusters = clusters(sample, self._outer.test)
-        self._bootstrap = Bootstrap(self._clusters, config.resamples, self._rng)
-        self._questions: list[_Question] = []
-        self.summaries: list[ConceptSummary] = []
-        """Of all concepts, in their order."""
-        for concept in concepts:
-            self._ask(concept, variant)
-        self._raw_input: dict[str, Resampled] = {}
-        self._untrained: dict[tuple[str, str], list[Resampled]] = {}
-
-    def see_raw_input(self, features: Features) -> None:
-        """Score the control on what the network is shown, features [N, W]."""
-        fitter = self._fitter(features)
-        for question in self._questions:
-            probe = fitter.fit(question.labels, question.concept.kind)
-            self._raw_input[question.concept.name] = self._scores(question, probe, features)
-
-    def see_untrained(self, layer: str, features: Features) -> None:
-        """Score a layer of an untrained network, features [N, W]."""
-        fitter = self._fitter(features)
-        for question in self._questions:
-            if self._refusal(question, fitter.width) is None:
-                probe = fitter.fit(question.labels, question.concept.kind)
-                scores = self._scores(question, probe, features)
-                self._untrained.setdefault((question.concept.name, layer), []).append(scores)
-
-    def cells(self, layer: str, features: Features, checkpoint: str) -> list[Cell]:
-        """The cells of a layer, features [N, W], for every concept that is measured."""
-        fitter = self._fitter(features)
-        cells = []
-        for question in self._questions:
-            refused = self._refusal(question, fitter.width)
-            measurement = self._measure(question, fitter, layer) if refused is None else None
-            cells.append(
-                Cell(
-                    concept=question.concept.name,
-                    layer=layer,
-                    checkpoint=checkpoint,
-                    width=fitter.width,
-                    measurement=measurement,
-                    refused=refused,
-                )
-            )
-        return cells
-
-    def counts(self, source: str) -> Counts:
-        """Of rows and canonical positions."""
-        train, test = (self.sample.groups[rows] for rows in (self._outer.train, self._outer.test))
-        has_games = self.sample.games is not None
-        return Counts(
-            source=source,
-            rows=len(train) + len(test),
-            distinct=self.sample.distinct,
-            train_rows=len(train),
-            train_distinct=count_distinct(train),
-            test_rows=len(test),
-            test_distinct=count_distinct(test),
-            test_games=count_distinct(self._clusters) if has_games else None,
-            split_by="canonical position and game" if has_games else "canonical position",
-        )
-
-    def _ask(self, concept: Concept, variant: Variant) -> None:
-        try:
-            labels = concept.labels(self.sample.rows, variant)
-        except ConceptUndefinedError as reason:
-            self.summaries.append(absent_concept(concept, str(reason)))
-            return
-        train, test = labels[self._outer.train], labels[self._outer.test]
-        if np.ptp(train) == 0:
-            same = f"{train[0]:g}" if concept.kind == "scalar" else concept.class_name(train[0])
-            reason_text = f"'{same}' in every training position"
-            self.summaries.append(absent_concept(concept, reason_text))
-            return
-        is_scalar = concept.kind == "scalar"
-        self.summaries.append(
-            ConceptSummary(
-                name=concept.name,
-                kind=concept.kind,
-                metric=METRICS[concept.kind],
-                definition=concept.definition,
-                classes=() if is_scalar else _class_counts(concept, train, test),
-                mean=float(labels.mean()) if is_scalar else None,
-                spread=float(labels.std()) if is_scalar else None,
-                absent=None,
-            )
-        )
-        self._questions.append(
-            _Question(
-                concept=concept,
-                labels=labels,
-                shuffled=shuffled_labels(self.sample, labels, self._rng),
-                hashed=control_task_labels(self.sample, labels, self.config.seed),
-            )
-        )
-
-    def _refusal(self, question: _Question, width: int) -> str | None:
-        """Why a probe of this width may not be scored, or None."""
-        groups = self.sample.groups
-        distinct = count_distinct(groups[self._outer.train])
-        if width > distinct:
-            return f"refused: {distinct} distinct training positions, width {width}"
-        drawn = count_distinct(self._clusters)
-        if drawn < FEWEST_CLUSTERS:
-            unit = "positions" if self.sample.games is None else "games"
-            return f"refused: {drawn} held-out {unit}, too few for an interval"
-        if question.concept.kind == "scalar":
-            return None
-        for label in np.unique(question.labels):
-            for side, rows in (("training", self._outer.train), ("held-out", self._outer.test)):
-                count = count_distinct(groups[rows[question.labels[rows] == label]])
-                if count < SMALLEST_CLASS:
-                    name = question.concept.class_name(label)
-                    return f"refused: {count} distinct {side} positions with '{name}'"
-        return None
-
-    def _fitter(self, features: Features) -> ProbeFitter:
-        return ProbeFitter(features, self._outer.train, self._inner)
-
-    def _scores(self, question: _Question, probe: LinearProbe, features: Features) -> Resampled:
-        """[1 + B]: held out, and for each resample."""
-        test = self._outer.test
-        return self._bootstrap.scores(
-            question.concept.kind, question.labels[test], probe.predict(features[test])
-        )
-
-    def _majority(self, question: _Question) -> float:
-        kind = question.concept.kind
-        train, test = (question.labels[rows] for rows in (self._outer.train, self._outer.test))
-        values, counts = np.unique(train, return_counts=True)
-        guess = train.mean() if kind == "scalar" else values[counts.argmax()]
-        return score(kind, test, np.full(len(test), guess))
-
-    def _measure(self, question: _Question, fitter: ProbeFitter, layer: str) -> Measurement:
-        kind, features = question.concept.kind, fitter.features
-        train, test = self._outer.train, self._outer.test
-
-        def score_on(probe: LinearProbe, labels: Labels, rows: Indices) -> float:
-            return score(kind, labels[rows], probe.predict(features[rows]))
-
-        probe = fitter.fit(question.labels, kind)
-        shuffled_probe = fitter.fit(question.shuffled, kind)
-        control_probe = fitter.fit(question.hashed, kind, penalty=probe.penalty)
-        scores = self._scores(question, probe, features)
-        raw_scores = self._raw_input[question.concept.name]
-        untrained = np.stack(self._untrained[question.concept.name, layer])
-        # The better control is chosen anew in each resample: the choice is uncertain as well.
-        gains = self._bootstrap.gains(scores, raw_scores, untrained)
-        held_out, confidence = question.labels[test], self.config.confidence
-        low, high = self._bootstrap.interval(gains, kind, held_out, confidence)
-        auc = None
-        if kind != "scalar":
-            auc = macro_auc(probe, probe.outputs(features[test]), question.labels[test])
-        return Measurement(
-            score=float(scores[0]),
-            auc=auc,
-            training_score=score_on(probe, question.labels, train),
-            penalty=probe.penalty,
-            majority=self._majority(question),
-            raw_input=float(raw_scores[0]),
-            random_init=tuple(float(each) for each in untrained[:, 0]),
-            shuffled_labels=score_on(shuffled_probe, question.shuffled, test),
-            control_task_training=score_on(control_probe, question.hashed, train),
-            control_task=score_on(control_probe, question.hashed, test),
-            gain=float(gains[0]),
-            gain_low=low,
-            gain_high=high,
-        )
-
-
-def _class_counts(concept: Concept, train: Labels, test: Labels) -> tuple[ClassCount, ...]:
-    return tuple(
+def _measured_summary(concept: Concept, labels: Labels, outer: Split) -> ConceptSummary:
+    if concept.kind == "scalar":
+        return _summary(concept, mean=float(labels.mean()), spread=float(labels.std()))
+    train, test = labels[outer.train], labels[outer.test]
+    classes = tuple(
         ClassCount(
             name=concept.class_name(label),
             train=int((train == label).sum()),
             test=int((test == label).sum()),
         )
         for label in np.unique(np.concatenate([train, test]))
+    )
+    return _summary(concept, classes=classes)
+
+
+def _counts(experiment: Experiment) -> Counts:
+    sample = experiment.sample
+    train, test = sample.groups[experiment.outer.train], sample.groups[experiment.outer.test]
+    has_games = sample.games is not None
+    return Counts(
+        source=sample.source,
+        rows=len(train) + len(test),
+        distinct=sample.distinct,
+        train_rows=len(train),
+        train_distinct=count_distinct(train),
+        test_rows=len(test),
+        test_distinct=count_distinct(test),
+        test_games=experiment.bootstrap.clusters if has_games else None,
+        split_by="canonical position and game" if has_games else "canonical position",
+    )
+
+
+def measure_baselines(
+    experiment: Experiment,
+    raw: Features,
+    untrained: Iterator[Iterator[tuple[str, Features]]],
+) -> Baselines:
+    """Score raw input [N, W], and each layer's features [N, W] of each untrained network."""
+    fitter = _fitter(experiment, raw)
+    raw_scores = {
+        target.concept.name: _scores(
+            experiment, target, fitter.fit(target.labels, target.concept.kind), raw
+        )
+        for target in experiment.targets
+    }
+    untrained_scores: dict[tuple[str, str], list[Resampled]] = {}
+    for layer, features in itertools.chain.from_iterable(untrained):
+        fitter = _fitter(experiment, features)
+        for target in experiment.targets:
+            if _refusal(experiment, target, fitter.width) is None:
+                probe = fitter.fit(target.labels, target.concept.kind)
+                scores = _scores(experiment, target, probe, features)
+                untrained_scores.setdefault((target.concept.name, layer), []).append(scores)
+    return Baselines(raw_input=raw_scores, untrained=untrained_scores)
+
+
+def measure_layer(
+    experiment: Experiment,
+    baselines: Baselines,
+    checkpoint: str,
+    layer: str,
+    features: Features,
+    rng: np.random.Generator,
+) -> list[Cell]:
+    """The cells of a layer's features [N, W], one for every target."""
+    fitter = _fitter(experiment, features)
+    cells = []
+    for target in experiment.targets:
+        name = target.concept.name
+        refused = _refusal(experiment, target, fitter.width)
+        measurement = None
+        if refused is None:
+            raw, untrained = baselines.raw_input[name], np.stack(baselines.untrained[name, layer])
+            measurement = _measure(experiment, target, fitter, raw, untrained, rng)
+        cells.append(
+            Cell(
+                concept=name,
+                layer=layer,
+                checkpoint=checkpoint,
+                width=fitter.width,
+                measurement=measurement,
+                refused=refused,
+            )
+        )
+    return cells
+
+
+def _measure(
+    experiment: Experiment,
+    target: Target,
+    fitter: ProbeFitter,
+    raw: Resampled,
+    untrained: Array,
+    rng: np.random.Generator,
+) -> Measurement:
+    """One probe beside its controls: raw input's scores [1 + B], untrained ones [seeds, 1 + B]."""
+    kind, features = target.concept.kind, fitter.features
+    train, test = experiment.outer.train, experiment.outer.test
+
+    def score_on(rows: Indices, probe: LinearProbe, labels: Labels) -> float:
+        return score(kind, labels[rows], probe.predict(features[rows]))
+
+    probe = fitter.fit(target.labels, kind)
+    shuffled_probe = fitter.fit(target.shuffled, kind)
+    control_probe = fitter.fit(target.control_task, kind, penalty=probe.penalty)
+    scores = _scores(experiment, target, probe, features)
+    gains = experiment.bootstrap.gains(scores, raw, untrained, rng)
+    held_out = target.labels[test]
+    low, high = experiment.bootstrap.interval(gains, kind, held_out, experiment.config.confidence)
+    is_scalar = kind == "scalar"
+    guess = np.full(len(test), majority(target.labels[train], kind))
+    return Measurement(
+        score=float(scores[0]),
+        auc=None if is_scalar else macro_auc(probe, probe.outputs(features[test]), held_out),
+        training_score=score_on(train, probe, target.labels),
+        penalty=probe.penalty,
+        majority=score(kind, held_out, guess),
+        raw_input=float(raw[0]),
+        random_init=tuple(untrained[:, 0].tolist()),
+        shuffled_labels=score_on(test, shuffled_probe, target.shuffled),
+        control_task_training=score_on(train, control_probe, target.control_task),
+        control_task=score_on(test, control_probe, target.control_task),
+        gain=float(gains[0]),
+        gain_low=low,
+        gain_high=high,
+    )
+
+
+def _refusal(experiment: Experiment, target: Target, width: int) -> str | None:
+    """Why a probe of this width may not be scored, or None."""
+    groups, outer = experiment.sample.groups, experiment.outer
+    distinct = count_distinct(groups[outer.train])
+    if width > distinct:
+        return f"refused: {distinct} distinct training positions, width {width}"
+    drawn = experiment.bootstrap.clusters
+    if drawn < FEWEST_CLUSTERS:
+        unit = "positions" if experiment.sample.games is None else "games"
+        return f"refused: {drawn} held-out {unit}, too few for an interval"
+    if target.concept.kind == "scalar":
+        return None
+    for label in np.unique(target.labels):
+        for side, rows in (("training", outer.train), ("held-out", outer.test)):
+            count = count_distinct(groups[rows[target.labels[rows] == label]])
+            if count < SMALLEST_CLASS:
+                name = target.concept.class_name(label)
+                return f"refused: {count} distinct {side} positions with '{name}'"
+    return None
+
+
+def _fitter(experiment: Experiment, features: Features) -> ProbeFitter:
+    return ProbeFitter(features, experiment.outer.train, experiment.inner)
+
+
+def _scores(
+    experiment: Experiment, target: Target, probe: LinearProbe, features: Features
+) -> Resampled:
+    """[1 + B]: on the held-out rows, and on each resample."""
+    test = experiment.outer.test
+    return experiment.bootstrap.scores(
+        target.concept.kind, target.labels[test], probe.predict(features[test])
     )

@@ -1,4 +1,4 @@
-"""Twins made the slow way, and samples and networks for the tests of engine/probing."""
+"""Symmetric positions made the slow way; samples and networks for the tests of engine/probing."""
 
 import functools
 
@@ -8,7 +8,7 @@ import torch
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.concepts.registry import Concept
-from engine.probing.data.splits import Sample
+from engine.probing.data.samples import Sample
 from engine.probing.measure import ProbeConfig, Subject, probe_networks
 from engine.probing.report.cells import CheckpointSummary, Report
 from engine.rules.tables import BLACK_BIT, EMPTY, EN_PASSANT, NO_SQUARE, SIDE
@@ -45,16 +45,16 @@ def recoloured(row: Row, variant: Variant) -> Row:
     return twin
 
 
-def twins(row: Row, variant: Variant) -> list[Row]:
+def symmetric_positions(row: Row, variant: Variant) -> list[Row]:
     """All four that count as one canonical position."""
     other = recoloured(row, variant)
     return [row, mirrored(row, variant), other, mirrored(other, variant)]
 
 
 def identity(row: Row, variant: Variant) -> bytes:
-    """The same for twins and for nobody else."""
+    """The same for symmetric positions, and for no others."""
     kept = variant.squares + SIDE + 1
-    return min(twin[:kept].tobytes() for twin in twins(row, variant))
+    return min(each[:kept].tobytes() for each in symmetric_positions(row, variant))
 
 
 @functools.cache
@@ -102,10 +102,11 @@ def planted_report(
     variant = get_variant(name)
     return probe_networks(
         [subject(network or lively_network(name, "geometric"))],
-        Sample.from_rows(solved_rows(name, 2500) if rows is None else rows, variant),
+        Sample.from_rows(
+            solved_rows(name, 2500) if rows is None else rows, variant, source="some positions"
+        ),
         concepts,
         variant,
         run="planted",
-        source="some positions",
         config=config,
     )

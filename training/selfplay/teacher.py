@@ -13,7 +13,8 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from engine.probing.data.splits import Sample, split
+from engine.probing.data.samples import Sample
+from engine.probing.data.splits import split
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.kernels import apply, generate_batch

@@ -1,17 +1,17 @@
 """Activations at named points for many positions, read out to one vector a position.
 
-A point [B, S, D] shows every square. How a probe reads it (S squares, D channels):
+A point [B, S, D] has a vector for every square. How a probe reads it (S squares, D channels):
 
-    "mean+max"  [N, 2 D]  mean over the squares, then the largest: what can be said of a board is
-                          mostly a sum over its squares (material, mobility) or that there is a
-                          square such that (a pawn that breaks through). The default.
+    "mean+max"  [N, 2 D]  mean over the squares, then the largest: most properties of a board are a
+                          sum over its squares (material, mobility) or say that some square has a
+                          property (a pawn that breaks through). The default.
     "mean"      [N, D]    linear in the activation: a direction found here is one direction in the
                           stream, the same on every square.
-    "squares"   [N, S D]  every square by itself: linear too and sees the most, but is S times as
-                          wide, knows each square apart, and needs as many more positions.
+    "squares"   [N, S D]  every square by itself: also linear and sees the most, but is S times as
+                          wide, treats each square separately, and needs as many more positions.
 
-The first two have a width that does not depend on the board. A point without squares [B, V] is read
-as it is. Controls are read in the same way, so that the maximum favours nobody.
+The width of the first two does not depend on the board. A point without squares [B, V] is read as
+it is. Untrained networks are read in the same way, so that the maximum favours none.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.network.model.tokens import TOKENS, Encoder
 from engine.probing.data.canonical import Rows
 from engine.rules.errors import require_finite
 
@@ -38,7 +37,7 @@ BATCH: Final = 256
 def stream_points(network: PolicyValueNet) -> tuple[str, ...]:
     """The points between the parts of a network: the stream after each block, and the pooled board.
 
-    Leaves out what lies inside a block (attention patterns, hidden layers, gates).
+    Points inside a block (attention patterns, hidden layers, gates) are left out.
     """
     return tuple(
         name
@@ -89,16 +88,3 @@ def _read_out(activation: Tensor, readout: Readout) -> Features:
             vectors = torch.cat([vectors.mean(1), vectors.amax(1)], dim=1)
     features: Features = vectors.cpu().numpy().copy()
     return features
-
-
-def raw_input(network: PolicyValueNet, rows: Rows) -> Features:
-    """What a network is shown, as numbers: one-hot tokens of every square, and the state features.
-
-    [N, W] with the columns that vary; no network has worked on them.
-    """
-    encoder: Encoder = network.encoder
-    tokens = encoder(torch.from_numpy(np.ascontiguousarray(rows)))
-    squares, state = tokens.squares.numpy(), tokens.state.numpy()
-    shown = (squares[:, :, None] == np.arange(TOKENS)).reshape(len(rows), -1)
-    features = np.concatenate([shown, state], axis=1, dtype=np.float32)
-    return features[:, np.ptp(features, axis=0) > 0]

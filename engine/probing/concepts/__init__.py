@@ -1,1 +1,8 @@
-"""What a position shows: one decorated function a concept."""
+"""What a position shows: one module a family, one decorated function a concept.
+
+Importing this package registers every family below.
+"""
+
+from engine.probing.concepts import material, mobility, pawns
+
+__all__ = ["material", "mobility", "pawns"]

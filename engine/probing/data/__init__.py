@@ -1,1 +1,1 @@
-"""Which positions are probed, and how they are split."""
+"""Which positions are probed, which of them are the same, and how they are split."""

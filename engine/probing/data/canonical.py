@@ -1,9 +1,9 @@
-"""Which positions are the same for a probe: as the side to move sees them, and mirrored.
+"""Which positions are the same for a probe: symmetric ones.
 
-A network sees the board from the side to move, so that a white position and its colour-swapped twin
-are one and the same input to it; left and right are another near twin. If such twins stood on both
-sides of a split, a probe could score by recognising positions. All four are one *canonical
-position*:
+A network sees the board from the side to move, so that a white position and the same position with
+the colours swapped are one input to it; the mirror image is nearly the same. If such symmetric
+positions stood on both sides of a split, a probe could score by recognising positions. All four are
+one *canonical position*:
 
     White to move    mirrored     Black to move    mirrored
 
@@ -11,8 +11,9 @@ position*:
     2 |  .  P  .     .  P  .        .  p  .        .  p  .
     1 |  .  .  P     P  .  .        P  .  .        .  .  P
 
-Castling rights, en passant, clock and repetition are left out, and the mirror image is taken even
-where castling makes it another game: too many twins together cost nothing, twins apart would.
+Castling rights, en passant, clock and repetition are left out, and the mirror image counts as the
+same even where castling tells it apart: grouping too many positions costs nothing, too few would
+leak.
 """
 
 from typing import Final

@@ -1,1 +1,1 @@
-"""Probes, and the scores of their predictions."""
+"""Probes, and the scores of their predictions with intervals."""

@@ -1,15 +1,15 @@
 """How well a probe does on held-out rows, and how sure that is.
 
 R² for scalars: 1 - squared error / squared error of the test mean. Balanced accuracy for classes:
-the mean over the classes of the share found, so that chance and always guessing the most common
-class are both 1 / classes. Macro AUC beside it: for each class against the rest, the chance that a
-row of the class ranks above one of the rest, averaged.
+the mean over the classes of the share that is found, so that chance and always guessing the most
+common class are both 1 / classes. Macro AUC is reported with it: for each class against the rest,
+the chance that a row of the class ranks above one of the rest, averaged.
 
 Intervals are percentiles of a bootstrap over clusters: games where they are known, since positions
 of one game are alike, else canonical positions. A gain is the score minus the better of raw input
-and the mean of untrained networks, in every resample as in the estimate. Around it lies the luck of
-an initialisation, which belongs to every single network, a trained one too: in each resample a
-deviation such as one more untrained network would have.
+and the mean of untrained networks, computed in every resample as in the estimate. A single network,
+the trained one too, also depends on its initialisation: every resample adds a deviation such as one
+more untrained network would have.
 """
 
 import math
@@ -30,9 +30,8 @@ METRICS: Final = {
     "binary": "balanced accuracy",
     "categorical": "balanced accuracy",
 }
-
-
 _ALIKE: Final = 1e-9
+"""Gains that differ by less are equal."""
 
 
 class Bootstrap:
@@ -41,14 +40,15 @@ class Bootstrap:
     def __init__(
         self, clusters: npt.NDArray[np.int64], resamples: int, rng: np.random.Generator
     ) -> None:
-        """`clusters` [N] number what is drawn as a whole among the test rows."""
+        """`clusters` [N] number the units of resampling among the test rows."""
         members = np.unique(clusters, return_inverse=True)[1].ravel()
         self._members = members
-        count = int(members.max()) + 1
-        drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
+        self.clusters: int = int(members.max()) + 1
+        """How many units there are."""
+        chances = np.full(self.clusters, 1.0 / self.clusters)
+        drawn = rng.multinomial(self.clusters, chances, size=resamples)
         self.weights: npt.NDArray[np.float32] = drawn[:, members].astype(np.float32)
         """[B, N] how often each row was drawn."""
-        self._rng = rng
 
     def scores(self, kind: Kind, labels: Labels, predictions: Labels) -> Resampled:
         """R² or balanced accuracy of predictions [N] on labels [N]."""
@@ -57,36 +57,27 @@ class Bootstrap:
             return _weighted_r_squared(weights, labels, predictions)
         return _weighted_balanced_accuracy(weights, labels, predictions)
 
-    def gains(self, scores: Resampled, raw: Resampled, untrained: Array) -> Resampled:
+    def gains(
+        self, scores: Resampled, raw: Resampled, untrained: Array, rng: np.random.Generator
+    ) -> Resampled:
         """Of scores [1 + B] over the better of `raw` [1 + B] and the mean of `untrained`.
 
-        `untrained` [seeds, 1 + B]. The resamples hold the luck of one more initialisation as well.
+        `untrained` [seeds, 1 + B]. The better control is chosen anew in each resample, since that
+        choice is uncertain too. Each resample also has a deviation of one more initialisation.
         """
         gains: Resampled = scores - np.maximum(raw, untrained.mean(axis=0))
-        gains[1:] += self._luck(untrained[:, 1:])
+        gains[1:] += _initialisation_deviations(untrained[:, 1:], rng)
         return gains
-
-    def _luck(self, untrained: Array) -> Array:
-        """[B] deviations from the mean that one more network may have, of scores [seeds, B].
-
-        Student's: of n normal scores with spread s a further one deviates from their mean by
-        s sqrt(1 + 1 / n) times a t of n - 1 degrees of freedom. One network alone tells no spread.
-        """
-        seeds, resamples = untrained.shape
-        if seeds == 1:
-            return np.zeros(resamples)
-        drawn = self._rng.standard_t(seeds - 1, size=resamples)
-        luck: Array = untrained.std(axis=0, ddof=1) * math.sqrt(1.0 + 1.0 / seeds) * drawn
-        return luck
 
     def interval(
         self, gains: Resampled, kind: Kind, labels: Labels, confidence: float
     ) -> tuple[float, float]:
         """Bounds of gains [1 + B] on labels [N], which hold the estimate.
 
-        Where all resamples are alike, as where every row is found by all, they say nothing of rows
-        that were not drawn for the test. So many as the exact interval of a share (Clopper and
-        Pearson 1934) allows, in the smallest class, may have it otherwise, each by a whole point.
+        Where all resamples are equal (every probe gets every row right), they say nothing about
+        rows that were not drawn for the test. Then the interval is widened: the exact interval of a
+        share (Clopper and Pearson 1934) bounds how many unseen rows of the smallest class may
+        differ, each by a whole point.
         """
         low, high = interval(gains[1:], confidence)
         if np.ptp(gains[1:]) < _ALIKE:
@@ -97,6 +88,20 @@ class Bootstrap:
             unseen = 1.0 - ((1.0 - confidence) / 2.0 / len(parts)) ** (1.0 / fewest)
             low, high = low - unseen, high + unseen
         return min(low, float(gains[0])), max(high, float(gains[0]))
+
+
+def _initialisation_deviations(untrained: Array, rng: np.random.Generator) -> Array:
+    """[B] deviations from the mean that one more network may have, of scores [seeds, B].
+
+    Student's t: of n normal scores with spread s, a further one deviates from their mean by
+    s sqrt(1 + 1 / n) times a t of n - 1 degrees of freedom. One network has no spread.
+    """
+    seeds, resamples = untrained.shape
+    if seeds == 1:
+        return np.zeros(resamples)
+    drawn = rng.standard_t(seeds - 1, size=resamples)
+    deviations: Array = untrained.std(axis=0, ddof=1) * math.sqrt(1.0 + 1.0 / seeds) * drawn
+    return deviations
 
 
 def score(kind: Kind, labels: Labels, predictions: Labels) -> float:
@@ -110,8 +115,8 @@ def _weighted_r_squared(
     weights: npt.NDArray[np.float32], labels: Labels, predictions: Labels
 ) -> Array:
     centred = labels - labels.mean()
-    # In the labels' own unit: R² has none, but the floor below and float32 do. A power of two, so
-    # that nothing is rounded.
+    # Scaled to the labels' own unit: R² has no unit, but the floor below and float32 do. The unit
+    # is a power of two, so that nothing is rounded.
     unit = 2.0 ** -np.frexp(np.abs(centred).max(initial=0.0))[1]
     errors, centred = (labels - predictions) * unit, centred * unit
     parts = np.stack([errors**2, centred**2, centred, np.ones_like(centred)])
@@ -133,7 +138,7 @@ def _weighted_balanced_accuracy(
         out=np.full(drawn.shape, np.nan, np.float32),
         where=drawn > 0,
     )
-    # A resample without a class is averaged over the classes that it has.
+    # A resample that lacks a class is averaged over the classes that it has.
     means: Array = np.nanmean(shares, axis=1).astype(np.float64)
     return means
 

@@ -192,6 +192,12 @@ class Report:
                 return cell
         raise KeyError((concept, layer, checkpoint))
 
+    def cells_of(self, concept: str, layer: str | None = None) -> list[Cell]:
+        """The cells of a concept, or of one of its layers, in the order of the checkpoints."""
+        return [
+            cell for cell in self.cells if cell.concept == concept and layer in (None, cell.layer)
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """All fields by name, as JSON can hold them."""
         return {"format": FORMAT, **dataclasses.asdict(self)}

@@ -167,7 +167,7 @@ def test_a_closed_folder_is_named_before_the_work(
         (("empty",), "no checkpoints there"),
         (("half.safetensors",), "truncated or not a safetensors file"),
         (("one.safetensors", "--positions", "3"), "--positions 3: at least 20"),
-        (("one.safetensors", "--out", "page.json"), "--out page.json: the page's name ends in"),
+        (("one.safetensors", "--out", "page.json"), "--out page.json: the report's name ends in"),
         (("one.safetensors", "--readout", "median"), "--readout is 'median', not one of"),
         (("one.safetensors", "--out", "no/such/page.html"), "there is no folder no/such"),
         ((), "missing: RUN"),

@@ -1,18 +1,18 @@
-"""Concepts say what they should: on drawn boards, on every position of small games, for twins."""
+"""Concepts hold on drawn boards, on all positions of small games, and for symmetric ones."""
 
 import functools
 
 import numpy as np
 import pytest
 
+from engine.probing.concepts.exact import game_value
+from engine.probing.concepts.material import material
+from engine.probing.concepts.mobility import mobility
+from engine.probing.concepts.pawns import breakthrough
 from engine.probing.concepts.registry import (
     Concept,
     ConceptUndefinedError,
-    breakthrough,
     concept,
-    game_value,
-    material,
-    mobility,
     registered_concepts,
 )
 from engine.rules.position import Position
@@ -166,7 +166,7 @@ def test_mobility_of_the_starts() -> None:
 
 
 @pytest.mark.parametrize("name", ["hexapawn4x4", "breakthrough5", "gardner"])
-def test_twins_have_one_label(name: str) -> None:
+def test_symmetric_positions_have_one_label(name: str) -> None:
     variant = get_variant(name)
     rows, _ = game_rows(name, 6)
     for each in registered_concepts():

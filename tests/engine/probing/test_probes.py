@@ -173,9 +173,10 @@ def constant(*scores: float) -> Array:
 def test_the_interval_is_that_of_the_estimated_gain() -> None:
     """Raw input scores .5, of six untrained networks half .4 and half .6: the mean of the better of
     raw input and one network would be .55, the better of raw input and their mean is .5."""
-    bootstrap = Bootstrap(np.arange(20), RESAMPLES, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    bootstrap = Bootstrap(np.arange(20), RESAMPLES, rng)
     untrained = constant(*[0.4, 0.6] * 3)
-    gains = bootstrap.gains(constant(0.8)[0], constant(0.5)[0], untrained)
+    gains = bootstrap.gains(constant(0.8)[0], constant(0.5)[0], untrained, rng)
     assert gains[0] == pytest.approx(0.3)
     assert gains[1:].mean() == pytest.approx(0.3, abs=0.01)
     low, high = bootstrap.interval(gains, "scalar", np.zeros(20), 0.95)
@@ -183,14 +184,15 @@ def test_the_interval_is_that_of_the_estimated_gain() -> None:
 
 
 def test_a_seed_s_luck_is_part_of_the_interval() -> None:
-    bootstrap = Bootstrap(np.arange(20), RESAMPLES, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    bootstrap = Bootstrap(np.arange(20), RESAMPLES, rng)
     scores = [0.56, 0.58, 0.6, 0.62, 0.64]
-    gains = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(*scores))
+    gains = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(*scores), rng)
     assert gains[0] == pytest.approx(0.3)
     reach = t.ppf(0.975, 4) * np.std(scores, ddof=1) * 1.2**0.5
     low, high = bootstrap.interval(gains, "scalar", np.zeros(20), 0.95)
     assert (low, high) == pytest.approx((0.3 - reach, 0.3 + reach), abs=0.01)
-    one = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(0.6))
+    one = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(0.6), rng)
     assert one == pytest.approx(0.3)
 
 
@@ -200,7 +202,7 @@ def test_an_untrained_network_seldom_stands_out_from_others() -> None:
     for _ in range(400):
         bootstrap = Bootstrap(np.arange(40), 400, rng)
         each = rng.normal(0.6, 0.03, size=(6, 1)) + rng.normal(0.0, 0.005, size=(6, 401))
-        gains = bootstrap.gains(each[0], np.full(401, 0.3), each[1:])
+        gains = bootstrap.gains(each[0], np.full(401, 0.3), each[1:], rng)
         low, high = bootstrap.interval(gains, "scalar", np.zeros(40), 0.95)
         found += not low <= 0.0 <= high
     # Three standard errors above five per cent.
@@ -212,8 +214,9 @@ def test_resamples_that_are_all_alike_are_not_certain(kind: Kind) -> None:
     """Nothing was seen to differ in 12 games, 5 of them with the rarer class."""
     games = np.repeat(np.arange(12), 3)
     labels = np.where(games < 5, 1.0, 0.0)
-    bootstrap = Bootstrap(games, RESAMPLES, np.random.default_rng(0))
-    gains = bootstrap.gains(constant(1.0)[0], constant(0.5)[0], constant(0.5, 0.5))
+    rng = np.random.default_rng(0)
+    bootstrap = Bootstrap(games, RESAMPLES, rng)
+    gains = bootstrap.gains(constant(1.0)[0], constant(0.5)[0], constant(0.5, 0.5), rng)
     low, high = bootstrap.interval(gains, kind, labels, 0.95)
     count, tail = (5, 0.0125) if kind == "binary" else (12, 0.025)
     # With that share of others, none of so many would be seen with a chance of `tail`.

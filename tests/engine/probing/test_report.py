@@ -10,16 +10,18 @@ import torch
 from torch.nn import functional as F
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.activations.capture import READOUTS, Readout, capture, raw_input, stream_points
-from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Kind, Labels, material
-from engine.probing.controls.controls import random_networks
+from engine.probing.activations.capture import READOUTS, Readout, capture, stream_points
+from engine.probing.concepts.material import material
+from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Kind, Labels
+from engine.probing.controls.features import raw_input, untrained_networks
 from engine.probing.data.canonical import Rows, board_fractions, canonical_boards, seen_boards
-from engine.probing.data.splits import Sample, Split, split
-from engine.probing.measure import ProbeConfig, absent_concept, probe_networks
+from engine.probing.data.samples import Sample
+from engine.probing.data.splits import Split, split
+from engine.probing.measure import ProbeConfig, probe_networks
 from engine.probing.probes.linear import ProbeFitter
 from engine.probing.probes.scores import score
 from engine.probing.report.cells import Report
-from engine.probing.report.html import render_page
+from engine.probing.report.html import render_html
 from engine.rules.tables import BLACK_BIT, EMPTY
 from engine.rules.variant import Variant, get_variant
 from tests.support.network_cases import lively_network, small_config
@@ -202,8 +204,8 @@ def test_the_same_seed_gives_the_same_report() -> None:
 def test_untrained_networks_are_of_the_same_build_and_all_different() -> None:
     config = small_config("hexapawn4x4", "residual")
     state = torch.get_rng_state()
-    first, second = random_networks(config, [1, 2])
-    (again,) = random_networks(config, [1])
+    first, second = untrained_networks(config, [1, 2])
+    (again,) = untrained_networks(config, [1])
     assert torch.equal(torch.get_rng_state(), state)
     assert first.config == second.config == config
     weights = [network.state_dict()["embedding.token.weight"] for network in (first, second, again)]
@@ -225,7 +227,7 @@ def test_three_by_three_is_refused() -> None:
         else:
             assert cell.layer == "value.hidden"
     assert report.cell("material", "final", "planted").width == 32
-    page = render_page(report)
+    page = render_html(report)
     assert "distinct training positions, width 32" in page
 
 
@@ -254,7 +256,7 @@ def test_rare_classes_are_refused_and_constants_absent() -> None:
         "flat": "'1' in every training position",
         "dragons": "there are no dragons",
     }
-    page = render_page(report)
+    page = render_html(report)
     assert "there are no dragons" in page
     assert "Not measured" in page
 
@@ -264,11 +266,10 @@ def test_games_are_kept_together_and_drawn_together() -> None:
     rows, games = game_rows("gardner", 60, plies=25)
     report = probe_networks(
         [subject(lively_network("gardner", "residual"))],
-        Sample.from_rows(rows, variant, games),
+        Sample.from_rows(rows, variant, games, "random games"),
         (material,),
         variant,
         run="games",
-        source="random games",
         config=ProbeConfig(random_networks=2, resamples=100, layers=("final",)),
     )
     assert report.counts.split_by == "canonical position and game"
@@ -278,7 +279,7 @@ def test_games_are_kept_together_and_drawn_together() -> None:
     found = report.cells[0].measurement
     assert found is not None
     assert found.raw_input > 0.9, "material is linear on the board"
-    assert "held-out games" in render_page(report)
+    assert "held-out games" in render_html(report)
 
 
 @pytest.mark.parametrize("trunk", ["geometric", "residual"])
@@ -305,7 +306,7 @@ def test_features_are_the_activations(trunk: str, readout: Readout) -> None:
         np.testing.assert_allclose(found[name], activation, rtol=1e-4, atol=1e-5)
 
 
-def test_the_raw_input_tells_positions_apart_and_twins_not() -> None:
+def test_the_raw_input_tells_positions_apart_unless_symmetric() -> None:
     variant = get_variant("hexapawn4x4")
     rows = solved_rows("hexapawn4x4", 200)
     network = lively_network("hexapawn4x4", "geometric")
@@ -341,7 +342,7 @@ class WellFormed(HTMLParser):
 
 
 def test_the_page_stands_alone_and_is_whole(planted: Report) -> None:
-    page = render_page(planted)
+    page = render_html(planted)
     for outside in ("http", "//", "url(", "@import", "<script", "<link", "<img"):
         assert outside not in page, outside
     parser = WellFormed()
@@ -354,7 +355,7 @@ def test_the_page_stands_alone_and_is_whole(planted: Report) -> None:
         assert concept.name in page
     for layer in planted.layers:
         assert layer in page
-    assert page.count('<svg class="strip"') == len(planted.layers) * len(planted.concepts)
+    assert page.count('<svg class="score-chart"') == len(planted.layers) * len(planted.concepts)
 
 
 def test_the_page_escapes_what_people_name() -> None:
@@ -362,17 +363,20 @@ def test_the_page_escapes_what_people_name() -> None:
     evil = Concept(
         name="<script>&", kind="binary", definition="<b>", function=lambda r, v: odd_men(r, v)
     )
+
+    def never(rows: Rows, variant: Variant) -> Labels:
+        raise ConceptUndefinedError("<s>")
+
+    undefined = Concept(name="never", kind="binary", definition="", function=never)
     report = probe_networks(
         [subject(lively_network("hexapawn4x4", "geometric"), "<i>")],
-        Sample.from_rows(rows, get_variant("hexapawn4x4")),
-        (evil,),
+        Sample.from_rows(rows, get_variant("hexapawn4x4"), source="<em>"),
+        (evil, undefined),
         get_variant("hexapawn4x4"),
         run="<u>",
-        source="<em>",
-        absent=[absent_concept(evil, "<s>")],
         config=ProbeConfig(random_networks=2, resamples=50, layers=("final",)),
     )
-    page = render_page(report)
+    page = render_html(report)
     for text in ("<script", "<b>run", "<u>", "<em>", "<s>", "<i><"):
         assert text not in page
     assert "&lt;script&gt;&amp;" in page

@@ -1,25 +1,26 @@
-"""Twins and games never stand on both sides of a split."""
+"""Symmetric positions and games never stand on both sides of a split."""
 
 from collections import defaultdict
 
 import numpy as np
 import pytest
 
-from engine.probing.controls.controls import control_task_labels, shuffled_labels
+from engine.probing.controls.labels import control_task_labels, shuffled_labels
 from engine.probing.data.canonical import (
     board_fractions,
     canonical_boards,
     canonical_groups,
     seen_boards,
 )
-from engine.probing.data.splits import Sample, clusters, count_distinct, split
+from engine.probing.data.samples import Sample
+from engine.probing.data.splits import clusters, count_distinct, split
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION
 from engine.rules.variant import get_variant
-from tests.support.probing_cases import game_rows, identity, solved_rows, twins
+from tests.support.probing_cases import game_rows, identity, solved_rows, symmetric_positions
 
 
-def test_twins_are_one_canonical_position_and_nothing_else_is() -> None:
+def test_symmetric_positions_are_one_canonical_position_and_nothing_else_is() -> None:
     variant = get_variant("hexapawn4x4")
     rows = solved_rows("hexapawn4x4", 3000)
     groups = canonical_groups(canonical_boards(rows, variant))
@@ -40,11 +41,11 @@ def test_the_seen_board_is_the_mover_s() -> None:
     assert seen_boards(white[None], variant)[0].tolist() == [7, 0, 7, 0, 7, 0, 23, 0, 23]
 
 
-def test_all_twins_of_gardner_are_found() -> None:
+def test_all_symmetric_positions_of_gardner_are_found() -> None:
     variant = get_variant("gardner")
     rows, _ = game_rows("gardner", 3)
     for row in rows:
-        boards = canonical_boards(np.stack(twins(row, variant)), variant)
+        boards = canonical_boards(np.stack(symmetric_positions(row, variant)), variant)
         assert len(np.unique(boards, axis=0)) == 1
 
 
@@ -83,12 +84,12 @@ def test_test_positions_occur_in_test_games_only() -> None:
     assert sample.groups[0] in sample.groups[sides.train]
 
 
-def test_repeats_go_and_twins_stay() -> None:
+def test_repeats_go_and_symmetric_positions_stay() -> None:
     variant = get_variant("hexapawn4x4")
     row = solved_rows("hexapawn4x4", 1)[0]
     later = row.copy()
     later[variant.squares + CLOCK], later[variant.squares + REPETITION] = 9, 1
-    others = twins(row, variant)
+    others = symmetric_positions(row, variant)
     far = solved_rows("hexapawn4x4", 40)
     sample = Sample.from_rows(np.stack([row, later, *others, *far]), variant)
     sides = split(sample, 0.5, np.random.default_rng(1)).without_repeats(sample)
@@ -125,7 +126,7 @@ def test_hashed_labels_follow_the_board_and_the_distribution() -> None:
     assert abs(np.corrcoef(hashed, labels)[0, 1]) < 0.05
 
 
-def test_shuffled_labels_stay_with_their_twins() -> None:
+def test_symmetric_positions_share_a_shuffled_label() -> None:
     variant = get_variant("hexapawn4x4")
     sample = Sample.from_rows(solved_rows("hexapawn4x4", 2000), variant)
     labels = sample.groups.astype(np.float64)
