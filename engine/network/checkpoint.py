@@ -43,7 +43,7 @@ from engine.network.model.variant_features import KINDS
 from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError, NotFiniteError, UnknownVariantError
 from engine.rules.variant import Variant, get_variant
-from engine.system.files import replacing
+from engine.system.files import write_whole
 
 FORMAT: Final = 1
 _KEY: Final = "pawnscope"
@@ -122,8 +122,7 @@ def save_tensors(
     except ValueError:
         raise NotFiniteError(f"{path}: not written: a number in its header is not finite") from None
     data = safetensors.torch.save(ready, {_KEY: text})
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(data)
+    write_whole(Path(path), data)
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], Metadata]:

@@ -1,7 +1,7 @@
-"""Files that are whole or not there, whatever ends a program or fills a disk, and where caches are.
+"""Files that are written whole or not at all, JSON-lines files, and the place of caches.
 
-Nothing here knows what is in a file. Whoever can make it again treats an OSError as a file that is
-not there.
+A kill or a full disk leaves the old file, the new one, or, in a JSON-lines file, an unfinished last
+line that `whole_lines` removes.
 """
 
 import hashlib
@@ -21,37 +21,49 @@ _SLICE: Final = 1 << 24
 
 @contextmanager
 def replacing(path: Path, ending: str = TEMPORARY) -> Iterator[Path]:
-    """A temporary name to write to: when the block ends, the file is synced and takes its place.
+    """A temporary name to write to: when the block ends, the file is synced and renamed to `path`.
 
     The name is that of the file with the process's number and `ending`. Where the block fails, the
-    temporary file goes and what stood at `path` stays. Raises OSError.
+    temporary file is removed and the file at `path` stays as it was. Raises OSError.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}{ending}")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         os.replace(temporary, path)
     except BaseException as problem:
         temporary.unlink(missing_ok=True)
         _name(problem, path)
         raise
-    # The rename itself is safe from a power cut only once the directory is.
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # The rename is safe from a power cut only once the directory is synced.
+    _sync(path.parent)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; raises OSError."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all; raises OSError."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file, after an unfinished last line is removed from it; none where there is no
+    file. Raises OSError."""
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    end = text.rfind(b"\n") + 1
+    if end < len(text):
+        os.truncate(path, end)
+    return text[:end].splitlines()
+
+
+def append_json(path: Path, values: object) -> None:
+    """Append one line to a JSON-lines file, whole or not at all; raises OSError."""
+    append_whole(path, json.dumps(values) + "\n")
 
 
 def append_whole(path: Path, text: str) -> None:
-    """Add text to the end of a file, whole or not at all; raises OSError."""
+    """Append text to a file, whole or not at all; raises OSError."""
     with open(path, "ab", buffering=0) as file:
         append_to(file, text.encode())
 
@@ -67,8 +79,17 @@ def append_to(file: BinaryIO, data: bytes) -> None:
         raise
 
 
+def _sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _name(problem: BaseException, path: str | Path) -> None:
-    """The system's errors of writing do not say by themselves which file it was."""
+    """Add the file to an error of the system that does not name it."""
     if isinstance(problem, OSError) and problem.errno is not None and problem.filename is None:
         problem.filename = str(path)
 
@@ -77,7 +98,7 @@ def cache_folder(name: str) -> Path | None:
     """The folder `name` among this program's caches; None where the user has no place for any.
 
     After the XDG Base Directory Specification, by which a relative XDG_CACHE_HOME does not count.
-    The folder may be missing or closed to us.
+    The folder may be missing or not writable.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
@@ -132,14 +153,3 @@ def checksum_of(*arrays: npt.NDArray[Any]) -> str:
         for part in _slices(array):
             digest.update(part)
     return digest.hexdigest()
-
-
-__all__ = [
-    "append_to",
-    "append_whole",
-    "cache_folder",
-    "checksum_of",
-    "replacing",
-    "write_arrays",
-    "write_whole",
-]

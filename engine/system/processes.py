@@ -1,12 +1,14 @@
-"""Processes that this one starts, and that end with it: none of them hears ^C by itself.
+"""Processes that this one starts: they ignore ^C and end when this process ends.
 
-A terminal sends ^C to all of them. One that still imports would die with a traceback; whoever began
-them ends them and tells what there is to tell.
+A terminal sends ^C to all of them, and one that still imports would die with a traceback. The
+process that started them ends them and reports the interrupt.
 """
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import resource_tracker
@@ -15,6 +17,27 @@ from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+def usable_cores() -> list[int]:
+    """The numbers of the cores that this process may use; all cores where the system has no such
+    limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _start(initializer: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    """In a new process of a pool: end it when its parent ends, even by a kill."""
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    initializer(*arguments)
 
 
 @contextlib.contextmanager
@@ -30,13 +53,15 @@ def interrupts_held() -> Iterator[None]:
 
 
 class ProcessPool(ProcessPoolExecutor):
-    """A pool of new interpreters. A `with` block that raises ends them, whatever they do."""
+    """A pool of new interpreters, which end with this process. A `with` block that raises ends them
+    at once."""
 
     def __init__(
-        self, workers: int, initializer: Callable[..., object], *arguments: object
+        self, workers: int, initializer: Callable[..., object] = int, *arguments: object
     ) -> None:
-        """`initializer(*arguments)` is called first in each of at most so many processes."""
-        super().__init__(workers, multiprocessing.get_context("spawn"), initializer, arguments)
+        """`initializer(*arguments)` is called first in each of at most `workers` processes."""
+        context = multiprocessing.get_context("spawn")
+        super().__init__(workers, context, _start, (initializer, arguments))
 
     def submit(
         self,
@@ -45,7 +70,7 @@ class ProcessPool(ProcessPoolExecutor):
         *arguments: Parameters.args,
         **named: Parameters.kwargs,
     ) -> Future[Result]:
-        """As ever; a process may start here."""
+        """As in the base class; a process may start here."""
         with interrupts_held():
             return super().submit(function, *arguments, **named)
 
@@ -55,7 +80,7 @@ class ProcessPool(ProcessPoolExecutor):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Wait for the processes, after they were ended where there is an error."""
+        """Wait for the processes; where there is an error, end them first."""
         if kind is not None:
             for process in self._processes.values():
                 process.terminate()

@@ -28,8 +28,8 @@ from engine.network.model.config import LanguageConfig, NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.variant import get_variant
+from engine.system.processes import usable_cores
 from scripts.benchmarks.rows import REPEATS, Row, row
-from scripts.benchmarks.self_play import cores
 
 CONFIG: Final = LanguageConfig(
     vocabulary=256, context=256, channels=384, blocks=6, heads=6, hidden=1536, dropout=0.0
@@ -53,7 +53,7 @@ def language() -> Iterator[Row]:
 def training() -> Iterator[Row]:
     """Tokens a second beside the machine's own matrix products, and the bytes a token keeps for the
     backward pass."""
-    threads = cores()
+    threads = len(usable_cores())
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     model = LanguageModel(CONFIG).train()

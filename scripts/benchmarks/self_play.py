@@ -5,7 +5,6 @@ finished position, or whose evaluation came from a cache, are left out.
 """
 
 import multiprocessing
-import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
+from engine.system.processes import usable_cores
 from scripts.benchmarks.network import (
     GAME,
     NETWORKS,
@@ -64,17 +64,10 @@ class _Repeat:
     network_seconds: float
 
 
-def cores() -> int:
-    """Cores that this process may use; not every system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def self_play() -> Iterator[Row]:
     """Self-play on every core, with the fastest backend of each precision, beside the network's own
     speed on as many cores."""
-    workers = cores()
+    workers = len(usable_cores())
     for name in NETWORKS:
         for precision in ("fp32", "bf16", "int8"):
             try:

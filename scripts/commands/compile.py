@@ -5,10 +5,7 @@ ready the one goes first behind which most code waits.
 """
 
 import importlib
-import multiprocessing
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -27,7 +24,7 @@ from engine.rules.compilation.decorators import (
     kernels,
 )
 from engine.rules.compilation.kernel_cache import kernel_modules
-from engine.system.processes import ProcessPool
+from engine.system.processes import ProcessPool, usable_cores
 from scripts.options import FigureOptions, parse_options, print_json
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
@@ -177,11 +174,11 @@ def _run(tasks: list[Task], advance: Callable[[], object]) -> str:
         return ""
     waiting = {task.name: task for task in tasks}
     urgency = _urgencies(waiting)
-    processes = min(_cores(), _MOST_PROCESSES)
+    processes = min(len(usable_cores()), _MOST_PROCESSES)
     running: dict[Future[str], str] = {}
     problem = ""
     unfinished = set(waiting)
-    with ProcessPool(processes, _end_with_parent) as pool:
+    with ProcessPool(processes) as pool:
         while waiting or running:
             ready = [task for task in waiting.values() if not task.after & unfinished]
             ready.sort(key=lambda task: -urgency[task.name])
@@ -212,18 +209,6 @@ def _urgencies(tasks: Mapping[str, Task]) -> dict[str, int]:
     return {name: urgency(name) for name in tasks}
 
 
-def _end_with_parent() -> None:
-    """End this process of the pool when the one that began it is killed; it would wait for ever."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def compile_task(task: Task) -> str:
     """Compile one kernel or network, in a process of the pool; why it could not be kept, or ""."""
     if task.module is None:
@@ -250,9 +235,3 @@ def _compile_network(game: str) -> None:
         # The last is the fastest, and what "auto" tries first.
         backend = Avx512Backend(PolicyValueNet(config), precision=known[-1], max_batch=1)
         backend.batch(1).run()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.system.processes import usable_cores
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTEST_FOUND_NO_TESTS = 5
 MOST_WORKERS = 8
@@ -67,16 +69,10 @@ def run(check: Check) -> bool:
 
 def main() -> int:
     """Run all checks; 0 when none found anything."""
-    failed = [check.name for check in plan(sys.argv[1:], _cores()) if not run(check)]
+    failed = [check.name for check in plan(sys.argv[1:], len(usable_cores())) if not run(check)]
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 if __name__ == "__main__":

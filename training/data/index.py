@@ -95,7 +95,7 @@ def account_of(shards: list[Shard]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Errors of the database as OSError, which callers handle."""
     try:
         yield
@@ -120,14 +120,14 @@ class Index:
             self._reconcile()
 
     def _connect(self) -> None:
-        with _disk_errors(self._path):
+        with disk_errors(self._path):
             self._database = sqlite3.connect(self._path)
             self._database.executescript(_SCHEMA)
 
     def _reconcile(self) -> None:
         known = {shard.name for shard in self.shards()}
         present = {path.name for path in self._games.glob("*.safetensors")}
-        with _disk_errors(self._path), self._database:
+        with disk_errors(self._path), self._database:
             for name in known - present:
                 self._database.execute("DELETE FROM shards WHERE name = ?", (name,))
         for name in sorted(present - known):
@@ -150,7 +150,7 @@ class Index:
             header["games"],
             source,
         )
-        with _disk_errors(self._path), self._database:
+        with disk_errors(self._path), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -167,7 +167,7 @@ class Index:
 
     def shards(self) -> list[Shard]:
         """All shards, oldest first."""
-        with _disk_errors(self._path):
+        with disk_errors(self._path):
             # Named columns: a table of an older version lacks one, fails here and is rebuilt.
             rows = self._database.execute(
                 "SELECT name, round, actor, variant, positions, games, source FROM shards"
@@ -189,7 +189,7 @@ class Index:
 
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
         """Add a checkpoint that is kept."""
-        with _disk_errors(self._path), self._database:
+        with disk_errors(self._path), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (name, round_number, step)
             )
@@ -208,7 +208,7 @@ class Index:
 
     def checkpoints(self) -> set[str]:
         """The names of the checkpoints that are kept."""
-        with _disk_errors(self._path):
+        with disk_errors(self._path):
             return {name for (name,) in self._database.execute("SELECT name FROM checkpoints")}
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
 from engine.rules.errors import InputError
-from engine.system.files import append_whole, write_whole
+from engine.system.files import append_json, append_whole, whole_lines, write_whole
 from training.config import (
     ChosenConfig,
     Games,
@@ -130,7 +130,7 @@ class LockedDirectory(Generic[ConfigT]):
 
     def add_metrics(self, values: dict[str, Any]) -> None:
         """Append one line; raises OSError."""
-        append_whole(self.metrics, json.dumps(values) + "\n")
+        append_json(self.metrics, values)
 
     def log(self, text: str) -> None:
         """Append a line to log.txt; raises OSError."""
@@ -199,7 +199,7 @@ def sweep(path: Path) -> None:
         # A worker that outlives its learner for a moment may remove it first.
         leftover.unlink(missing_ok=True)
     for name in ("metrics.jsonl", "log.txt"):
-        drop_broken_line(path / name)
+        whole_lines(path / name)
 
 
 def lock(path: Path) -> int:
@@ -218,14 +218,6 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def drop_broken_line(path: Path) -> None:
-    """Remove the half line that a killed run may have left at the end of a file."""
-    if path.exists():
-        text = path.read_bytes()
-        if text and not text.endswith(b"\n"):
-            os.truncate(path, text.rfind(b"\n") + 1)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

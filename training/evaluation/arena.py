@@ -5,7 +5,6 @@ them in one batch. An external engine runs in several processes, each with one g
 """
 
 import itertools
-import os
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from engine.rules.pgn import GameRecord
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, CLOCK, REPETITION, WHITE
 from engine.rules.variant import Variant
+from engine.system.processes import usable_cores
 from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
 from training.evaluation.elo import EloDifference, elo_difference
 from training.evaluation.openings import Opening, default_opening_plies, random_openings
@@ -303,7 +303,7 @@ def _pool(sides: tuple[_Side, _Side], places: int) -> ThreadPoolExecutor | None:
     """Threads that wait for engines: at most one for each core."""
     if places == 1 or not any(side.is_engine for side in sides):
         return None
-    return ThreadPoolExecutor(min(places, os.cpu_count() or 1))
+    return ThreadPoolExecutor(min(places, len(usable_cores())))
 
 
 def match_games(

@@ -8,10 +8,9 @@ interrupted, or whose run was continued, plays only the missing games.
 import contextlib
 import fcntl
 import json
-import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -23,9 +22,10 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import Variant
-from engine.system.files import append_to
+from engine.system.files import append_json, whole_lines
 from search.players.external import close_players
 from search.players.make import is_deterministic
+from training.data.index import disk_errors
 from training.data.run_directory import RunError
 from training.evaluation.arena import PlayedGame, continuations, default_opening_plies, match_games
 from training.evaluation.pentanomial import PairTally
@@ -96,15 +96,6 @@ def _uci_text(game: PlayedGame) -> str:
     return " ".join(words)
 
 
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """A database that cannot be written is a disk that cannot be written."""
-    try:
-        yield
-    except sqlite3.Error as problem:
-        raise OSError(f"{path}: {problem}") from None
-
-
 class LadderGames:
     """The games of a run's ladder, locked by this process until `close`."""
 
@@ -130,11 +121,7 @@ class LadderGames:
             raise RunError(f"{self._path}: another evaluation is at work there") from None
 
     def _read(self) -> None:
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        os.ftruncate(self._file.fileno(), whole)
-        for number, line in enumerate(data[:whole].splitlines(), start=1):
+        for number, line in enumerate(whole_lines(self._path), start=1):
             try:
                 self._record(LadderGame(**json.loads(line)))
             except (TypeError, ValueError):
@@ -142,7 +129,7 @@ class LadderGames:
                 raise RunError(f"{self._path}: line {number} is no game ('{text}')") from None
 
     def _open_table(self, path: Path) -> sqlite3.Connection:
-        with _disk_errors(path):
+        with disk_errors(path):
             database = sqlite3.connect(path)
             rows = [tuple(asdict(game).values()) for game in self.games()]
             with database:
@@ -158,9 +145,9 @@ class LadderGames:
 
     def add(self, game: LadderGame) -> None:
         """Keep a game. Raises OSError, and then the game is not kept."""
-        append_to(self._file, json.dumps(asdict(game)).encode() + b"\n")
+        append_json(self._path, asdict(game))
         self._record(game)
-        with _disk_errors(self._path.with_name("index.sqlite")), self._database:
+        with disk_errors(self._path.with_name("index.sqlite")), self._database:
             self._database.execute(_INSERT, tuple(asdict(game).values()))
 
     def games(self) -> list[LadderGame]:

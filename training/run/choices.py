@@ -7,7 +7,6 @@ a choice, another is made, recorded and reported.
 import contextlib
 import copy
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from engine.network.inference.backends.protocol import BackendError, RefusedError
 from engine.rules.variant import Variant
+from engine.system.processes import usable_cores
 from training.config import ChosenConfig, LearningConfig, SelfPlayConfig, TrainingConfig
 from training.data.index import Shard
 from training.data.run_directory import RunDirectory
@@ -54,18 +54,11 @@ class Choices:
         self._note(text)
 
 
-def count_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def choose_threads(config: TrainingConfig, choices: Choices) -> int:
     """Threads of the learner: as many as at the run's first start, at most one for each core."""
     if config.learning.threads:
         return config.learning.threads
-    cores, known = count_cores(), choices.known.threads
+    cores, known = len(usable_cores()), choices.known.threads
     if not known:
         choices.record(f"the learner has {cores} threads", threads=cores)
     elif known > cores:

@@ -6,16 +6,14 @@ slowed alike by other load. Where there are more tasks than cores, the later one
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
-from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from typing import TypeVar
 
 import torch
 
-from engine.system.processes import ProcessPool
+from engine.system.processes import ProcessPool, usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,26 +28,17 @@ def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) 
         return
     context = multiprocessing.get_context("spawn")
     free = context.Queue()
-    for core in cores():
+    for core in usable_cores():
         free.put(core)
-    workers = min(len(cores()), len(tasks))
-    # Nothing is ever sent: the processes live as long as this end of the pipe is open.
-    lives, life = context.Pipe(duplex=False)
-    with lives, life, ProcessPool(workers, _settle, free, lives) as pool:
+    workers = min(len(usable_cores()), len(tasks))
+    with ProcessPool(workers, _pin, free) as pool:
         for done in as_completed([pool.submit(function, task) for task in tasks]):
             yield done.result()
 
 
-def cores() -> list[int]:
-    """The cores that may be used."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def many_trainings(count: int, seconds: float) -> str:
     """What is about to happen where so many trainings of so many seconds are missing, in words."""
-    at_once = max(1, min(count, len(cores())))
+    at_once = max(1, min(count, len(usable_cores())))
     minutes = -(-count // at_once) * seconds / 60
     return (
         f"{count} trainings of {seconds:g} s are missing, {at_once} at a time:"
@@ -57,17 +46,9 @@ def many_trainings(count: int, seconds: float) -> str:
     )
 
 
-def _settle(free: "Queue[int]", lives: Connection) -> None:
-    """A core of its own (Linux only) and one thread for a new process."""
-    threading.Thread(target=_end_with, args=(lives,), daemon=True).start()
+def _pin(free: "Queue[int]") -> None:
+    """Give a new process a core of its own (Linux only) and one thread."""
     core = free.get()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     torch.set_num_threads(1)
-
-
-def _end_with(lives: Connection) -> None:
-    """End when the system closes the other end, of a parent that was killed and could tell nobody;
-    the pool's processes would wait for ever."""
-    lives.poll(None)
-    os._exit(1)

@@ -11,7 +11,6 @@ As many trainings run at a time as there are cores, in the order in which they a
 import contextlib
 import functools
 import json
-import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 from engine.network.checkpoint import load_checkpoint, read_description
 from engine.network.inference.evaluator import make_evaluator
 from engine.rules.variant import Variant, get_variant
-from engine.system.files import append_whole, write_whole
+from engine.system.files import append_json, whole_lines, write_whole
 from search.evaluator import Evaluator
 from search.exact.solver import load_or_solve
 from search.players.make import make_player
@@ -74,14 +73,10 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / RESULTS
         self._lines: dict[str, Line] = {}
-        if self._path.exists():
-            text = self._path.read_bytes()
-            whole = text.rfind(b"\n") + 1
-            os.truncate(self._path, whole)
-            for line in text[:whole].splitlines():
-                with contextlib.suppress(json.JSONDecodeError, KeyError):
-                    values = json.loads(line)
-                    self._lines[json.dumps(values["key"])] = values
+        for text in whole_lines(self._path):
+            with contextlib.suppress(json.JSONDecodeError, KeyError):
+                values = json.loads(text)
+                self._lines[json.dumps(values["key"])] = values
 
     def get(
         self, key: Sequence[str | int], measure: Callable[..., Line], *arguments: object
@@ -90,7 +85,7 @@ class Results:
         name = json.dumps(list(key))
         if name not in self._lines:
             line = {"key": list(key), **measure(*arguments)}
-            append_whole(self._path, json.dumps(line) + "\n")
+            append_json(self._path, line)
             self._lines[name] = line
         return self._lines[name]
 

@@ -45,7 +45,7 @@ def timing(patch: pytest.MonkeyPatch, *, fastest: str, precision: str, cores: in
 
     patch.setattr(backend_evaluator, "_seconds", seconds)
     patch.setattr(preparation, "faster_precision", lambda *_: precision)
-    patch.setattr(preparation, "count_cores", lambda: cores)
+    patch.setattr(preparation, "usable_cores", lambda: list(range(cores)))
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from engine.network.checkpoint import read_metadata, save_checkpoint
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
+from engine.system.processes import usable_cores
 from scripts.commands.study import main
 from scripts.experiments import losalamos, sizes
 from scripts.plots.curve import Panel, draw_panels
@@ -30,7 +31,6 @@ from training.data.run_directory import RunDirectory, read_metrics
 from training.data.shards import describe_games
 from training.evaluation.arena import MatchResult, play_match
 from training.studies import side_by_side, study
-from training.studies.side_by_side import cores as os_cores
 from training.studies.side_by_side import run_side_by_side
 from training.studies.study import Results, Training, chance, checkpoints, score, train_side_by_side
 
@@ -153,7 +153,7 @@ def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None
     told: list[str] = []
     train_side_by_side(trainings, told.append)
     # What will be done, and what is done.
-    at_once = min(2, len(os_cores()))
+    at_once = min(2, len(usable_cores()))
     assert told[0].startswith(f"2 trainings of 0.6 s are missing, {at_once} at a time: ")
     assert sorted(told[1:]) == [f"{tmp_path / name} is trained" for name in ("one", "two")]
     for training in trainings:
@@ -236,7 +236,7 @@ def test_a_score_of_nothing_is_in_the_picture(
 
 
 def test_where_one_fails_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(side_by_side, "cores", lambda: os_cores()[:1] * 2)
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: usable_cores()[:1] * 2)
     with pytest.raises(InputError, match="planted"):
         list(run_side_by_side(stay_or_fail, [tmp_path, tmp_path]))
     assert_ends(int(os.readlink(tmp_path / "begun")))

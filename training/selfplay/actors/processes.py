@@ -24,7 +24,7 @@ from torch import Tensor
 from engine.rules.compilation.compile_time import add_compile_seconds, compile_seconds, working_time
 from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.variant import Variant, define_variants, get_variant
-from engine.system.processes import interrupts_held
+from engine.system.processes import interrupts_held, usable_cores
 from training.config import LearningConfig, SelfPlayConfig
 from training.data.shards import (
     GameRows,
@@ -182,7 +182,7 @@ def _local_actors(variants: Sequence[Variant], setup: _Setup) -> LocalActors:
 def pin_to_core(number: int) -> None:
     """One core for each worker: unpinned, two may share one (Linux only)."""
     if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
+        cores = usable_cores()
         os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 
