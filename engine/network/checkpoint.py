@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from engine.network.finite import require_finite_tensors, tensor_fault
-from engine.network.model.config import BuildConfig, NetworkConfig, quoted, shortened
+from engine.network.model.config import BuildConfig, NetworkConfig
 from engine.network.model.former_names import with_current_names
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.tokens import TOKENS
@@ -43,6 +43,7 @@ from engine.network.model.variant_features import KINDS
 from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError, NotFiniteError, UnknownVariantError
 from engine.rules.variant import Variant, get_variant
+from engine.settings import quoted, shortened
 from engine.system.files import write_whole
 
 FORMAT: Final = 1

@@ -53,14 +53,14 @@ SETTINGS: Final[dict[str, Any]] = {
     "learning": {
         "batch": 384,
         "window": 120_000,
-        "passes": 3.0,
+        "replay_ratio": 3.0,
         "learning_rate": 2e-3,
         "outcome_share": 0.5,
         "moves_left_weight": 0.001,
         "reply_weight": 0.15,
-        "placement_weight": 0.15,
+        "ownership_weight": 0.15,
         "surprise_share": 0.0,
-        "average_steps": 50,
+        "ema_steps": 50,
     },
 }
 """The same for every run, whatever the preset of its game says."""

@@ -35,7 +35,7 @@ SETTINGS: Final[dict[str, Any]] = {
         "hidden": 128,
     },
     "self_play": {"positions": 4096},
-    "learning": {"batch": 256, "passes": 1.0, "learning_rate": 2e-3, "average_steps": 100},
+    "learning": {"batch": 256, "replay_ratio": 1.0, "learning_rate": 2e-3, "ema_steps": 100},
 }
 
 

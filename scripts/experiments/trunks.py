@@ -78,11 +78,11 @@ SETTINGS: Final[dict[str, Any]] = {
         "batch": 384,
         "window": 120_000,
         "window_growth": 0.0,
-        "passes": 3.0,
+        "replay_ratio": 3.0,
         "learning_rate": 2e-3,
         "outcome_share": 0.5,
         "surprise_share": 0.0,
-        "average_steps": 50,
+        "ema_steps": 50,
     },
 }
 

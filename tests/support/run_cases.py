@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
         "backend": "torch",
         "precision": "fp32",
     },
-    "learning": {"threads": 1, "batch": 32, "passes": 1.0},
+    "learning": {"threads": 1, "batch": 32, "replay_ratio": 1.0},
 }
 """Rounds of a moment, without an end of their own."""
 PLAYED_ROUNDS = 5

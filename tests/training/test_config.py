@@ -12,17 +12,22 @@ from engine.rules.variant import get_variant
 from tests.support.training_cases import child_of
 from tests.support.variant_lists import BUILT_IN, HEXAPAWNS
 from training.config import (
+    FORMER_NAMES,
+    LearningConfig,
     SelfPlayConfig,
+    TrainingConfig,
     differences,
     load_config,
     merge,
     preset,
+    read_toml,
     replace,
     resolve,
     to_toml,
 )
 
 HEXAPAWN = get_variant("hexapawn")
+OLD_RUN = Path(__file__).parents[1] / "golden" / "old_runs" / "hexapawn"
 OWN: dict[str, Any] = {
     "minutes": 3,
     "seed": 12,
@@ -52,66 +57,71 @@ def test_ones_own_values_win_and_the_rest_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "quoted"),
+    ("field", "value", "wanted"),
     [
-        ({"nonsense": 1}, "'nonsense'"),
-        ({"self_play": {"nonsense": 1}}, "'nonsense'"),
-        ({"network": {"nonsense": 1}}, "'nonsense'"),
-        ({"network": {"blocks": -1}}, "blocks = -1"),
-        ({"network": {"width": 8}}, "width = 8"),
-        ({"network": 3}, "network = 3"),
-        ({"learning": "much"}, "learning = 'much'"),
-        ({"minutes": "ten"}, "minutes = 'ten'"),
-        ({"minutes": -1}, "minutes = -1"),
-        ({"minutes": math.nan}, "minutes = nan"),
-        ({"seed": 1.5}, "seed = 1.5"),
-        ({"seed": True}, "seed = True"),
-        ({"seed": 1 << 70}, "seed = 1180591620717411303424"),
-        ({"search_sample": 0}, "search_sample = 0"),
-        ({"self_play": {"games": 0}}, "games = 0"),
-        ({"self_play": {"positions": 0}}, "positions = 0"),
-        ({"self_play": {"actors": -1}}, "actors = -1"),
-        ({"self_play": {"simulations": -5}}, "simulations = -5"),
-        ({"self_play": {"varied_starts": 1.5}}, "varied_starts = 1.5"),
-        ({"self_play": {"noise_fraction": 1.01}}, "noise_fraction = 1.01"),
-        ({"self_play": {"longest_game": 40_000}}, "longest_game = 40000"),
-        ({"self_play": {"search": "minimax"}}, "search = 'minimax' is not one of puct, gumbel"),
-        ({"self_play": {"full_share": 0}}, "full_share = 0.0"),
-        ({"self_play": {"fast_simulations": 0}}, "fast_simulations = 0"),
-        ({"self_play": {"considered": 0}}, "considered = 0"),
-        ({"self_play": {"resign_below": 0.5}}, "resign_below = 0.5"),
-        ({"self_play": {"resign_play_on": 2}}, "resign_play_on = 2.0"),
-        ({"self_play": {"shard_positions": 0}}, "shard_positions = 0"),
-        (
-            {"self_play": {"backend": "cuda"}},
-            "backend = 'cuda' is not one of auto, torch",
-        ),
-        ({"self_play": {"precision": "fp8"}}, "precision = 'fp8' is not one of auto"),
-        ({"learning": {"precision": "int8"}}, "precision = 'int8' is not one of fp32, bf16, auto"),
-        ({"learning": {"mirror": 1}}, "mirror = 1 is neither true nor false"),
-        ({"learning": {"rescore": True}}, "rescore = True is not one of none, value, both"),
-        ({"learning": {"surprise_share": 1.5}}, "surprise_share = 1.5"),
-        ({"learning": {"window_growth": -1}}, "window_growth = -1.0"),
-        ({"learning": {"window_power": 0}}, "window_power = 0.0"),
-        ({"learning": {"average_steps": 0}}, "average_steps = 0"),
-        ({"learning": {"reply_weight": -1}}, "reply_weight = -1.0"),
-        ({"teacher": "stockfish"}, "teacher = 'stockfish' is not one of none, solver"),
-        ({"held_out": 1}, "held_out = 1.0"),
-        ({"gate_games": -2}, "gate_games = -2"),
-        ({"warm_start": 3}, "warm_start = 3"),
-        ({"network": {"value": "number"}}, "value = 'number'"),
-        ({"network": {"reply": 1}}, "reply = 1"),
-        ({"learning": {"batch": 0}}, "batch = 0"),
-        ({"learning": {"window": -8}}, "window = -8"),
-        ({"learning": {"outcome_share": 2}}, "outcome_share = 2"),
-        ({"learning": {"learning_rate": -0.1}}, "learning_rate = -0.1"),
+        ("network", 3, "a table"),
+        ("network.blocks", -1, ""),
+        ("network.width", 8, ""),
+        ("network.value", "number", ""),
+        ("network.reply", 1, ""),
+        ("learning", "much", "a table"),
+        ("minutes", "ten", "a number 0 or more"),
+        ("minutes", -1, "a number 0 or more"),
+        ("minutes", math.nan, ""),
+        ("stop_at_raw", math.inf, ""),
+        ("seed", 1.5, "a whole number from 0"),
+        ("seed", True, "a whole number from 0"),
+        ("seed", 1 << 70, ""),
+        ("search_sample", 0, "a whole number 1 or more"),
+        ("teacher", "stockfish", "one of none, solver"),
+        ("held_out", 1, "a number from 0 to 0.9"),
+        ("gate_games", -2, ""),
+        ("warm_start", 3, "a text"),
+        ("self_play.games", 0, ""),
+        ("self_play.positions", 0, ""),
+        ("self_play.actors", -1, ""),
+        ("self_play.simulations", -5, ""),
+        ("self_play.varied_starts", 1.5, ""),
+        ("self_play.noise_fraction", 1.01, ""),
+        ("self_play.longest_game", 40_000, ""),
+        ("self_play.search", "minimax", "one of puct, gumbel"),
+        ("self_play.full_share", 0, ""),
+        ("self_play.fast_simulations", 0, ""),
+        ("self_play.considered", 0, ""),
+        ("self_play.resign_below", 0.5, "a number from -1 to 0"),
+        ("self_play.resign_play_on", 2, ""),
+        ("self_play.shard_positions", 0, ""),
+        ("self_play.backend", "cuda", "one of auto, torch"),
+        ("self_play.precision", "fp8", "one of auto"),
+        ("learning.precision", "int8", "one of fp32, bf16, auto"),
+        ("learning.mirror", 1, "true or false"),
+        ("learning.rescore", True, "one of none, value, both"),
+        ("learning.surprise_share", 1.5, ""),
+        ("learning.window_growth", -1, ""),
+        ("learning.window_power", 0, ""),
+        ("learning.ema_steps", 0, ""),
+        ("learning.reply_weight", -1, ""),
+        ("learning.batch", 0, ""),
+        ("learning.window", -8, ""),
+        ("learning.outcome_share", 2, ""),
+        ("learning.learning_rate", -0.1, ""),
+        ("chosen.inference", "torch", "a list, each item a text"),
+        ("chosen.inference", [1], "a list, each item a text"),
     ],
 )
-def test_a_wrong_field_is_named(overrides: dict[str, Any], quoted: str) -> None:
+def test_a_wrong_field_is_named(field: str, value: Any, wanted: str) -> None:
+    *table, name = field.split(".")
     with pytest.raises(InputError) as caught:
-        resolve(HEXAPAWN, overrides)
-    assert quoted in str(caught.value)
+        resolve(HEXAPAWN, {table[0]: {name: value}} if table else {name: value})
+    assert f"{name} = {value!r} is " in str(caught.value)
+    assert not wanted or f"is not {wanted}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["", "self_play", "network"])
+def test_an_unknown_field_is_named(table: str) -> None:
+    with pytest.raises(InputError, match=r"'nonsense'.*fields: "):
+        resolve(HEXAPAWN, {table: {"nonsense": 1}} if table else {"nonsense": 1})
 
 
 def test_a_game_without_a_move_is_nothing_to_learn() -> None:
@@ -144,6 +154,28 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         load_config(path)
 
 
+def test_former_names_are_read_and_todays_are_written(tmp_path: Path) -> None:
+    """`golden/old_runs` holds a run of the first version, whose fields had other names."""
+    old = load_config(OLD_RUN / "config.toml")
+    assert (old.learning.replay_ratio, old.warm_start_replay_ratio) == (2.0, 2.0)
+    assert (old.learning.ema_steps, old.learning.ownership_weight) == (5, 0.1)
+    assert "passes" not in to_toml(old)
+    own = tmp_path / "own.toml"
+    own.write_text("warm_start_passes = 3.0\n[learning]\naverage_steps = 7\n")
+    config = resolve(HEXAPAWN, read_toml(own))
+    assert (config.warm_start_replay_ratio, config.learning.ema_steps) == (3.0, 7)
+    own.write_text("[learning]\npasses = 1.0\nreplay_ratio = 2.0\n")
+    with pytest.raises(InputError, match=r"own\.toml \[learning\]: 'passes' is the former name"):
+        read_toml(own)
+
+
+def test_every_former_name_has_its_field_today() -> None:
+    kinds = (TrainingConfig, SelfPlayConfig, LearningConfig)
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    assert set(FORMER_NAMES.values()) <= fields
+    assert not set(FORMER_NAMES) & fields
+
+
 @pytest.mark.parametrize("text", ["seed = ", "seed = 1\nseed = 2", "\xff", "[network"])
 def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"
@@ -154,7 +186,7 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_heads_that_are_trained_are_there() -> None:
     for reply, ownership in ((0.0, 0.0), (0.2, 0.0), (0.0, 0.2)):
-        learning = {"reply_weight": reply, "placement_weight": ownership}
+        learning = {"reply_weight": reply, "ownership_weight": ownership}
         network = resolve(HEXAPAWN, {"learning": learning}).network_config(HEXAPAWN)
         assert (network.reply, network.ownership) == (reply > 0, ownership > 0)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
 from engine.rules.errors import InputError
+from engine.settings import Settings
 from engine.system.files import append_json, append_whole, whole_lines, write_whole
 from training.config import (
     ChosenConfig,
@@ -29,7 +30,7 @@ _BEGUN: Final = (".lock", "config.toml.tmp")
 """The files of a run that was killed before its configuration was written."""
 LEARNER_STATE: Final = "learner.safetensors"
 
-ConfigT = TypeVar("ConfigT")
+ConfigT = TypeVar("ConfigT", bound=Settings)
 
 
 class RunError(InputError):
@@ -51,7 +52,7 @@ class LockedDirectory(Generic[ConfigT]):
         """Open the run, or begin one, of a kind in words, in an empty or new directory.
 
         `new` makes the configuration of a new run, before anything is written; `existing` reads
-        that of a run that exists, once the directory is locked. Raises RunError, ConfigError, what
+        that of a run that exists, once the directory is locked. Raises RunError, SettingError, what
         `new` and `existing` raise, or OSError, and then nothing has been changed.
         """
         self.path = path

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from engine.network.checkpoint import load_tensors, read_metadata, save_tensors
-from engine.network.model.config import quoted
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
@@ -25,6 +24,7 @@ from engine.rules.tables import (
     SIDE,
 )
 from engine.rules.variant import Variant
+from engine.settings import quoted
 from search.scores import UNPROVEN
 
 SHARD_FORMAT: Final = "pawnscope-games-2"

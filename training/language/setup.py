@@ -15,8 +15,8 @@ import torch
 from engine.network.checkpoint import CheckpointError, header_field, load_tensors
 from engine.network.inference.network_evaluator import fastest_precision
 from engine.network.language.move_tokens import Codes, MoveTokenizer
-from engine.network.model.config import quoted
 from engine.rules.variant import Variant
+from engine.settings import quoted
 from search.evaluator import Evaluator
 from training.config import differences
 from training.data.run_directory import LockedDirectory, RunError, changes_of, checkpoints_in

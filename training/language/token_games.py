@@ -19,10 +19,11 @@ import numpy.typing as npt
 
 from engine.network.checkpoint import load_tensors, save_tensors
 from engine.network.language.move_tokens import FIRST_MOVE, NO_TOKEN, START
-from engine.network.model.config import LARGEST_VOCABULARY, quoted
+from engine.network.model.config import LARGEST_VOCABULARY
 from engine.rules.errors import InputError
 from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
 from engine.rules.variant import Variant
+from engine.settings import quoted
 
 _FORMAT: Final = "pawnscope-language-games-1"
 

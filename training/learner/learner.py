@@ -179,7 +179,7 @@ class Learner:
         self._optimiser.step(rate)
         self.steps += 1
         # Early on the horizon is no longer than a tenth of the history.
-        horizon = min(config.average_steps, (self.steps + 9) / 10)
+        horizon = min(config.ema_steps, (self.steps + 9) / 10)
         self._ema.weights.lerp_(self._flat.weights, 1.0 / max(1.0, horizon))
 
     @torch.no_grad()

@@ -180,7 +180,7 @@ def add_gradient(
         + terms.wdl
         + config.moves_left_weight * terms.moves_left
         + config.reply_weight * terms.reply
-        + config.placement_weight * terms.ownership
+        + config.ownership_weight * terms.ownership
     )
     torch.autograd.backward(total)
     return np.array([float(term.detach()) for term in terms])

@@ -215,7 +215,7 @@ def warm_start(run: RunParts, source: Path) -> None:
     """Learn a teacher's games; the windows of self-play stay empty."""
     windows = warm_start_windows(run.states, source)
     positions = sum(map(len, windows))
-    steps = max(1, round(positions * run.config.warm_start_passes / run.learning.batch))
+    steps = max(1, round(positions * run.config.warm_start_replay_ratio / run.learning.batch))
     run.monitor.task("learn", steps)
     generator = generator_of(run.config.seed, WARM_START)
     with naming_learning_rate(run, "the warm start"):
@@ -226,7 +226,7 @@ def warm_start(run: RunParts, source: Path) -> None:
 
 def learn(run: RunParts, positions: int) -> Losses:
     """The steps of a round that has brought so many positions."""
-    steps = max(1, round(positions * run.learning.passes / run.learning.batch))
+    steps = max(1, round(positions * run.learning.replay_ratio / run.learning.batch))
     run.monitor.task("learn", steps)
     generator = generator_of(run.config.seed, LEARNING, run.progress.round)
     windows = [state.window for state in run.states]

@@ -46,7 +46,7 @@ def open_directory(path: Path, games: Games, overrides: dict[str, Any]) -> RunDi
     """Open a run's directory, or begin one; a new run that begins with a checkpoint takes over the
     settings of its network.
 
-    Raises RunError, ConfigError, CheckpointError, OSError, and then nothing has been changed.
+    Raises RunError, SettingError, CheckpointError, OSError, and then nothing has been changed.
     """
     if not (path / "config.toml").exists():
         overrides = _with_initial(games, overrides)
@@ -82,7 +82,7 @@ def open_run(
 
     Of a run of one variant, `solution` spares the solving, and `oracle` knows values for `rescore`;
     without one it is the run's tablebases or the solution, if there are any. Raises RunError,
-    CheckpointError, ConfigError, InputError, OSError.
+    CheckpointError, SettingError, InputError, OSError.
     """
     config, variants = directory.config, games_of(games)
     choices = Choices(directory, monitor.note)

@@ -23,9 +23,10 @@ from engine.network.checkpoint import (
 )
 from engine.network.language.model import LanguageModel
 from engine.network.language.move_tokens import SPECIAL, MoveTokenizer
-from engine.network.model.config import LanguageConfig, difference, quoted
+from engine.network.model.config import LanguageConfig, difference
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from engine.settings import quoted
 
 _TOKEN: Final = "token.weight"
 

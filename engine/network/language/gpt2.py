@@ -33,9 +33,10 @@ from torch import Tensor
 
 from engine.network.checkpoint import CheckpointError, check_tensors, opened, refuse_faults
 from engine.network.language.model import LanguageModel
-from engine.network.model.config import LanguageConfig, shortened
+from engine.network.model.config import LanguageConfig
 from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError
+from engine.settings import shortened
 from engine.system.files import replacing
 
 GPT2_SIZES: Final = {

@@ -23,6 +23,7 @@ from engine.network.model.former_names import with_current_names
 from engine.rules.errors import InputError
 from engine.rules.tables import LARGEST_SIDE
 from engine.rules.variant import Variant
+from engine.settings import quoted
 
 Trunk = Literal["transformer", "residual"]
 Position = Literal["geometric", "learned", "none"]
@@ -34,7 +35,6 @@ LARGEST_WIDTH: Final = 1 << 14
 LARGEST_DEPTH: Final = 256
 LARGEST_VOCABULARY: Final = 1 << 20
 """Bounds that catch mistakes and damaged files; networks for such boards are far smaller."""
-_LONGEST_QUOTE: Final = 80
 _LONGEST_NAME: Final = 200
 
 Check = Callable[[object], str | None]
@@ -71,16 +71,6 @@ OptionalWidth = Annotated[int, _whole(0, LARGEST_WIDTH)]
 Depth = Annotated[int, _whole(0, LARGEST_DEPTH)]
 Side = Annotated[int, _whole(1, LARGEST_SIDE)]
 Share = Annotated[float, _share]
-
-
-def quoted(value: object) -> str:
-    """A value as a message repeats it."""
-    return shortened(repr(value))
-
-
-def shortened(text: str) -> str:
-    """A text of any length, from a file, as a message repeats it."""
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 1]}…"
 
 
 def _problem(value: object, annotation: Any) -> str | None:

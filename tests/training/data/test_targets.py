@@ -53,10 +53,10 @@ ALL = LearningConfig(
     batch=64,
     learning_rate=1e-2,
     warm_up=5,
-    average_steps=10,
+    ema_steps=10,
     moves_left_weight=0.05,
     reply_weight=0.3,
-    placement_weight=0.3,
+    ownership_weight=0.3,
 )
 
 

@@ -23,7 +23,7 @@ from training.learner.learner import Learner, _AdamW
 from training.learner.losses import log_policy, losses
 from training.learner.networks import specialised_network
 
-QUICK = LearningConfig(batch=64, learning_rate=1e-2, warm_up=5, average_steps=10)
+QUICK = LearningConfig(batch=64, learning_rate=1e-2, warm_up=5, ema_steps=10)
 
 
 def fresh_learner(seed: int = 1) -> Learner:

@@ -30,13 +30,14 @@ from engine.probing.activations.capture import capture
 from engine.rules.errors import NotFiniteError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
+from engine.settings import SettingError
 from scripts import cli
 from tests.support.language_cases import lively_model
 from tests.support.move_language_cases import train_small
 from tests.support.network_cases import lively_network, small_config
 from tests.support.run_cases import SETTINGS, Watch, train
 from tests.support.training_cases import hexapawn, perfect_rows
-from training.config import ConfigError, LearningConfig, resolve
+from training.config import LearningConfig, resolve
 from training.data.replay import ReplayWindow
 from training.language.learner import LanguageLearner
 from training.language.measures import ModelPredictor
@@ -356,7 +357,7 @@ def test_a_language_model_that_says_nan_reads_and_writes_nothing(tmp_path: Path)
 def test_a_setting_that_is_no_number_is_refused(
     table: str, name: str, text: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=f"{name} = {text} is not"):
+    with pytest.raises(SettingError, match=f"{name} = {text} is not"):
         resolve(VARIANT, {table: {name: float(text)}})
 
 

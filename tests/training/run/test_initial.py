@@ -78,7 +78,7 @@ def test_a_run_of_the_same_game_begins_where_the_other_stands(tmp_path: Path, si
 
 
 def test_heads_that_the_checkpoint_lacks_are_fresh(tmp_path: Path, single: Path) -> None:
-    learning = SETTINGS["learning"] | {"reply_weight": 0.1, "placement_weight": 0.1}
+    learning = SETTINGS["learning"] | {"reply_weight": 0.1, "ownership_weight": 0.1}
     for name in ("one", "two"):
         go(tmp_path / name, single, learning=learning)
     network = load_checkpoint(run_checkpoints(tmp_path / "one")[0]).network

@@ -105,7 +105,7 @@ def test_every_game_has_its_share(played: Path) -> None:
 
 def test_one_network_learns_the_truth_of_both(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "learning": {"batch": 64, "passes": 6.0, "average_steps": 10},
+        "learning": {"batch": 64, "replay_ratio": 6.0, "ema_steps": 10},
         "self_play": {"simulations": 8, "positions": 240},
     }
     go(tmp_path / "run", Watch(after=4), **settings)
@@ -297,7 +297,7 @@ def test_a_gate_and_a_teachers_games_serve_several_games(tmp_path: Path) -> None
         save_games(lessons / f"{variant.name}.safetensors", rows, variant, {})
     settings: dict[str, Any] = {
         "warm_start": str(lessons),
-        "warm_start_passes": 6.0,
+        "warm_start_replay_ratio": 6.0,
         "gate_games": 2,
     }
     go(tmp_path / "run", Watch(after=1), **settings)

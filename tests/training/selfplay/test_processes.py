@@ -37,7 +37,7 @@ QUICK = """
 measure_seconds = 0.1
 network = { blocks = 1, channels = 32, heads = 2, hidden = 64, policy_channels = 16 }
 self_play = { games = 32, simulations = 16, positions = 256 }
-learning = { threads = 1, batch = 128, passes = 8.0, learning_rate = 8e-3 }
+learning = { threads = 1, batch = 128, replay_ratio = 8.0, learning_rate = 8e-3 }
 """
 GOOD_ENOUGH = "stop_at_raw = 0.8\n"
 ENDLESS = "stop_at_raw = 2.0\n"

@@ -23,7 +23,7 @@ from training.selfplay.teacher import divide
 
 TEACHER: dict[str, Any] = {
     "teacher": "solver",
-    "learning": SETTINGS["learning"] | {"learning_rate": 1e-2, "passes": 2.0},
+    "learning": SETTINGS["learning"] | {"learning_rate": 1e-2, "replay_ratio": 2.0},
 }
 
 
@@ -110,7 +110,7 @@ def test_a_warm_start_is_better_than_none(tmp_path: Path, lessons: Path, name: s
     path = tmp_path / "run"
     settings = {
         "warm_start": str(lessons / name),
-        "warm_start_passes": 6.0,
+        "warm_start_replay_ratio": 6.0,
         "learning": TEACHER["learning"],
     }
     train(path, Watch(before=("play", 1)), **settings)
@@ -171,7 +171,7 @@ def test_a_lost_acting_network_gives_way_to_the_newest(
 def test_truth_is_learned_faster_where_targets_are_rescored(tmp_path: Path) -> None:
     """Random play teaches little, random play with the true values and moves teaches all."""
     self_play = SETTINGS["self_play"] | {"simulations": 1, "noise_fraction": 1.0}
-    settings = {"self_play": self_play, "learning": TEACHER["learning"] | {"passes": 4.0}}
+    settings = {"self_play": self_play, "learning": TEACHER["learning"] | {"replay_ratio": 4.0}}
     shares = {}
     for rescore in ("none", "both"):
         path = tmp_path / rescore

@@ -177,7 +177,7 @@ def test_sizes_never_seen(
     with_torch_alone(monkeypatch)
     monkeypatch.setattr(study, "run_side_by_side", map)
     small = {"network": {"blocks": 1, "channels": 32, "hidden": 32}}
-    small |= {"self_play": {"positions": 256}, "learning": {"average_steps": 10}}
+    small |= {"self_play": {"positions": 256}, "learning": {"ema_steps": 10}}
     monkeypatch.setattr(sizes, "SETTINGS", merge(sizes.SETTINGS, small))
     monkeypatch.setattr(sizes, "TRAINED", ("hexapawn", "hexapawn4x3"))
     monkeypatch.setattr(sizes, "UNSEEN", ("hexapawn3x4",))
