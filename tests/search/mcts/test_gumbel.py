@@ -7,32 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from search.evaluator import Evaluator, UniformEvaluator
+from search.evaluator import UniformEvaluator
 from search.mcts.gumbel import GumbelConfig, GumbelSearch, SearchResult, gumbel_search
 from search.mcts.selection import considered_visits
 from search.scores import UNPROVEN
 from tests.support.search_cases import (
     ScatteredEvaluator,
     TrueOrFalse,
-    WhiteIsWinning,
-    colour_swapped,
-    decisions,
-    exact_value,
     game_of,
-    keeping_moves,
-    reachable,
     roots_of,
-    swapped_move,
     unfinished,
 )
 from tests.support.tree_cases import (
-    WINS_IN_ONE,
     FromTable,
     PlantedBandit,
-    assert_same,
     generator,
     openings,
 )
@@ -123,22 +113,6 @@ def test_visits_have_the_schedule_game_by_game() -> None:
     for index, simulations in enumerate(wanted):
         visits = np.sort(game_of(result, index)["visit_counts"])[::-1]
         assert visits[:4].tolist() == halved(4, int(simulations))
-
-
-@pytest.mark.parametrize("name", ["gardner", "hexapawn4x4", "losalamos", "breakthrough5"])
-def test_result_is_consistent(name: str) -> None:
-    positions = openings(name, 5)
-    result = search(name, positions, simulations=40)
-    for index, position in enumerate(positions):
-        game = game_of(result, index)
-        assert game["moves"].tolist() == position.legal_moves
-        assert game["visit_counts"].sum() == result.simulations[index] <= 40
-        assert result.proven[index] != UNPROVEN or result.simulations[index] == 40
-        assert game["priors"].sum() == pytest.approx(1, abs=1e-5)
-        assert game["policy"].sum() == pytest.approx(1, abs=1e-5)
-        assert 0 <= result.choices[index] < len(position.legal_moves)
-    assert np.abs(result.q_values).max() <= 1
-    assert np.allclose(result.wdl.sum(axis=1), 1, atol=1e-5)
 
 
 def completed(
@@ -325,42 +299,6 @@ def test_below_the_root_visits_follow_the_improved_policy() -> None:
     assert edges["visits"].max() - edges["visits"].min() <= 1
 
 
-def test_the_same_seed_gives_the_same_result() -> None:
-    positions = openings("gardner", 4)
-    first = search("gardner", positions, simulations=30)
-    assert_same(first, search("gardner", positions, simulations=30))
-
-
-def test_a_game_does_not_feel_its_neighbours() -> None:
-    one, *others = openings("gardner", 4)
-    alone = search("gardner", [one], simulations=30)
-    together = search("gardner", [one, *others], simulations=30)
-    for name, part in game_of(alone, 0).items():
-        np.testing.assert_array_equal(part, game_of(together, 0)[name])
-    assert alone.choices[0] == together.choices[0]
-
-
-def test_both_colours_see_the_same_game() -> None:
-    variant = get_variant("gardner")
-    positions = [Position.from_row(p.row, variant) for p in openings("gardner", 8)]
-    swapped = [colour_swapped(position) for position in positions]
-    here, there = (
-        search("gardner", side, simulations=90, gumbel_scale=0.0) for side in (positions, swapped)
-    )
-    np.testing.assert_allclose(here.value, there.value, atol=1e-6)
-    for index in range(len(positions)):
-        one, other = game_of(here, index), game_of(there, index)
-        places = [
-            other["moves"].tolist().index(swapped_move(variant, move))
-            for move in one["moves"].tolist()
-        ]
-        np.testing.assert_array_equal(one["visit_counts"], other["visit_counts"][places])
-        np.testing.assert_allclose(
-            one["policy"].astype(float), other["policy"][places].astype(float), atol=1e-5
-        )
-        assert places[int(here.choices[index])] == there.choices[index]
-
-
 def test_a_search_can_be_stopped_and_go_on() -> None:
     variant = get_variant("gardner")
     config = GumbelConfig(simulations=50)
@@ -380,23 +318,6 @@ def test_a_search_can_be_stopped_and_go_on() -> None:
     assert found.principal_variation()[0] == result.moves[result.choices[0]]
 
 
-@pytest.mark.nojit
-@pytest.mark.parametrize("liar", [False, True])
-def test_proofs_are_the_truth_whatever_the_evaluator_says(liar: bool) -> None:
-    positions = unfinished("hexapawn")
-    variant = positions[0].variant
-    evaluator: Evaluator = TrueOrFalse(variant, -1, -4.0) if liar else UniformEvaluator()
-    config = GumbelConfig(simulations=2000)
-    result = gumbel_search(variant, roots_of(*positions), evaluator, config, generator())
-    assert result.proven.tolist() == [exact_value(position) for position in positions]
-    assert (result.simulations < 2000).all()
-    for index, position in enumerate(positions):
-        game = game_of(result, index)
-        assert set(game["moves"][game["policy"] > 0].tolist()) <= set(keeping_moves(position))
-        assert game["policy"].sum() == pytest.approx(1)
-        assert game["moves"][result.choices[index]] in keeping_moves(position)
-
-
 @pytest.mark.parametrize("simulations", [1, 2, 4, 8, 16])
 def test_known_losses_are_never_played(simulations: int) -> None:
     """Unless all moves lose; and a known win is played, however early the search ends."""
@@ -411,52 +332,3 @@ def test_known_losses_are_never_played(simulations: int) -> None:
         losses = game["proven_moves"] == -1
         assert losses.all() or (known != -1 and game["policy"][losses].sum() == 0)
         assert known == 1 or not (game["proven_moves"] == 1).any()
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize(("name", "fen"), WINS_IN_ONE)
-def test_a_win_in_one_is_always_played(name: str, fen: str) -> None:
-    """Even where the evaluator holds every other move for better."""
-    variant = get_variant(name)
-    position = Position(variant, fen)
-    evaluator: Evaluator = UniformEvaluator() if position.turn else WhiteIsWinning()
-    config = GumbelConfig(simulations=100, considered=64)
-    result = gumbel_search(variant, roots_of(position), evaluator, config, generator())
-    position.push(int(result.moves[result.choices[0]]))
-    outcome = position.outcome()
-    assert outcome is not None
-    assert outcome.value(1 - position.turn) == 1
-    assert result.proven.tolist() == [1]
-    assert result.distances[result.choices[0]] == 1
-    assert result.policy[result.choices[0]] > 0
-    assert (result.distances[result.policy > 0] == 1).all()
-
-
-def test_true_values_overcome_wrong_priors() -> None:
-    positions = decisions("hexapawn")
-    variant = positions[0].variant
-    evaluator = TrueOrFalse(variant, 1, -1.0)
-    config = GumbelConfig(simulations=32, proofs=False)
-    result = gumbel_search(variant, roots_of(*positions), evaluator, config, generator())
-    for index, position in enumerate(positions):
-        game = game_of(result, index)
-        assert game["moves"][result.choices[index]] in keeping_moves(position)
-        assert game["moves"][np.argmax(game["policy"])] in keeping_moves(position)
-
-
-def test_a_finished_game_is_a_root_without_moves() -> None:
-    over = [p for p in reachable("hexapawn") if p.outcome() is not None][:3]
-    positions = [over[0], unfinished("hexapawn")[0], *over[1:]]
-    result = search("hexapawn", positions, simulations=3, proofs=False)
-    assert np.diff(result.offsets)[[0, 2, 3]].tolist() == [0, 0, 0]
-    assert result.choices[[0, 2, 3]].tolist() == [-1, -1, -1]
-    assert result.simulations.tolist() == [0, 3, 0, 0]
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"simulations": -1}, {"considered": 0}, {"c_visit": -1.0}, {"c_scale": 0.0}, {"leaves": 300}],
-)
-def test_settings_that_mean_nothing_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=next(iter(options))):
-        GumbelConfig(**options)  # type: ignore[arg-type]

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from search.evaluator import Evaluator, UniformEvaluator
+from search.evaluator import UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
 from search.mcts.puct import PuctConfig, PuctSearch, SearchResult, puct_search
@@ -17,18 +16,14 @@ from tests.support.search_cases import (
     ScatteredEvaluator,
     TrueOrFalse,
     WhiteIsWinning,
-    colour_swapped,
     decisions,
     exact_value,
     game_of,
     keeping_moves,
-    reachable,
     roots_of,
-    swapped_move,
     unfinished,
 )
 from tests.support.tree_cases import (
-    WINS_IN_ONE,
     FromTable,
     PlantedBandit,
     assert_same,
@@ -48,23 +43,6 @@ def search(name: str, positions: list[Position], **settings: float) -> SearchRes
     )
 
 
-@pytest.mark.parametrize("name", ["gardner", "hexapawn4x4", "losalamos", "breakthrough5"])
-@pytest.mark.parametrize("noise", [0.0, 0.25])
-def test_result_is_consistent(name: str, noise: float) -> None:
-    positions = openings(name, 5)
-    result = search(name, positions, simulations=40, noise_fraction=noise)
-    for index, position in enumerate(positions):
-        game = game_of(result, index)
-        assert game["moves"].tolist() == position.legal_moves
-        assert game["visit_counts"].sum() == result.simulations[index] <= 40
-        assert result.proven[index] != UNPROVEN or result.simulations[index] == 40
-        assert game["priors"].sum() == pytest.approx(1, abs=1e-5)
-        assert game["policy"].sum() == pytest.approx(1, abs=1e-5)
-    assert np.abs(result.q_values).max() <= 1
-    assert np.allclose(result.wdl.sum(axis=1), 1, atol=1e-5)
-    assert np.allclose(result.value, result.wdl[:, 0] - result.wdl[:, 2], atol=1e-6)
-
-
 def test_policy_is_the_share_of_visits_while_nothing_is_proven() -> None:
     result = search("gardner", openings("gardner", 3), simulations=30)
     assert (result.proven_moves == UNPROVEN).all()
@@ -78,32 +56,6 @@ def test_root_value_is_the_mean_of_the_evaluations() -> None:
     result = search("gardner", [position], simulations=50)
     total = alone.value[0] + (result.visit_counts * result.q_values).sum()
     assert result.value[0] == pytest.approx(total / 51, abs=1e-5)
-
-
-def test_the_same_seed_gives_the_same_result() -> None:
-    positions = openings("gardner", 4)
-    first = search("gardner", positions, simulations=30, noise_fraction=0.25)
-    assert_same(first, search("gardner", positions, simulations=30, noise_fraction=0.25))
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.25])
-def test_a_game_does_not_feel_its_neighbours(noise: float) -> None:
-    one, *others = openings("gardner", 4)
-    alone = search("gardner", [one], simulations=30, noise_fraction=noise)
-    together = search("gardner", [one, *others], simulations=30, noise_fraction=noise)
-    for name, part in game_of(alone, 0).items():
-        np.testing.assert_array_equal(part, game_of(together, 0)[name])
-
-
-def test_games_may_have_different_numbers_of_simulations() -> None:
-    variant, positions = get_variant("gardner"), openings("gardner", 4)
-    wanted = np.array([0, 1, 60, 7])
-    evaluator = ScatteredEvaluator(variant)
-    config = PuctConfig(simulations=10)
-    roots = roots_of(*positions)
-    result = puct_search(variant, roots, evaluator, config, generator(), wanted)
-    assert result.simulations.tolist() == wanted.tolist()
-    assert np.isfinite(result.policy).all()
 
 
 def test_a_search_can_go_on_and_be_stopped() -> None:
@@ -131,37 +83,6 @@ def test_with_the_truth_every_move_keeps_the_value() -> None:
         assert result.value[0] == pytest.approx(exact_value(position), abs=0.5)
 
 
-def test_true_values_overcome_wrong_priors() -> None:
-    """A wrong move has e^2 times the prior of a right one."""
-    positions = decisions("hexapawn")
-    variant = positions[0].variant
-    evaluator = TrueOrFalse(variant, 1, -1.0)
-    config = PuctConfig(simulations=200, proofs=False)
-    result = puct_search(variant, roots_of(*positions), evaluator, config, generator())
-    assert len(positions) == 27
-    for index, position in enumerate(positions):
-        game = game_of(result, index)
-        assert game["moves"][np.argmax(game["policy"])] in keeping_moves(position)
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize("liar", [False, True])
-def test_proofs_are_the_truth_whatever_the_evaluator_says(liar: bool) -> None:
-    positions = unfinished("hexapawn")
-    variant = positions[0].variant
-    evaluator = TrueOrFalse(variant, -1, -4.0) if liar else UniformEvaluator()
-    config = PuctConfig(simulations=2000, noise_fraction=0.25)
-    result = puct_search(variant, roots_of(*positions), evaluator, config, generator())
-    assert len(positions) == 70
-    assert result.proven.tolist() == [exact_value(position) for position in positions]
-    assert (result.simulations < 2000).all()
-    np.testing.assert_array_equal(result.value, result.proven)
-    for index, position in enumerate(positions):
-        game = game_of(result, index)
-        assert set(game["moves"][game["policy"] > 0].tolist()) <= set(keeping_moves(position))
-        assert game["policy"].sum() == pytest.approx(1)
-
-
 @pytest.mark.nojit
 def test_a_proven_root_stops_and_its_variation_is_a_proof() -> None:
     position = Position(get_variant("hexapawn"))
@@ -179,45 +100,6 @@ def test_a_proven_root_stops_and_its_variation_is_a_proof() -> None:
     assert outcome is not None
     assert outcome.result == "0-1"
     assert len(line) == found.result().distances.max()
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize(("name", "fen"), WINS_IN_ONE)
-def test_a_win_in_one_is_always_played(name: str, fen: str) -> None:
-    """Even where the evaluator holds every other move for better."""
-    variant = get_variant(name)
-    position = Position(variant, fen)
-    evaluator: Evaluator = UniformEvaluator() if position.turn else WhiteIsWinning()
-    config = PuctConfig(simulations=100)
-    result = puct_search(variant, roots_of(position), evaluator, config, generator())
-    position.push(int(result.moves[np.argmax(result.policy)]))
-    outcome = position.outcome()
-    assert outcome is not None
-    assert outcome.value(1 - position.turn) == 1
-    assert result.proven.tolist() == [1]
-    assert result.distances[np.argmax(result.policy)] == 1
-    assert result.choices.tolist() == [np.argmax(result.policy)]
-
-
-def test_both_colours_see_the_same_game() -> None:
-    variant = get_variant("gardner")
-    positions = [Position.from_row(p.row, variant) for p in openings("gardner", 8)]
-    swapped = [colour_swapped(position) for position in positions]
-    here, there = (
-        search("gardner", side, simulations=120, root_fpu_reduction=0.2)
-        for side in (positions, swapped)
-    )
-    np.testing.assert_allclose(here.value, there.value, atol=1e-6)
-    for index in range(len(positions)):
-        one, other = game_of(here, index), game_of(there, index)
-        places = [
-            other["moves"].tolist().index(swapped_move(variant, move))
-            for move in one["moves"].tolist()
-        ]
-        np.testing.assert_array_equal(one["visit_counts"], other["visit_counts"][places])
-        np.testing.assert_allclose(
-            one["q_values"].astype(float), other["q_values"][places].astype(float), atol=1e-5
-        )
 
 
 @pytest.mark.parametrize("turn", [0, 1])
@@ -294,15 +176,6 @@ def test_a_position_may_have_more_moves_than_the_pool_held() -> None:
     assert result.moves.tolist() == position.legal_moves
     assert len(result.moves) == 218
     assert result.visit_counts.sum() == 300
-
-
-def test_a_finished_game_is_a_root_without_moves() -> None:
-    over = [p for p in reachable("hexapawn") if p.outcome() is not None][:3]
-    positions = [over[0], unfinished("hexapawn")[0], *over[1:]]
-    result = search("hexapawn", positions, simulations=3, proofs=False)
-    assert np.diff(result.offsets)[[0, 2, 3]].tolist() == [0, 0, 0]
-    assert result.proven[[0, 2, 3]].tolist() == [exact_value(position) for position in over]
-    assert result.simulations.tolist() == [0, 3, 0, 0]
 
 
 @pytest.mark.nojit
@@ -438,20 +311,3 @@ def test_the_solver_as_evaluator_knows_value_and_best_moves() -> None:
         assert keeping.all() or logits[keeping].min() > logits[~keeping].max()
         win, _, loss = evaluation.wdl[index]
         assert win - loss == exact_value(position)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"simulations": -1},
-        {"noise_fraction": 1.5},
-        {"c_puct": 0.0},
-        {"c_base": float("nan")},
-        {"forced_playouts": -1.0},
-        {"root_temperature": 0.0},
-        {"leaves": 0},
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=next(iter(settings))):
-        PuctConfig(**settings)  # type: ignore[arg-type]
