@@ -1,4 +1,4 @@
-"""`pawnscope export CHECKPOINT FILE`: a network for other runtimes, and how near it is to torch."""
+"""`pawnscope export CHECKPOINT FILE`: a network for other runtimes, compared with torch."""
 
 import contextlib
 import importlib.util
@@ -32,7 +32,7 @@ class ExportOptions(FigureOptions):
 
     # A file, or a run directory (its last network).
     checkpoint: Path
-    # Where it goes: FILE.onnx, or FILE.xml for OpenVINO's own format (with FILE.bin beside it).
+    # The file to write: FILE.onnx, or FILE.xml for OpenVINO's own format (with FILE.bin beside it).
     file: Path
     # The game, for a network that was trained on several.
     variant: str | None = None
@@ -48,16 +48,16 @@ class Port:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the file, run it where a runtime is installed, and print what it takes and gives."""
+    """Write the file, run it if a runtime is installed, and print its inputs and outputs."""
     options = parse_options(ExportOptions, "export", arguments)
     if options.file.suffix not in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         raise InputError(f"{options.file}: a file is named FILE.onnx or FILE.xml")
     network, variant = _load(options)
     positions = parity_positions(variant).positions
     with torch.inference_mode():
-        said = network.eval()(torch.from_numpy(positions))
-    require_finite_tensors(said._asdict(), f"{options.checkpoint}: its output")
-    expected = [output.numpy() for output in said]
+        torch_outputs = network.eval()(torch.from_numpy(positions))
+    require_finite_tensors(torch_outputs._asdict(), f"{options.checkpoint}: its output")
+    expected = [output.numpy() for output in torch_outputs]
     save = save_onnx if options.file.suffix == ONNX_SUFFIX else save_openvino
     save(network, options.file)
     inputs, outputs = _ports(network)
@@ -95,7 +95,7 @@ def _ports(network: PolicyValueNet) -> tuple[list[Port], list[Port]]:
 
 
 def _weights(path: Path) -> int:
-    """Bytes of the weights that lie beside the file."""
+    """Bytes of the weights in files beside it."""
     sizes = [
         part.stat().st_size
         for part in (path.with_suffix(".bin"), path.with_name(f"{path.name}.data"))
@@ -105,7 +105,7 @@ def _weights(path: Path) -> int:
 
 
 def _run(path: Path, positions: Array) -> tuple[str, list[Array]] | None:
-    """Which runtime serves here and what it makes of the file in float32; None without one."""
+    """The runtime that is installed and its outputs in float32; None without one."""
     if path.suffix == ONNX_SUFFIX and importlib.util.find_spec("onnxruntime"):
         import onnxruntime
 
@@ -120,7 +120,7 @@ def _run(path: Path, positions: Array) -> tuple[str, list[Array]] | None:
 
 
 def _difference(expected: list[Array], computed: list[Array]) -> float:
-    """The largest of all outputs, in units of the largest number of the output."""
+    """The largest difference of any output, as a share of the output's largest number."""
     shares = [
         float(np.abs(one - other).max() / max(1.0, np.abs(one).max()))
         for one, other in zip(expected, computed, strict=True)

@@ -58,8 +58,7 @@ def lively_network(variant: str, trunk: str, seed: int = 0, **settings: object) 
 def with_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No backend is compiled, compared and timed: a third of a second for each network loaded.
 
-    For tests of what is done with judgements; `test_network_inference_backends` is about who
-    computes them.
+    For tests that do not depend on the backend; `test_backends.py` tests those.
     """
     monkeypatch.setattr(inference, "_COMPUTES", {"torch": ("fp32",)})
 

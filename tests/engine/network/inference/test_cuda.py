@@ -118,7 +118,7 @@ def test_the_check_finds_what_is_wrong(
     assert (found <= gpu.LARGEST_ERROR["fp32"]) == passes
 
 
-def test_no_gpu_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_one_line_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert not gpu.available()
     with pytest.raises(InputError, match="torch finds no CUDA device here"):

@@ -179,7 +179,7 @@ def test_openvinos_own_files(exported: Exported) -> None:
 def test_a_universal_network_is_exported_for_a_game(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also for one that it was not trained on; which one must be said."""
+    """Also for one that it was not trained on; the game must be named."""
     checkpoint, path = tmp_path / "net.safetensors", tmp_path / "net.onnx"
     config = UniversalConfig(blocks=1, channels=16, heads=2, hidden=16)
     torch.manual_seed(0)
