@@ -1,4 +1,4 @@
-"""Small language models for the tests of engine/network."""
+"""Small language models for tests."""
 
 import torch
 
@@ -31,7 +31,7 @@ def small_config(**settings: object) -> LanguageConfig:
 
 
 def lively_model(**settings: object) -> LanguageModel:
-    """A model whose every parameter matters: nothing is left at its zero or one."""
+    """A model without zeros and ones among its parameters, so that each of them matters."""
     torch.manual_seed(0)
     model = LanguageModel(small_config(**settings))
     with torch.no_grad():

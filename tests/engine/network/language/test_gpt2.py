@@ -51,7 +51,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def theirs(seed: int = 0, **settings: Any) -> Any:
-    """A GPT-2 of transformers, every parameter of which matters."""
+    """A GPT-2 of transformers without zeros and ones among its parameters."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(seed)
@@ -76,7 +76,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, published: Path) -> Path:
-    """One of one's own to spoil."""
+    """A copy to damage."""
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((published / name).read_bytes())
     return tmp_path
@@ -104,7 +104,7 @@ def refusal(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_logits_are_transformers_own(kind: str, tmp_path: Path) -> None:
+def test_logits_equal_those_of_transformers(kind: str, tmp_path: Path) -> None:
     reference = theirs(**KINDS[kind])
     reference.save_pretrained(tmp_path)
     model = load_gpt2(tmp_path)
@@ -117,7 +117,7 @@ def test_logits_are_transformers_own(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_the_bits_are_read_as_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_half_precision_is_read_as_float32(dtype: torch.dtype, tmp_path: Path) -> None:
     reference = theirs().to(dtype)
     reference.save_pretrained(tmp_path)
     model, tokens = load_gpt2(tmp_path), random_tokens(2, 20)
@@ -126,7 +126,7 @@ def test_half_the_bits_are_read_as_float32(dtype: torch.dtype, tmp_path: Path) -
         close(model(tokens), reference.float()(tokens).logits)
 
 
-def test_parts_are_put_together(tmp_path: Path) -> None:
+def test_several_files_are_one_model(tmp_path: Path) -> None:
     reference = theirs()
     reference.save_pretrained(tmp_path, max_shard_size="5KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
@@ -139,7 +139,7 @@ def test_parts_are_put_together(tmp_path: Path) -> None:
         load_gpt2(tmp_path)
 
 
-def test_names_without_prefix_and_masks_are_taken_as_first_published(folder: Path) -> None:
+def test_the_first_published_layout_is_read(folder: Path) -> None:
     tokens, expected = random_tokens(2, 20), load_gpt2(folder)(random_tokens(2, 20))
 
     def as_published(tensors: dict[str, Tensor]) -> None:
@@ -156,7 +156,7 @@ def test_names_without_prefix_and_masks_are_taken_as_first_published(folder: Pat
     assert torch.equal(load_gpt2(folder)(tokens), expected)
 
 
-def test_a_head_of_its_own_and_one_that_is_the_table(folder: Path) -> None:
+def test_a_head_may_equal_the_token_table_or_not(folder: Path) -> None:
     tokens, expected = random_tokens(2, 20), load_gpt2(folder)(random_tokens(2, 20))
     table = "transformer.wte.weight"
     reweigh(folder, lambda tensors: tensors.update({"lm_head.weight": tensors[table].clone()}))
@@ -179,7 +179,7 @@ def test_a_head_of_its_own_and_one_that_is_the_table(folder: Path) -> None:
     "settings",
     [{}, {"tied": False}, {"activation": "relu", "heads": 4, "hidden": 24}, {"dropout": 0.0}],
 )
-def test_what_is_saved_comes_back_and_opens_in_transformers(
+def test_a_saved_model_loads_here_and_in_transformers(
     settings: dict[str, object], tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM, GPT2LMHeadModel
@@ -204,7 +204,7 @@ def test_what_is_saved_comes_back_and_opens_in_transformers(
     assert torch.equal(load_gpt2(tmp_path / "again")(tokens), model(tokens))
 
 
-def test_a_model_is_saved_in_its_own_numbers(tmp_path: Path) -> None:
+def test_a_model_is_saved_in_its_dtype(tmp_path: Path) -> None:
     model, tokens = lively_model().bfloat16(), random_tokens(2, 20)
     save_gpt2(model, tmp_path)
     tensors = safetensors.torch.load((tmp_path / "model.safetensors").read_bytes())
@@ -237,7 +237,7 @@ def test_a_save_that_fails_leaves_the_old_model(folder: Path) -> None:
 def test_a_kill_never_mixes_two_models(
     moment: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of equal shapes and other heads, so that nothing but their meaning tells them apart."""
+    """The two have equal shapes and differ in the number of heads: no check of shapes helps."""
     old, new = load_gpt2(folder), lively_model(heads=4)
     replaced = itertools.count()
     replace, unlink = os.replace, Path.unlink
@@ -275,7 +275,7 @@ def setting(field: str, value: object) -> Callable[[Path], None]:
 
 
 def tensor(name: str, change: Callable[[Tensor], Tensor] | None) -> Callable[[Path], None]:
-    """Another tensor in the place of one; None deletes it."""
+    """Changes a tensor, or deletes it."""
 
     def reshape(tensors: dict[str, Tensor]) -> None:
         old = tensors.pop(name, torch.ones(16))
@@ -359,15 +359,17 @@ REFUSALS: list[tuple[Callable[[Path], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "said"), REFUSALS, ids=[said for _, said in REFUSALS])
+@pytest.mark.parametrize(
+    ("spoil", "complaint"), REFUSALS, ids=[complaint for _, complaint in REFUSALS]
+)
 def test_what_cannot_be_loaded_is_refused_by_name(
-    spoil: Callable[[Path], object], said: str, folder: Path
+    spoil: Callable[[Path], object], complaint: str, folder: Path
 ) -> None:
     spoil(folder)
-    assert said in refusal(folder)
+    assert complaint in refusal(folder)
 
 
-def test_of_three_dropouts_that_differ_the_streams_serves(folder: Path) -> None:
+def test_the_residual_dropout_counts_where_the_three_differ(folder: Path) -> None:
     tokens, expected = random_tokens(2, 20), load_gpt2(folder)(random_tokens(2, 20))
     reset(folder, resid_pdrop=0.2, attn_pdrop=0.0, embd_pdrop=0.0)
     model = load_gpt2(folder)
@@ -376,14 +378,14 @@ def test_of_three_dropouts_that_differ_the_streams_serves(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("token", "expected"), [(7, 7), (53, None), (None, None), ([7, 8], None)])
-def test_the_end_of_text_is_one_that_the_vocabulary_has(
+def test_the_end_of_text_is_a_token_of_the_vocabulary(
     token: object, expected: int | None, folder: Path
 ) -> None:
     reset(folder, eos_token_id=token)
     assert end_of_text(folder) == expected
 
 
-def test_the_four_sizes_count_as_published() -> None:
+def test_the_four_sizes_have_the_published_parameter_counts() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     counts = parameter_counts()
@@ -399,7 +401,7 @@ def test_the_four_sizes_count_as_published() -> None:
             assert GPT2LMHeadModel(settings).num_parameters() == counts[name]
 
 
-def test_greedy_text_is_transformers_own(published: Path) -> None:
+def test_greedy_text_equals_that_of_transformers(published: Path) -> None:
     from transformers import GPT2LMHeadModel
 
     reference = GPT2LMHeadModel.from_pretrained(published)

@@ -1,4 +1,4 @@
-"""The language model: causal, the same with its cache as without, and drawn from as it says."""
+"""The language model: causal, equal with and without cache; and sampling from it."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def randomness(seed: int = 0) -> torch.Generator:
 def slowly(
     model: LanguageModel, prompt: torch.Tensor, sampling: Sampling, seed: int
 ) -> Iterator[torch.Tensor]:
-    """`generate` as its text says it: all anew for every token, nothing kept."""
+    """`generate` without a cache."""
     generator, size = randomness(seed), model.config.context
     tokens = prompt[:, -size:]
     while True:
@@ -44,7 +44,7 @@ def first(tokens: Iterator[torch.Tensor], count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("length", [1, 20, 96])
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_token_sees_those_to_come(kind: str, length: int) -> None:
+def test_the_model_is_causal(kind: str, length: int) -> None:
     model = lively_model(**KINDS[kind])
     tokens = random_tokens(3, length)
     logits = model(tokens)
@@ -57,7 +57,7 @@ def test_no_token_sees_those_to_come(kind: str, length: int) -> None:
             assert not torch.allclose(model(changed)[:, seen], logits[:, seen], atol=1e-3)
 
 
-def test_only_a_position_tells_order_apart() -> None:
+def test_order_matters_only_with_positions() -> None:
     tokens = torch.tensor([[3, 5, 7], [5, 3, 7]])
     for kind, same in (("no position", True), ("as GPT-2", False)):
         one, other = lively_model(blocks=1, **KINDS[kind])(tokens)[:, -1]
@@ -67,7 +67,7 @@ def test_only_a_position_tells_order_apart() -> None:
 @given(
     kind=st.sampled_from(list(KINDS)), chunks=st.lists(st.integers(1, 40), min_size=1, max_size=8)
 )
-def test_chunks_of_any_size_with_a_cache_are_the_whole(kind: str, chunks: list[int]) -> None:
+def test_chunks_with_a_cache_give_the_logits_of_the_whole(kind: str, chunks: list[int]) -> None:
     model = lively_model(**KINDS[kind])
     ends = [end for end in itertools.accumulate(chunks) if end <= 96] or [1]
     tokens = random_tokens(2, ends[-1])
@@ -82,7 +82,7 @@ def test_chunks_of_any_size_with_a_cache_are_the_whole(kind: str, chunks: list[i
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.bfloat16, 0.05)])
-def test_a_cache_in_other_numbers(dtype: torch.dtype, close: float) -> None:
+def test_a_cache_in_other_dtypes(dtype: torch.dtype, close: float) -> None:
     model, tokens = lively_model().to(dtype), random_tokens(2, 80)
     with torch.no_grad():
         cache = model.new_cache(2)
@@ -93,7 +93,7 @@ def test_a_cache_in_other_numbers(dtype: torch.dtype, close: float) -> None:
     torch.testing.assert_close(torch.cat(parts, 1) / scale, whole / scale, rtol=0, atol=close)
 
 
-def test_what_a_cache_keeps_has_no_gradients() -> None:
+def test_a_cache_has_no_gradients() -> None:
     model, tokens = lively_model(), random_tokens(2, 9)
     cache = model.new_cache(2)
     assert model(tokens, cache).requires_grad
@@ -112,7 +112,7 @@ def test_more_tokens_than_the_context_are_refused(cached: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(temperature=0.8, top_k=20, top_p=0.95)])
-def test_generation_with_the_cache_is_that_without(sampling: Sampling, dtype: torch.dtype) -> None:
+def test_generation_is_the_same_without_a_cache(sampling: Sampling, dtype: torch.dtype) -> None:
     model = lively_model(tied=False).to(dtype)
     prompt = random_tokens(3, 7)
     with torch.no_grad():
@@ -121,14 +121,14 @@ def test_generation_with_the_cache_is_that_without(sampling: Sampling, dtype: to
     if dtype != torch.bfloat16:
         assert torch.equal(fast, slow)
     else:
-        # In bfloat16 near ties fall either way, and from then on the texts are others.
+        # In bfloat16 near ties may differ, and then so does the rest.
         assert torch.equal(fast[:, 0], slow[:, 0])
         assert ((fast >= 0) & (fast < 53)).all()
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 8])
 @pytest.mark.parametrize("prompt", [1, 7, 8, 9, 30])
-def test_a_full_context_forgets_its_older_half(context: int, prompt: int) -> None:
+def test_a_full_context_drops_its_older_half(context: int, prompt: int) -> None:
     model = lively_model(context=context, tied=False)
     tokens, sampling = random_tokens(2, prompt), Sampling()
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_a_full_context_forgets_its_older_half(context: int, prompt: int) -> Non
         assert torch.equal(fast, first(slowly(model, tokens, sampling, 1), 25))
 
 
-def test_rows_are_generated_apart_and_seeds_tell() -> None:
+def test_rows_are_independent_and_seeds_matter() -> None:
     model, prompt = lively_model(tied=False), random_tokens(3, 5)
     together = first(model.generate(prompt, GREEDY, randomness()), 20)
     for row, alone in zip(prompt, together, strict=True):
@@ -148,7 +148,7 @@ def test_rows_are_generated_apart_and_seeds_tell() -> None:
     assert not torch.equal(once, other)
 
 
-def test_generation_leaves_callers_as_they_were() -> None:
+def test_generation_has_no_side_effects() -> None:
     model, prompt = lively_model(), random_tokens(1, 5)
     tokens = model.generate(prompt, GREEDY, randomness())
     next(tokens)
@@ -174,18 +174,20 @@ def logits_of(*shares: float) -> torch.Tensor:
         ({"temperature": 1e300}, (0.25, 0.25, 0.25, 0.25)),
         ({"top_k": 1}, (0.0, 1.0, 0.0, 0.0)),
         ({"top_k": 2}, (0.0, 2 / 3, 1 / 3, 0.0)),
-        ({"top_k": 3}, (1 / 7, 4 / 7, 2 / 7, 0.0)),  # of equals the first
+        ({"top_k": 3}, (1 / 7, 4 / 7, 2 / 7, 0.0)),  # of equal ones the first
         ({"top_k": 99}, (0.125, 0.5, 0.25, 0.125)),
         ({"top_p": 0.01}, (0.0, 1.0, 0.0, 0.0)),
         ({"top_p": 0.5}, (0.0, 1.0, 0.0, 0.0)),
         ({"top_p": 0.51}, (0.0, 2 / 3, 1 / 3, 0.0)),
         ({"top_p": 0.75}, (0.0, 2 / 3, 1 / 3, 0.0)),
         ({"top_p": 0.8}, (1 / 7, 4 / 7, 2 / 7, 0.0)),
-        ({"top_k": 2, "top_p": 0.6}, (0.0, 1.0, 0.0, 0.0)),  # the nucleus is that of the two
+        ({"top_k": 2, "top_p": 0.6}, (0.0, 1.0, 0.0, 0.0)),  # the nucleus within the two
         ({"temperature": 0.5, "top_p": 0.75}, (0.0, 0.8, 0.2, 0.0)),
     ],
 )
-def test_chances_of_planted_logits(settings: dict[str, float], expected: tuple[float, ...]) -> None:
+def test_probabilities_of_known_logits(
+    settings: dict[str, float], expected: tuple[float, ...]
+) -> None:
     sampling = Sampling(**settings)  # type: ignore[arg-type]
     found = probabilities(logits_of(0.125, 0.5, 0.25, 0.125), sampling)
     torch.testing.assert_close(found, torch.tensor([expected]), rtol=0, atol=1e-6)
@@ -197,7 +199,7 @@ def test_chances_of_planted_logits(settings: dict[str, float], expected: tuple[f
     top_k=st.integers(0, 40),
     top_p=st.floats(0, 1, exclude_min=True),
 )
-def test_chances_are_a_distribution(
+def test_probabilities_are_a_distribution(
     logits: list[float], temperature: float, top_k: int, top_p: float
 ) -> None:
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
@@ -207,11 +209,11 @@ def test_chances_are_a_distribution(
     assert found.min() >= 0
     assert (found > 0).sum() <= (top_k or len(found))
     assert found[given[0].argmax()] == found.max()
-    # Of two tokens the likelier is not the one that is left out.
+    # No token is left out while a less likely one stays.
     assert (found[given[0].argsort(descending=True, stable=True)].diff() <= 0).all()
 
 
-def test_draws_follow_the_shares() -> None:
+def test_draws_follow_the_probabilities() -> None:
     shares = (0.125, 0.5, 0.25, 0.125)
     drawn = draw(logits_of(*shares).expand(20_000, -1), Sampling(), randomness())
     found = F.one_hot(drawn, 4).float().mean(0)
@@ -276,7 +278,7 @@ def test_gradients_reach_every_parameter(kind: str) -> None:
 
 @pytest.mark.parametrize("hidden", [256, 0])
 @pytest.mark.parametrize("spread", [0.02, 0.05])
-def test_fresh_weights_are_spread_as_gpt2s(hidden: int, spread: float) -> None:
+def test_fresh_weights_have_gpt2s_standard_deviations(hidden: int, spread: float) -> None:
     torch.manual_seed(0)
     config = small_config(
         vocabulary=500, channels=64, blocks=3, hidden=hidden, spread=spread, tied=False
@@ -293,7 +295,7 @@ def test_fresh_weights_are_spread_as_gpt2s(hidden: int, spread: float) -> None:
             assert abs(parameter.mean().item()) < 5 * expected / parameter.numel() ** 0.5, name
 
 
-def test_a_fresh_model_finds_all_tokens_alike() -> None:
+def test_a_fresh_model_is_nearly_uniform() -> None:
     torch.manual_seed(0)
     tokens = random_tokens(8, 40)
     loss = F.cross_entropy(LanguageModel(small_config())(tokens)[:, :-1].mT, tokens[:, 1:])
@@ -318,21 +320,21 @@ def test_an_attention_only_model_learns_to_copy() -> None:
     assert loss.item() < 0.5 * math.log(16)
 
 
-def test_without_memory_a_model_has_shapes_and_no_numbers() -> None:
+def test_a_model_without_memory_has_shapes_and_no_values() -> None:
     config = small_config(tied=False)
     empty, whole = LanguageModel.without_memory(config), LanguageModel(config)
     shapes = {name: tensor.shape for name, tensor in empty.state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in whole.state_dict().items()}
     assert all(tensor.is_meta for tensor in empty.state_dict().values())
     assert empty.parameter_count == whole.parameter_count
-    # And those that are built afterwards are initialised again.
+    # Models that are built afterwards are initialised.
     assert LanguageModel(config).token.weight.std() > 0
     whole.eval()
     empty.load_state_dict(whole.state_dict(), assign=True)
     assert torch.equal(empty.eval()(random_tokens(1, 9)), whole(random_tokens(1, 9)))
 
 
-def test_the_points_are_the_backbones() -> None:
+def test_the_hook_points_are_those_of_the_backbone() -> None:
     model, tokens = lively_model(), random_tokens(2, 70)
     with model.hook_points.read("block.1.attention.pattern", "final") as seen:
         logits = model(tokens)

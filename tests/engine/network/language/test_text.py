@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from engine.network.language.gpt2 import parameter_counts, save_gpt2
 from engine.network.language.model import LanguageModel
 from scripts import cli
+from scripts.commands import compile
 from scripts.commands.language import continuation, train
 from scripts.commands.language.text import END_OF_TEXT, pieces
 from tests.support.language_cases import small_config
@@ -27,9 +28,15 @@ ROOT = Path(__file__).resolve().parents[4]
 TEXT = "The knight is größer than 𝄞, said the rook; naïve pawns — ♔ and ♟ — went on."
 
 
+@pytest.fixture(autouse=True)
+def _without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text needs no compiled kernels."""
+    monkeypatch.setattr(compile, "ensure_compiled", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all that the command needs."""
+    """The folder of a model that has memorised TEXT."""
     folder = tmp_path_factory.mktemp("writer")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -45,7 +52,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     end = tokenizer.token_to_id(END_OF_TEXT)
     text = tokenizer.encode(TEXT).ids
     assert any("\ufffd" in tokenizer.decode([token]) for token in text)  # parts of characters
-    # Twice, and with and without the end of a text before: in every place that the tests ask for.
+    # TEXT with and without the end of text before it, at the places where the tests begin.
     tokens = torch.tensor([([end, *text] * 3)[i : i + 2 * len(text) + 3] for i in range(2)])
     torch.manual_seed(0)
     model = LanguageModel(
@@ -63,14 +70,14 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def spoiled(tmp_path: Path, writer: Path) -> Path:
+def damaged(tmp_path: Path, writer: Path) -> Path:
     for path in writer.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
 
 
 def say(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> str:
-    """What the command prints, without its last line's end; it must succeed."""
+    """The output of the command, which must succeed, without the last newline."""
     assert cli.main(["language", "--gpt2", str(folder), *words]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -89,7 +96,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 GREEDILY = ("--temperature", "0", "--prompt")
 
 
-def test_the_command_goes_on_to_the_end_of_the_text(
+def test_the_command_continues_to_the_end_of_the_text(
     writer: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for prompt in ("The knight", "The knight is größer than 𝄞", "", TEXT[:-1]):
@@ -98,7 +105,7 @@ def test_the_command_goes_on_to_the_end_of_the_text(
     assert say(capsys, writer, "--tokens", "1", *GREEDILY, "The knight is ") < TEXT
 
 
-def test_the_command_stops_within_a_character(
+def test_the_command_may_stop_within_a_character(
     writer: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, clef, _ = TEXT.partition("𝄞")
@@ -106,7 +113,7 @@ def test_the_command_stops_within_a_character(
     assert say(capsys, writer, "--tokens", "4", *GREEDILY, before) == before + clef
 
 
-def test_the_command_draws_by_its_seed(writer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_seed_determines_the_text(writer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--temperature", "3", "--tokens", "30", "--prompt", "The")
     drawn = [say(capsys, writer, *words, "--seed", seed) for seed in ("1", "1", "2")]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -128,25 +135,25 @@ def test_the_command_prints_one_json_object(
     assert figures["ended"] is False
 
 
-def test_vocabulary_and_merges_serve_as_the_whole_tokenizer(
-    spoiled: Path, capsys: pytest.CaptureFixture[str]
+def test_vocabulary_and_merges_replace_the_tokenizer_file(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tokenizer = Tokenizer.from_file(str(spoiled / "tokenizer.json"))
-    tokenizer.model.save(str(spoiled))
-    (spoiled / "tokenizer.json").unlink()
-    assert say(capsys, spoiled, *GREEDILY, "The knight") == TEXT
-    assert say(capsys, spoiled, *GREEDILY, "") == TEXT
+    tokenizer = Tokenizer.from_file(str(damaged / "tokenizer.json"))
+    tokenizer.model.save(str(damaged))
+    (damaged / "tokenizer.json").unlink()
+    assert say(capsys, damaged, *GREEDILY, "The knight") == TEXT
+    assert say(capsys, damaged, *GREEDILY, "") == TEXT
     two = TEXT + END_OF_TEXT + "The"
-    assert say(capsys, spoiled, *GREEDILY, two) == two + TEXT.removeprefix("The")
-    (spoiled / "merges.txt").write_text("no merge at all, of three\n")
-    line = complaint(capsys, "--gpt2", str(spoiled), "--prompt", "x")
+    assert say(capsys, damaged, *GREEDILY, two) == two + TEXT.removeprefix("The")
+    (damaged / "merges.txt").write_text("no merge at all, of three\n")
+    line = complaint(capsys, "--gpt2", str(damaged), "--prompt", "x")
     assert "merges.txt: not a tokenizer" in line
-    (spoiled / "merges.txt").unlink()
-    line = complaint(capsys, "--gpt2", str(spoiled), "--prompt", "x")
+    (damaged / "merges.txt").unlink()
+    line = complaint(capsys, "--gpt2", str(damaged), "--prompt", "x")
     assert "holds no tokenizer.json, nor vocab.json with merges.txt" in line
 
 
-def test_a_prompt_longer_than_the_context_is_read_from_its_end(
+def test_of_a_prompt_longer_than_the_context_the_end_is_read(
     writer: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = "The knight. " * 80
@@ -156,7 +163,7 @@ def test_a_prompt_longer_than_the_context_is_read_from_its_end(
     assert "reads only the last 256" in printed.err
 
 
-def spoil_tokenizer(folder: Path) -> None:
+def damage_tokenizer(folder: Path) -> None:
     path = folder / "tokenizer.json"
     path.write_text(path.read_text()[:500])
 
@@ -173,10 +180,10 @@ def grow_tokenizer(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "prompt", "said"),
+    ("damage", "prompt", "said"),
     [
         (lambda folder: (folder / "tokenizer.json").unlink(), "x", "holds no tokenizer.json"),
-        (spoil_tokenizer, "x", "tokenizer.json: not a tokenizer"),
+        (damage_tokenizer, "x", "tokenizer.json: not a tokenizer"),
         (grow_tokenizer, "x", "a tokenizer of 281 tokens, a model of 280"),
         (forget_end, "", f"has no tokens, and the tokenizer no {END_OF_TEXT}"),
         (lambda folder: None, "a\udc80", "not UTF-8"),
@@ -185,14 +192,14 @@ def grow_tokenizer(folder: Path) -> None:
     ],
 )
 def test_what_is_missing_or_damaged_is_one_line(
-    spoil: Callable[[Path], object],
+    damage: Callable[[Path], object],
     prompt: str,
     said: str,
-    spoiled: Path,
+    damaged: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    spoil(spoiled)
-    assert said in complaint(capsys, "--gpt2", str(spoiled), "--prompt", prompt)
+    damage(damaged)
+    assert said in complaint(capsys, "--gpt2", str(damaged), "--prompt", prompt)
 
 
 @pytest.mark.parametrize(
@@ -214,15 +221,15 @@ def test_bad_options_are_one_line(
     assert said in complaint(capsys, *words.split())
 
 
-def test_the_end_of_text_may_be_the_configurations(
-    spoiled: Path, capsys: pytest.CaptureFixture[str]
+def test_the_configuration_may_name_the_end_of_text(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tokenizer = Tokenizer.from_file(str(spoiled / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(damaged / "tokenizer.json"))
     end = tokenizer.token_to_id(END_OF_TEXT)
-    forget_end(spoiled)
-    path = spoiled / "config.json"
+    forget_end(damaged)
+    path = damaged / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": end}))
-    assert say(capsys, spoiled, *GREEDILY, "") == TEXT
+    assert say(capsys, damaged, *GREEDILY, "") == TEXT
 
 
 def test_the_sizes_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,7 +255,7 @@ def test_the_commands_for_moves_get_their_arguments(
     assert seen == [["gardner", "--json"], ["--help"]]
 
 
-def test_help_shows_every_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["language", "--help"])
     assert caught.value.code == 0
@@ -265,12 +272,12 @@ def test_without_the_library_the_extra_is_named(
 
 
 @given(tokens=st.lists(st.integers(0, 279), max_size=20))
-def test_pieces_are_the_text_and_whole_characters(writer: Path, tokens: list[int]) -> None:
+def test_pieces_make_up_the_text(writer: Path, tokens: list[int]) -> None:
     tokenizer = Tokenizer.from_file(str(writer / "tokenizer.json"))
     assert "".join(pieces(tokenizer, tokens)) == tokenizer.decode(tokens)
 
 
-def test_a_piece_comes_as_soon_as_its_character_is_whole(writer: Path) -> None:
+def test_a_piece_comes_once_its_character_is_complete(writer: Path) -> None:
     tokenizer = Tokenizer.from_file(str(writer / "tokenizer.json"))
     read: list[int] = []
 
