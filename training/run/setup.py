@@ -9,7 +9,7 @@ import torch
 
 from engine.rules.variant import Variant
 from search.exact.solver import Solution
-from training.config import Games, LearningConfig, TrainingConfig, games_of, merge, resolve
+from training.config import Games, TrainingConfig, games_of, merge, resolve
 from training.data.index import Index
 from training.data.rescoring import Oracle
 from training.data.run_directory import RunDirectory, RunError, checkpoint_of
@@ -84,12 +84,11 @@ def open_run(
     without one it is the run's tablebases or the solution, if there are any. Raises RunError,
     CheckpointError, SettingError, InputError, OSError.
     """
-    config, variants = directory.config, games_of(games)
-    choices = Choices(directory, monitor.note)
+    variants = games_of(games)
     states = tuple(
         VariantState(
             variant,
-            config,
+            directory.config,
             number=number,
             variants=len(variants),
             solution=solution,
@@ -97,43 +96,70 @@ def open_run(
         )
         for number, variant in enumerate(variants)
     )
+    with ExitStack() as opened:
+        run, header = _open_parts(directory, monitor, states, opened)
+        restore(run, header)
+        if run.pool:
+            # A worker that still starts would count as time of the first round.
+            run.pool.prepare([], [])
+        requests = [request_for(run, state, 0) for state in states]
+        inference = prepare_actors(run.actors, requests, run.config.self_play, run.choices)
+        opened.pop_all()
+    return TrainingRun(run, inference)
+
+
+def _open_parts(
+    directory: RunDirectory,
+    monitor: Monitor,
+    states: tuple[VariantState, ...],
+    opened: ExitStack,
+) -> tuple[RunParts, dict[str, Any] | None]:
+    """The parts of a run, with a learner that is not restored yet, and the header of its state;
+    `opened` closes them."""
+    config, variants = directory.config, [state.variant for state in states]
+    choices = Choices(directory, monitor.note)
     settings = settings_of(variants, config)
     torch.set_num_threads(choose_threads(config, choices))
-    with ExitStack() as opened:
-        index = Index(directory.path)
-        opened.callback(index.close)
-        header = read_state(directory, index, states, settings)
-        progress = restore_progress(header, states)
-        network = _first_network(config, variants, settings, progress, new=header is None)
-        learning = resolve_learning(variants, network, config, choices)
-        pool = _start_workers(config, learning, network, states, index, progress)
-        if pool:
-            opened.callback(pool.close)
-        workers = choose_gradient_workers(variants, network, learning, pool, choices)
-        parts = RunParts(
-            directory=directory,
-            monitor=monitor,
-            choices=choices,
-            index=index,
-            states=states,
-            settings=settings,
-            curves=_curves(states, config),
-            learning=learning,
-            learner=Learner(
-                variants, network, learning, workers.vectors if workers else None, workers
-            ),
-            pool=pool,
-            actors=_actors(config, pool, states, index, progress),
-            progress=progress,
-        )
-        restore(parts, header)
-        if pool:
-            # A worker that still starts would count as time of the first round.
-            pool.prepare([], [])
-        requests = [request_for(parts, state, 0) for state in states]
-        inference = prepare_actors(parts.actors, requests, config.self_play, choices)
-        opened.pop_all()
-    return TrainingRun(parts, inference)
+    index = Index(directory.path)
+    opened.callback(index.close)
+    header = read_state(directory, index, states, settings)
+    progress = restore_progress(header, states)
+    network = _first_network(config, variants, settings, progress, new=header is None)
+    learning = resolve_learning(variants, network, config, choices)
+    keys: dict[str, Any] = {
+        "seed": config.seed,
+        "first_round": progress.round,
+        # The shards of the next round that an earlier session has written.
+        "first_parts": [
+            len(index.shards_of_round(variant.name, progress.round + 1)) for variant in variants
+        ],
+    }
+    pool = None
+    if config.self_play.actors:
+        pool = WorkerPool(variants, config.self_play, learning, network, **keys)
+        opened.callback(pool.close)
+    workers = choose_gradient_workers(variants, network, learning, pool, choices)
+    curves = {state.variant.name: state.curve for state in states if state.curve}
+    actors: Actors
+    if config.teacher == "solver":
+        actors = _teachers(config, states, index)
+    else:
+        actors = pool or make_local_actors(variants, config.self_play, number=0, **keys)
+    parts = RunParts(
+        directory=directory,
+        monitor=monitor,
+        choices=choices,
+        index=index,
+        states=states,
+        settings=settings,
+        curves=TruthCurves(curves, config.measure_seconds),
+        learning=learning,
+        learner=Learner(variants, network, learning, workers.vectors if workers else None, workers),
+        pool=pool,
+        actors=actors,
+        progress=progress,
+    )
+    return parts, header
 
 
 def _first_network(
@@ -155,53 +181,6 @@ def _first_network(
         return build_network(settings)
 
 
-def _curves(states: Sequence[VariantState], config: TrainingConfig) -> TruthCurves:
-    curves = {state.variant.name: state.curve for state in states if state.curve}
-    return TruthCurves(curves, config.measure_seconds)
-
-
-def _start_workers(
-    config: TrainingConfig,
-    learning: LearningConfig,
-    network: Network,
-    states: Sequence[VariantState],
-    index: Index,
-    progress: Progress,
-) -> WorkerPool | None:
-    """Worker processes where the configuration asks for some."""
-    if not config.self_play.actors:
-        return None
-    return WorkerPool(
-        [state.variant for state in states],
-        config.self_play,
-        learning,
-        network,
-        seed=config.seed,
-        first_round=progress.round,
-        first_parts=_first_parts(states, index, progress),
-    )
-
-
-def _actors(
-    config: TrainingConfig,
-    pool: WorkerPool | None,
-    states: Sequence[VariantState],
-    index: Index,
-    progress: Progress,
-) -> Actors:
-    """Who brings positions: teachers, the workers, or actors in this process."""
-    if config.teacher == "solver":
-        return _teachers(config, states, index)
-    return pool or make_local_actors(
-        [state.variant for state in states],
-        config.self_play,
-        seed=config.seed,
-        first_round=progress.round,
-        number=0,
-        first_parts=_first_parts(states, index, progress),
-    )
-
-
 def _teachers(config: TrainingConfig, states: Sequence[VariantState], index: Index) -> LocalActors:
     """The solver in the place of self-play; raises RunError for a variant that is not solved."""
     teachers = {}
@@ -209,17 +188,10 @@ def _teachers(config: TrainingConfig, states: Sequence[VariantState], index: Ind
         variant, solution = state.variant, state.solution
         if solution is None:
             raise RunError(f"{variant.name}: too large to be solved, no teacher for it")
-        positions, _ = divide(
-            variant, solution.unfinished_positions(), config.held_out, config.seed
-        )
+        positions = solution.unfinished_positions()
+        shown, _ = divide(variant, positions, config.held_out, config.seed)
         written = sum(shard.positions for shard in index.shards_of(variant.name))
         teachers[variant.name] = TeacherActor(
-            variant, solution, positions, config.seed, written, state.number
+            variant, solution, shown, config.seed, written, state.number
         )
     return LocalActors(teachers)
-
-
-def _first_parts(states: Sequence[VariantState], index: Index, progress: Progress) -> list[int]:
-    """The shards of the next round that an earlier session has written, for each variant."""
-    number = progress.round + 1
-    return [len(index.shards_of_round(state.variant.name, number)) for state in states]

@@ -287,16 +287,16 @@ def test_solvers_teach_several_games(tmp_path: Path) -> None:
 
 
 def test_a_gate_and_a_teachers_games_serve_several_games(tmp_path: Path) -> None:
-    lessons = tmp_path / "lessons"
-    lessons.mkdir()
+    teacher_games = tmp_path / "teacher_games"
+    teacher_games.mkdir()
     for variant in BOTH:
         if variant is WIDE:
             with pytest.raises(RunError, match="no games of hexapawn4x3 there"):
-                go(tmp_path / "none", Watch(), warm_start=str(lessons))
+                go(tmp_path / "none", Watch(), warm_start=str(teacher_games))
         rows = perfect_rows(variant, solve(variant))
-        save_games(lessons / f"{variant.name}.safetensors", rows, variant, {})
+        save_games(teacher_games / f"{variant.name}.safetensors", rows, variant, {})
     settings: dict[str, Any] = {
-        "warm_start": str(lessons),
+        "warm_start": str(teacher_games),
         "warm_start_replay_ratio": 6.0,
         "gate_games": 2,
     }

@@ -65,11 +65,11 @@ def test_a_teachers_run_continues_bit_for_bit(tmp_path: Path) -> None:
 def test_what_is_held_out_is_never_shown(tmp_path: Path) -> None:
     variant, solution = hexapawn()
     positions = solution.unfinished_positions()
-    lessons, tests = divide(variant, positions, 0.3, seed=1)
-    assert len(lessons) + len(tests) == len(positions)
+    learned, tests = divide(variant, positions, 0.3, seed=1)
+    assert len(learned) + len(tests) == len(positions)
     assert len(tests) > 10
     ours, theirs = (
-        {row.tobytes() for row in canonical_boards(rows, variant)} for rows in (lessons, tests)
+        {row.tobytes() for row in canonical_boards(rows, variant)} for rows in (learned, tests)
     )
     assert not ours & theirs
     path = tmp_path / "run"
@@ -95,21 +95,21 @@ def test_targets_cannot_be_rescored_without_exact_values(tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def lessons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher_games(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a teacher's games."""
     variant, solution = hexapawn()
     config = self_play_config(games=16, varied_starts=0.9, opening_plies=4)
     rows = SelfPlay(variant, config, np.random.default_rng(1)).play(SolverEvaluator(solution), 600)
-    folder = tmp_path_factory.mktemp("lessons")
+    folder = tmp_path_factory.mktemp("teacher_games")
     save_games(folder / "teacher.safetensors", rows, variant, {"round": 0, "actor": 0})
     return folder
 
 
 @pytest.mark.parametrize("name", ["", "teacher.safetensors"])
-def test_a_warm_start_is_better_than_none(tmp_path: Path, lessons: Path, name: str) -> None:
+def test_a_warm_start_is_better_than_none(tmp_path: Path, teacher_games: Path, name: str) -> None:
     path = tmp_path / "run"
     settings = {
-        "warm_start": str(lessons / name),
+        "warm_start": str(teacher_games / name),
         "warm_start_replay_ratio": 6.0,
         "learning": TEACHER["learning"],
     }
