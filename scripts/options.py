@@ -1,24 +1,27 @@
 """A command's options: a frozen keyword-only dataclass, filled from the command line by tyro.
 
 A field without a default is a positional argument, in the order of the fields; the comment over a
-field is its help, and the docstring of the class that of the command.
+field is its help, and the docstring of the class that of the command. Bounds stand on the fields
+(`engine/settings.py`).
 """
 
+import contextlib
 import difflib
+import io
 import json
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, get_type_hints
 
 import tyro
-from tyro import _errors, conf
-from tyro._arguments import ArgumentDefinition
+from tyro import conf
 
 from engine.rules.errors import InputError
+from engine.settings import SettingError, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +84,31 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
 
     Prints the help and exits where that is asked for; raises InputError.
     """
-
-    def refuse(event: _errors.ParseErrorEvent) -> None:
-        raise OptionError(f"{_complaint(event, kind)}; see pawnscope {command} --help")
-
-    # tyro prints a box of many lines; its hook for that is private, so tyro's minor version is
-    # pinned in pyproject.toml.
-    with _errors.on_parse_error(refuse):
-        options = tyro.cli(
-            kind,
-            prog=f"pawnscope {command}",
-            args=arguments,
-            config=(
-                conf.DisallowNone,
-                conf.FlagCreatePairsOff,
-                conf.PositionalMetavarFromFieldName,
-                conf.PositionalRequiredArgs,
-            ),
-        )
-    seed = getattr(options, "seed", None)
-    if seed is not None and seed < 0:
-        raise OptionError(f"--seed {seed}: a seed is 0 or more")
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            options, unknown = tyro.cli(
+                kind,
+                prog=f"pawnscope {command}",
+                args=arguments,
+                return_unknown_args=True,
+                config=(
+                    conf.DisallowNone,
+                    conf.FlagCreatePairsOff,
+                    conf.PositionalMetavarFromFieldName,
+                    conf.PositionalRequiredArgs,
+                ),
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        known = _option_names(kind)
+        odd = [word for word in arguments if word[:2] == "--" and word.split("=")[0] not in known]
+        problem = _unexpected(odd[0], kind) if odd else _one_line(box.getvalue())
+    else:
+        problem = _unexpected(unknown[0], kind) if unknown else _out_of_bounds(options)
+    if problem:
+        raise OptionError(f"{problem}; see pawnscope {command} --help")
     if options.variants is not None:
         from engine.rules.variant import load_variants
 
@@ -109,40 +116,55 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
     return options
 
 
-def _complaint(event: _errors.ParseErrorEvent, kind: type[Options]) -> str:
-    match event:
-        case _errors.UnrecognizedArgs(tokens=[word, *_]):
-            return _unexpected(word, kind)
-        case _errors.MissingArgs(unrecognized_tokens=[word, *_]):
-            return _unexpected(word, kind)
-        case _errors.MissingArgs(missing_arguments=missing):
-            return f"missing: {', '.join(_name(item.arg) for item in missing)}"
-        case _errors.BadValue(argument=argument):
-            return f"{_name(argument)} needs a value"
-        case _errors.InvalidChoice(argument=argument, value=value, choices=choices):
-            return f"{_name(argument)} is {value!r}, not one of {', '.join(choices)}"
-        case _errors.InstantiationFailure(message=message, argument=argument):
-            plain = re.sub(r"\[/?bold\]", "", " ".join(message.split()))
-            return plain if argument is None else f"{_name(argument)}{_misfit(argument, plain)}"
-    return "the options contradict each other"
+def _out_of_bounds(options: Options) -> str:
+    """What is wrong with the values, with the option's name as it is written; "" for nothing."""
+    try:
+        check(options)
+    except SettingError as error:
+        name, _, problem = str(error).partition(" = ")
+        (field,) = (field for field in fields(options) if field.name == name)
+        written = name.upper() if field.default is MISSING else f"--{name.replace('_', '-')}"
+        return f"{written} {problem}"
+    return ""
 
 
-def _misfit(argument: ArgumentDefinition, message: str) -> str:
-    """Why words are no value of an option: of several words tyro's own text is about types."""
-    form = str(argument.lowered.metavar or "").strip("{}")
-    given = re.search(r"instantiated from \[([^\]]*)\]", message)
-    return f" takes {form}, not {given[1]}" if " " in form and given else f": {message}"
+_IN_PLAIN_WORDS: Final = {
+    r"^Error parsing (\S+): no type matching \{?(.+?)\}? could be instantiated from \[(.*)\]\.?$": (
+        r"\1 takes \2, not \3"
+    ),
+    r"^Error parsing (\S+): invalid literal for int.*: (.*)$": r"\1 takes INT, not \2",
+    r"^Error parsing ": "",
+    r"^Missing value for argument '(.+?)'.*$": r"\1 needs a value",
+    r"'None', |, 'None'": "",
+}
+"""Patterns in tyro's messages."""
 
 
-def _name(argument: ArgumentDefinition) -> str:
-    """As the help writes it."""
-    name = argument.display_name()
-    return name.upper() if argument.is_positional() else name
+def _one_line(box: str) -> str:
+    """What tyro says of a mistake: a title, then a box of text with rules between its parts."""
+    plain = re.sub(r"[\u2500-\u257f]+|-{9,}", "", box)
+    _title, _, rest = "\n".join(line.strip() for line in plain.strip().splitlines()).partition("\n")
+    body = rest.strip().partition("\n\n")[0]
+    if body.startswith("Missing from"):
+        # Each name stands alone in its line, with its help below.
+        return f"missing: {', '.join(re.findall(r'^[A-Z_]+$|^--[a-z-]+', body, re.MULTILINE))}"
+    line = " ".join(body.split())
+    for pattern, words in _IN_PLAIN_WORDS.items():
+        line = re.sub(pattern, words, line)
+    return line
 
 
 def _unexpected(word: str, kind: type[Options]) -> str:
     if not word.startswith("-"):
         return f"unexpected argument {word!r}"
-    known = ["--" + field.name.replace("_", "-") for field in fields(kind)]
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word, _option_names(kind), n=1)
     return f"unknown option {word!r}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def _option_names(kind: type[Options]) -> list[str]:
+    """All words that begin an option; a field may have another name by `conf.arg`."""
+    names = ["help"]
+    for field, hint in get_type_hints(kind, include_extras=True).items():
+        notes = getattr(hint, "__metadata__", ())
+        names.append(next((note.name for note in notes if getattr(note, "name", None)), field))
+    return ["--" + name.replace("_", "-") for name in names]

@@ -17,6 +17,7 @@ from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from engine.settings import Count, Natural
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.players import load_evaluator, load_solution, player_of
 from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
@@ -57,23 +58,23 @@ class EvaluateOptions(FigureOptions):
     # RUN/evaluation-GAME.
     game: str | None = None
     # Simulations a move of the network's search.
-    simulations: int = 64
+    simulations: Count = 64
     # The network's search, on the ladder and in the tables.
     search: Literal["gumbel", "puct"] = "gumbel"
     # What to measure: truth, simulations, textbook, ladder; all unless given.
     only: tuple[Part, ...] = ()
     # Games of each pairing on the ladder; 0 for no ladder.
-    games: int = 20
+    games: Natural = 20
     # A further player on the ladder, such as "uci:fairy-stockfish:nodes=1000"; may be repeated.
     anchor: conf.UseAppendAction[tuple[str, ...]] = ()
     # The player with Elo 0: random, or another of the ladder's players of known strength.
     zero: str = "random"
     # Decision positions that are searched; all of a variant with fewer.
-    positions: int = 1000
+    positions: Count = 1000
     # Picture of the run, with the others beside it; curve.svg in the run's directory unless given.
     plot: Path | None = None
     # Seed of the samples.
-    seed: int = 1
+    seed: Natural = 1
 
 
 def main(arguments: list[str]) -> int:
@@ -96,9 +97,6 @@ def main(arguments: list[str]) -> int:
 def _check(options: EvaluateOptions) -> None:
     if not options.runs:
         raise InputError("which run? see pawnscope evaluate --help")
-    for name, least in (("simulations", 1), ("games", 0), ("positions", 1)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name} {getattr(options, name)}: at least {least}")
     if options.plot is not None and len(options.runs) > 1:
         raise InputError(f"--plot {options.plot}: one picture cannot show {len(options.runs)} runs")
     if options.plot is not None:

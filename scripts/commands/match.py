@@ -12,9 +12,9 @@ from tqdm import tqdm
 from tyro import conf
 
 from engine.player import Player, games_repeat
-from engine.rules.errors import InputError
 from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
+from engine.settings import Count, Natural
 from engine.system.files import append_to
 from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json
 from scripts.players import PrecisionName, player_of
@@ -52,11 +52,11 @@ class MatchOptions(FigureOptions, EndgameOptions):
     # The variant.
     variant: str
     # Games to play; 100 unless given, and with --sprt at most 20,000.
-    games: int | None = None
+    games: Count | None = None
     # Plies of the openings: all openings of that length in random order. 2 unless given; 0 on
     # boards of less than 16 squares. Openings repeat when all are used; in a test of two
     # deterministic players longer ones follow.
-    opening_plies: Annotated[int | None, conf.arg(aliases=("--openings",))] = None
+    opening_plies: Annotated[Natural | None, conf.arg(aliases=("--openings",))] = None
     # Stop as soon as the test can tell whether A is ELO0 (H0) or ELO1 (H1) stronger than B.
     sprt: tuple[float, float] | None = None
     # Of the test: probability of saying H1 where H0 is true.
@@ -69,9 +69,9 @@ class MatchOptions(FigureOptions, EndgameOptions):
     # ... and B's.
     precision_b: PrecisionName = "auto"
     # Parallel games against an external engine, each with its own process.
-    concurrency: int = 8
+    concurrency: Count = 8
     # Seed of the openings and of the players.
-    seed: int = 1
+    seed: Natural = 1
     # A file to which each finished game is appended.
     pgn: Path | None = None
 
@@ -146,12 +146,6 @@ def main(arguments: list[str]) -> int:
 
 def _checked(options: MatchOptions) -> Sprt | None:
     """The test, if one is asked for; raises InputError for impossible numbers."""
-    if options.games is not None and options.games < 1:
-        raise InputError(f"--games {options.games}: a match has at least 1 game")
-    if options.opening_plies is not None and options.opening_plies < 0:
-        raise InputError(f"openings of {options.opening_plies} plies: there are none below 0")
-    if options.concurrency < 1:
-        raise InputError(f"--concurrency {options.concurrency}: at least 1 game is played at once")
     if options.sprt is None:
         return None
     elo0, elo1 = options.sprt

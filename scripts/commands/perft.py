@@ -6,11 +6,11 @@ import numpy as np
 
 from engine.rules import kernels
 from engine.rules.compilation.compile_time import working_time
-from engine.rules.errors import InputError
 from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import get_variant
+from engine.settings import Natural
 from scripts.options import FigureOptions, parse_options, print_json
 
 
@@ -21,7 +21,7 @@ class PerftOptions(FigureOptions):
     # The game; `pawnscope variants` lists them.
     variant: str
     # How many plies deep to count.
-    depth: int
+    depth: Natural
     # The position to start from, if not that of the game.
     fen: str | None = None
     # Also count what lies behind each move.
@@ -31,8 +31,6 @@ class PerftOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Print the count and the speed of the kernel alone: compiling it is not timed."""
     options = parse_options(PerftOptions, "perft", arguments)
-    if options.depth < 0:
-        raise InputError(f"depth {options.depth}: there is nothing to count below 0")
     position = Position(get_variant(options.variant), options.fen)
     count(position, 1, split=options.divide)
 

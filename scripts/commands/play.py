@@ -14,6 +14,7 @@ from engine.rules.notation.board_text import board_text
 from engine.rules.position import Outcome, Position, Termination
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant
+from engine.settings import Natural
 from engine.system.termination import Terminated
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
@@ -53,7 +54,7 @@ class PlayOptions(EndgameOptions):
     # Your colour.
     colour: Literal["white", "black", "random"] = "white"
     # Seed of the opponent's random choices and of a random colour.
-    seed: int | None = None
+    seed: Natural | None = None
 
 
 def main(arguments: list[str]) -> int:

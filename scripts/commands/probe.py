@@ -23,6 +23,7 @@ from engine.probing.report.cells import CheckpointSummary, Report
 from engine.probing.report.html import render_html
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from engine.settings import Natural
 from engine.system.files import write_whole
 from scripts.options import FigureOptions, parse_options, require_writable
 from scripts.players import is_solved_quickly, load_solution
@@ -49,7 +50,7 @@ class ProbeOptions(FigureOptions):
     # How a probe reads the squares of a layer; "squares" is slow and needs many positions.
     readout: Readout = "mean+max"
     # Of positions, splits and controls.
-    seed: int = 0
+    seed: Natural = 0
 
 
 def main(arguments: list[str]) -> int:

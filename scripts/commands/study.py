@@ -3,9 +3,9 @@
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from engine.rules.errors import InputError
+from engine.settings import Range
 from scripts.experiments.study import Study
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.plots.curve import draw_panels
@@ -26,7 +26,7 @@ class StudyOptions(FigureOptions):
     # The study.
     name: Literal["ablation", "several", "sizes", "losalamos", "trunks"]
     # Minutes of training of every network.
-    minutes: float = 5.0
+    minutes: Annotated[float, Range(0, above_low=True)] = 5.0
     # Folder of runs, results and the picture; runs/study-NAME unless given.
     out: Path | None = None
 
@@ -34,8 +34,6 @@ class StudyOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Run what is missing, print the figures and draw the curves."""
     options = parse_options(StudyOptions, "study", arguments)
-    if not options.minutes > 0:
-        raise InputError(f"--minutes {options.minutes}: a training takes some time")
     study: Study = importlib.import_module(f"scripts.experiments.{options.name}").STUDY
     folder = options.out or Path("runs") / f"study-{options.name}"
     picture = folder / f"{options.name}.svg"

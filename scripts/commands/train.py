@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from tyro import conf
 
 from engine.network.inference.backends.allocator import keep_freed_memory
+from engine.settings import Natural, Range
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.progress import Bars, Pace, columns, fitting
 from scripts.training_session import training_session
@@ -32,9 +33,9 @@ class TrainOptions(FigureOptions):
     # Begin with the weights of a checkpoint, or of a run's last one, of this variant or another.
     initial: Annotated[str | None, conf.arg(name="from", metavar="CHECKPOINT")] = None
     # Stop after so many minutes in all.
-    minutes: float | None = None
+    minutes: Annotated[float, Range(0, infinite=True)] | None = None
     # Where every random choice comes from.
-    seed: int | None = None
+    seed: Natural | None = None
     # A TOML file with settings of your own (training/presets.toml shows them).
     config: Path | None = None
     # Worker processes that play; 0 plays in the learner's own process.

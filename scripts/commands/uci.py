@@ -12,6 +12,7 @@ from engine.player import Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
+from engine.settings import Natural
 from engine.uci import UciSession
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, has_tablebases, player_of
@@ -24,7 +25,7 @@ class UciOptions(EndgameOptions):
     # The player, as in match; if left out the newest network of the game, else alpha-beta.
     player: str | None = None
     # Seed of the players' random choices.
-    seed: int = 1
+    seed: Natural = 1
 
 
 def main(arguments: list[str]) -> int:

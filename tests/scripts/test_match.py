@@ -196,7 +196,7 @@ def test_the_score_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         ("random perfect gardner", "gardner"),
         ("random mcts:8 hexapawn", "hexapawn"),
         ("random random hexapawn --games 0", "--games 0"),
-        ("random random hexapawn --opening-plies -1", "-1 plies"),
+        ("random random hexapawn --opening-plies -1", "--opening-plies -1"),
         ("random random hexapawn --openings 8", "8 plies"),
         ("random random hexapawn --concurrency 0", "--concurrency 0"),
         ("random random hexapawn --sprt 5 5", "--sprt 5 5"),

@@ -11,6 +11,7 @@ from engine.network.language.sampling import Sampling, draw, probabilities
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
+from engine.settings import Natural
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import load_language
 
@@ -29,7 +30,7 @@ class LanguageContinueOptions(FigureOptions):
     # The model: a file or a run directory; by default the newest language run of the game.
     checkpoint: str | None = None
     # The largest number of plies to add; 0 only shows the predictions.
-    plies: int = 20
+    plies: Natural = 20
     # Divides the logits; 0 always takes the most likely token.
     temperature: float = 1.0
     # Sample only from this number of most likely tokens; 0 for all.
@@ -37,14 +38,12 @@ class LanguageContinueOptions(FigureOptions):
     # Sample only from the fewest most likely tokens whose probabilities sum to this.
     top_p: float = 1.0
     # Seed of the sampling.
-    seed: int = 1
+    seed: Natural = 1
 
 
 def main(arguments: list[str]) -> int:
     """Print the most likely next tokens, then the game as the model continues it."""
     options = parse_options(LanguageContinueOptions, "language continue", arguments)
-    if options.plies < 0:
-        raise InputError(f"--plies {options.plies}: not a whole number from 0")
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
     variant = get_variant(options.variant)
     position = Position(variant)

@@ -16,6 +16,7 @@ from engine.network.checkpoint import CheckpointError
 from engine.network.language import gpt2
 from engine.network.language.sampling import Sampling
 from engine.rules.errors import InputError
+from engine.settings import Natural
 from engine.system.extras import missing_extra
 from scripts.options import FigureOptions, parse_options, print_json
 
@@ -49,7 +50,7 @@ class TextOptions(FigureOptions):
     # Sample only from the fewest most likely tokens whose probabilities sum to this.
     top_p: float = 1.0
     # Seed of the sampling.
-    seed: int = 1
+    seed: Natural = 1
     # Print the number of parameters of GPT-2's four sizes instead.
     gpt2_sizes: bool = False
 

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
+from engine.settings import Natural, Range
 from engine.system.termination import Terminated
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
@@ -37,11 +38,11 @@ class LanguageTrainOptions(FigureOptions):
     # The run's directory; runs/language-VARIANT by default.
     run: Path | None = None
     # Stop after this many minutes of training, over all sessions; 15 by default.
-    minutes: float | None = None
+    minutes: Annotated[float, Range(0, infinite=True)] | None = None
     # Stop after this many rounds (of 256 games) instead.
     rounds: int | None = None
     # Seed of weights and games.
-    seed: int | None = None
+    seed: Natural | None = None
     # A TOML file with your own settings (training/language/config.py lists them).
     config: Path | None = None
     # The training games: random, or policy[:CHECKPOINT] for a network's own.
