@@ -1,4 +1,4 @@
-"""How a move language model is trained: everything that its weights depend on."""
+"""Settings of a language run: everything that its weights depend on."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from training.language.play import usual_context
 
 GamesKind = Literal["random", "policy"]
 LONGEST_CONTEXT: Final = 512
-"""What is longer than that is cut off; attention over it would cost more than all else."""
+"""Longer games are cut off; attention over them would cost more than everything else."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageTrainingConfig(Settings):
-    """A run's configuration; it stands in its `config.toml`."""
+    """The configuration of a run, written to its `config.toml`."""
 
-    # Name of the game.
+    # Name of the variant.
     variant: str
-    # Where weights and games come from.
+    # Seed of weights and games.
     seed: Natural = 1
-    # "random": new games at every step, each legal move as likely as any other. "policy": games
-    # that a network plays against itself by its policy, made once.
+    # "random": new games in every round, with uniformly random moves. "policy": games in which a
+    # network plays against itself by its policy, made once.
     games: GamesKind = "random"
-    # Of policy games: the network's file …
+    # For policy games: the file of the network,
     checkpoint: str = ""
-    # … how many there are …
+    # the number of games,
     corpus: Count = 20_000
-    # … and what divides the logits by which their moves are drawn.
+    # and the temperature at which moves are drawn.
     temperature: Annotated[float, Range(0.01, 100)] = 1.0
-    # Words: those of the variant's own pieces, or of all built-in variants.
+    # The vocabulary: the moves of the variant, or of all built-in variants.
     vocabulary: Literal["variant", "all"] = "variant"
-    # Tokens that a game may have, its result included: 2 or more; 0 for what 99 of 100 random games
+    # The most tokens of a game, its result included: 2 or more; 0 for what 99 of 100 random games
     # need.
     context: Annotated[int, Range(0, LONGEST_CONTEXT)] = 0
     # Width, blocks, attention heads and hidden width (0: four times the width) of the model.
@@ -45,23 +45,23 @@ class LanguageTrainingConfig(Settings):
     hidden: int = 0
     # Standard deviation of fresh weights.
     spread: float = 0.05
-    # When training ends: after so many minutes of it …
+    # Training ends after this many minutes,
     minutes: Annotated[float, Range(0, infinite=True)] = 15.0
-    # … or, if this is not 0, after so many rounds.
+    # or, unless 0, after this many rounds.
     rounds: Natural = 0
-    # Games of a round, which are sorted by length and cut into batches.
+    # Games of a round; they are sorted by length and divided into batches.
     round_games: Count = 256
-    # Games of a batch, on average: all batches have about the same number of tokens.
+    # Mean number of games in a batch: all batches have about the same number of tokens.
     batch: Count = 16
-    # Highest learning rate of the matrices of the blocks (Muon) …
+    # The highest learning rate of the matrices of the blocks (Muon),
     matrix_rate: Share = 0.02
-    # … and of everything else (AdamW).
+    # and of everything else (AdamW).
     learning_rate: Share = 2e-3
-    # Steps in which they grow to that.
+    # Steps over which the learning rates rise.
     warm_up: Natural = 50
-    # Share of the training, at its end, in which they fall to 0.
+    # Share of the training, at its end, over which they fall to 0.
     decay: Share = 0.4
-    # Decoupled, of the matrices only.
+    # Decoupled weight decay, of the matrices only.
     weight_decay: Annotated[float, Range(0, 10)] = 0.01
     # Held-out games on which the model is measured.
     held_out_games: Count = 1000
@@ -74,8 +74,8 @@ class LanguageTrainingConfig(Settings):
             raise SettingError("context = 1 is not 2 or more")
 
     def model(self, vocabulary: int) -> LanguageConfig:
-        """The model over so many words; raises InputError, naming the field, for sizes that do not
-        fit."""
+        """The model's configuration for a vocabulary of that size; raises InputError, naming the
+        field, for sizes that do not fit."""
         return LanguageConfig(
             vocabulary=vocabulary,
             context=self.context,
@@ -89,7 +89,7 @@ class LanguageTrainingConfig(Settings):
 
     @classmethod
     def resolve(cls, variant: Variant, overrides: dict[str, Any]) -> Self:
-        """The defaults with `overrides` over them, for a new run; raises SettingError."""
+        """The defaults with `overrides`, for a new run; raises SettingError."""
         config = build(cls, merge(overrides, {"variant": variant.name}), "configuration")
         if config.games == "policy" and not config.checkpoint:
             raise SettingError("configuration: checkpoint = '': policy games need a network")
