@@ -33,6 +33,8 @@ from search.mcts.roots import Roots
 
 if TYPE_CHECKING:
     from engine.network.model.policy_value import PolicyValueNet
+    from engine.probing.measure import ProbeConfig
+    from engine.probing.report.cells import Report
     from training.run.monitor import Monitor, Summary
 
 Value = TypeVar("Value", int, float)
@@ -48,6 +50,7 @@ __all__ = [
     "get_variant",
     "load_network",
     "load_variants",
+    "probe",
     "search",
     "solve",
     "train",
@@ -166,6 +169,24 @@ def train(
         open_run(directory, variant, monitor or SilentMonitor()) as opened,
     ):
         return opened.train()
+
+
+def probe(
+    run: str | Path,
+    variant_name: str | None = None,
+    *,
+    positions: int = 12_000,
+    config: "ProbeConfig | None" = None,
+) -> "Report":
+    """Probe what the first and the last network of a run, or one checkpoint, have learned.
+
+    `variant_name` is needed where the networks play several variants. Write the result with
+    `engine.probing.report.html.render_html`. Raises InputError, OSError.
+    """
+    from engine.probing.measure import ProbeConfig
+    from scripts.commands.probe import probe_run
+
+    return probe_run(Path(run), variant_name, positions=positions, config=config or ProbeConfig())
 
 
 def _legal_moves(position: Position) -> list[str]:

@@ -86,6 +86,9 @@ def test_training_resumes_where_it_was(tmp_path: Path) -> None:
     assert first.checkpoint == again.checkpoint
     network = pawnscope.load_network(HEXAPAWN, tmp_path / "run")
     assert pawnscope.evaluate(network, pawnscope.Position(HEXAPAWN)).policy
+    report = pawnscope.probe(tmp_path / "run", positions=60)
+    assert report.variant == "hexapawn"
+    assert report.cells
     with pytest.raises(pawnscope.InputError, match="seed"):
         pawnscope.train(HEXAPAWN, tmp_path / "run", **(settings | {"seed": 4}))
 

@@ -18,7 +18,7 @@ from engine.probing.activations.capture import Readout
 from engine.probing.concepts.exact import game_value
 from engine.probing.concepts.registry import registered_concepts
 from engine.probing.data.samples import Sample, draw_games, draw_positions, play_random_games
-from engine.probing.measure import ProbeConfig, Subject, probe_networks
+from engine.probing.measure import ProbeConfig, Progress, Subject, probe_networks
 from engine.probing.report.cells import CheckpointSummary, Report
 from engine.probing.report.html import render_html
 from engine.rules.errors import InputError
@@ -58,26 +58,17 @@ def main(arguments: list[str]) -> int:
     options = parse_options(ProbeOptions, "probe", arguments)
     if options.positions < FEWEST_POSITIONS:
         raise InputError(f"--positions {options.positions}: at least {FEWEST_POSITIONS}")
-    paths = _first_and_last(options.run)
-    several = isinstance(read_description(paths[-1]), UniversalDescription)
-    variant = variant_of(paths[-1], options.game)
-    html = _report_path(options, f"report-{variant.name}" if several else "report")
-    subjects = _subjects(paths, variant)
-    keep_freed_memory()
-    solution = load_solution(variant) if is_solved_quickly(variant) else None
-    exact_values = None if solution is None else lambda rows: solution.lookup_batch(rows)[0]
+    html = _report_path(options)
     with tqdm(desc="probing", unit=" layers", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        report = probe_networks(
-            subjects,
-            _gather(options, variant, solution, np.random.default_rng(options.seed)),
-            (*registered_concepts(), game_value(exact_values)),
-            variant,
-            run=str(options.run),
+        report = probe_run(
+            options.run,
+            options.game,
+            positions=options.positions,
             config=ProbeConfig(seed=options.seed, readout=options.readout),
             progress=progress,
         )
@@ -85,6 +76,36 @@ def main(arguments: list[str]) -> int:
     write_whole(html, render_html(report))
     print(report.to_json() if options.json else _summary(report, html), end="")
     return 0
+
+
+def probe_run(
+    run: Path,
+    game: str | None = None,
+    *,
+    positions: int,
+    config: ProbeConfig,
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """Probe the first and the last network of a run, or one checkpoint.
+
+    `game` names the variant where the networks play several. Raises InputError, OSError.
+    """
+    paths = _first_and_last(run)
+    variant = variant_of(paths[-1], game)
+    subjects = _subjects(paths, variant)
+    keep_freed_memory()
+    solution = load_solution(variant) if is_solved_quickly(variant) else None
+    exact_values = None if solution is None else lambda rows: solution.lookup_batch(rows)[0]
+    rng = np.random.default_rng(config.seed)
+    return probe_networks(
+        subjects,
+        _gather(run, variant, solution, positions, rng),
+        (*registered_concepts(), game_value(exact_values)),
+        variant,
+        run=str(run),
+        config=config,
+        progress=progress,
+    )
 
 
 def _first_and_last(run: Path) -> list[Path]:
@@ -95,12 +116,16 @@ def _first_and_last(run: Path) -> list[Path]:
     return paths if len(paths) == 1 else [paths[0], paths[-1]]
 
 
-def _report_path(options: ProbeOptions, name: str) -> Path:
+def _report_path(options: ProbeOptions) -> Path:
     if options.out is not None:
         if options.out.suffix not in (".html", ".htm"):
             raise InputError(f"--out {options.out}: the report's name ends in .html")
         require_writable(options.out, "--out")
         return options.out
+    last = _first_and_last(options.run)[-1]
+    name = "report"
+    if isinstance(read_description(last), UniversalDescription):
+        name += f"-{variant_of(last, options.game).name}"
     if options.run.is_dir():
         path = options.run / f"{name}.html"
     else:
@@ -125,13 +150,16 @@ def _subjects(paths: list[Path], variant: Variant) -> list[Subject]:
 
 
 def _gather(
-    options: ProbeOptions, variant: Variant, solution: Solution | None, rng: np.random.Generator
+    run: Path,
+    variant: Variant,
+    solution: Solution | None,
+    wanted: int,
+    rng: np.random.Generator,
 ) -> Sample:
     """Unfinished positions of a solved game, else positions of the run's games, else random."""
-    wanted = options.positions
     if solution is not None:
         return draw_positions(solution.unfinished_positions(), variant, wanted, rng)
-    paths = _shards(options.run, variant) if options.run.is_dir() else []
+    paths = _shards(run, variant) if run.is_dir() else []
     if not paths:
         return play_random_games(variant, wanted, rng)
     shards = (load_games(paths[index], variant) for index in rng.permutation(len(paths)))
