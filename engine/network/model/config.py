@@ -1,29 +1,14 @@
-"""What a network is made of. Its configuration is stored in every checkpoint.
-
-A field's bounds are in its annotation. `CheckedConfig` checks them all: it is the base of every
-configuration that a file or a person may hold.
-"""
+"""What a network is made of. Its configuration is stored in every checkpoint."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Final,
-    Literal,
-    Self,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from engine.network.model.former_names import with_current_names
-from engine.rules.errors import InputError
 from engine.rules.tables import LARGEST_SIDE
 from engine.rules.variant import Variant
-from engine.settings import quoted
+from engine.settings import LATER, Range, SettingError, Settings, build, quoted
 
 Trunk = Literal["transformer", "residual"]
 Position = Literal["geometric", "learned", "none"]
@@ -35,109 +20,40 @@ LARGEST_WIDTH: Final = 1 << 14
 LARGEST_DEPTH: Final = 256
 LARGEST_VOCABULARY: Final = 1 << 20
 """Bounds that catch mistakes and damaged files; networks for such boards are far smaller."""
-_LONGEST_NAME: Final = 200
 
-Check = Callable[[object], str | None]
-"""What is wrong with a value, as the end of a sentence; None for a valid one."""
-
-
-def _is_whole(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _whole(low: int, high: int) -> Check:
-    problem = f"is not a whole number from {low} to {high}"
-    return lambda value: None if _is_whole(value, low, high) else problem
-
-
-def _share(value: object) -> str | None:
-    valid = isinstance(value, float) and 0.0 <= value < 1.0
-    return None if valid else "is not a number from 0 to below 1"
-
-
-def _name(value: object) -> str | None:
-    valid = isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME
-    return None if valid else f"is not a name of up to {_LONGEST_NAME} characters"
-
-
-def _piece_types(value: object) -> str | None:
-    if not isinstance(value, tuple) or not all(_is_whole(item, 1, 15) for item in value):
-        return "is not a list of piece types 1 to 15"
-    return None if len(set(value)) == len(value) else "names a piece type twice"
-
-
-Width = Annotated[int, _whole(1, LARGEST_WIDTH)]
-OptionalWidth = Annotated[int, _whole(0, LARGEST_WIDTH)]
-Depth = Annotated[int, _whole(0, LARGEST_DEPTH)]
-Side = Annotated[int, _whole(1, LARGEST_SIDE)]
-Share = Annotated[float, _share]
-
-
-def _problem(value: object, annotation: Any) -> str | None:
-    """What is wrong with a field's value."""
-    if annotation is bool:
-        return None if isinstance(value, bool) else "is neither true nor false"
-    if get_origin(annotation) is Literal:
-        choices = get_args(annotation)
-        return None if value in choices else f"is not one of {', '.join(choices)}"
-    return get_args(annotation)[1](value)  # type: ignore[no-any-return]  # a Check
+Width = Annotated[int, Range(1, LARGEST_WIDTH)]
+OptionalWidth = Annotated[int, Range(0, LARGEST_WIDTH)]
+Depth = Annotated[int, Range(0, LARGEST_DEPTH)]
+Side = Annotated[int, Range(1, LARGEST_SIDE)]
+PieceType = Annotated[int, Range(1, 15)]
+BelowOne = Annotated[float, Range(0, 1, below_high=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckedConfig:
-    """A configuration whose fields are choices, switches, or annotated with a `Check`."""
+class StoredSettings(Settings):
+    """Settings that a checkpoint stores."""
 
     KIND: ClassVar[str] = "network"
-    """What messages call it."""
-    LATER: ClassVar[Collection[str]] = ()
-    """Fields that the first files do not have."""
-
-    def __post_init__(self) -> None:
-        """Raises InputError, naming the field, for a value that is out of range."""
-        annotations = get_type_hints(type(self), include_extras=True)
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            problem = _problem(value, annotations[field.name])
-            if problem is not None:
-                raise self.error(field.name, value, problem)
+    """Their name in messages."""
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, object]) -> Self:
-        """The inverse of `to_dict`; JSON's lists become tuples.
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; reads former names.
 
-        Reads former names. Fields of `LATER` may be missing and then take their defaults. Raises
-        InputError, naming the field, for one that is unknown, missing or out of range.
+        Raises SettingError, naming the field, for one that is unknown, missing (unless it is marked
+        LATER) or out of range.
         """
-        values = with_current_names(values)
-        cls.require_known(values)
-        for field in dataclasses.fields(cls):
-            if field.name not in values and field.name not in cls.LATER:
-                raise InputError(f"{cls.KIND} configuration: missing field '{field.name}'")
-        plain = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**plain)
+        where = f"{cls.KIND} configuration"
+        return build(cls, with_current_names(values), where, complete=True)
 
     def to_dict(self) -> dict[str, object]:
         """All fields by name, as JSON can hold them."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def require_known(cls, names: Collection[str]) -> None:
-        """Raises InputError for a name that is not a field."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in names:
-            if name not in known:
-                raise InputError(
-                    f"{cls.KIND} configuration: unknown field {quoted(name)}"
-                    f" (fields: {', '.join(known)})"
-                )
-
-    @classmethod
-    def error(cls, name: str, value: object, problem: str) -> InputError:
-        """An error that names a field and repeats its value."""
-        return InputError(f"{cls.KIND} configuration: {name} = {quoted(value)} {problem}")
+    def _require(self, valid: bool, name: str, problem: str) -> None:
+        """Raises SettingError, quoting the field, unless it is valid."""
+        if not valid:
+            raise SettingError(f"{name} = {quoted(getattr(self, name))} {problem}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,13 +89,13 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageConfig(CheckedConfig):
+class LanguageConfig(StoredSettings):
     """A causal language model, for tokens of any meaning. The defaults are GPT-2's."""
 
     KIND = "language model"
 
     # V, the number of different tokens.
-    vocabulary: Annotated[int, _whole(1, LARGEST_VOCABULARY)] = 50_257
+    vocabulary: Annotated[int, Range(1, LARGEST_VOCABULARY)] = 50_257
     # T, the most tokens of one sequence.
     context: Width = 1024
     # D, the width of the residual stream.
@@ -197,15 +113,15 @@ class LanguageConfig(CheckedConfig):
     # Whether the output layer shares its weights with the token embedding.
     tied: bool = True
     # Probability of dropout in training.
-    dropout: Share = 0.1
+    dropout: BelowOne = 0.1
     # Standard deviation of fresh weights.
-    spread: Share = 0.02
+    spread: BelowOne = 0.02
 
     def __post_init__(self) -> None:
-        """Raises InputError, naming the field, where sizes are out of range or do not fit."""
+        """Raises SettingError, naming the field, where sizes are out of range or do not fit."""
         super().__post_init__()
-        if self.channels % self.heads:
-            raise self.error("heads", self.heads, f"does not divide channels {self.channels}")
+        divides = self.channels % self.heads == 0
+        self._require(divides, "heads", f"does not divide channels {self.channels}")
 
     def transformer(self) -> TransformerConfig:
         """The backbone: each token sees itself and those before it."""
@@ -224,10 +140,8 @@ class LanguageConfig(CheckedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildConfig(CheckedConfig):
+class BuildConfig(StoredSettings):
     """How a policy/value network is built, for one variant or for all."""
-
-    LATER = ("norm", "excitation", "value", "reply", "ownership")
 
     # The module that maps tokens to square features.
     trunk: Trunk = "transformer"
@@ -245,9 +159,9 @@ class BuildConfig(CheckedConfig):
     position: Position = "geometric"
     # Before each pair of convolutions (residual): "none" leaves the stream as it is and puts a ReLU
     # behind each block instead, which is cheaper to compute.
-    norm: Norm = "layer"
+    norm: Annotated[Norm, LATER] = "layer"
     # Whether each pair of convolutions ends in squeeze-and-excitation (residual).
-    excitation: bool = True
+    excitation: Annotated[bool, LATER] = True
     # Width of the squeezed board (residual).
     squeeze: Width = 16
     # E, width of the queries and keys of the from-to policy.
@@ -255,17 +169,17 @@ class BuildConfig(CheckedConfig):
     # V, width of the pooled board before the WDL and moves-left outputs.
     value_channels: Width = 32
     # Output of the value head: win, draw and loss, or one number without draws.
-    value: Value = "wdl"
+    value: Annotated[Value, LATER] = "wdl"
     # Whether an auxiliary head predicts the opponent's reply; only training computes it.
-    reply: bool = False
+    reply: Annotated[bool, LATER] = False
     # Whether an auxiliary head predicts whose piece is on each square when the game is over.
-    ownership: bool = False
+    ownership: Annotated[bool, LATER] = False
 
     def __post_init__(self) -> None:
-        """Raises InputError, naming the field, where sizes are out of range or do not fit."""
+        """Raises SettingError, naming the field, where sizes are out of range or do not fit."""
         super().__post_init__()
-        if self.trunk == "transformer" and self.channels % self.heads:
-            raise self.error("heads", self.heads, f"does not divide channels {self.channels}")
+        divides = self.trunk != "transformer" or self.channels % self.heads == 0
+        self._require(divides, "heads", f"does not divide channels {self.channels}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,15 +187,21 @@ class NetworkConfig(BuildConfig):
     """A policy/value network. Everything that its tensors' shapes and meaning depend on."""
 
     # Name of the variant; its rules are stored beside the configuration in a checkpoint.
-    variant: Annotated[str, _name]
+    variant: Annotated[str, Range(1, 200)]
     # Files of the board.
     width: Side
     # Ranks of the board.
     height: Side
     # Piece types that a pawn may become, in the order of the promotion logits; () for none.
-    promotion_types: Annotated[tuple[int, ...], _piece_types]
+    promotion_types: tuple[PieceType, ...]
     # Half-moves without progress that draw, the unit of the clock feature; 0 for no such rule.
-    clock_rule: Annotated[int, _whole(0, 255)]
+    clock_rule: Annotated[int, Range(0, 255)]
+
+    def __post_init__(self) -> None:
+        """Raises SettingError as BuildConfig does, and for a repeated promotion type."""
+        super().__post_init__()
+        different = len(set(self.promotion_types)) == len(self.promotion_types)
+        self._require(different, "promotion_types", "names a piece type twice")
 
     @property
     def squares(self) -> int:
@@ -292,15 +212,17 @@ class NetworkConfig(BuildConfig):
     def for_variant(cls, variant: Variant, settings: Mapping[str, object] | None = None) -> Self:
         """The network of a variant, with the fields of `settings` in place of the defaults.
 
-        Raises InputError for an unknown field, and for one that the variant decides.
+        Raises SettingError for an unknown field, and for one that the variant decides.
         """
         settings = with_current_names(settings or {})
-        cls.require_known(settings)
         decided = {name: getattr(variant, name) for name in VARIANT_FIELDS if name != "variant"}
         decided["variant"] = variant.name
         for name in decided:
             if name in settings:
-                raise cls.error(name, settings[name], f"is decided by the variant {variant.name}")
+                raise SettingError(
+                    f"{cls.KIND} configuration: {name} = {quoted(settings[name])} is decided by the"
+                    f" variant {variant.name}"
+                )
         return cls.from_dict(BuildConfig().to_dict() | decided | settings)
 
     def transformer(self) -> TransformerConfig:

@@ -61,14 +61,10 @@ class UniversalConfig(BuildConfig):
     """A universal network: the fields of NetworkConfig that no variant decides."""
 
     def __post_init__(self) -> None:
-        """Raises InputError as BuildConfig does, and for places learned on one board."""
+        """Raises SettingError as BuildConfig does, and for places learned on one board."""
         super().__post_init__()
-        if self.position == "learned":
-            raise self.error(
-                "position",
-                self.position,
-                "belongs to one board; a universal network takes geometric or none",
-            )
+        problem = "belongs to one board; a universal network takes geometric or none"
+        self._require(self.position != "learned", "position", problem)
 
     def for_variant(self, variant: Variant) -> NetworkConfig:
         """The configuration of the ordinary network that it is for one variant."""

@@ -179,7 +179,7 @@ Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
     ("change", "problem"),
     [
         (lambda h, t: h.update(chanels=3), "unknown field 'chanels'"),
-        (lambda h, t: h.pop("heads"), "missing field 'heads'"),
+        (lambda h, t: h.pop("heads"), "the field 'heads' is missing"),
         (lambda h, t: h.update(heads="many"), "heads = 'many' is not a whole number"),
         (lambda h, t: h.update(blocks=256), "missing tensor 'trunk.blocks.255."),
         (

@@ -40,7 +40,7 @@ def test_a_checkpoint_holds_model_vocabulary_rules_and_metadata(path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"language": {"channels": 16}}, "missing field 'vocabulary'"),
+        ({"language": {"channels": 16}}, "the field 'vocabulary' is missing"),
         ({"tokenizer": {"digest": "00", "words": "start 1-0 1/2-1/2 0-1 a1a2"}}, "digest = '00'"),
         ({"tokenizer": {"digest": "00", "words": "start 1-0 1/2-1/2 0-1 a1a9"}}, "'a1a9'"),
         ({"tokenizer": {"digest": "00"}}, "missing field 'tokenizer.words'"),

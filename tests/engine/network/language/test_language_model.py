@@ -360,5 +360,5 @@ def test_another_configuration_is_refused_by_field(settings: dict[str, object], 
         small_config(**settings)
     values = LanguageConfig().to_dict()
     values.pop("heads")
-    with pytest.raises(InputError, match="missing field 'heads'"):
+    with pytest.raises(InputError, match="the field 'heads' is missing"):
         LanguageConfig.from_dict(values)

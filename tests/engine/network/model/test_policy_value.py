@@ -177,14 +177,14 @@ def test_other_boards_take_the_same_weights(trunk: str) -> None:
     ("change", "problem"),
     [
         (lambda d: d.update(chanels=3), "unknown field 'chanels'"),
-        (lambda d: d.pop("channels"), "missing field 'channels'"),
+        (lambda d: d.pop("channels"), "the field 'channels' is missing"),
         (lambda d: d.update(width=9), "width = 9 is not a whole number from 1 to 8"),
         (lambda d: d.update(blocks=True), "blocks = True is not"),
         (lambda d: d.update(trunk="mlp"), "trunk = 'mlp' is not one of transformer, residual"),
         (lambda d: d.update(heads=3), "heads = 3 does not divide channels 16"),
         (lambda d: d.update(promotion_types=[2, 2]), "promotion_types = (2, 2) names a piece"),
-        (lambda d: d.update(promotion_types=["q"]), "promotion_types = ('q',) is not a list"),
-        (lambda d: d.update(variant=3), "variant = 3 is not a name"),
+        (lambda d: d.update(promotion_types=["q"]), "promotion_types = ['q'] is not a list"),
+        (lambda d: d.update(variant=3), "variant = 3 is not a text"),
     ],
 )
 def test_configurations_are_refused_by_field(

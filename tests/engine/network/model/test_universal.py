@@ -461,5 +461,5 @@ def test_configurations_are_refused_by_field() -> None:
         with pytest.raises(InputError, match=problem):
             UniversalConfig.from_dict(values | change)
     values.pop("channels")
-    with pytest.raises(InputError, match="missing field 'channels'"):
+    with pytest.raises(InputError, match="the field 'channels' is missing"):
         UniversalConfig.from_dict(values)
