@@ -8,7 +8,7 @@ features          ->  cells       scores of one layer, compared with the baselin
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -220,20 +220,19 @@ def prepare(
     bootstrap = Bootstrap(clusters(sample, outer.test), config.resamples, rng)
     targets, summaries = [], []
     for concept in concepts:
-        try:
-            labels = _labels(concept, sample, variant, outer)
-        except ConceptUndefinedError as reason:
-            summaries.append(_summary(concept, absent=str(reason)))
-            continue
-        summaries.append(_measured_summary(concept, labels, outer))
-        targets.append(
-            Target(
-                concept=concept,
-                labels=labels,
-                shuffled=shuffled_labels(sample, labels, rng),
-                control_task=control_task_labels(sample, labels, config.seed),
-            )
+        summary = ConceptSummary(
+            name=concept.name,
+            kind=concept.kind,
+            metric=METRICS[concept.kind],
+            definition=concept.definition,
         )
+        try:
+            target = _target(concept, sample, variant, outer, config, rng)
+        except ConceptUndefinedError as reason:
+            summaries.append(replace(summary, absent=str(reason)))
+        else:
+            summaries.append(_with_labels(summary, target, outer))
+            targets.append(target)
     return Experiment(
         config=config,
         sample=sample,
@@ -245,49 +244,42 @@ def prepare(
     )
 
 
-def _labels(concept: Concept, sample: Sample, variant: Variant, outer: Split) -> Labels:
-    """[N]; raises ConceptUndefinedError, also where all training labels are equal."""
+def _target(
+    concept: Concept,
+    sample: Sample,
+    variant: Variant,
+    outer: Split,
+    config: ProbeConfig,
+    rng: np.random.Generator,
+) -> Target:
+    """Raises ConceptUndefinedError, also where all training labels are equal."""
     labels = concept.labels(sample.rows, variant)
     first = labels[outer.train[0]]
     if (labels[outer.train] == first).all():
         name = f"{first:g}" if concept.kind == "scalar" else concept.class_name(first)
         raise ConceptUndefinedError(f"'{name}' in every training position")
-    return labels
-
-
-def _summary(
-    concept: Concept,
-    *,
-    classes: tuple[ClassCount, ...] = (),
-    mean: float | None = None,
-    spread: float | None = None,
-    absent: str | None = None,
-) -> ConceptSummary:
-    return ConceptSummary(
-        name=concept.name,
-        kind=concept.kind,
-        metric=METRICS[concept.kind],
-        definition=concept.definition,
-        classes=classes,
-        mean=mean,
-        spread=spread,
-        absent=absent,
+    return Target(
+        concept=concept,
+        labels=labels,
+        shuffled=shuffled_labels(sample, labels, rng),
+        control_task=control_task_labels(sample, labels, config.seed),
     )
 
 
-def _measured_summary(concept: Concept, labels: Labels, outer: Split) -> ConceptSummary:
-    if concept.kind == "scalar":
-        return _summary(concept, mean=float(labels.mean()), spread=float(labels.std()))
+def _with_labels(summary: ConceptSummary, target: Target, outer: Split) -> ConceptSummary:
+    labels = target.labels
+    if target.concept.kind == "scalar":
+        return replace(summary, mean=float(labels.mean()), spread=float(labels.std()))
     train, test = labels[outer.train], labels[outer.test]
     classes = tuple(
         ClassCount(
-            name=concept.class_name(label),
+            name=target.concept.class_name(label),
             train=int((train == label).sum()),
             test=int((test == label).sum()),
         )
         for label in np.unique(np.concatenate([train, test]))
     )
-    return _summary(concept, classes=classes)
+    return replace(summary, classes=classes)
 
 
 def _counts(experiment: Experiment) -> Counts:

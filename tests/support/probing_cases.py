@@ -25,24 +25,24 @@ QUICK = ProbeConfig(random_networks=3, resamples=300)
 
 def mirrored(row: Row, variant: Variant) -> Row:
     """Left and right changed, square by square."""
-    twin = row.copy()
+    changed = row.copy()
     for rank in range(variant.height):
         for file in range(variant.width):
             other = rank * variant.width + variant.width - 1 - file
-            twin[other] = row[rank * variant.width + file]
-    return twin
+            changed[other] = row[rank * variant.width + file]
+    return changed
 
 
 def recoloured(row: Row, variant: Variant) -> Row:
     """The same position with the colours changed: ranks turned, the other side to move."""
-    twin = row.copy()
+    changed = row.copy()
     for rank in range(variant.height):
         for file in range(variant.width):
             code = int(row[rank * variant.width + file])
             place = (variant.height - 1 - rank) * variant.width + file
-            twin[place] = EMPTY if code == EMPTY else code ^ BLACK_BIT
-    twin[variant.squares + SIDE] = 1 - row[variant.squares + SIDE]
-    return twin
+            changed[place] = EMPTY if code == EMPTY else code ^ BLACK_BIT
+    changed[variant.squares + SIDE] = 1 - row[variant.squares + SIDE]
+    return changed
 
 
 def symmetric_positions(row: Row, variant: Variant) -> list[Row]:

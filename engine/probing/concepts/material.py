@@ -15,7 +15,7 @@ _PIECE_VALUES: Final = {KNIGHT: 3.0, BISHOP: 3.0, ROOK: 5.0, QUEEN: 9.0, KING: 0
 
 @concept("material", kind="scalar")
 def material(rows: Rows, variant: Variant) -> Labels:
-    """Own material minus the enemy's: men and pawns 1, knights and bishops 3, rooks 5, queens 9."""
+    """Own minus enemy material: knights and bishops 3, rooks 5, queens 9, kings 0, others 1."""
     worth = np.zeros(PIECE_CODES)
     for piece_type in variant.piece_types:
         worth[piece_type] = _PIECE_VALUES.get(piece_type, 1.0)

@@ -12,9 +12,9 @@ from engine.rules.variant import Variant
 
 @concept("a pawn can break through", kind="binary")
 def breakthrough(rows: Rows, variant: Variant) -> Labels:
-    """The side to move has a pawn (or man) that can walk straight to the last rank, and no enemy
-    pawn could block or capture it on the way: no enemy pawn stands a files aside and d ranks ahead
-    of it with d at least the larger of 1 and 2a.
+    """The side to move has a pawn (or a piece that moves like one) that can walk straight to the
+    last rank, and no enemy pawn could block or capture it on the way: no enemy pawn stands a files
+    aside and d ranks ahead of it with d at least the larger of 1 and 2a.
 
     In pictures, P with the move; an enemy pawn on x stops it, one on o comes too late:
 

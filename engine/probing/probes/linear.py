@@ -4,14 +4,14 @@
 
 Both minimise a mean loss (half the squared error, or cross-entropy) plus half the penalty times the
 squared weights, on features standardised with the mean and spread of the training rows. The loss of
-a class is weighted against its frequency, so that a rare class counts as much as a common one, as
-it does in balanced accuracy. The penalty is chosen by the loss on a validation part *of the
+a class is weighted by its inverse frequency, so that a rare class counts as much as a common one,
+as in balanced accuracy. The penalty is chosen by the loss on a validation part *of the
 training rows*; then the probe is fitted to all of them.
 
-A training set is turned to its principal axes once and serves every concept: there ridge is a
-division for all penalties, and logistic regression is so well conditioned that L-BFGS needs a few
-dozen steps. The penalty does not see the turn, so the solutions are the usual ones (tests compare
-them with scikit-learn's).
+A training set is rotated to its principal axes once, for all concepts. There ridge regression is a
+division for each penalty, and logistic regression is so well conditioned that L-BFGS needs a few
+dozen steps. The penalty does not change under rotation, so the solutions are the usual ones (tests
+compare them with scikit-learn's).
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ Array = npt.NDArray[np.float64]
 PENALTIES: Final = tuple(10.0**exponent for exponent in (1, 0, -1, -2, -3, -4, -5))
 """From strong to weak; a weaker one is taken only where it is better."""
 _WORSE: Final = 1.02
-"""Weaker penalties are not tried once the validation loss is that many times the least."""
+"""Weaker penalties are not tried once the validation loss is this many times the smallest."""
 _FLAT: Final = 1e-5
-"""A feature is constant whose spread is below this share of the largest."""
+"""A feature is constant if its spread is below this share of the largest spread."""
 _STEPS: Final = 300
 _TOLERANCE: Final = 1e-5
 """Largest gradient at which the logistic loss (about 1) counts as minimal."""
@@ -42,8 +42,8 @@ _TOLERANCE: Final = 1e-5
 class LinearProbe:
     """outputs = features @ weights + bias."""
 
-    # "scalar" has one output, the prediction; the others one log-probability a class, up to a
-    # constant.
+    # A "scalar" has one output, the prediction; other kinds have one log-probability a class, up
+    # to a constant.
     kind: Kind
     # float64[W, K], in the units of the raw features.
     weights: Array
@@ -68,9 +68,9 @@ class LinearProbe:
 
 
 class Design:
-    """The features of a training set, standardised and turned to their principal axes.
+    """The features of a training set, standardised and rotated to their principal axes.
 
-    Axes that carry nothing are left out: A <= W remain.
+    Axes without variance are left out: A <= W remain.
     """
 
     def __init__(self, features: Features) -> None:
@@ -80,19 +80,19 @@ class Design:
         self.inverse_spread = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
         standard = self._standardise(features)
         variances, axes = np.linalg.eigh(standard.T @ standard / len(features))
-        carries = variances > 1e-10 * max(variances.max(initial=0.0), 1e-300)
-        self.variances: Array = variances[carries]
+        has_variance = variances > 1e-10 * max(variances.max(initial=0.0), 1e-300)
+        self.variances: Array = variances[has_variance]
         """[A]"""
-        self.axes: Array = axes[:, carries]
+        self.axes: Array = axes[:, has_variance]
         """[W, A]"""
-        self.turned: Array = standard @ self.axes
+        self.rotated: Array = standard @ self.axes
         """[N, A]"""
 
     def _standardise(self, features: Features) -> Array:
         standard: Array = (features - self.mean) * self.inverse_spread
         return standard
 
-    def turn(self, features: Features) -> Array:
+    def rotate(self, features: Features) -> Array:
         """Other rows' features in the same axes, [M, A]."""
         return self._standardise(features) @ self.axes
 
@@ -104,13 +104,13 @@ class Design:
 
 def ridge(design: Design, targets: Array, penalty: float) -> tuple[Array, Array]:
     """Weights [A, 1] and bias [1] for targets float64[N] of unit spread."""
-    covariance = design.turned.T @ (targets - targets.mean()) / len(targets)
+    covariance = design.rotated.T @ (targets - targets.mean()) / len(targets)
     weights = covariance / (design.variances + penalty)
     return weights[:, None], targets.mean(keepdims=True)
 
 
 def class_weights(chosen: Array) -> Array:
-    """[N] with mean 1: every class of the one-hot `chosen` [K, N] weighs the same in all."""
+    """[N] with mean 1: all classes of the one-hot `chosen` [K, N] have the same total weight."""
     shares = chosen.mean(axis=1)
     weights: Array = (1.0 / (len(shares) * np.maximum(shares, 1e-12))) @ chosen
     return weights
@@ -119,7 +119,7 @@ def class_weights(chosen: Array) -> Array:
 def cross_entropy(logits: Array, chosen: Array, weights: Array) -> tuple[float, Array]:
     """Weighted mean loss and its gradient [K, N] by the logits [K, N], which are overwritten.
 
-    Classes come first here: sums over them then run along whole rows of memory.
+    The classes are the first axis, so that sums over them run along whole rows of memory.
     """
     logits -= logits.max(axis=0)
     own = (logits * chosen).sum(axis=0)
@@ -139,20 +139,20 @@ def logistic(
 
     `start` is a guess, such as the solution for a neighbouring penalty.
     """
-    axes, classes = design.turned.shape[1], len(chosen)
+    axes, classes = design.rotated.shape[1], len(chosen)
     weight_of = class_weights(chosen)
-    # A quarter of an axis's variance bounds the loss's curvature along it: in these units all axes
-    # are about equally steep.
+    # A quarter of an axis's variance bounds the curvature of the loss along it: in these units the
+    # curvature is about the same along all axes.
     scale = 1.0 / np.sqrt(0.25 * design.variances + penalty)
 
     def loss_and_gradient(flat: Array) -> tuple[float, Array]:
         parameters = flat.reshape(classes, axes + 1)
         weights = parameters[:, :-1] * scale
-        logits = weights @ design.turned.T
+        logits = weights @ design.rotated.T
         logits += 2.0 * parameters[:, -1:]
         loss, slope = cross_entropy(logits, chosen, weight_of)
         gradient = np.empty_like(parameters)
-        gradient[:, :-1] = (slope @ design.turned + penalty * weights) * scale
+        gradient[:, :-1] = (slope @ design.rotated + penalty * weights) * scale
         gradient[:, -1] = 2.0 * slope.sum(axis=1)
         return loss + 0.5 * penalty * float((weights**2).sum()), gradient.ravel()
 
@@ -177,7 +177,7 @@ class ProbeFitter:
         self.features, self.train, self.inner = features, train, inner
         self._design = Design(features[train])
         self._inner_design = Design(features[inner.train])
-        self._validation = self._inner_design.turn(features[inner.test])
+        self._validation = self._inner_design.rotate(features[inner.test])
 
     @property
     def width(self) -> int:
@@ -185,7 +185,7 @@ class ProbeFitter:
         return int(self.features.shape[1])
 
     def fit(self, labels: Labels, kind: Kind, penalty: float | None = None) -> LinearProbe:
-        """The probe of labels [N] for the whole sample; only training rows are looked at.
+        """The probe of labels [N] of the whole sample; only training rows are used.
 
         Validation chooses the penalty unless one is given.
         """
@@ -194,7 +194,7 @@ class ProbeFitter:
         return self._fit_classes(labels, kind, penalty)
 
     def _fit_scalar(self, labels: Labels, penalty: float | None) -> LinearProbe:
-        # Standardised, so that the same penalties suit every unit.
+        # Standardised, so that the same penalties suit labels of every unit.
         middle, unit = labels[self.train].mean(), labels[self.train].std() or 1.0
         targets = (labels - middle) / unit
         if penalty is None:
@@ -238,7 +238,7 @@ class ProbeFitter:
             logits = (self._validation @ solution[0] + solution[1]).T
             loss, _ = cross_entropy(np.ascontiguousarray(logits), wanted, weight_of)
             if loss > _WORSE * best:
-                # The loss has one valley along the penalties; what follows overfits more.
+                # The loss has one minimum along the penalties; weaker ones overfit more.
                 break
             if loss < best:
                 best, chosen_penalty = loss, penalty

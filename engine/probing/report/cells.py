@@ -11,7 +11,7 @@ from typing import Any, Final
 
 FORMAT: Final = "pawnscope-probe-report-1"
 SMALLEST_GAIN: Final = 0.005
-"""What is less is no gain, however narrow its interval (as where everything scores nearly 1)."""
+"""A smaller gain counts as none, however narrow its interval (as where all scores are near 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Measurement:
     raw_input: float
     # The probe on the same layer of untrained networks, by seed.
     random_init: tuple[float, ...]
-    # The probe for labels that were dealt anew over the positions.
+    # The probe for labels permuted over the positions.
     shuffled_labels: float
     # The probe for labels by hash: on training rows (what it memorises) and held out.
     control_task_training: float
@@ -47,7 +47,7 @@ class Measurement:
 
     @property
     def baseline(self) -> float:
-        """What the gain is measured from."""
+        """The score of the better control."""
         return self.score - self.gain
 
     @property
@@ -63,7 +63,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What one layer of one checkpoint says about one concept."""
+    """The result for one concept, layer and checkpoint."""
 
     # `ConceptSummary.name`.
     concept: str
@@ -83,7 +83,7 @@ class Cell:
 class ClassCount:
     """How often a label occurs, in rows."""
 
-    # As the report calls it.
+    # Its name in the report.
     name: str
     # Training rows.
     train: int
@@ -101,16 +101,16 @@ class ConceptSummary:
     kind: str
     # "R²" or "balanced accuracy".
     metric: str
-    # What exactly is asked.
+    # What exactly it is.
     definition: str
     # Empty for scalars.
-    classes: tuple[ClassCount, ...]
+    classes: tuple[ClassCount, ...] = ()
     # Mean of the labels (scalars).
-    mean: float | None
+    mean: float | None = None
     # Their standard deviation.
-    spread: float | None
+    spread: float | None = None
     # Why it is not measured at all; None where it is.
-    absent: str | None
+    absent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ class CheckpointSummary:
 
     @property
     def label(self) -> str:
-        """How a page calls it."""
+        """Its name in the HTML report."""
         return self.name if self.step is None else f"{self.role}, step {self.step:,}"
 
 
@@ -140,7 +140,7 @@ class Counts:
     rows: int
     # Canonical positions among them.
     distinct: int
-    # Rows to fit to, and canonical positions among them.
+    # Training rows, and canonical positions among them.
     train_rows: int
     # Likewise.
     train_distinct: int
@@ -158,15 +158,15 @@ class Counts:
 class Report:
     """Everything about one run."""
 
-    # The run or checkpoint, as the person named it.
+    # The run or checkpoint, as it was named on the command line.
     run: str
-    # The game.
+    # Name of the variant.
     variant: str
     # The network's build in a few words.
     network: str
     # How an activation was read out.
     readout: str
-    # Where splits, controls and resamples come from.
+    # Of splits, controls and resamples.
     seed: int
     # Seeds of the untrained networks.
     random_seeds: tuple[int, ...]

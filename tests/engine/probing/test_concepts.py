@@ -28,38 +28,29 @@ def answer(asked: Concept, name: str, fen: str) -> float:
 
 
 # A board, ranks from the top, with White to move: P mine, p theirs.
-FREE = [
-    pytest.param("hexapawn4x4", "4/P3/3p/4", id="alone on its file"),
-    pytest.param("hexapawn4x4", "1p2/P2p/4/4", id="an attacker at its shoulder comes too late"),
-    pytest.param("hexapawn4x4", "3p/4/P3/4", id="an enemy three files away"),
-    pytest.param("hexapawn5x5", "2p2/5/P4/5/5", id="two files aside, too near to cross over"),
-    pytest.param("breakthrough5", "5/P4/1p3/5/5", id="past the guard"),
-    pytest.param("gardner", "r1k2/P4/5/1p3/2K2", id="pieces do not count, only pawns"),
-    pytest.param("gardner", "2k2/5/P1p2/5/2K2", id="a pawn beside it two files away"),
-]
-STOPPED = [
-    pytest.param("hexapawn4x4", "pppp/4/4/PPPP", id="the start"),
-    pytest.param("hexapawn4x4", "p3/4/P3/4", id="blocked on the last rank"),
-    pytest.param("hexapawn4x4", "1p2/4/P3/4", id="captured as it arrives beside"),
-    pytest.param("hexapawn4x4", "p3/P3/4/4", id="nose to nose"),
-    pytest.param("hexapawn5x5", "2p2/5/5/5/P4", id="two files aside and four ranks ahead"),
-    pytest.param("hexapawn4x4", "4/4/4/pp2", id="no man at all"),
-    pytest.param("gardner", "2k2/1p3/5/P4/2K2", id="a guard two ranks ahead on the next file"),
-    pytest.param("chess", "4k3/8/1p6/8/P7/8/8/4K3", id="so on a large board"),
+BREAKTHROUGHS = [
+    pytest.param("hexapawn4x4", "4/P3/3p/4", 1, id="alone on its file"),
+    pytest.param("hexapawn4x4", "1p2/P2p/4/4", 1, id="an attacker at its shoulder comes too late"),
+    pytest.param("hexapawn4x4", "3p/4/P3/4", 1, id="an enemy three files away"),
+    pytest.param("hexapawn5x5", "2p2/5/P4/5/5", 1, id="two files aside, too near to cross over"),
+    pytest.param("breakthrough5", "5/P4/1p3/5/5", 1, id="past the guard"),
+    pytest.param("gardner", "r1k2/P4/5/1p3/2K2", 1, id="pieces do not count, only pawns"),
+    pytest.param("gardner", "2k2/5/P1p2/5/2K2", 1, id="a pawn beside it two files away"),
+    pytest.param("hexapawn4x4", "pppp/4/4/PPPP", 0, id="the start"),
+    pytest.param("hexapawn4x4", "p3/4/P3/4", 0, id="blocked on the last rank"),
+    pytest.param("hexapawn4x4", "1p2/4/P3/4", 0, id="captured as it arrives beside"),
+    pytest.param("hexapawn4x4", "p3/P3/4/4", 0, id="nose to nose"),
+    pytest.param("hexapawn5x5", "2p2/5/5/5/P4", 0, id="two files aside and four ranks ahead"),
+    pytest.param("hexapawn4x4", "4/4/4/pp2", 0, id="no pawn at all"),
+    pytest.param("gardner", "2k2/1p3/5/P4/2K2", 0, id="a guard two ranks ahead on the next file"),
+    pytest.param("chess", "4k3/8/1p6/8/P7/8/8/4K3", 0, id="so on a large board"),
 ]
 
 
-@pytest.mark.parametrize(("name", "board"), FREE)
-def test_a_free_pawn_breaks_through(name: str, board: str) -> None:
-    both_colours(name, board, 1)
-
-
-@pytest.mark.parametrize(("name", "board"), STOPPED)
-def test_a_stopped_pawn_does_not(name: str, board: str) -> None:
-    both_colours(name, board, 0)
-
-
-def both_colours(name: str, board: str, wanted: int) -> None:
+@pytest.mark.parametrize(("name", "board", "wanted"), BREAKTHROUGHS)
+def test_a_free_pawn_breaks_through_and_a_stopped_one_does_not(
+    name: str, board: str, wanted: int
+) -> None:
     """The board with White to move, its mirror image, and both with the colours changed."""
     variant = get_variant(name)
     row = Position(variant, f"{board} w - - 0 1").row
@@ -70,21 +61,21 @@ def both_colours(name: str, board: str, wanted: int) -> None:
 
 
 def walks_through(row: Row, variant: Variant) -> bool:
-    """Whether some man of the side to move can walk straight to the last rank, come what may.
+    """Whether some pawn of the side to move can walk straight to the last rank, come what may.
 
-    The enemy may wait, step or capture with any man; the mover's other men stand still.
+    The enemy may wait, step or capture with any pawn; the mover's other pawns stand still.
     """
     width, height = variant.width, variant.height
     black = bool(row[variant.squares + SIDE])
 
-    def men(colour: int) -> frozenset[tuple[int, int]]:
+    def pawns(colour: int) -> frozenset[tuple[int, int]]:
         """(file, rank as the side to move counts it)."""
         found = [square for square in range(variant.squares) if row[square] == 7 | colour]
         ranks = [height - 1 - s // width if black else s // width for s in found]
         return frozenset(zip((s % width for s in found), ranks, strict=True))
 
     own, enemy = (BLACK_BIT, 0) if black else (0, BLACK_BIT)
-    still = men(own)
+    still = pawns(own)
 
     @functools.cache
     def arrives(
@@ -99,9 +90,9 @@ def walks_through(row: Row, variant: Variant) -> bool:
         if rank + 1 == height - 1:
             return True
         replies = [(others, enemies)]
-        for man in enemies:
-            f, r = man
-            rest = enemies - {man}
+        for pawn in enemies:
+            f, r = pawn
+            rest = enemies - {pawn}
             if (f, r - 1) not in enemies | others | {step} and r > 0:
                 replies.append((others, rest | {(f, r - 1)}))
             for target in ((f - 1, r - 1), (f + 1, r - 1)):
@@ -111,7 +102,7 @@ def walks_through(row: Row, variant: Variant) -> bool:
                     replies.append((others - {target}, rest | {target}))
         return all(arrives(*step, *reply) for reply in replies)
 
-    return any(arrives(*man, still - {man}, men(enemy)) for man in still)
+    return any(arrives(*pawn, still - {pawn}, pawns(enemy)) for pawn in still)
 
 
 @pytest.mark.parametrize("name", ["hexapawn", "hexapawn4x3", "hexapawn3x4", "hexapawn4x4"])
@@ -171,8 +162,8 @@ def test_symmetric_positions_have_one_label(name: str) -> None:
     rows, _ = game_rows(name, 6)
     for each in registered_concepts():
         labels = each.labels(rows, variant)
-        for twin in (mirrored, recoloured):
-            others = np.stack([twin(row, variant) for row in rows])
+        for symmetric in (mirrored, recoloured):
+            others = np.stack([symmetric(row, variant) for row in rows])
             np.testing.assert_array_equal(each.labels(others, variant), labels, each.name)
 
 
@@ -196,7 +187,7 @@ def test_the_built_in_concepts_are_registered_once() -> None:
 
 
 def test_a_definition_is_the_first_paragraph() -> None:
-    assert breakthrough.definition.startswith("The side to move has a pawn (or man)")
+    assert breakthrough.definition.startswith("The side to move has a pawn (or a piece")
     assert breakthrough.definition.endswith("the larger of 1 and 2a.")
 
 

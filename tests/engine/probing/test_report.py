@@ -20,7 +20,7 @@ from engine.probing.data.splits import Split, split
 from engine.probing.measure import ProbeConfig, probe_networks
 from engine.probing.probes.linear import ProbeFitter
 from engine.probing.probes.scores import score
-from engine.probing.report.cells import Report
+from engine.probing.report.cells import Measurement, Report
 from engine.probing.report.html import render_html
 from engine.rules.tables import BLACK_BIT, EMPTY
 from engine.rules.variant import Variant, get_variant
@@ -36,7 +36,7 @@ from tests.support.probing_cases import (
 )
 
 LAYER = "block.1.residual"
-MAN = 7
+PAWN = 7
 
 
 def direction(network: PolicyValueNet, kind: Kind) -> Concept:
@@ -61,14 +61,21 @@ def by_hash(kind: Kind) -> Concept:
     return Concept(name=f"hash ({kind})", kind=kind, definition="Planted.", function=function)
 
 
-def odd_men(rows: Rows, variant: Variant) -> Labels:
-    """Whether the side to move has an odd number of men: nothing linear on the board says so."""
+def odd_count(rows: Rows, variant: Variant) -> Labels:
+    """Whether the side to move has an odd number of pieces: nothing linear on the board says so."""
     boards = seen_boards(rows, variant)
     odd: Labels = ((boards != EMPTY) & (boards < BLACK_BIT)).sum(axis=1) % 2.0
     return odd
 
 
-ODD = Concept(name="odd", kind="binary", definition="An odd number of men.", function=odd_men)
+ODD = Concept(name="odd", kind="binary", definition="An odd number of pieces.", function=odd_count)
+
+
+def measured(report: Report, concept: str, layer: str) -> Measurement:
+    """The measurement of the only checkpoint."""
+    measurement = report.cell(concept, layer, "planted").measurement
+    assert measurement is not None
+    return measurement
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +88,7 @@ def planted() -> Report:
 
 @pytest.mark.parametrize("kind", ["scalar", "binary"])
 def test_a_planted_direction_is_found_where_it_is(planted: Report, kind: Kind) -> None:
-    found = planted.cell(f"direction ({kind})", LAYER, "planted").measurement
-    assert found is not None
+    found = measured(planted, f"direction ({kind})", LAYER)
     assert found.score > 0.95
     assert found.gain > 0.05
     assert found.is_above_controls
@@ -95,8 +101,7 @@ def test_a_planted_direction_is_found_where_it_is(planted: Report, kind: Kind) -
 def test_nothing_is_found_where_nothing_is(planted: Report, kind: Kind) -> None:
     chance = 0.0 if kind == "scalar" else 0.5
     for layer in planted.layers:
-        found = planted.cell(f"hash ({kind})", layer, "planted").measurement
-        assert found is not None
+        found = measured(planted, f"hash ({kind})", layer)
         assert not found.is_above_controls
         assert found.score == pytest.approx(chance, abs=0.08)
 
@@ -114,10 +119,10 @@ def test_shuffled_labels_and_the_control_task_are_chance(planted: Report) -> Non
 
 
 def faced(rows: Rows, variant: Variant) -> Labels:
-    """[N, S] where a man of the side to move stands nose to nose with an enemy."""
+    """[N, S] where a piece of the side to move stands nose to nose with an enemy."""
     boards = seen_boards(rows, variant).reshape(-1, variant.height, variant.width)
     found = np.zeros(boards.shape)
-    found[:, :-1] = (boards[:, :-1] == MAN) & (boards[:, 1:] == MAN | BLACK_BIT)
+    found[:, :-1] = (boards[:, :-1] == PAWN) & (boards[:, 1:] == PAWN | BLACK_BIT)
     return found.reshape(len(rows), -1)
 
 
@@ -148,9 +153,9 @@ def test_training_plants_what_the_probe_then_finds() -> None:
         untrained = copy.deepcopy(network)
         teach(network, rows, faced(rows, variant))
     count = Concept(
-        name="faced men",
+        name="faced pieces",
         kind="scalar",
-        definition="How many of my men stand nose to nose with an enemy.",
+        definition="How many of my pieces stand nose to nose with an enemy.",
         function=lambda rows, variant: faced(rows, variant).sum(axis=1),
     )
     # Of three untrained networks the spread would be known too badly.
@@ -160,14 +165,11 @@ def test_training_plants_what_the_probe_then_finds() -> None:
         for each in (untrained, network)
     )
     for layer, gain in (("block.0.residual", 0.2), ("final", 0.4)):
-        learned = last.cell("faced men", layer, "planted").measurement
-        fresh = first.cell("faced men", layer, "planted").measurement
-        assert learned is not None
-        assert fresh is not None
+        learned = measured(last, "faced pieces", layer)
+        fresh = measured(first, "faced pieces", layer)
         assert learned.gain_low > gain
         assert not fresh.is_above_controls
-    embedded = last.cell("faced men", "embed", "planted").measurement
-    assert embedded is not None
+    embedded = measured(last, "faced pieces", "embed")
     assert not embedded.is_above_controls, "no square has seen its neighbours there"
 
 
@@ -361,7 +363,7 @@ def test_the_page_stands_alone_and_is_whole(planted: Report) -> None:
 def test_the_page_escapes_what_people_name() -> None:
     rows = solved_rows("hexapawn4x4", 600)
     evil = Concept(
-        name="<script>&", kind="binary", definition="<b>", function=lambda r, v: odd_men(r, v)
+        name="<script>&", kind="binary", definition="<b>", function=lambda r, v: odd_count(r, v)
     )
 
     def never(rows: Rows, variant: Variant) -> Labels:
