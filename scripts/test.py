@@ -1,4 +1,4 @@
-"""Check all of Pawnscope: `python3 scripts/test.py [PYTEST ARGUMENTS]`; see setup/checks.py."""
+"""Check Pawnscope: `python3 scripts/test.py [--quick] [PYTEST ARGUMENTS]`; see setup/checks.py."""
 
 import os
 import sys

@@ -1,14 +1,18 @@
-"""What `python3 scripts/test.py` runs: ruff, mypy, and pytest without and with compiled kernels.
+"""The checks of `python3 scripts/test.py [--quick] [PYTEST ARGUMENTS]`.
 
-All of it runs, whatever fails; pytest comes last, so that its summary is what a reader sees.
+Without --quick: ruff, mypy, the tests marked `nojit` without compiled kernels, and all tests with
+them. With --quick, for daily work: ruff, mypy and the tests of QUICK; the output says what is left
+out. A failing check does not stop the others. pytest comes last, so that its summary is what a
+reader sees.
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.system.processes import usable_cores
@@ -16,6 +20,19 @@ from engine.system.processes import usable_cores
 ROOT = Path(__file__).resolve().parents[2]
 PYTEST_FOUND_NO_TESTS = 5
 MOST_WORKERS = 8
+QUICK = (
+    "tests/test_house.py",
+    "tests/engine/test_settings.py",
+    "tests/engine/rules",
+    "tests/search/mcts",
+    "tests/search/minimax",
+    "tests/training/test_config.py",
+)
+"""Tests of the rules of the house, of the variants, of search and of settings."""
+LEFT_OUT = (
+    "left out by --quick: tests without compiled kernels, and those of networks, probing, solving,"
+    " training and commands"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +49,14 @@ class Check:
     good: tuple[int, ...] = (0,)
 
 
-def plan(pytest_arguments: Sequence[str], cores: int) -> list[Check]:
-    """The checks in their order; `pytest_arguments` narrow down both runs of pytest."""
+def plan(pytest_arguments: Sequence[str], cores: int, *, quick: bool = False) -> list[Check]:
+    """The checks in their order; `pytest_arguments` narrow down the runs of pytest."""
     given = tuple(pytest_arguments)
     workers = min(cores, MOST_WORKERS)
     parallel = ("-n", str(workers), "--dist", "worksteal") if workers > 1 else ()
     # Workers share the cores; torch would give each of them all.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // workers)))}
-    return [
+    checks = [
         # Before the tests' processes begin, which would compile the same side by side.
         Check(name="pawnscope compile", arguments=("scripts.cli", "compile"), good=(0, 1)),
         Check(name="ruff check", arguments=("ruff", "check")),
@@ -53,6 +70,10 @@ def plan(pytest_arguments: Sequence[str], cores: int) -> list[Check]:
         ),
         Check(name="pytest", arguments=("pytest", *parallel, *given), variables=threads),
     ]
+    if not quick:
+        return checks
+    *static, _, tests = checks
+    return [*static, replace(tests, arguments=(*tests.arguments, *QUICK))]
 
 
 def run(check: Check) -> bool:
@@ -69,7 +90,20 @@ def run(check: Check) -> bool:
 
 def main() -> int:
     """Run all checks; 0 when none found anything."""
-    failed = [check.name for check in plan(sys.argv[1:], len(usable_cores())) if not run(check)]
+    parser = argparse.ArgumentParser(
+        prog="scripts/test.py",
+        description="Check all of Pawnscope: ruff, mypy and the tests.",
+        epilog="Other arguments go to pytest, as in: scripts/test.py -k perft",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="for daily work: ruff, mypy and the quickest tests"
+    )
+    options, given = parser.parse_known_args()
+    checks = plan(given, len(usable_cores()), quick=options.quick)
+    failed = [check.name for check in checks if not run(check)]
+    if options.quick:
+        print(LEFT_OUT)
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.setup.checks import QUICK, plan
 from scripts.setup.environment import Environment, SetupError, check_python, run_quietly
 
 ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("engine", "pawnscope", "scripts", "search", "training")
 STAMP = ".venv/pawnscope-stamp"
 
 
@@ -291,6 +293,37 @@ def test_the_packages_are_found_by_rule() -> None:
     rule = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert rule["find"].pop("namespaces") is False
     found = set(find_packages(str(ROOT), **rule["find"]))
-    rooms = ("engine", "pawnscope", "scripts", "search", "training")
-    folders = {path.parent for room in rooms for path in (ROOT / room).rglob("*.py")}
+    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
     assert found == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+
+
+def test_packages_hold_their_data() -> None:
+    """Files that the code reads, and the markers of types, are installed with it."""
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    everywhere = rules["package-data"].pop("*")
+    installed = {path for room in ROOMS for each in everywhere for path in (ROOT / room).glob(each)}
+    for package, patterns in rules["package-data"].items():
+        folder = ROOT / package.replace(".", "/")
+        installed |= {path for pattern in patterns for path in folder.glob(pattern)}
+    assert {ROOT / room / "py.typed" for room in ROOMS} <= installed
+    kinds = {".css", ".ini", ".j2", ".safetensors", ".toml"}
+    data = {path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in kinds}
+    assert len(data) >= 5
+    assert data <= installed
+
+
+def test_hooks_of_a_commit_need_no_network() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    hooks = text.count("- id:")
+    assert text.count("- repo:") == text.count("- repo: local") == 1
+    assert hooks == text.count("entry: .venv/bin/python -m ") == text.count("language: system")
+
+
+def test_quick_checks_are_some_of_all() -> None:
+    everything, quick = (plan(["-x"], cores=2, quick=quick) for quick in (False, True))
+    assert [check.name for check in quick] == [
+        check.name for check in everything if "nojit" not in check.name
+    ]
+    assert all((ROOT / name).exists() for name in QUICK)
+    assert set(QUICK) <= set(quick[-1].arguments)
+    assert "-x" in quick[-1].arguments
