@@ -70,7 +70,7 @@ def main() -> None:
         jax.random.PRNGKey(1), start.observation.shape[-1], start.legal_action_mask.shape[-1]
     )
 
-    def judge(params: Params, state: Any, with_network: bool) -> tuple[jax.Array, jax.Array]:
+    def evaluate(params: Params, state: Any, with_network: bool) -> tuple[jax.Array, jax.Array]:
         if with_network:
             logits, value = forward(params, state.observation.astype(jnp.float32))
         else:
@@ -83,7 +83,7 @@ def main() -> None:
     ) -> tuple[Any, Any]:
         mover = state.current_player
         state = step(state, action)
-        logits, value = judge(params, state, with_network)
+        logits, value = evaluate(params, state, with_network)
         reward = state.rewards[jnp.arange(mover.shape[0]), mover]
         value = jnp.where(state.terminated, 0.0, value)
         discount = jnp.where(state.terminated, 0.0, -jnp.ones_like(value))
@@ -94,7 +94,7 @@ def main() -> None:
 
     @partial(jax.jit, static_argnums=3)
     def move(params: Params, key: jax.Array, state: Any, with_network: bool) -> Any:
-        logits, value = judge(params, state, with_network)
+        logits, value = evaluate(params, state, with_network)
         root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=state)
         output = mctx.gumbel_muzero_policy(
             params=params,

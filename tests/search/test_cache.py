@@ -28,8 +28,8 @@ class Asked:
         """See Evaluator."""
         assert len(moves) == offsets[-1]
         self.batches.append(len(positions))
-        judged = self._evaluator.evaluate(positions, moves, offsets)
-        return Evaluation(judged.logits + np.float32(self.shift), judged.wdl)
+        found = self._evaluator.evaluate(positions, moves, offsets)
+        return Evaluation(found.logits + np.float32(self.shift), found.wdl)
 
 
 def batch_of(positions: list[Position]) -> tuple[Rows, Moves, Offsets]:

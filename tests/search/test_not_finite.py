@@ -359,6 +359,6 @@ def test_uct_is_not_configured_with_infinities() -> None:
 def test_judge_hands_on_what_is_finite_bit_for_bit() -> None:
     moves = np.array(start().legal_moves, np.uint16)
     question = start().row[None], moves, np.array([0, len(moves)])
-    judged = evaluate(Broken("logits", -3.4e38), *question)
-    assert judged.logits.tolist() == [0, 0, np.float32(-3.4e38)]
-    assert judged.wdl.tolist() == [[0, 1, 0]]
+    evaluation = evaluate(Broken("logits", -3.4e38), *question)
+    assert evaluation.logits.tolist() == [0, 0, np.float32(-3.4e38)]
+    assert evaluation.wdl.tolist() == [[0, 1, 0]]

@@ -66,7 +66,7 @@ class PlantedBandit:
         return float(self.priors @ self._values)
 
     def watch(self, search: BatchSearch) -> None:
-        """Look into the trees of this search, whose roots have been judged, from now on."""
+        """Look into the trees of this search, whose roots have been evaluated, from now on."""
         self._trees = lambda: search.trees
 
     def forget(self) -> None:

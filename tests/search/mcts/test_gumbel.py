@@ -247,13 +247,13 @@ def test_a_golden_tree() -> None:
     Root, value 0.1: a2 0.5, b2 0.3, c2 0.2. Two considered, no noise: a2, b2, a2, b2 (4 // 2 = 2
     visits for each of the two in the only phase).
 
-    1. a2: judged 0.2 for Black, so Q(a2) = -0.2.
-    2. b2: judged -0.4 for Black, so Q(b2) = 0.4.
+    1. a2: evaluated 0.2 for Black, so Q(a2) = -0.2.
+    2. b2: evaluated -0.4 for Black, so Q(b2) = 0.4.
     3. Each was visited once, and the better score goes first: sigma(q) = (2 + 1) (q + 1) / 2, so
        log 0.5 + 1.2 = 0.507 for a2, log 0.3 + 2.1 = 0.896 for b2. b2 it is. Below it no move has
-       been tried: the likeliest of a3xb2 0.2, c3xb2 0.5, a2 0.2, c2 0.1 is c3xb2, judged 0.6 for
+       been tried: the likeliest of a3xb2 0.2, c3xb2 0.5, a2 0.2, c2 0.1 is c3xb2, evaluated 0.6 for
        White: Q(b2) = (0.4 + 0.6) / 2 = 0.5.
-    4. a2, and below it bxa2 0.7 rather than b2 0.1 or c2 0.2, judged -0.8 for White:
+    4. a2, and below it bxa2 0.7 rather than b2 0.1 or c2 0.2, evaluated -0.8 for White:
        Q(a2) = (-0.2 - 0.8) / 2 = -0.5.
 
     Then v_mix = (0.1 + 4 (0.5 * -0.5 + 0.3 * 0.5) / 0.8) / 5 = -0.08, sigma has the factor 4 / 2,

@@ -207,11 +207,11 @@ def test_a_golden_tree() -> None:
 
     Root, value 0.1: a2 0.5, b2 0.3, c2 0.2. An untried move counts as the node's mean value V.
 
-    1. sqrt N = 1: U = 0.5, 0.3, 0.2; a2, judged 0.2 for Black: Q(a2) = -0.2, V = -0.05.
-    2. sqrt 2: a2 -0.2 + 1.414 * 0.5 / 2 = 0.154; b2 -0.05 + 1.414 * 0.3 = 0.374; b2, judged -0.4
+    1. sqrt N = 1: U = 0.5, 0.3, 0.2; a2, evaluated 0.2 for Black: Q(a2) = -0.2, V = -0.05.
+    2. sqrt 2: a2 -0.2 + 1.414 * 0.5 / 2 = 0.154; b2 -0.05 + 1.414 * 0.3 = 0.374; b2, evaluated -0.4
        for Black: Q(b2) = 0.4, V = (0.1 - 0.2 + 0.4) / 3 = 0.1.
     3. sqrt 3: a2 0.233; b2 0.4 + 1.732 * 0.3 / 2 = 0.660; c2 0.1 + 1.732 * 0.2 = 0.446; b2, and
-       below it c3xb2 of the prior 0.5, judged 0.6 for White: Q(b2) = (0.4 + 0.6) / 2 = 0.5.
+       below it c3xb2 of the prior 0.5, evaluated 0.6 for White: Q(b2) = (0.4 + 0.6) / 2 = 0.5.
     4. sqrt 4: a2 0.3; b2 0.5 + 2 * 0.3 / 3 = 0.7; c2 0.225 + 2 * 0.2 = 0.625; b2 again. For Black,
        V = -0.5 and sqrt 2: c3xb2 -0.6 + 1.414 * 0.5 / 2 = -0.246; a3xb2 and a3a2 -0.5 + 1.414 * 0.2
        = -0.217: the first of these two in the order of the rules. Judged -0.4 for White:

@@ -271,21 +271,21 @@ def test_the_same_seed_gives_the_same_game(kind: str, leaves: int) -> None:
     assert games[0] == games[1]
 
 
-def test_a_player_goes_on_with_its_tree() -> None:
-    """It judges fewer positions than it runs simulations, and plays on where a game is taken up."""
+def test_a_player_reuses_its_tree() -> None:
+    """A later move of the same game reuses the tree; another game does not."""
     player, position = players("puct"), Position(get_variant("gardner"))
     player.choose(position)
-    twin = position.copy()
+    later = position.copy()
     search = player._single._search
     assert search is not None
     line = search.principal_variation()
     for move in line[:2]:
-        twin.push(move)
-    player.choose(twin)
+        later.push(move)
+    player.choose(later)
     assert player._single._search is search
     assert search.result().reused_visits[0] > 0
     # Another game, and a game with the same position and another past, are new to it.
-    player.choose(Position.from_row(twin.row, twin.variant))
+    player.choose(Position.from_row(later.row, later.variant))
     assert player._single._search is not search
 
 
@@ -303,7 +303,7 @@ class FailsOnce:
         return UniformEvaluator().evaluate(positions, moves, offsets)
 
 
-def test_a_search_that_broke_off_is_not_gone_on_with() -> None:
+def test_an_interrupted_search_is_dropped() -> None:
     position = Position(get_variant("gardner"))
     player = MctsPlayer(FailsOnce(), PuctConfig(simulations=40), generator())
     with pytest.raises(MemoryError):
