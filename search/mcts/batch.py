@@ -9,16 +9,16 @@ proven position are backed up inside the kernel. One batch evaluates all leaves 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.errors import InputError
 from engine.rules.tables import MAX_MOVES, Int, Tables
 from engine.rules.variant import Variant
+from engine.settings import Natural, Range, Settings
 from search.evaluator import Evaluator, evaluate
 from search.mcts.result import SearchResult, principal_variation
 from search.mcts.reuse import NO_MOVE, keep_lines, play_lines
@@ -57,23 +57,16 @@ node that waits for its evaluation, and did not begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TreeSearchConfig:
+class TreeSearchConfig(Settings):
     """What all tree searches with an evaluator share."""
 
     # Simulations a game; the evaluation of the root is not counted.
-    simulations: int = 64
+    simulations: Natural = 64
     # Leaves of a tree that may wait for the evaluator at once; more than 1 makes the batches of a
     # single tree larger and each simulation a little less informed.
-    leaves: int = 1
+    leaves: Annotated[int, Range(1, MOST_LEAVES)] = 1
     # Proven wins, draws and losses are backed up and not searched again (Winands et al. 2008).
     proofs: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range; raises InputError."""
-        if self.simulations < 0:
-            raise InputError(f"simulations must be at least 0, not {self.simulations}")
-        if not 1 <= self.leaves <= MOST_LEAVES:
-            raise InputError(f"leaves must be from 1 to {MOST_LEAVES}, not {self.leaves}")
 
 
 class Leaves(NamedTuple):

@@ -7,15 +7,15 @@ the search follows its own improved policy. README.md has the formulae.
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from engine.settings import Count, NonNegative, Range
 from search.evaluator import Evaluator
 from search.mcts.batch import BatchSearch, Roots, TreeSearchConfig
 from search.mcts.result import SearchResult, best_edge, collect, root_width
@@ -49,25 +49,14 @@ class GumbelConfig(TreeSearchConfig):
     """How one Gumbel search behaves; the defaults are the published numbers."""
 
     # Moves that sequential halving begins with, or all legal moves where there are fewer.
-    considered: int = 16
+    considered: Count = 16
     # sigma(q) = (c_visit + max_b N(b)) * c_scale * (q + 1) / 2, see `selection.value_scale`.
-    c_visit: float = 50.0
+    c_visit: NonNegative = 50.0
     # The same.
-    c_scale: float = 1.0
+    c_scale: Annotated[float, Range(0, above_low=True)] = 1.0
     # Scale of the Gumbel noise at the root: 1 draws moves by the policy, 0 takes the best ones
     # without noise.
-    gumbel_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range; raises InputError."""
-        super().__post_init__()
-        if self.considered < 1:
-            raise InputError(f"considered must be at least 1, not {self.considered}")
-        for name in ("c_visit", "gumbel_scale"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be at least 0, not {getattr(self, name)}")
-        if not 0.0 < self.c_scale < math.inf:
-            raise InputError(f"c_scale must be above 0, not {self.c_scale}")
+    gumbel_scale: NonNegative = 1.0
 
 
 @kernel

@@ -1,15 +1,15 @@
 """PUCT search of many games at once, as in AlphaZero and KataGo (README.md has the formulae)."""
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from engine.settings import NonNegative, Range, Share
 from search.evaluator import Evaluator
 from search.mcts.batch import BatchSearch, Roots, TreeSearchConfig
 from search.mcts.result import SearchResult, best_edge, collect, most_visited, root_width
@@ -23,37 +23,23 @@ class PuctConfig(TreeSearchConfig):
     """How one PUCT search behaves; the defaults are the published numbers."""
 
     # c(s) = c_puct + log((1 + N(s) + c_base) / c_base) (Silver et al. 2018, supplement, "Search").
-    c_puct: float = 1.25
+    c_puct: Annotated[float, Range(0, above_low=True)] = 1.25
     # The same; a larger base lets exploration grow later, math.inf never.
-    c_base: float = 19652.0
+    c_base: Annotated[float, Range(0, above_low=True, infinite=True)] = 19652.0
     # An untried move counts as Q = V(s) - reduction * sqrt(prior of the tried moves)
     # (KataGo: Wu 2019, section 2; 0.2 there).
     fpu_reduction: float = 0.2
     # The same at the root (Wu 2019: 0 where noise is on, so that noise can pick any move).
     root_fpu_reduction: float = 0.0
     # Share of Dirichlet noise in the root's priors, 0 for none (AlphaZero: 0.25 in self-play).
-    noise_fraction: float = 0.0
+    noise_fraction: Share = 0.0
     # Sum of the Dirichlet parameters, shared by the legal moves (KataGo: 0.03 * 19 * 19 = 10.83).
-    noise_total: float = 10.83
+    noise_total: Annotated[float, Range(0, above_low=True)] = 10.83
     # Exponent 1 / temperature of the root's priors, before the noise (KataGo: 1.25, later 1.1).
-    root_temperature: float = 1.0
+    root_temperature: Annotated[float, Range(0, above_low=True, infinite=True)] = 1.0
     # k of forced playouts at the root, whose visits are pruned from the policy afterwards; 0 for
     # none (KataGo: Wu 2019, section 3.2; 2 there).
-    forced_playouts: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range; raises InputError."""
-        super().__post_init__()
-        if not 0.0 <= self.noise_fraction <= 1.0:
-            raise InputError(f"noise_fraction must be between 0 and 1, not {self.noise_fraction}")
-        if not 0.0 <= self.forced_playouts < math.inf:
-            raise InputError(f"forced_playouts must be at least 0, not {self.forced_playouts}")
-        for name in ("c_puct", "c_base", "noise_total", "root_temperature"):
-            if not getattr(self, name) > 0.0:
-                raise InputError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("c_puct", "noise_total", "fpu_reduction", "root_fpu_reduction"):
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(f"{name} must be finite, not {getattr(self, name)}")
+    forced_playouts: NonNegative = 0.0
 
 
 @kernel

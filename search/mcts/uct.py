@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate
 from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES, Int, Tables
 from engine.rules.variant import Variant
+from engine.settings import Count, Natural, NonNegative, Settings
 from engine.system.interrupts import StopFlag, interruptible
 from search.mcts.result import SearchResult, collect, most_visited, principal_variation
 from search.mcts.roots import Roots
@@ -44,22 +44,16 @@ from search.scores import UNPROVEN
 
 
 @dataclass(frozen=True, kw_only=True)
-class UctConfig:
+class UctConfig(Settings):
     """How one UCT search behaves."""
 
     # Simulations, each one a rollout or a visit to the end of the game.
-    simulations: int = 1000
+    simulations: Count = 1000
     # C_p for rewards in [0, 1]; 1 / sqrt(2) makes it UCB1 (Browne et al. 2012, section 3.3).
-    exploration: float = math.sqrt(0.5)
+    exploration: NonNegative = math.sqrt(0.5)
     # Plies after which a rollout counts as a draw. Rollouts do not detect repetitions: the move
     # rule ends them.
-    longest_rollout: int = 512
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing; raises InputError."""
-        explores = 0.0 <= self.exploration < math.inf
-        if self.simulations < 1 or self.longest_rollout < 0 or not explores:
-            raise InputError(f"not a UCT search: {self}")
+    longest_rollout: Natural = 512
 
 
 @kernel

@@ -352,7 +352,7 @@ def test_a_search_is_not_configured_with_infinities(settings: dict[str, float]) 
 
 def test_uct_is_not_configured_with_infinities() -> None:
     for exploration in (np.inf, np.nan):
-        with pytest.raises(InputError, match="not a UCT search"):
+        with pytest.raises(InputError, match=" is not a "):
             UctConfig(exploration=exploration)
 
 
