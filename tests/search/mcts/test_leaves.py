@@ -122,7 +122,7 @@ def test_different_numbers_of_simulations_still_hold() -> None:
 
 
 def test_a_position_with_one_move_does_not_stand_still() -> None:
-    """All leaves lie behind the same move, which waits for its evaluation: the batch stays small."""
+    """All leaves are below the same move, which waits for its evaluation: batches stay small."""
     position = Position(get_variant("gardner"), "k4/2R2/1K3/5/5 b - - 0 1")
     assert len(position.legal_moves) == 1
     search = start("puct", UniformEvaluator(), [position], simulations=50, leaves=16, proofs=False)
