@@ -350,13 +350,14 @@ def test_a_lost_side_resigns_and_a_share_is_played_on_to_see(play_on: float) -> 
     variant = get_variant("gardner")
     config = self_play_config(
         games=16,
-        simulations=0,
         longest_game=12,
         temperature_plies=99,
         resign_below=-0.8,
         resign_play_on=play_on,
     )
     self_play = SelfPlay(variant, config, np.random.default_rng(1))
+    # The value of the root is then the pessimist's alone.
+    self_play.simulations = 0
     rows = self_play.play(Pessimist(), 600)
     found = self_play.statistics
     lengths = np.bincount(rows.games)
