@@ -6,6 +6,7 @@ simulation, as in Coulom 2006.
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,9 @@ from search.mcts.tree import (
 from search.randomness import random_below, seed_states
 from search.scores import UNPROVEN
 
+_UCB1: Final = math.sqrt(0.5)
+"""The C_p with which UCT is UCB1 (Browne et al. 2012, section 3.3)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UctConfig(Settings):
@@ -49,8 +53,8 @@ class UctConfig(Settings):
 
     # Simulations, each one a rollout or a visit to the end of the game.
     simulations: Count = 1000
-    # C_p for rewards in [0, 1]; 1 / sqrt(2) makes it UCB1 (Browne et al. 2012, section 3.3).
-    exploration: NonNegative = math.sqrt(0.5)
+    # C_p for rewards in [0, 1].
+    exploration: NonNegative = _UCB1
     # Plies after which a rollout counts as a draw. Rollouts do not detect repetitions: the move
     # rule ends them.
     longest_rollout: Natural = 512
