@@ -8,9 +8,9 @@ Squares are numbered from a1, file fastest (here on 4 files by 3 ranks):
         a  b  c  d
 
 A piece's moves from a square are *lines*: a leap is a line of one square, a ride a line to the
-edge. All lines of (piece, square) stand one behind the other; an entry, a *step*, holds its square,
-whether the piece may move or capture there, and how many entries to skip when something stands on
-it, so that one loop walks leapers, riders, pawns and double steps alike.
+edge. All lines of (piece, square) are stored one after the other. An entry, a *step*, holds its
+square, whether the piece may move or capture there, and how many entries to skip when something
+stands on it, so that one loop walks leapers, riders, pawns and double steps alike.
 
 Threats are the same lines seen from the target: from a king's square outward, each entry with
 the set of piece codes that would strike back along the line from there.

@@ -1,17 +1,17 @@
 """^C while the main thread runs a kernel.
 
-Python acts on a signal between two bytecodes, and a whole kernel is one. Its C handler, however,
-writes to the descriptor of `signal.set_wakeup_fd` at once. A thread reads there and raises the flag
-that a kernel looks at; the kernel returns early, and KeyboardInterrupt is raised before anybody
-sees what it returned:
+Python handles a signal between two bytecodes, and a call of a kernel is one bytecode. Python's C
+handler, however, writes to the descriptor of `signal.set_wakeup_fd` at once. A thread reads from it
+and sets the flag that a kernel polls. The kernel returns early, and KeyboardInterrupt is raised
+before its result can be used:
 
     with interruptible() as stop:
         nodes = long_kernel(tables, row, stop)
 
-SIGTERM is heard as ^C is where the program has asked for that (termination.py).
+SIGTERM works as ^C does where the program has asked for that (termination.py).
 
-Every kernel that may run for more than a tenth of a second takes such a flag or works in slices
-between which Python gets its turn. A kernel that has ended leaves no thread at work behind.
+Every kernel that may run for more than a tenth of a second takes such a flag, or works in slices
+between which Python handles signals.
 """
 
 import contextlib
@@ -31,12 +31,11 @@ StopFlag = npt.NDArray[np.uint8]
 """uint8[1]: kernels run without the interpreter's lock and end soon after it becomes 1."""
 
 _ANY: Final = 4096
-_NOBODY: Final = -1
-"""Where no descriptor stands."""
+_NO_DESCRIPTOR: Final = -1
 
 
 class _Listener:
-    """Raises the flags of the kernels that run in the main thread, one in the call of another."""
+    """Sets the flags of the kernels that run in the main thread; such calls may be nested."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
@@ -44,7 +43,7 @@ class _Listener:
         os.set_blocking(self._writer, False)
         self._lock = threading.Lock()
         self._flags: list[StopFlag] = []
-        self._before = _NOBODY
+        self._before = _NO_DESCRIPTOR
         threading.Thread(target=self._listen, name="interrupts", daemon=True).start()
 
     def _listen(self) -> None:
@@ -58,32 +57,32 @@ class _Listener:
                         flag[0] = 1
 
     def _heard(self) -> bytes:
-        """Numbers of the signals that have come; whoever listened before us hears of them too."""
+        """Numbers of the signals that have come, which are passed on to the previous listener."""
         try:
             numbers = os.read(self._reader, _ANY)
         except BlockingIOError:
             return b""
-        if self._before != _NOBODY:
+        if self._before != _NO_DESCRIPTOR:
             with contextlib.suppress(OSError):
                 os.write(self._before, numbers)
         return numbers
 
     @contextlib.contextmanager
     def raising(self, flag: StopFlag) -> Iterator[None]:
-        """Raise this flag, too, for as long as the block lasts."""
+        """Set this flag as well on a signal inside the block."""
         before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         try:
             with self._lock:
                 if before != self._writer:
                     self._before = before
-                # What came earlier was for somebody else, who has had his KeyboardInterrupt.
+                # Earlier signals have already raised their KeyboardInterrupt.
                 self._heard()
                 self._flags.append(flag)
             yield
         finally:
             with self._lock:
                 self._flags = [other for other in self._flags if other is not flag]
-            # Whoever listened before us may have closed his descriptor meanwhile.
+            # The previous listener may have closed its descriptor meanwhile.
             with contextlib.suppress(ValueError, OSError):
                 signal.set_wakeup_fd(before, warn_on_full_buffer=False)
 
@@ -92,12 +91,12 @@ _listener: _Listener | None = None
 
 
 def _forget_listener() -> None:
-    """A forked child has no thread that listens, and its parent's pipe is not its own."""
+    """Drop the listener in a forked child, which has no listening thread and shares the pipe."""
     global _listener
     if _listener is not None:
         _listener = None
         with contextlib.suppress(ValueError):
-            signal.set_wakeup_fd(_NOBODY)
+            signal.set_wakeup_fd(_NO_DESCRIPTOR)
 
 
 os.register_at_fork(after_in_child=_forget_listener)
@@ -105,13 +104,13 @@ os.register_at_fork(after_in_child=_forget_listener)
 
 @contextlib.contextmanager
 def interrupts_postponed() -> Iterator[None]:
-    """Let ^C and SIGTERM raise KeyboardInterrupt at the end of the block only.
+    """Let ^C and SIGTERM raise KeyboardInterrupt only at the end of the block.
 
-    For work in which Python code is called from C that drops its exceptions, as LLVM's is.
+    For blocks where C code, such as LLVM, calls Python and drops its exceptions.
     """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        # Python handles signals elsewhere.
+        # Only the main thread handles signals.
         yield
         return
     postponed = [number for number in (signal.SIGINT, signal.SIGTERM) if raises(number)]
@@ -127,15 +126,15 @@ def interrupts_postponed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible(stop: StopFlag | None = None) -> Iterator[StopFlag]:
-    """A flag (`stop` where given) that ^C and SIGTERM raise for as long as the block lasts.
+    """A flag (`stop` if given) that ^C and SIGTERM set while the block runs.
 
-    In the main thread only, and only signals that raise KeyboardInterrupt: a program that handles
-    them by itself gets whole results.
+    It is set only in the main thread, and only by signals that raise KeyboardInterrupt: a program
+    with its own handlers gets complete results.
     """
     global _listener
     flag = np.zeros(1, dtype=np.uint8) if stop is None else stop
     is_main = threading.current_thread() is threading.main_thread()
-    # A command that a shell starts in the background ignores ^C and may still hear SIGTERM.
+    # A command that a shell starts in the background ignores ^C but may still receive SIGTERM.
     if not is_main or not any(map(raises, (signal.SIGINT, signal.SIGTERM))):
         yield flag
         return

@@ -1,6 +1,6 @@
-"""SIGTERM handled as ^C is, by an exception in the main thread, for programs that ask for it.
+"""SIGTERM raises an exception in the main thread, as ^C does, in programs that ask for it.
 
-Code that saves and reports on KeyboardInterrupt then does so on SIGTERM, too.
+Code that saves and reports on KeyboardInterrupt then does so on SIGTERM as well.
 """
 
 import signal
@@ -13,9 +13,9 @@ class Terminated(KeyboardInterrupt):
 
 
 def raise_on_termination() -> None:
-    """From here on SIGTERM raises Terminated in the main thread, which must be the caller's.
+    """Make SIGTERM raise Terminated in the main thread; call it there.
 
-    Where SIGTERM is ignored or handled already it stays so.
+    No-op where SIGTERM is already ignored or handled.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _raise_terminated)

@@ -1,9 +1,8 @@
-"""A clock that stands still while kernels are compiled, so that no measurement counts that.
+"""A clock that stops while kernels are compiled, so that no measured speed includes compiling.
 
-Compiling belongs to a machine's first minute and not to the speed of anything: whoever measures
-takes `working_time` at both ends. Loading a compiled kernel from the cache counts as compiling, and
-so does waiting for another thread that compiles: numba announces all of it under one lock. Each
-thread has a clock of its own.
+Measure with `working_time` at both ends. Loading a compiled kernel from the cache counts as
+compiling, and so does waiting for another thread that compiles: numba reports all of it under one
+lock. Each thread has its own clock.
 """
 
 import threading

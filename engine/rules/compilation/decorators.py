@@ -123,7 +123,7 @@ class Kernel(GenericKernel):
     is_internal = False
 
     def prepare(self) -> None:
-        """Load or compile it; whoever calls it does so by itself."""
+        """Load or compile it; a call does so first where needed."""
         with global_compiler_lock:
             if self._can_compile and not self.is_compiling:
                 self.compile(self.declared)

@@ -1,11 +1,11 @@
-"""Machine code on disk: one file a kernel, in a folder that is named by all that went into it.
+"""Machine code on disk: one file a kernel, in a folder named by a digest of its inputs.
 
-The folder's name is a digest of the sources of all kernels, of numba, LLVM and Python, and of the
-processor that the code is for: after an edit or on another machine a new folder begins, and code of
-before can never run. Each file begins with a digest of the rest, so that damage is noticed.
+The digest is of the sources of all kernels, of numba, LLVM and Python, and of the processor. After
+an edit, or on another machine, there is a new folder, so old code never runs. Each file begins with
+a digest of the rest, which detects damage.
 
-A cache is a convenience: where it cannot be read or written, kernels are compiled in every process,
-and `problem` says why.
+Where the cache cannot be read or written, kernels are compiled in every process, and `problem` says
+why.
 """
 
 import contextlib
@@ -108,7 +108,7 @@ class KernelCache:
         return self.folder / f"{name}-{types}"
 
     def load(self, path: Path, context: Any) -> CompileResult | None:
-        """What was kept there; None where there is nothing, or nothing whole."""
+        """The code in a file; None where the file is missing or damaged."""
         try:
             kept = path.read_bytes()
         except OSError:
@@ -126,7 +126,7 @@ class KernelCache:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file whole or not at all."""
-        # Not synced: there are hundreds, and what a power cut damages is noticed and made again.
+        # Not synced: there are hundreds, and a damaged file is detected and compiled again.
         temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,5 +142,5 @@ def _default_base() -> Path:
     named = os.environ.get("NUMBA_CACHE_DIR")
     if named:
         return Path(named) / "pawnscope" / "kernels"
-    # A user without a place for caches has none; nobody else may write what is run here.
+    # No shared folder as a fallback: nobody else may write code that is run here.
     return cache_folder("kernels") or Path(os.devnull) / "kernels"

@@ -57,15 +57,15 @@ def test_random_games(name: str) -> None:
 
 
 def random_placements(variant: Variant, count: int) -> Iterator[Position]:
-    """Legal positions with men strewn about, so that pins and double checks are common."""
+    """Legal positions with pieces at random, so that pins and double checks are common."""
     generator = np.random.default_rng(1)
     letters = [letter for letter in variant.piece_letters.values() if letter != "k"]
     kings = "Kk" if "k" in variant.piece_letters.values() else ""
     while count:
         board = np.full(variant.squares, "1", dtype="<U1")
-        men = generator.integers(2, variant.squares // 2 + 1)
-        where = generator.permutation(variant.squares)[: len(kings) + men]
-        drawn = generator.choice([*letters, *(letter.upper() for letter in letters)], men)
+        pieces = generator.integers(2, variant.squares // 2 + 1)
+        where = generator.permutation(variant.squares)[: len(kings) + pieces]
+        drawn = generator.choice([*letters, *(letter.upper() for letter in letters)], pieces)
         board[where] = [*kings, *drawn]
         ranks = ["".join(rank) for rank in board.reshape(variant.height, variant.width)]
         rights = generator.choice(["-", "KQkq", "K", "q"])

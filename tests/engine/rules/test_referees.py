@@ -134,7 +134,7 @@ def assert_same_end(referee: Referee, finished: Position, start: str, moves: lis
 
 
 def assert_same_sans(finished: Position, ours: list[str], theirs: list[str]) -> None:
-    """Fairy-Stockfish has letters for custom men, and no mark for a win that is not a mate."""
+    """Fairy-Stockfish has letters for custom pieces, and no mark for a win that is not a mate."""
     if not {PAWN, KING} <= set(finished.variant.piece_types):
         return
     outcome = finished.outcome()
@@ -262,10 +262,10 @@ def test_chosen_games_agree_with_python_chess(fen: str, choices: list[int]) -> N
     st.booleans(),
 )
 def test_any_chess_position_agrees_with_python_chess(
-    men: dict[int, str], squares: list[int], white: bool
+    pieces: dict[int, str], squares: list[int], white: bool
 ) -> None:
     board = chess.Board(None)
-    for square, letter in {**men, squares[0]: "K", squares[1]: "k"}.items():
+    for square, letter in {**pieces, squares[0]: "K", squares[1]: "k"}.items():
         board.set_piece_at(square, chess.Piece.from_symbol(letter))
     board.turn = white
     assume(board.is_valid())
