@@ -62,7 +62,7 @@ COMMANDS: Final = {
     ),
     "language": Command(
         module="scripts.commands.language.main",
-        help="models of a game's moves, and GPT-2: train, go on, count",
+        help="language models of moves, and GPT-2: train, continue, count parameters",
     ),
     "export": Command(module="scripts.commands.export", help="write a network as ONNX or OpenVINO"),
     "study": Command(
@@ -74,7 +74,7 @@ COMMANDS: Final = {
         help="serve as an engine for a chess program",
         # The protocol wants its first answer within seconds.
         compiles_first=False,
-        # It keeps nothing, and whoever sends it SIGTERM wants it gone.
+        # It has nothing to save, so SIGTERM ends it at once.
         tidies_up=False,
     ),
     "perft": Command(
@@ -214,7 +214,7 @@ def _report(error: Exception, debug: bool) -> int:
 
 
 def _complain(message: str, status: int) -> int:
-    # Where nobody listens, the status still tells.
+    # If standard error is closed, the exit status remains.
     with contextlib.suppress(OSError):
         print(f"pawnscope: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
     return status
