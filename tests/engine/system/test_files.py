@@ -12,7 +12,15 @@ import safetensors.numpy
 
 from engine.rules.variant import get_variant
 from engine.system import files
-from engine.system.files import append_whole, cache_folder, replacing, write_arrays, write_whole
+from engine.system.files import (
+    append_json,
+    append_whole,
+    cache_folder,
+    replacing,
+    whole_lines,
+    write_arrays,
+    write_whole,
+)
 from scripts import cli, players
 from search.exact.solver import load_or_solve
 from search.exact.tablebase import tables as tablebase
@@ -44,7 +52,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `engine.system.files` opens for writing is nearly full."""
 
     def opened(path: Path, mode: str, buffering: int = -1) -> Any:
-        return FullDisk(str(path), mode) if mode != "rb+" else open(path, mode)
+        return FullDisk(str(path), mode)
 
     monkeypatch.setattr(files, "open", opened, raising=False)
 
@@ -74,6 +82,25 @@ def test_a_full_disk_takes_a_whole_line_or_none(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="space"):
         append_whole(path, "three and four\n")
     assert path.read_text() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ('{"a": 1}\n', [b'{"a": 1}']),
+        ('{"a": 1}\n{"a"', [b'{"a": 1}']),
+        ('{"a"', []),
+        ("\n1\n", [b"", b"1"]),
+    ],
+)
+def test_an_unfinished_last_line_is_removed(text: str, lines: list[bytes], tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    assert whole_lines(path) == []
+    path.write_text(text)
+    assert whole_lines(path) == lines
+    append_json(path, {"b": 2})
+    assert whole_lines(path) == [*lines, b'{"b": 2}']
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -170,7 +197,7 @@ def _closed(self: Path, *_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "complaint"),
     [
         ("no place", None),
         ("under a file", "directory"),
@@ -182,9 +209,9 @@ def _closed(self: Path, *_: object, **__: object) -> None:
         ("rubbish", None),
     ],
 )
-def test_a_spoiled_cache_stops_nobody(
+def test_commands_work_without_a_usable_cache(
     kind: str,
-    told: str | None,
+    complaint: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -194,12 +221,12 @@ def test_a_spoiled_cache_stops_nobody(
     assert cli.main(["match", "perfect", "perfect", "hexapawn", "--games", "2", "--json"]) == 0
     printed, complaints = capsys.readouterr()
     assert printed.startswith('{"games": 2')
-    assert ("the solution is not kept" in complaints) == (told is not None)
-    assert (told or "") in complaints
+    assert ("the solution is not kept" in complaints) == (complaint is not None)
+    assert (complaint or "") in complaints
     assert not list(tmp_path.glob("**/*.partial"))
 
 
-def test_a_solution_is_told_though_it_cannot_be_kept(
+def test_a_solution_is_printed_where_it_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("search.exact.solution.write_arrays", _full)
@@ -209,7 +236,7 @@ def test_a_solution_is_told_though_it_cannot_be_kept(
     assert complaints.endswith("pawnscope: No space left on device\n")
 
 
-def test_endgames_are_told_though_they_cannot_be_kept(
+def test_endgames_are_printed_where_they_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tablebase, "write_table", _full)
