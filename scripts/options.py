@@ -135,7 +135,6 @@ _IN_PLAIN_WORDS: Final = {
     r"^Error parsing (\S+): invalid literal for int.*: (.*)$": r"\1 takes INT, not \2",
     r"^Error parsing ": "",
     r"^Missing value for argument '(.+?)'.*$": r"\1 needs a value",
-    r"'None', |, 'None'": "",
 }
 """Patterns in tyro's messages."""
 
@@ -149,6 +148,9 @@ def _one_line(box: str) -> str:
         # Each name stands alone in its line, with its help below.
         return f"missing: {', '.join(re.findall(r'^[A-Z_]+$|^--[a-z-]+', body, re.MULTILINE))}"
     line = " ".join(body.split())
+    if choice := re.match(r"invalid choice (.+) for argument '(.+)'\. Expected one of (.*)$", line):
+        choices = sorted(set(re.findall(r"'(.+?)'", choice[3])) - {"None"})
+        return f"{choice[2]} is {choice[1]}, not one of {', '.join(choices)}"
     for pattern, words in _IN_PLAIN_WORDS.items():
         line = re.sub(pattern, words, line)
     return line

@@ -23,15 +23,23 @@ MOST_WORKERS = 8
 QUICK = (
     "tests/test_house.py",
     "tests/engine/test_settings.py",
-    "tests/engine/rules",
+    "tests/engine/rules/test_naive_rules.py",
+    "tests/engine/rules/test_notation.py",
+    "tests/engine/rules/test_perft.py",
+    "tests/engine/rules/test_position.py",
+    "tests/engine/rules/test_variants.py",
+    "tests/engine/system",
     "tests/search/mcts",
     "tests/search/minimax",
+    "tests/search/test_cache.py",
+    "tests/search/test_not_finite.py",
+    "tests/training/data",
     "tests/training/test_config.py",
 )
-"""Tests of the rules of the house, of the variants, of search and of settings."""
+"""Tests of the rules of the house, of the variants, of search, of settings and of a run's data."""
 LEFT_OUT = (
     "left out by --quick: tests without compiled kernels, and those of networks, probing, solving,"
-    " training and commands"
+    " players, training and commands, and comparisons with pyffish and python-chess"
 )
 
 

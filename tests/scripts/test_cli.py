@@ -181,7 +181,7 @@ def test_the_first_compilation_says_so_once(tmp_path: Path) -> None:
         ("perft gardner x", "DEPTH takes INT, not 'x'"),
         ("perft gardner -1", "DEPTH -1 is not a whole number 0 or more"),
         ("perft --fne x", "'--fne' (did you mean --fen?)"),
-        ("train hexapawn --teacher nobody", "'nobody' for argument '--teacher'"),
+        ("train hexapawn --teacher nobody", "--teacher is 'nobody', not one of solver"),
         ("train hexapawn --form x", "'--form' (did you mean --from?)"),
         ("match random random hexapawn --games x", "--games takes INT, not 'x'"),
         ("match random random hexapawn --games 0", "--games 0 is not"),
