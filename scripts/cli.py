@@ -31,63 +31,42 @@ READER_LEFT: Final = 141
 class Command:
     """A word that may follow `pawnscope`, and the module that serves it."""
 
-    # Full name of the module that holds `main`.
-    module: str
     # What `pawnscope --help` says of it.
     help: str
-    # Whether it runs compiled kernels, and so may have to compile them first.
+    # Full name of the module that holds `main`; "" for that of the command's name.
+    module: str = ""
+    # Whether it runs compiled kernels.
     kernels: bool = True
-    # Whether it does so before it begins; else as each kernel is first called.
+    # Whether all are compiled before it begins; else each at its first call.
     compiles_first: bool = True
-    # Whether SIGTERM ends it as ^C does; else at once.
-    tidies_up: bool = True
+    # Whether SIGTERM interrupts it as ^C does; else SIGTERM kills it at once.
+    interrupted_by_sigterm: bool = True
 
 
 COMMANDS: Final = {
-    "train": Command(
-        module="scripts.commands.train", help="teach a network a game by self-play; again to resume"
-    ),
-    "play": Command(
-        module="scripts.commands.play", help="play against a network, a search or the truth"
-    ),
-    "probe": Command(
-        module="scripts.commands.probe", help="report what the networks of a run have learned"
-    ),
-    "solve": Command(module="scripts.commands.solve", help="solve a game exactly"),
-    "match": Command(
-        module="scripts.commands.match", help="games between two players, with Elo and its interval"
-    ),
-    "evaluate": Command(
-        module="scripts.commands.evaluate", help="measure a run's checkpoints against the truth"
-    ),
+    "train": Command(help="train a network by self-play; the same command resumes"),
+    "play": Command(help="play against a network, a search or perfect play"),
+    "probe": Command(help="report what concepts the networks of a run have learned"),
+    "solve": Command(help="solve a variant, or make endgame tables"),
+    "match": Command(help="play games between two players; Elo with its interval"),
+    "evaluate": Command(help="measure a run's checkpoints against exact values and other players"),
     "language": Command(
         module="scripts.commands.language.main",
         help="language models of moves, and GPT-2: train, continue, count parameters",
     ),
-    "export": Command(module="scripts.commands.export", help="write a network as ONNX or OpenVINO"),
-    "study": Command(
-        module="scripts.commands.study",
-        help="train networks side by side and compare what they learn",
-    ),
+    "export": Command(help="write a network as ONNX or OpenVINO"),
+    "study": Command(help="train networks side by side and compare what they learn"),
     "uci": Command(
-        module="scripts.commands.uci",
-        help="serve as an engine for a chess program",
-        # The protocol wants its first answer within seconds.
+        help="run as a UCI engine",
+        # Its first answer must come within seconds.
         compiles_first=False,
         # It has nothing to save, so SIGTERM ends it at once.
-        tidies_up=False,
+        interrupted_by_sigterm=False,
     ),
-    "perft": Command(
-        module="scripts.commands.perft",
-        help="count the positions at a depth, and how fast that goes",
-    ),
-    "bench": Command(module="scripts.commands.bench", help="speed figures of this machine"),
-    "compile": Command(
-        module="scripts.commands.compile",
-        help="compile the kernels; set-up does it by itself",
-        kernels=False,
-    ),
-    "variants": Command(module="scripts.commands.variants", help="list the games", kernels=False),
+    "perft": Command(help="count the positions at a depth, and the speed"),
+    "bench": Command(help="measure speeds on this machine"),
+    "compile": Command(help="compile the kernels; the set-up does this", kernels=False),
+    "variants": Command(help="list the variants", kernels=False),
 }
 
 
@@ -101,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        if arguments is None and _tidies_up(words):
+        if arguments is None and _interrupted_by_sigterm(words):
             raise_on_termination()
         status = _dispatch([word for word in words if word != "--debug"])
         sys.stdout.flush()
@@ -137,7 +116,7 @@ def _dispatch(words: list[str]) -> int:
     if name not in COMMANDS:
         return _complain(_unknown(name), BAD_INPUT)
     command = COMMANDS[name]
-    _settle_home()
+    _provide_home()
     # Waiting OpenMP threads spin by default, and on a busy machine work takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if command.kernels and not {"-h", "--help"} & set(arguments):
@@ -146,13 +125,13 @@ def _dispatch(words: list[str]) -> int:
 
             ensure_compiled()
         _announce_compilation()
-    main = importlib.import_module(command.module).main
+    main = importlib.import_module(command.module or f"scripts.commands.{name}").main
     status: int = main(arguments)
     return status
 
 
-def _tidies_up(words: list[str]) -> bool:
-    return all(COMMANDS[word].tidies_up for word in words[:1] if word in COMMANDS)
+def _interrupted_by_sigterm(words: list[str]) -> bool:
+    return all(COMMANDS[word].interrupted_by_sigterm for word in words[:1] if word in COMMANDS)
 
 
 def _usage() -> str:
@@ -164,7 +143,7 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "pawnscope COMMAND --help tells more; --debug shows the traceback of an error.",
+            "pawnscope COMMAND --help describes it; --debug shows the traceback of an error.",
         ]
     )
 
@@ -177,12 +156,12 @@ def _unknown(name: str) -> str:
     return f"no command {name!r}; {advice}"
 
 
-def _settle_home() -> None:
-    """Libraries ask for the home directory and do not expect that a user has none."""
+def _provide_home() -> None:
+    """Name a home directory where the user has none: libraries ask for it and fail without."""
     try:
         Path.home()
     except RuntimeError:
-        # As Debian writes it; caches that should be there count as closed.
+        # Debian's name for it. Caches in it cannot be made, and are left out.
         os.environ["HOME"] = "/nonexistent"
 
 
@@ -191,7 +170,7 @@ def _announce_compilation() -> None:
     from engine.rules.compilation.decorators import KERNEL_CACHE, on_compile
 
     def announce() -> None:
-        # Where nothing can be kept that has been said, and said why.
+        # If the cache cannot be written, a message has said why.
         if not KERNEL_CACHE.problem:
             print("compiling kernels (once; they are cached) …", file=sys.stderr, flush=True)
 
@@ -225,7 +204,7 @@ def _open_streams() -> None:
     another, or to a file that was opened in its place."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            # Kept open to the end; it takes the lowest free number, that of the stream if it can.
+            # Kept open to the end. It takes the lowest free number: that of the stream, if free.
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 

@@ -7,8 +7,8 @@ if __name__ == "__main__":
     # Python put scripts/ here, where files would hide library modules of the same name.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
-        from scripts.setup.environment import hand_over
+        from scripts.setup.environment import run_in_environment
 
-        hand_over("scripts.setup.checks", extras=("test",))
+        run_in_environment("scripts.setup.checks", extras=("test",))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -30,14 +30,14 @@ from engine.settings import (
     build,
 )
 
-Games = Variant | Sequence[Variant]
-"""The game of a run, or several."""
+Variants = Variant | Sequence[Variant]
+"""The variant of a run, or several."""
 LARGEST_SEARCH: Final = 400_000
 """Simulations of a search."""
-LARGEST_RUN: Final = 32
-"""Games that one run may have."""
-_BESIDE: Final = "+"
-"""Between the names of several games."""
+MOST_VARIANTS: Final = 32
+"""Variants of one run."""
+_SEPARATOR: Final = "+"
+"""Between the names of several variants."""
 
 Search = Literal["puct", "gumbel"]
 Backend = Literal["auto", "torch", "openvino", "native"]
@@ -54,7 +54,7 @@ class SelfPlayConfig(Settings):
 
     # Worker processes that play, each with one thread; 0 plays in the learner's own process.
     actors: Annotated[int, Range(0, 256)] = 0
-    # Games in progress at once, in each actor; the games of a run share them, with 32 at least.
+    # Games in progress at once, in each actor; the variants of a run share them, with 32 at least.
     games: Count = 64
     # How moves are searched: PUCT with noise at the root, or Gumbel with sequential halving.
     search: Search = "puct"
@@ -130,7 +130,7 @@ class LearningConfig(Settings):
     batch: Count = 256
     # How often each position is learned from while it is in the window.
     replay_ratio: NonNegative = 4.0
-    # Positions in the window of recent games; the games of a run share it, as they share batches.
+    # Positions in the window of recent games. The variants of a run share it and the batches.
     window: Count = 100_000
     # Beyond that number of positions the window grows sublinearly: KataGo's beta (0.4 there) ...
     window_growth: Annotated[float, Range(0, 10)] = 0.0
@@ -185,7 +185,7 @@ class ChosenConfig(Settings):
 class TrainingConfig(Settings):
     """One run. Everything random follows from `seed`."""
 
-    # The game, or several that one network learns, as "hexapawn4x4+gardner".
+    # The variant, or several that one network learns, as "hexapawn4x4+gardner".
     variant: str
     # Where every random choice comes from; torch takes 63 bits.
     seed: Annotated[int, Range(0, 2**63 - 1)] = 1
@@ -214,8 +214,8 @@ class TrainingConfig(Settings):
     teacher: Teacher = "none"
     # Share of the canonical positions that the teacher keeps back, to test on.
     held_out: Annotated[float, Range(0, 0.9)] = 0.0
-    # Games that a new network plays against the one that acts (at each game of the run), which it
-    # replaces only with at least half of the points; 0 for no such gate.
+    # Games of each variant that a new network plays against the one that plays the games. It takes
+    # its place only with at least half of the points; 0 for no such gate.
     gate_games: Natural = 0
     # The network's fields that differ from NetworkConfig's defaults.
     network: dict[str, Any] = field(default_factory=dict)
@@ -227,12 +227,12 @@ class TrainingConfig(Settings):
     chosen: Annotated[ChosenConfig, LATER] = field(default_factory=ChosenConfig)
 
     def network_config(self, variant: Variant) -> NetworkConfig:
-        """The network of this run on one game; raises InputError for fields that it does not
+        """The network of a run of one variant; raises InputError for fields that it does not
         have."""
         return NetworkConfig.for_variant(variant, self._build())
 
     def universal_config(self) -> UniversalConfig:
-        """The network of a run of several games; raises as `network_config`."""
+        """The network of a run of several variants; raises as `network_config`."""
         return UniversalConfig.from_dict(UniversalConfig().to_dict() | self._build())
 
     def _build(self) -> dict[str, Any]:
@@ -285,44 +285,44 @@ def _with_current_names(values: Mapping[str, Any], where: str) -> dict[str, Any]
 
 
 def parse_variants(text: str) -> tuple[Variant, ...]:
-    """The games of `TrainingConfig.variant`; raises SettingError, UnknownVariantError."""
-    # A person's own game may be called as no other is.
-    if _BESIDE not in text or text in variant_names():
+    """The variants of `TrainingConfig.variant`; raises SettingError, UnknownVariantError."""
+    # The name of a variant from a person's own file may hold the separator.
+    if _SEPARATOR not in text or text in variant_names():
         return (get_variant(text),)
-    names = text.split(_BESIDE)
+    names = text.split(_SEPARATOR)
     if "" in names:
-        raise SettingError(f"'{text}': a game is missing beside the '{_BESIDE}'")
-    if len(names) > LARGEST_RUN:
-        raise SettingError(f"'{text}': {len(names)} games, a run has at most {LARGEST_RUN}")
+        raise SettingError(f"'{text}': a variant is missing beside the '{_SEPARATOR}'")
+    if len(names) > MOST_VARIANTS:
+        raise SettingError(f"'{text}': {len(names)} variants, a run has at most {MOST_VARIANTS}")
     variants: dict[str, Variant] = {}
     for name in names:
         variant = get_variant(name)
         if variant.digest in variants:
             same = variants[variant.digest].name
             how = "twice" if same == name else f"twice, also as '{same}'"
-            raise SettingError(f"'{text}': the game '{name}' stands there {how}")
+            raise SettingError(f"'{text}': the variant '{name}' is named {how}")
         variants[variant.digest] = variant
     return tuple(variants.values())
 
 
-def games_of(games: Games) -> tuple[Variant, ...]:
-    """One game as one of several."""
-    return (games,) if isinstance(games, Variant) else tuple(games)
+def variants_of(variants: Variants) -> tuple[Variant, ...]:
+    """One variant or several as a tuple."""
+    return (variants,) if isinstance(variants, Variant) else tuple(variants)
 
 
-def name_of(games: Games) -> str:
+def joined_names(variants: Variants) -> str:
     """The inverse of `parse_variants`."""
-    return _BESIDE.join(variant.name for variant in games_of(games))
+    return _SEPARATOR.join(variant.name for variant in variants_of(variants))
 
 
-def preset(games: Games) -> dict[str, Any]:
-    """The values that suit the size of the game, from presets.toml.
+def preset(variants: Variants) -> dict[str, Any]:
+    """The values that suit the size of the variant, from presets.toml.
 
     A table named after the variant wins; else `tiny`, `small` or `standard` by kind and size.
-    Several games take those of the largest, with a transformer in the place of a tower.
+    Several variants take those of the largest, with a transformer in place of a residual tower.
     """
     presets = read_toml(_PRESETS)
-    several = games_of(games)
+    several = variants_of(variants)
     if len(several) > 1:
         values = preset(max(several, key=lambda variant: variant.squares))
         tower = values["network"].get("trunk") == "residual"
@@ -338,36 +338,36 @@ def preset(games: Games) -> dict[str, Any]:
     return of_one
 
 
-def resolve(games: Games, overrides: dict[str, Any]) -> TrainingConfig:
-    """The preset of the games with `overrides` over it; raises SettingError."""
-    variants = games_of(games)
-    for variant in variants:
+def resolve(variants: Variants, overrides: dict[str, Any]) -> TrainingConfig:
+    """The preset of the variants with `overrides` over it; raises SettingError."""
+    several = variants_of(variants)
+    for variant in several:
         if not Position(variant).legal_moves:
             raise SettingError(
                 f"{variant.name}: the game is over before it begins, nothing to learn"
             )
-    values = merge(preset(games), merge(overrides, {"variant": name_of(games)}))
+    values = merge(preset(several), merge(overrides, {"variant": joined_names(several)}))
     config = build(TrainingConfig, values, "configuration")
-    if len(variants) == 1:
-        config.network_config(variants[0])
+    if len(several) == 1:
+        config.network_config(several[0])
     else:
-        _check_several(config, len(variants))
+        _check_several(config, len(several))
     return config
 
 
-def _check_several(config: TrainingConfig, games: int) -> None:
-    """Raise SettingError for what a run of several games cannot do."""
+def _check_several(config: TrainingConfig, count: int) -> None:
+    """Raise SettingError for what a run of several variants cannot do."""
     config.universal_config()
     tables = config.self_play.tablebases
     if tables:
-        raise SettingError(f"tablebases = {tables!r}: those of one game, the run has {games}")
+        raise SettingError(f"tablebases = {tables!r}: those of one variant, the run has {count}")
     for name, value in (
         ("batch", config.learning.batch),
         ("window", config.learning.window),
         ("positions", config.self_play.positions),
     ):
-        if value < games:
-            raise SettingError(f"{name} = {value}: less than one for each of {games} games")
+        if value < count:
+            raise SettingError(f"{name} = {value}: less than one for each of {count} variants")
 
 
 def load_config(path: Path) -> TrainingConfig:

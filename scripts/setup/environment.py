@@ -1,11 +1,10 @@
-"""The set-up that run.py and test.py share: make `.venv`, install into it, hand over to its Python.
+"""The set-up that run.py and test.py share: make `.venv`, install into it, start its Python.
 
-Every start passes through here, so nothing is imported that the common case, an environment that
-stands, does not need. Annotations of newer Pythons are quoted: an old Python must be able to read
-this file as far as its own refusal.
+Every start runs this module, so it imports only what an environment that is ready needs.
+Annotations are quoted: an older Python must be able to read this file and then refuse itself.
 
-A stamp in `.venv` says what was installed. While a set-up is at work it reads "unfinished", so that
-one which was killed, at whatever moment, is begun anew by the next start.
+A stamp in `.venv` says what was installed. During a set-up it reads "unfinished": the next start
+repeats a set-up that was killed.
 """
 
 import os
@@ -25,17 +24,17 @@ LINES_OF_A_FAILURE = 12
 
 
 class SetupError(Exception):
-    """Why there is no environment to start in, in words for whoever started it."""
+    """Why there is no environment; the message is for the person at the terminal."""
 
 
-def hand_over(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
-    """Become `python -m module` in the environment, with this process's arguments."""
+def run_in_environment(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
+    """Replace this process by `python -m module` in the environment, with the same arguments."""
     try:
         check_python(sys.version_info[:2])
         environment = Environment(ROOT)
         installed = environment.prepare(extras)
     except KeyboardInterrupt:
-        say("set-up interrupted; the next start begins it anew")
+        say("set-up interrupted; the next start repeats it")
         sys.exit(130)
     except (SetupError, OSError) as error:
         say(str(error))
@@ -46,10 +45,10 @@ def hand_over(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
         except KeyboardInterrupt:
             say("interrupted; the next start compiles what is missing")
             sys.exit(130)
-    # Without byte code on disk every start would compile all libraries anew, which takes seconds.
+    # Without byte code on disk every start would compile all libraries again, for seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     python = str(environment.python)
-    # -P: a folder `engine` where the person happens to stand is not ours.
+    # -P: a folder `engine` in the working directory is not ours.
     os.execv(python, [python, "-P", "-m", module, *sys.argv[1:]])
 
 
@@ -89,7 +88,7 @@ class Environment:
         self.python = self._folder / "bin" / "python"
 
     def is_ready(self, extras: "Iterable[str]") -> bool:
-        """Whether all that is asked for stands installed."""
+        """Whether everything that is asked for is installed."""
         place, contents, installed = self._read_stamp()
         return (
             place == self._place()
@@ -99,9 +98,9 @@ class Environment:
         )
 
     def prepare(self, extras: "Sequence[str]") -> bool:
-        """Make and fill the environment where it is not ready; one process at a time does so.
+        """Make and fill the environment unless it is ready; one process at a time does so.
 
-        Whether this call installed anything. Raises SetupError or OSError.
+        Returns whether it installed anything. Raises SetupError or OSError.
         """
         if self.is_ready(extras):
             return False
@@ -121,7 +120,7 @@ class Environment:
     def compile_kernels(self) -> None:
         """Compile all kernels with a progress bar, so that no command waits for it later.
 
-        Where that fails, commands compile what they need and say what is wrong.
+        If that fails, commands compile what they need and say what is wrong.
         """
         import subprocess
 
@@ -138,7 +137,7 @@ class Environment:
         say(f"setting up {self._folder} (once; about a minute, longer on a slow connection)")
         place, contents, installed = self._read_stamp()
         if place != self._place() or not self.python.exists():
-            self._begin_anew(lock)
+            self._make_folder(lock)
             place, contents, installed = "", "", ()
         wanted = sorted({*extras, *installed})
         self._write_stamp(UNFINISHED)
@@ -148,20 +147,20 @@ class Environment:
             self._run([*pip, "install", "-c", "constraints.txt", "-e", what], self._root, lock)
         except SetupError:
             if place:
-                # pip gave up by itself, and puts back what it had replaced: the old state stands.
+                # pip itself gave up and restored what it had replaced: the old state is whole.
                 self._write_stamp(place, contents, *installed)
             raise
         self._write_stamp(self._place(), self._contents(), *wanted)
         say(f"set up in {time.monotonic() - start:.0f} s")
 
-    def _begin_anew(self, lock: int) -> None:
+    def _make_folder(self, lock: int) -> None:
         import shutil
 
         mark = self._folder / "pyvenv.cfg"
         if mark.exists() and not self._stamp.exists():
             raise SetupError(f"{self._folder} is not Pawnscope's: move it away or delete it")
         if self._folder.exists():
-            # First what makes it an environment: from here on a kill leaves nobody's folder.
+            # First the file that makes it an environment: a kill after that leaves a mere folder.
             mark.unlink(missing_ok=True)
             shutil.rmtree(self._folder)
         self._folder.mkdir()
@@ -171,7 +170,7 @@ class Environment:
         self._run([base, "-m", "venv", str(self._folder)], self._root, lock)
 
     def _place(self) -> str:
-        """What an environment does not survive: a move, or another Python."""
+        """Digest of what an environment depends on: its place and its Python."""
         return _digest(str(sys.version_info[:2]).encode(), os.fsencode(self._root))
 
     def _contents(self) -> str:
@@ -192,10 +191,10 @@ class Environment:
 
 
 def run_quietly(command: "Sequence[str]", folder: Path, lock: int) -> None:
-    """Run one step; a terminal shows its latest line, a failure its last ones.
+    """Run one step; a terminal shows its latest line, an error its last ones.
 
-    The step inherits `lock`: should this process be killed, the lock holds until the step has ended
-    too, and the next set-up waits for that.
+    The step inherits `lock`: if this process is killed, the lock holds until the step has ended,
+    and the next set-up waits for that.
     """
     import collections
     import subprocess
@@ -218,7 +217,7 @@ def run_quietly(command: "Sequence[str]", folder: Path, lock: int) -> None:
         assert step.stdout is not None
         try:
             for line in step.stdout:
-                # Warnings tell of the machine's own configuration and never of why it failed.
+                # Warnings are about the machine's configuration, never about the failure.
                 if line.strip() and not line.startswith("WARNING"):
                     lines.append(line.rstrip())
                     _show_latest(lines[-1])

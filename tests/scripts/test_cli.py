@@ -66,7 +66,8 @@ def test_help_imports_no_library() -> None:
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_is_served(name: str) -> None:
-    assert callable(importlib.import_module(cli.COMMANDS[name].module).main)
+    module = cli.COMMANDS[name].module or f"scripts.commands.{name}"
+    assert callable(importlib.import_module(module).main)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from engine.network.checkpoint import load_tensors
 from engine.rules.variant import get_variant
 from scripts import cli
 from tests.support.training_cases import SMALL_NETWORK
-from training.config import Games
+from training.config import Variants
 from training.run.monitor import Summary
 from training.run.setup import open_directory, open_run
 
@@ -67,12 +67,14 @@ class Watch:
         self.notes.append(text)
 
 
-def train(path: Path, watch: Watch, games: Games = HEXAPAWN, **overrides: Any) -> Summary | None:
+def train(
+    path: Path, watch: Watch, variants: Variants = HEXAPAWN, **overrides: Any
+) -> Summary | None:
     """One session in this process; None where the watch stopped it."""
     with (
         suppress(StopHere),
-        open_directory(path, games, SETTINGS | overrides) as directory,
-        open_run(directory, games, watch) as run,
+        open_directory(path, variants, SETTINGS | overrides) as directory,
+        open_run(directory, variants, watch) as run,
     ):
         return run.train()
     return None

@@ -15,11 +15,11 @@ from engine.settings import Settings
 from engine.system.files import append_json, append_whole, whole_lines, write_whole
 from training.config import (
     ChosenConfig,
-    Games,
     TrainingConfig,
+    Variants,
     differences,
+    joined_names,
     load_config,
-    name_of,
     replace,
     resolve,
     to_toml,
@@ -147,14 +147,14 @@ class RunDirectory(LockedDirectory[TrainingConfig]):
 
     folders = ("games", "checkpoints")
 
-    def __init__(self, path: Path, games: Games, overrides: dict[str, Any]) -> None:
+    def __init__(self, path: Path, variants: Variants, overrides: dict[str, Any]) -> None:
         """`overrides` are what the person asked for; a run that exists must agree with them, but
         for `chosen`, which only a new run takes over. Raises as `LockedDirectory`."""
 
         def existing() -> TrainingConfig:
-            return _existing_config(path, games, overrides)
+            return _existing_config(path, variants, overrides)
 
-        super().__init__(path, "a training run", lambda: resolve(games, overrides), existing)
+        super().__init__(path, "a training run", lambda: resolve(variants, overrides), existing)
 
     def choose(self, chosen: ChosenConfig) -> None:
         """Record what the run is computed with; raises OSError.
@@ -165,13 +165,13 @@ class RunDirectory(LockedDirectory[TrainingConfig]):
         self.config = dataclasses.replace(self.config, chosen=chosen)
 
 
-def _existing_config(path: Path, games: Games, overrides: dict[str, Any]) -> TrainingConfig:
+def _existing_config(path: Path, variants: Variants, overrides: dict[str, Any]) -> TrainingConfig:
     config = load_config(path / "config.toml")
     # How long to train and when to stop are asked anew each time; the rest belongs to the run.
     free = ("minutes", "stop_at_raw")
     # `chosen` is measured and not asked for: a file with settings may come from another machine.
     asked = {name: value for name, value in overrides.items() if name != "chosen"}
-    return replace(config, changes_of(path, config, name_of(games), asked, free))
+    return replace(config, changes_of(path, config, joined_names(variants), asked, free))
 
 
 def changes_of(

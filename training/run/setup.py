@@ -9,7 +9,7 @@ import torch
 
 from engine.rules.variant import Variant
 from search.exact.solver import Solution
-from training.config import Games, TrainingConfig, games_of, merge, resolve
+from training.config import TrainingConfig, Variants, merge, resolve, variants_of
 from training.data.index import Index
 from training.data.rescoring import Oracle
 from training.data.run_directory import RunDirectory, RunError, checkpoint_of
@@ -42,20 +42,20 @@ from training.selfplay.actors.protocol import Actors
 from training.selfplay.teacher import TeacherActor, divide
 
 
-def open_directory(path: Path, games: Games, overrides: dict[str, Any]) -> RunDirectory:
+def open_directory(path: Path, variants: Variants, overrides: dict[str, Any]) -> RunDirectory:
     """Open a run's directory, or begin one; a new run that begins with a checkpoint takes over the
     settings of its network.
 
     Raises RunError, SettingError, CheckpointError, OSError, and then nothing has been changed.
     """
     if not (path / "config.toml").exists():
-        overrides = _with_initial(games, overrides)
-    return RunDirectory(path, games, overrides)
+        overrides = _with_initial(variants, overrides)
+    return RunDirectory(path, variants, overrides)
 
 
-def _with_initial(games: Games, overrides: dict[str, Any]) -> dict[str, Any]:
+def _with_initial(variants: Variants, overrides: dict[str, Any]) -> dict[str, Any]:
     """The overrides of a new run with the settings of the network that it begins with."""
-    config = resolve(games, overrides)
+    config = resolve(variants, overrides)
     if not config.initial:
         return overrides
     checkpoint = checkpoint_of(Path(config.initial))
@@ -65,14 +65,14 @@ def _with_initial(games: Games, overrides: dict[str, Any]) -> dict[str, Any]:
             raise RunError(f"network.{name} = {asked!r}, but {checkpoint} has {theirs[name]!r}")
     overrides = merge(overrides, {"network": theirs})
     # Fail here, before a directory is made, where the weights do not serve.
-    variants = games_of(games)
-    begun_network(checkpoint, variants, settings_of(variants, resolve(games, overrides)))
+    several = variants_of(variants)
+    begun_network(checkpoint, several, settings_of(several, resolve(several, overrides)))
     return overrides
 
 
 def open_run(
     directory: RunDirectory,
-    games: Games,
+    variants: Variants,
     monitor: Monitor,
     *,
     solution: Solution | None = None,
@@ -84,17 +84,17 @@ def open_run(
     without one it is the run's tablebases or the solution, if there are any. Raises RunError,
     CheckpointError, SettingError, InputError, OSError.
     """
-    variants = games_of(games)
+    several = variants_of(variants)
     states = tuple(
         VariantState(
             variant,
             directory.config,
             number=number,
-            variants=len(variants),
+            variants=len(several),
             solution=solution,
             oracle=oracle,
         )
-        for number, variant in enumerate(variants)
+        for number, variant in enumerate(several)
     )
     with ExitStack() as opened:
         run, header = _open_parts(directory, monitor, states, opened)

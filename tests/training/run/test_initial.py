@@ -22,18 +22,20 @@ from search.exact.solver import solve
 from tests.support.network_cases import lively_network
 from tests.support.run_cases import SETTINGS, Watch, contents, refused, state_of, train
 from tests.support.universal_cases import lively_universal
-from training.config import Games, load_config
+from training.config import Variants, load_config
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.learner.networks import begun_network
 
 SMALL, WIDE = (get_variant(name) for name in ("hexapawn", "hexapawn4x3"))
 
 
-def go(path: Path, initial: Path, games: Games = SMALL, *, after: int = 0, **overrides: Any) -> Any:
+def go(
+    path: Path, initial: Path, variants: Variants = SMALL, *, after: int = 0, **overrides: Any
+) -> Any:
     """A run whose network's settings are the checkpoint's; one session."""
     watch = Watch(after=after) if after else Watch(before=("play", 1))
     fields = {"network": {}, "initial": str(initial)} | overrides
-    return train(path, watch, games, **fields)
+    return train(path, watch, variants, **fields)
 
 
 @pytest.fixture(scope="module")

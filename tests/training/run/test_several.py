@@ -25,7 +25,7 @@ from search.exact.solver import solve
 from tests.support.run_cases import SETTINGS, Watch, refused, state_of, train
 from tests.support.training_cases import perfect_rows, self_play_config
 from tests.support.universal_cases import lively_universal
-from training.config import LearningConfig, merge, name_of, parse_variants, preset, resolve
+from training.config import LearningConfig, joined_names, merge, parse_variants, preset, resolve
 from training.data.index import Index
 from training.data.run_directory import RunError, read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, save_games, select, shards_of
@@ -335,7 +335,7 @@ def test_the_command_line_reports_each_variant(
 
 
 def test_several_games_have_settings() -> None:
-    assert name_of(parse_variants(NAME)) == NAME
+    assert joined_names(parse_variants(NAME)) == NAME
     assert parse_variants("gardner") == (get_variant("gardner"),)
     assert preset(BOTH) == preset(WIDE)
     mixed = resolve(parse_variants("hexapawn4x4+gardner"), {})
@@ -348,8 +348,8 @@ def test_several_games_have_settings() -> None:
     ("table", "name", "value", "quoted"),
     [
         ("network", "nonsense", 1, "unknown field 'nonsense'"),
-        ("self_play", "tablebases", "tables", "tablebases = 'tables': those of one game"),
-        ("learning", "batch", 1, "batch = 1: less than one for each of 2 games"),
+        ("self_play", "tablebases", "tables", "tablebases = 'tables': those of one variant"),
+        ("learning", "batch", 1, "batch = 1: less than one for each of 2 variants"),
     ],
 )
 def test_settings_that_several_games_cannot_have_are_refused(
@@ -362,12 +362,12 @@ def test_settings_that_several_games_cannot_have_are_refused(
 @pytest.mark.parametrize(
     ("words", "quoted"),
     [
-        ("hexapawn+", "'hexapawn+': a game is missing beside the '+'"),
+        ("hexapawn+", "'hexapawn+': a variant is missing beside the '+'"),
         ("+", "'+': a game is missing"),
         ("hexapawn+gardnr", "unknown variant 'gardnr' (did you mean gardner"),
-        ("hexapawn+baby+hexapawn", "the game 'hexapawn' stands there twice"),
-        ("hexapawn+hexapawn3x3", "the game 'hexapawn3x3' stands there twice, also as 'hexapawn'"),
-        ("+".join(["hexapawn"] * 33), "33 games, a run has at most 32"),
+        ("hexapawn+baby+hexapawn", "the variant 'hexapawn' is named twice"),
+        ("hexapawn+hexapawn3x3", "the variant 'hexapawn3x3' is named twice, also as 'hexapawn'"),
+        ("+".join(["hexapawn"] * 33), "33 variants, a run has at most 32"),
     ],
 )
 def test_a_wrong_list_of_games_is_refused(
