@@ -363,7 +363,7 @@ def test_settings_that_several_games_cannot_have_are_refused(
     ("words", "quoted"),
     [
         ("hexapawn+", "'hexapawn+': a variant is missing beside the '+'"),
-        ("+", "'+': a game is missing"),
+        ("+", "'+': a variant is missing"),
         ("hexapawn+gardnr", "unknown variant 'gardnr' (did you mean gardner"),
         ("hexapawn+baby+hexapawn", "the variant 'hexapawn' is named twice"),
         ("hexapawn+hexapawn3x3", "the variant 'hexapawn3x3' is named twice, also as 'hexapawn'"),
