@@ -284,6 +284,14 @@ def _with_current_names(values: Mapping[str, Any], where: str) -> dict[str, Any]
     return renamed
 
 
+def read_overrides(path: Path, kind: type[Settings]) -> dict[str, Any]:
+    """The tables of a person's own file, for a run of this kind; raises SettingError that names the
+    file and the field."""
+    values = read_toml(path)
+    build(kind, {"variant": ""} | values, str(path))
+    return values
+
+
 def parse_variants(text: str) -> tuple[Variant, ...]:
     """The variants of `TrainingConfig.variant`; raises SettingError, UnknownVariantError."""
     # The name of a variant from a person's own file may hold the separator.

@@ -14,7 +14,7 @@ from engine.settings import Natural, Range
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.progress import Bars, Pace, columns, fitting
 from scripts.training_session import training_session
-from training.config import merge, parse_variants, read_toml
+from training.config import TrainingConfig, merge, parse_variants, read_overrides
 from training.evaluation.truth import Reached, TruthShares
 from training.run.monitor import Summary
 from training.run.setup import open_directory, open_run
@@ -73,7 +73,7 @@ def _default_run(options: TrainOptions) -> Path:
 
 
 def _overrides(options: TrainOptions) -> dict[str, Any]:
-    values = read_toml(options.config) if options.config else {}
+    values = read_overrides(options.config, TrainingConfig) if options.config else {}
     given: dict[str, Any] = {
         name: getattr(options, name)
         for name in ("minutes", "seed", "teacher", "initial")

@@ -20,6 +20,7 @@ from training.config import (
     load_config,
     merge,
     preset,
+    read_overrides,
     read_toml,
     replace,
     resolve,
@@ -167,6 +168,20 @@ def test_former_names_are_read_and_todays_are_written(tmp_path: Path) -> None:
     own.write_text("[learning]\npasses = 1.0\nreplay_ratio = 2.0\n")
     with pytest.raises(InputError, match=r"own\.toml \[learning\]: 'passes' is the former name"):
         read_toml(own)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[learning]\npases = 1.0", r"own\.toml \[learning\]: unknown field 'pases'"),
+        ("seed = -1", r"own\.toml: seed = -1 is not a whole number"),
+    ],
+)
+def test_a_mistake_in_ones_own_file_names_the_file(text: str, message: str, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_overrides(own, TrainingConfig)
 
 
 def test_every_former_name_has_its_field_today() -> None:

@@ -20,7 +20,7 @@ from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
 from scripts.progress import Bars, columns, fitting
 from scripts.training_session import training_session
-from training.config import read_toml
+from training.config import read_overrides
 from training.language.config import LanguageTrainingConfig
 from training.language.measures import HALF_TEMPERATURE, Perplexity, Share
 from training.language.run import LanguageSummary
@@ -114,7 +114,7 @@ def _evaluator(checkpoint: str, variant: Variant) -> Any:
 
 
 def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> dict[str, Any]:
-    given = read_toml(options.config) if options.config else {}
+    given = read_overrides(options.config, LanguageTrainingConfig) if options.config else {}
     given |= {
         name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None
     }
