@@ -105,8 +105,8 @@ class UciSession:
     ) -> None:
         """`name` is what the engine calls itself; every answer is one write to `output`.
 
-        `texts` are further options of type string: each is told its new value, which it may refuse
-        by an InputError or OSError; players are then made anew.
+        `texts` are further options of type string. Each is called with its new value, which it may
+        refuse by an InputError or OSError; players are then made again.
         """
         self._make_player = make_player
         self._texts = texts or {}

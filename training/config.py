@@ -122,7 +122,7 @@ class LearningConfig(Settings):
     # Threads of the learner's process; 0 takes every core.
     threads: Natural = 0
     # Who computes gradients where actors are workers: the "workers", each with its part of a batch,
-    # the learner's own "threads", or "auto", whoever is faster at the start.
+    # the learner's own "threads", or "auto", whichever is faster at the start.
     split: Split = "auto"
     # Numbers of the learner's products: "fp32", "bf16", or "auto", the faster one at the start.
     precision: Precision = "fp32"

@@ -169,10 +169,10 @@ def learner() -> Iterator[Row]:
         config = LearningConfig(batch=256)
         window = ReplayWindow(config)
         window.add(game_rows(), config.window)
-        pupil = Learner([variant], untrained(variant, name), config)
+        trained = Learner([variant], untrained(variant, name), config)
 
-        def work(pupil: Learner = pupil, window: ReplayWindow = window) -> int:
-            pupil.learn([window], 4, np.random.default_rng(1))
+        def work(trained: Learner = trained, window: ReplayWindow = window) -> int:
+            trained.learn([window], 4, np.random.default_rng(1))
             return 4 * 256
 
         peak = statistics.median(matmul_ceiling("fp32")) / (3 * flops_a_position(name))

@@ -46,7 +46,7 @@ class Meter:
     seconds: float = 0.0
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
-        """Judge; see `search.evaluator.Evaluator`."""
+        """See `search.evaluator.Evaluator`."""
         begun = working_time()
         evaluation = self.evaluator.evaluate(positions, moves, offsets)
         self.seconds += working_time() - begun
@@ -118,7 +118,7 @@ def _play_everywhere(
     except EOFError:
         raise InputError(f"bench: a self-play worker ended early ({name}, {precision})") from None
     finally:
-        # Whoever still lives after an early death waits for orders that will not come.
+        # When one worker died early, the others would wait forever for requests.
         for process, pipe in started:
             pipe.close()
             process.terminate()

@@ -52,8 +52,8 @@ def main(arguments: list[str]) -> int:
 def count(position: Position, depth: int, *, split: bool) -> tuple[int, dict[str, int]]:
     """Positions `depth` plies below `position`, transpositions counted each time.
 
-    With `split` also what lies behind each move, in UCI notation. A game that is over by a draw
-    goes on here.
+    With `split` also what lies behind each move, in UCI notation. A game that is drawn
+    continues here.
     """
     tables = position.variant.tables
     if not split or depth == 0:

@@ -378,7 +378,7 @@ def load_or_solve(
     """The solution kept in `cache_dir`, or a new one, which is then kept there.
 
     A cache is a convenience: a file that is damaged or cannot be read counts as absent, and where
-    nothing can be written `not_kept` is told why. Raises as `solve`.
+    nothing can be written `not_kept` is called with the reason. Raises as `solve`.
     """
     _refuse_reversible(variant)
     if cache_dir is None:

@@ -25,7 +25,7 @@ from training.evaluation.versus_random import (
 
 LARGEST_FOLLOWED: Final = 500_000
 """Most positions of a variant in which a raw network's play against random moves is followed."""
-VALUES_JUDGED: Final = 50_000
+VALUES_EVALUATED: Final = 50_000
 """Most positions on which values are evaluated; all of a variant with fewer."""
 LARGEST_SEARCHED: Final = 50_000
 """Most positions for a network with search."""
@@ -78,7 +78,9 @@ def measure_row(
         raw = chances_against_random(variant, raw_chooser(evaluator))
     if size <= LARGEST_SEARCHED:
         searched = chances_against_random(variant, search_chooser(variant, evaluator, *search))
-    sign, judged = value_sign_accuracy(solution, evaluator, VALUES_JUDGED, np.random.default_rng(0))
+    sign, evaluated = value_sign_accuracy(
+        solution, evaluator, VALUES_EVALUATED, np.random.default_rng(0)
+    )
     return TextbookRow(
         name=name,
         win_first=raw.first.win if raw else None,
@@ -88,7 +90,7 @@ def measure_row(
         decisions=truth.raw(evaluator),
         value_sign=sign,
         decision_positions=len(truth),
-        value_positions=judged,
+        value_positions=evaluated,
         **about,
     )
 

@@ -217,11 +217,11 @@ class TruthCurve:
         """The final measurement, on up to so many positions for the raw network and for search."""
         generator = np.random.default_rng(seed)
         searched = self._truth.sample(search, generator)
-        judged = self._truth.sample(raw, generator)
+        measured = self._truth.sample(raw, generator)
         return TruthShares(
             decision_positions=len(self._truth),
-            raw=judged.raw(evaluator),
-            raw_positions=len(judged),
+            raw=measured.raw(evaluator),
+            raw_positions=len(measured),
             search=searched.search(evaluator, self._simulations),
             searched=len(searched),
         )

@@ -282,10 +282,10 @@ def solve_endgames(
     """Make all tables of up to `men` men, and keep them in `folder` as they come.
 
     Whole files of the same rules that are there are read instead; what is damaged, cannot be read
-    or lacks plies to zeroing is made again: an interrupted run goes on. Where a table cannot be
-    written, `not_kept` is told why and the work goes on in memory. Raises InputError where the
-    tables cannot be right or take more than `limit_bytes`, OtherRulesError for a file of other
-    rules, and OSError without `not_kept` or where there cannot be such a folder.
+    or lacks plies to zeroing is made again: an interrupted run continues. Where a table cannot be
+    written, `not_kept` is called with the reason and the work continues in memory. Raises
+    InputError where the tables cannot be right or take more than `limit_bytes`, OtherRulesError for
+    a file of other rules, and OSError without `not_kept` or where there cannot be such a folder.
     """
     wanted = materials(variant, men)
     sizes = [entries_of(variant, material) for material in wanted]
