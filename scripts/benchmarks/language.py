@@ -190,7 +190,7 @@ def _stripped(kind: type[nn.Module]) -> Callable[..., object] | None:
     if not kind.__module__.startswith("engine."):
         return None
     tree = ast.parse(textwrap.dedent(inspect.getsource(kind.forward)))
-    strip = _Strip()
+    strip = _RemoveHookPoints()
     strip.visit(tree)
     if not strip.found:
         return None
@@ -203,7 +203,7 @@ def _globals(kind: type[nn.Module]) -> dict[str, object]:
     return vars(sys.modules[kind.__module__])
 
 
-class _Strip(ast.NodeTransformer):
+class _RemoveHookPoints(ast.NodeTransformer):
     """`self.some_point(x)` becomes `x`, and `self.some_point.open` becomes False."""
 
     def __init__(self) -> None:

@@ -58,7 +58,9 @@ class RandomOpposition(NamedTuple):
 
 
 @kernel
-def _judge(tables: Tables, rows: Rows, offsets: Offsets, results: npt.NDArray[np.int8]) -> None:
+def _evaluate_all(
+    tables: Tables, rows: Rows, offsets: Offsets, results: npt.NDArray[np.int8]
+) -> None:
     """The result of each row [B, R] for White, or that it is not over."""
     for index in range(rows.shape[0]):
         reason = termination(tables, rows[index], offsets[index + 1] - offsets[index])
@@ -92,7 +94,7 @@ def _chances(variant: Variant, choose: Choose, own: int) -> Chances:
     while len(rows):
         moves, offsets = generate_batch(variant.tables, rows)
         results = np.empty(len(rows), np.int8)
-        _judge(variant.tables, rows, offsets, results)
+        _evaluate_all(variant.tables, rows, offsets, results)
         over = results != _UNFINISHED
         np.add.at(outcomes, 1 - results[over].astype(np.int64), weights[over])
         # All positions of a ply have the same side to move; finished ones are dropped.
