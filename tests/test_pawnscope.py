@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,42 @@ def test_a_search_proves_what_the_solver_knows(network: PolicyValueNet) -> None:
             walk.push_uci(move)
         assert found.best == found.principal_variation[0]
         assert list(found.visit_counts) == list(found.q_values)
+
+
+@pytest.mark.parametrize("moves", [(), ("a1a2",)], ids=["white", "black"])
+def test_each_probability_is_that_of_its_move(
+    network: PolicyValueNet, moves: Sequence[str]
+) -> None:
+    """Of both colours: the network sees the ranks mirrored where Black is to move."""
+    import torch
+
+    position = pawnscope.Position(HEXAPAWN)
+    for text in moves:
+        position.push_uci(text)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(position.row[None])).policy[0]
+
+    def seen(name: str) -> int:
+        rank = int(name[1]) - 1
+        return 3 * (2 - rank if moves else rank) + "abc".index(name[0])
+
+    policy = pawnscope.evaluate(network, position).policy
+    own = torch.tensor([float(logits[seen(text[:2]), seen(text[2:])]) for text in policy])
+    np.testing.assert_allclose(list(policy.values()), own.softmax(0).numpy(), atol=1e-5)
+
+
+def test_each_value_is_that_of_its_move() -> None:
+    position, solution = pawnscope.Position(HEXAPAWN), solve(HEXAPAWN)
+    position.push_uci("a1a2")
+    found = pawnscope.search(position, simulations=2000)
+    exact = {}
+    for move in position.legal_moves:
+        after = position.copy()
+        after.push(move)
+        exact[position.uci(move)] = -solution.value(after.row)
+    assert set(exact.values()) == {-1, 1}
+    assert all(exact[move] == value for move, value in found.q_values.items() if abs(value) == 1)
+    assert exact[found.best] == found.value == 1
 
 
 def test_a_finished_game_is_refused(network: PolicyValueNet) -> None:
