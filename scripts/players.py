@@ -20,6 +20,7 @@ from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.system.files import cache_folder
+from scripts.progress import write_line
 from search.evaluator import Evaluator
 from search.exact.solver import Solution, estimate_positions, load_or_solve
 from search.exact.tablebase.file import table_names
@@ -191,7 +192,7 @@ def load_solution(variant: Variant) -> Solution:
 
 def _report_not_kept(problem: OSError) -> None:
     where = f": {problem.filename}" if problem.filename is not None else ""
-    tqdm.write(f"the solution is not kept: {problem.strerror or problem}{where}", file=sys.stderr)
+    write_line(f"the solution is not kept: {problem.strerror or problem}{where}", sys.stderr)
 
 
 load_tablebases = functools.cache(Tablebases.load)

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TextIO
 
 from tqdm import tqdm
+
+from engine.system.interrupts import interrupts_postponed
 
 _BAR: Final = 8
 _ROOM_BESIDE: Final = len(" 100%|| ") + _BAR
@@ -74,6 +76,18 @@ def fitting(parts: Sequence[str], width: int) -> str:
     return line
 
 
+def write_line(line: str, file: TextIO) -> None:
+    """Write a permanent line, above the bar where there is one."""
+    if not sys.stderr.isatty():
+        print(line, file=file, flush=True)
+        return
+    # An interrupt inside `tqdm.write` makes tqdm release a lock that it does not hold; the error
+    # that this raises would replace the interrupt.
+    with interrupts_postponed():
+        tqdm.write(line, file=file)
+        file.flush()
+
+
 class Bars:
     """One bar at a time, with text beside it."""
 
@@ -128,8 +142,7 @@ class Bars:
     def keep(self, line: str, *, always: bool = False) -> None:
         """A permanent line; with `always` also where it is quiet."""
         if always or not self.quiet:
-            tqdm.write(line, file=sys.stderr)
-            sys.stderr.flush()
+            write_line(line, sys.stderr)
 
     def close(self) -> None:
         """Remove the bar."""

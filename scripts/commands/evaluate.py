@@ -1,6 +1,7 @@
 """`pawnscope evaluate RUN [RUN ...]`: checkpoints against the truth and on the ladder."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 from tyro import conf
 
 from engine.network.checkpoint import read_description
@@ -21,7 +21,7 @@ from engine.settings import Count, Natural
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.players import load_evaluator, load_solution, player_of
 from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
-from scripts.progress import Waiting
+from scripts.progress import Waiting, write_line
 from search.exact.solver import estimate_positions
 from training.evaluation.ladder import LadderGames, ladder_ratings
 from training.evaluation.run_evaluation import (
@@ -117,8 +117,7 @@ class _Progress:
     def line(self, text: str) -> None:
         """A line that stays."""
         if not self._quiet:
-            with tqdm.external_write_mode():
-                print(text, flush=True)
+            write_line(text, sys.stdout)
 
 
 def _evaluate(path: Path, options: EvaluateOptions, progress: _Progress) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -13,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import std
 
 from scripts import progress as bars_module
 from scripts.commands import train as train_module
 from scripts.commands.language.train import describe_measurement
 from scripts.commands.train import describe_round
-from scripts.progress import Bars, Pace, Waiting, fitting
+from scripts.progress import Bars, Pace, Waiting, fitting, write_line
 from training.evaluation.truth import Reached
 from training.run.monitor import Summary
 
@@ -159,6 +162,35 @@ def test_figures_alone_are_not_disturbed_but_by_what_one_must_know(
     assert printed.err.splitlines() == [
         "self-play was computed by native bf16, which cannot go on here"
     ]
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["log", "terminal"])
+def test_an_interrupt_inside_a_line_stays_an_interrupt(
+    live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tqdm makes its lock within the first line, and releases it on the way out as if it had it."""
+
+    make_lock = std.TqdmDefaultWriteLock
+
+    def interrupted_lock() -> object:
+        signal.raise_signal(signal.SIGINT)
+        return make_lock()
+
+    class InterruptedStream(io.StringIO):
+        def isatty(self) -> bool:
+            return live
+
+        def write(self, text: str) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    monkeypatch.delattr(std.tqdm, "_lock", raising=False)
+    monkeypatch.setattr(std, "TqdmDefaultWriteLock", interrupted_lock)
+    stream = InterruptedStream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with pytest.raises(KeyboardInterrupt):
+        write_line("a line", sys.stderr)
+    assert not live or stream.getvalue() == "a line\n"
 
 
 def test_the_pauses_of_a_log_grow() -> None:
