@@ -11,8 +11,10 @@ from engine.system.extras import missing_extra
 from scripts.benchmarks.rows import BATCH, SIMULATIONS, Row, rates, row
 from search.evaluator import Evaluator, UniformEvaluator
 from search.exact.solver import solve
-from search.mcts.gumbel import GumbelConfig, gumbel_search
-from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.gumbel import GumbelConfig
+from search.mcts.puct import PuctConfig
+from search.mcts.roots import Roots
+from search.mcts.search import SearchConfig, tree_search
 
 
 def perft() -> Iterator[Row]:
@@ -56,9 +58,11 @@ def search() -> Iterator[Row]:
     uniform = UniformEvaluator()
     for name in ("hexapawn5x5", "breakthrough5", "gardner"):
         variant = get_variant(name)
-        puct = rates(lambda v=variant: _simulate_puct(v, uniform))  # type: ignore[misc]
+        noisy = PuctConfig(simulations=SIMULATIONS, noise_fraction=0.25)
+        puct = rates(lambda v=variant, c=noisy: _simulate(v, uniform, c))  # type: ignore[misc]
         yield row(f"search/{name}/uniform", "simulations/s", puct)
-        gumbel = rates(lambda v=variant: _simulate_gumbel(v, uniform))  # type: ignore[misc]
+        halving = GumbelConfig(simulations=SIMULATIONS)
+        gumbel = rates(lambda v=variant, c=halving: _simulate(v, uniform, c))  # type: ignore[misc]
         peer = ("PUCT", statistics.median(puct))
         yield row(f"search/{name}/uniform/gumbel", "simulations/s", gumbel, peer)
 
@@ -72,15 +76,7 @@ def start_roots(variant: Variant) -> Roots:
     )
 
 
-def _simulate_puct(variant: Variant, evaluator: Evaluator) -> int:
-    config = PuctConfig(simulations=SIMULATIONS, noise_fraction=0.25)
+def _simulate(variant: Variant, evaluator: Evaluator, config: SearchConfig) -> int:
     rng = np.random.default_rng(1)
-    result = puct_search(variant, start_roots(variant), evaluator, config, rng)
-    return int(result.simulations.sum())
-
-
-def _simulate_gumbel(variant: Variant, evaluator: Evaluator) -> int:
-    config = GumbelConfig(simulations=SIMULATIONS)
-    rng = np.random.default_rng(1)
-    result = gumbel_search(variant, start_roots(variant), evaluator, config, rng)
+    result = tree_search(variant, start_roots(variant), evaluator, config, rng)
     return int(result.simulations.sum())

@@ -29,7 +29,9 @@ from engine.rules.variant import get_variant
 from scripts.benchmarks.network import GAME, NETWORKS, network_rates
 from scripts.benchmarks.rows import REPEATS, SIMULATIONS, Row, row
 from scripts.benchmarks.self_play import Meter
-from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.puct import PuctConfig
+from search.mcts.roots import Roots
+from search.mcts.search import tree_search
 
 LARGER: Final[dict[str, dict[str, object]]] = {
     "transformer-8x256": {
@@ -379,7 +381,7 @@ def _searched(label: str, name: str, games: int, threads: int) -> Iterator[Row]:
     ]
 
     def work(meter: Meter, seed: int) -> None:
-        puct_search(variant, roots, meter, config, np.random.default_rng(seed))
+        tree_search(variant, roots, meter, config, np.random.default_rng(seed))
 
     rates, outside = [], []
     for turn in range(1 + 3):

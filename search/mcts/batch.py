@@ -6,21 +6,25 @@ proven position are backed up inside the kernel. One batch evaluates all leaves 
 `selection.py` chooses the moves that a simulation follows.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, ClassVar, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
+from engine.rules.compilation.decorators import (
+    copy_into,
+    internal_kernel,
+    kernel,
+    shared_kernel,
+)
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.tables import MAX_MOVES, Int, Tables
+from engine.rules.tables import MAX_MOVES, Int, Moves, Tables
 from engine.rules.variant import Variant
 from engine.settings import Natural, Range, Settings
 from search.evaluator import Evaluator, evaluate
-from search.mcts.result import SearchResult, principal_variation
+from search.mcts.result import SearchResult, collect, most_visited, principal_variation
 from search.mcts.reuse import NO_MOVE, keep_lines, play_lines
 from search.mcts.roots import Roots
 from search.mcts.selection import ROOT_SCORE, BatchRootScores, RootScores, Rule, choose_edge
@@ -33,6 +37,7 @@ from search.mcts.tree import (
     ROUND_START,
     SIMULATIONS,
     UNVISITED,
+    Hashes,
     Tree,
     Trees,
     add_child,
@@ -59,6 +64,9 @@ node that waits for its evaluation, and did not begin."""
 @dataclass(frozen=True, kw_only=True)
 class TreeSearchConfig(Settings):
     """What all tree searches with an evaluator share."""
+
+    kind: ClassVar[int]
+    """PUCT or GUMBEL."""
 
     # Simulations a game; the evaluation of the root is not counted.
     simulations: Natural = 64
@@ -100,8 +108,7 @@ def _add_leaf(tree: Tree, leaves: Leaves, index: Int, game: int, move_count: int
     node = tree.counters[NODES_USED] - 1
     leaves.games[index] = game
     leaves.nodes[index] = node
-    for place in range(tree.rows.shape[1]):
-        leaves.positions[index, place] = tree.rows[node, place]
+    copy_into(leaves.positions[index], tree.rows[node])
     leaves.offsets[index + 1] = leaves.offsets[index] + move_count
 
 
@@ -114,8 +121,8 @@ def _init_roots(tables: Tables, trees: Trees, roots: Roots, leaves: Leaves) -> t
         if tree.counters[NODES_USED] > 0:
             continue
         moves = leaves.moves[leaves.offsets[pending] :]
-        history, length = roots.histories[game], roots.history_lengths[game]
-        move_count = add_root(tables, tree, roots.positions[game], history, length, moves)
+        history = roots.histories[game][: roots.history_lengths[game]]
+        move_count = add_root(tables, tree, roots.positions[game], history, moves)
         if move_count > 0:
             _add_leaf(tree, leaves, pending, game, move_count)
             needed = max(needed, move_count)
@@ -145,12 +152,11 @@ def _select(tree: Tree, rule: Rule, root_scores: RootScores, budget: Int) -> tup
 def _simulate(
     tables: Tables,
     tree: Tree,
-    history: npt.NDArray[np.uint64],
-    history_length: int,
+    history: Hashes,
     rule: Rule,
     root_scores: RootScores,
     budget: Int,
-    moves: npt.NDArray[np.uint16],
+    moves: Moves,
 ) -> int:
     """One simulation; the number of legal moves of the leaf that waits, _BACKED_UP or _BLOCKED."""
     index, edge, free = _select(tree, rule, root_scores, budget)
@@ -158,7 +164,7 @@ def _simulate(
         return _BLOCKED
     tree.counters[SIMULATIONS] += 1
     if edge != NO_EDGE:
-        move_count = add_child(tables, tree, index, edge, history, history_length, moves)
+        move_count = add_child(tables, tree, index, edge, history, moves)
         if move_count > 0:
             return move_count
         index = np.int64(tree.edges[edge]["child"])
@@ -222,18 +228,16 @@ def _advance(
         while done < evaluated_count and evaluated.games[done] == game:
             _backup_leaf(tree, evaluated, done, logits, wdl, rule)
             done += 1
-        history, history_length = roots.histories[game], roots.history_lengths[game]
+        history = roots.histories[game][: roots.history_lengths[game]]
         scores, budget = root_scores[game], np.int64(limits[game] - tree.counters[ROUND_START])
-        first, move_count = pending, 0
+        first = pending
         while (
             pending - first < rule.leaves
             and tree.counters[SIMULATIONS] < limits[game]
             and tree.nodes[ROOT]["proven"] == UNPROVEN
         ):
             moves = waiting.moves[waiting.offsets[pending] :]
-            move_count = _simulate(
-                tables, tree, history, history_length, rule, scores, budget, moves
-            )
+            move_count = _simulate(tables, tree, history, rule, scores, budget, moves)
             if move_count == _BLOCKED:
                 break
             if move_count > 0:
@@ -246,12 +250,7 @@ def _advance(
     return pending, needed
 
 
-def _copied(roots: Roots) -> Roots:
-    """A copy of the roots: the caller changes its arrays as the games continue."""
-    return Roots(roots.positions.copy(), roots.histories.copy(), roots.history_lengths.copy())
-
-
-class BatchSearch(ABC):
+class BatchSearch:
     """A search that can be run in parts, read in between, and stopped.
 
     Games do not influence each other: the search of a game depends on its position, its history and
@@ -263,50 +262,54 @@ class BatchSearch(ABC):
         variant: Variant,
         roots: Roots,
         evaluator: Evaluator,
-        rule: Rule,
-        simulations: int,
+        config: TreeSearchConfig,
         rng: np.random.Generator,
     ) -> None:
         """Evaluate the roots and prepare them. A finished game is a root without moves."""
-        games = roots.positions.shape[0]
         self._variant = variant
-        self._roots = _copied(roots)
-        # May be replaced between runs, for instance by one with newer weights.
-        self.evaluator = evaluator
-        self._rule = rule
-        self._simulations = simulations
+        self._evaluator = evaluator
+        self._config = config
+        known = (name for name in Rule._fields if hasattr(config, name))
+        self._rule = Rule(**{name: getattr(config, name) for name in known})
         self._rng = rng
-        nodes = simulations + 1
+        games, nodes = roots.positions.shape[0], config.simulations + 1
         self.trees = allocate(games, nodes, nodes * _EDGES_A_NODE, variant.row_size)
-        self._root_scores = np.zeros((games, 0), dtype=ROOT_SCORE)
-        self._waiting = _make_leaves(games * rule.leaves, variant.row_size)
-        self._spare = _make_leaves(games * rule.leaves, variant.row_size)
-        self._count: Int = 0
-        self._evaluate_roots()
+        self._make_room(games)
+        self._evaluate(roots)
 
-    @abstractmethod
     def _prepare_roots(self) -> None:
         """Draw the noise of the roots, which are new."""
 
-    @abstractmethod
     def _begin(self, limits: npt.NDArray[np.int32]) -> None:
         """Prepare a run up to `limits` int32[B] simulations."""
 
-    @abstractmethod
+    def _weights(self) -> npt.NDArray[np.float32] | None:
+        """[B, A] what the policy is in proportion to; None for the visits."""
+        return None
+
     def choices(self) -> npt.NDArray[np.int32]:
         """int32[B], see SearchResult."""
+        return most_visited(self.trees)
 
-    @abstractmethod
     def result(self) -> SearchResult:
         """What the search knows now."""
+        return collect(self.trees, self.choices(), self._weights())
 
-    def _evaluate_roots(self) -> None:
-        """Make the roots of empty trees, evaluate them, and prepare all roots."""
+    def _make_room(self, games: int) -> None:
+        count = games * self._rule.leaves
+        self._waiting = _make_leaves(count, self._variant.row_size)
+        self._spare = _make_leaves(count, self._variant.row_size)
+        self._root_scores = np.zeros((games, 0), dtype=ROOT_SCORE)
+
+    def _evaluate(self, roots: Roots) -> None:
+        """Take new roots, make and evaluate those of empty trees, and prepare all."""
+        # A copy: the caller changes its arrays as the games continue.
+        self.roots = Roots._make(array.copy() for array in roots)
         self._count, needed = _init_roots(
-            self._variant.tables, self.trees, self._roots, self._waiting
+            self._variant.tables, self.trees, self.roots, self._waiting
         )
-        self.trees = reserve(self.trees, edges=needed)
-        self._step(np.zeros(self._roots.positions.shape[0], dtype=np.int32))
+        self.trees = reserve(self.trees, edges=int(needed))
+        self._step(np.zeros(len(roots.positions), dtype=np.int32))
         self._prepare_roots()
 
     def _step(self, limits: npt.NDArray[np.int32]) -> None:
@@ -315,7 +318,7 @@ class BatchSearch(ABC):
         logits, wdl = np.empty(0, dtype=np.float32), np.empty((0, 3), dtype=np.float32)
         if count:
             logits, wdl = evaluate(
-                self.evaluator,
+                self._evaluator,
                 waiting.positions[:count],
                 waiting.moves[: waiting.offsets[count]],
                 waiting.offsets[: count + 1],
@@ -323,7 +326,7 @@ class BatchSearch(ABC):
         self._count, needed = _advance(
             self._variant.tables,
             self.trees,
-            self._roots,
+            self.roots,
             self._rule,
             self._root_scores,
             limits,
@@ -348,7 +351,7 @@ class BatchSearch(ABC):
         """
         counters = self.trees.counters
         limits = np.empty(counters.shape[0], dtype=np.int32)
-        limits[:] = self._simulations if simulations is None else simulations
+        limits[:] = self._config.simulations if simulations is None else simulations
         wanted = counters[:, NODES_USED] + np.maximum(limits - counters[:, SIMULATIONS], 0)
         self.trees = reserve(self.trees, nodes=int(wanted.max(initial=0)))
         self._begin(limits)
@@ -371,36 +374,23 @@ class BatchSearch(ABC):
         """
         lines = np.asarray(moves, dtype=np.int64).reshape(self.trees.counters.shape[0], -1)
         if roots is None:
-            roots = play_lines(self._variant.tables, self._roots, lines)
-        self._roots = _copied(roots)
+            roots = play_lines(self._variant.tables, self.roots, lines)
         keep_lines(self.trees, lines, roots.positions)
-        self._evaluate_roots()
+        self._evaluate(roots)
 
     def take(self, games: npt.NDArray[np.integer]) -> None:
         """Keep these games, in this order; `advance` must follow.
 
         -1 is the place of a game with an empty tree.
         """
-        self.trees = Trees(*(array[games] for array in self.trees))
+        self.trees = Trees._make(array[games] for array in self.trees)
         self.trees.counters[games < 0] = 0
-        self._roots = Roots(*(array[games] for array in self._roots))
-        self._root_scores = np.zeros((len(games), 0), dtype=ROOT_SCORE)
-        leaves = len(games) * self._rule.leaves
-        self._waiting = _make_leaves(leaves, self._variant.row_size)
-        self._spare = _make_leaves(leaves, self._variant.row_size)
-
-    def simulations(self, game: int = 0) -> int:
-        """Simulations begun at the current root of a game."""
-        return int(self.trees.counters[game, SIMULATIONS])
-
-    @property
-    def roots(self) -> Roots:
-        """The current roots."""
-        return self._roots
+        self.roots = Roots._make(array[games] for array in self.roots)
+        self._make_room(len(games))
 
     def principal_variation(self, game: int = 0) -> list[int]:
         """The best line for both sides from the root of one game."""
         return principal_variation(self.trees, game, int(self.choices()[game]))
 
 
-__all__ = ["MOST_LEAVES", "NO_MOVE", "BatchSearch", "Leaves", "Roots"]
+__all__ = ["NO_MOVE", "BatchSearch", "TreeSearchConfig"]

@@ -7,18 +7,16 @@ the search follows its own improved policy. README.md has the formulae.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.variant import Variant
 from engine.settings import Count, NonNegative, Range
-from search.evaluator import Evaluator
-from search.mcts.batch import BatchSearch, Roots, TreeSearchConfig
-from search.mcts.result import SearchResult, best_edge, collect, root_width
+from search.mcts.batch import BatchSearch, TreeSearchConfig
+from search.mcts.result import best_edge, root_width
 from search.mcts.selection import (
     GUMBEL,
     ROOT_SCORE,
@@ -48,6 +46,7 @@ _SMALLEST_PRIOR: Final = 1e-30
 class GumbelConfig(TreeSearchConfig):
     """How one Gumbel search behaves; the defaults are the published numbers."""
 
+    kind: ClassVar[int] = GUMBEL
     # Moves that sequential halving begins with, or all legal moves where there are fewer.
     considered: Count = 16
     # sigma(q) = (c_visit + max_b N(b)) * c_scale * (q + 1) / 2, see `selection.value_scale`.
@@ -148,24 +147,7 @@ class GumbelSearch(BatchSearch):
     root with reused visits, is a new round, which uses the values found before.
     """
 
-    def __init__(
-        self,
-        variant: Variant,
-        roots: Roots,
-        evaluator: Evaluator,
-        config: GumbelConfig,
-        rng: np.random.Generator,
-    ) -> None:
-        """Evaluate the roots and draw the noise. A finished game is a root without moves."""
-        self._config = config
-        rule = Rule(
-            kind=GUMBEL,
-            leaves=config.leaves,
-            proofs=config.proofs,
-            c_visit=config.c_visit,
-            c_scale=config.c_scale,
-        )
-        super().__init__(variant, roots, evaluator, rule, config.simulations, rng)
+    _config: GumbelConfig
 
     def _prepare_roots(self) -> None:
         games = self.trees.counters.shape[0]
@@ -180,30 +162,7 @@ class GumbelSearch(BatchSearch):
         """Proven moves first, else the move that sequential halving leaves."""
         return _survivors(self.trees, self._rule, self._root_scores)
 
-    def result(self) -> SearchResult:
-        """What the search knows now; `policy` is softmax(logits + sigma(completed Q))."""
-        games = self.trees.counters.shape[0]
-        weights = np.zeros((games, root_width(self.trees)), dtype=np.float32)
+    def _weights(self) -> npt.NDArray[np.float32]:
+        weights = np.zeros(self._root_scores.shape, dtype=np.float32)
         _improve(self.trees, self._rule, weights)
-        return collect(self.trees, self.choices(), weights)
-
-
-def gumbel_search(
-    variant: Variant,
-    roots: Roots,
-    evaluator: Evaluator,
-    config: GumbelConfig,
-    rng: np.random.Generator,
-    simulations: npt.NDArray[np.integer] | None = None,
-) -> SearchResult:
-    """Search B games; `simulations` int[B], if given, replaces the configuration's number.
-
-    The same generator state gives the same result. The noise of a game depends on its place in the
-    batch, not on the other games. Raises what the evaluator raises.
-    """
-    search = GumbelSearch(variant, roots, evaluator, config, rng)
-    search.run(simulations)
-    return search.result()
-
-
-__all__ = ["GumbelConfig", "GumbelSearch", "Roots", "SearchResult", "gumbel_search"]
+        return weights

@@ -1,18 +1,16 @@
 """PUCT search of many games at once, as in AlphaZero and KataGo (README.md has the formulae)."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.compilation.decorators import kernel
 from engine.rules.compilation.signatures import Array2D
-from engine.rules.variant import Variant
 from engine.settings import NonNegative, Range, Share
-from search.evaluator import Evaluator
-from search.mcts.batch import BatchSearch, Roots, TreeSearchConfig
-from search.mcts.result import SearchResult, best_edge, collect, most_visited, root_width
+from search.mcts.batch import BatchSearch, TreeSearchConfig
+from search.mcts.result import best_edge, root_width
 from search.mcts.selection import PUCT, Rule, forced_visits, puct_scale
 from search.mcts.tree import NO_EDGE, ROOT, Trees, tree_of
 from search.randomness import random_gamma, seed_states
@@ -22,6 +20,7 @@ from search.randomness import random_gamma, seed_states
 class PuctConfig(TreeSearchConfig):
     """How one PUCT search behaves; the defaults are the published numbers."""
 
+    kind: ClassVar[int] = PUCT
     # c(s) = c_puct + log((1 + N(s) + c_base) / c_base) (Silver et al. 2018, supplement, "Search").
     c_puct: Annotated[float, Range(0, above_low=True)] = 1.25
     # The same; a larger base lets exploration grow later, math.inf never.
@@ -107,27 +106,7 @@ def _prune_forced(trees: Trees, rule: Rule, weights: Array2D[np.float32]) -> Non
 class PuctSearch(BatchSearch):
     """See BatchSearch; noise is mixed into the priors of every new root."""
 
-    def __init__(
-        self,
-        variant: Variant,
-        roots: Roots,
-        evaluator: Evaluator,
-        config: PuctConfig,
-        rng: np.random.Generator,
-    ) -> None:
-        """Evaluate the roots and mix in the noise. A finished game is a root without moves."""
-        self._config = config
-        rule = Rule(
-            kind=PUCT,
-            leaves=config.leaves,
-            proofs=config.proofs,
-            c_puct=config.c_puct,
-            c_base=config.c_base,
-            fpu_reduction=config.fpu_reduction,
-            root_fpu_reduction=config.root_fpu_reduction,
-            forced_playouts=config.forced_playouts,
-        )
-        super().__init__(variant, roots, evaluator, rule, config.simulations, rng)
+    _config: PuctConfig
 
     def _prepare_roots(self) -> None:
         config = self._config
@@ -137,39 +116,10 @@ class PuctSearch(BatchSearch):
             states = seed_states(self._rng, self.trees.counters.shape[0])
             _mix_noise(self.trees, states, config.noise_fraction, config.noise_total)
 
-    def _begin(self, limits: npt.NDArray[np.int32]) -> None:
-        pass
-
-    def choices(self) -> npt.NDArray[np.int32]:
-        """Proven moves first, else the most visits."""
-        return most_visited(self.trees)
-
-    def result(self) -> SearchResult:
-        """What the search knows now."""
-        weights = None
-        if self._config.forced_playouts > 0.0:
-            games = self.trees.counters.shape[0]
-            weights = np.zeros((games, root_width(self.trees)), dtype=np.float32)
-            _prune_forced(self.trees, self._rule, weights)
-        return collect(self.trees, self.choices(), weights)
-
-
-def puct_search(
-    variant: Variant,
-    roots: Roots,
-    evaluator: Evaluator,
-    config: PuctConfig,
-    rng: np.random.Generator,
-    simulations: npt.NDArray[np.integer] | None = None,
-) -> SearchResult:
-    """Search B games; `simulations` int[B], if given, replaces the configuration's number.
-
-    The same generator state gives the same result. The noise of a game depends on its place in the
-    batch, not on the other games. Raises what the evaluator raises.
-    """
-    search = PuctSearch(variant, roots, evaluator, config, rng)
-    search.run(simulations)
-    return search.result()
-
-
-__all__ = ["PuctConfig", "PuctSearch", "Roots", "SearchResult", "puct_search"]
+    def _weights(self) -> npt.NDArray[np.float32] | None:
+        if self._config.forced_playouts == 0.0:
+            return None
+        games = self.trees.counters.shape[0]
+        weights = np.zeros((games, root_width(self.trees)), dtype=np.float32)
+        _prune_forced(self.trees, self._rule, weights)
+        return weights

@@ -16,12 +16,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.compilation.decorators import copy_into, internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
 from engine.rules.history import push
-from engine.rules.kernels import generate
-from engine.rules.tables import MAX_MOVES, Int, Tables
+from engine.rules.kernels import legal_moves
+from engine.rules.tables import Int, Row, Rows, Tables
 from search.mcts.roots import Roots
 from search.mcts.tree import (
     CONSIDERED,
@@ -43,9 +43,6 @@ NO_MOVE: Final = -1
 """In an array of moves: the line ends before this place."""
 _GONE: Final = -1
 
-Lines = npt.NDArray[np.int64]
-"""[B, K] the moves played in each game, NO_MOVE after the last."""
-
 
 @internal_kernel
 def _find_child(tree: Tree, index: Int, move: Int) -> int:
@@ -59,7 +56,7 @@ def _find_child(tree: Tree, index: Int, move: Int) -> int:
 
 
 @internal_kernel
-def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: npt.NDArray[np.uint8]) -> Int:
+def _find_descendant(tree: Tree, line: npt.NDArray[np.int64], row: Row) -> Int:
     """The node at the end of a line if its position is `row` and it is expanded, else UNVISITED."""
     index = np.int64(ROOT)
     for place in range(line.shape[0]):
@@ -84,11 +81,10 @@ def _move_node(tree: Tree, old: Int, new: Int, edge_start: Int) -> None:
     start, count = np.int64(tree.nodes[old]["edge_start"]), np.int64(tree.nodes[old]["edge_count"])
     if new != old:
         tree.nodes[new] = tree.nodes[old]
-        for place in range(tree.rows.shape[1]):
-            tree.rows[new, place] = tree.rows[old, place]
+        copy_into(tree.rows[new], tree.rows[old])
     if edge_start != start:
-        for place in range(count):
-            tree.edges[edge_start + place] = tree.edges[start + place]
+        # Forward, so that the two places may overlap.
+        copy_into(tree.edges[edge_start:], tree.edges[start : start + count])
     tree.nodes[new]["edge_start"] = edge_start if count > 0 else 0
 
 
@@ -122,9 +118,10 @@ def _keep_subtree(tree: Tree, top: Int) -> None:
 
 
 @kernel
-def keep_lines(trees: Trees, lines: Array2D[np.int64], positions: Array2D[np.uint8]) -> None:
+def keep_lines(trees: Trees, lines: Array2D[np.int64], positions: Rows) -> None:
     """Make the end of each game's line the root of its tree; `positions` [B, R] are those there.
 
+    `lines` [B, K] are the moves played, NO_MOVE after the last of each.
     A tree is emptied where the line is empty, leaves the tree, or ends in another position. The
     counters of simulations are 0 at the new roots.
     """
@@ -147,45 +144,20 @@ def keep_lines(trees: Trees, lines: Array2D[np.int64], positions: Array2D[np.uin
         tree.counters[CONSIDERED] = 0
 
 
-@kernel
-def _play_line(
-    tables: Tables,
-    row: npt.NDArray[np.uint8],
-    history: npt.NDArray[np.uint64],
-    length: int,
-    line: npt.NDArray[np.int64],
-) -> int:
-    """Play a line on `row` and `history` in place; returns the plies up to an illegal move."""
-    moves, scratch = np.empty(MAX_MOVES, np.uint16), np.empty_like(row)
-    played = 0
-    for place in range(line.shape[0]):
-        move = line[place]
-        count = generate(tables, row, moves)
-        legal = False
-        for other in range(count):
-            legal = legal or moves[other] == move
-        if not legal:
-            break
-        push(tables, row, move, history, length + played, scratch)
-        played += 1
-    return played
-
-
-def play_lines(tables: Tables, roots: Roots, lines: Lines) -> Roots:
-    """The positions after these lines, with the histories that led there.
+def play_lines(tables: Tables, roots: Roots, lines: npt.NDArray[np.int64]) -> Roots:
+    """The positions after these lines [B, K], with the histories that led there.
 
     Raises InputError for a move that is not legal.
     """
-    games, plies = lines.shape
-    held = roots.histories.shape[1]
-    longest = int(roots.history_lengths.max(initial=0)) + plies
-    histories = np.zeros((games, max(held, longest)), dtype=np.uint64)
-    histories[:, :held] = roots.histories
+    longest = int(roots.history_lengths.max(initial=0)) + lines.shape[1]
+    room = max(0, longest - roots.histories.shape[1])
+    histories = np.pad(roots.histories, ((0, 0), (0, room)))
     positions, lengths = roots.positions.copy(), roots.history_lengths.copy()
-    for game in range(games):
-        line = lines[game, lines[game] != NO_MOVE]
-        played = _play_line(tables, positions[game], histories[game], lengths[game], line)
-        if played < len(line):
-            raise InputError(f"move number {line[played]} is not legal at ply {played} of {line}")
-        lengths[game] += played
+    scratch = np.empty_like(positions[0])
+    for game, line in enumerate(lines):
+        for ply, move in enumerate(line[line != NO_MOVE]):
+            if move not in legal_moves(tables, positions[game]):
+                raise InputError(f"move number {move} is not legal at ply {ply} of {line}")
+            push(tables, positions[game], move, histories[game], lengths[game], scratch)
+            lengths[game] += 1
     return Roots(positions, histories, lengths)

@@ -24,7 +24,12 @@ from typing import Annotated, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
+from engine.rules.compilation.decorators import (
+    copy_into,
+    internal_kernel,
+    kernel,
+    shared_kernel,
+)
 from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.history import hash_row, repetitions
 from engine.rules.kernels import apply, generate
@@ -36,6 +41,8 @@ from engine.rules.tables import (
     REPETITION,
     SQUARES,
     Int,
+    Moves,
+    Row,
     Tables,
 )
 from search.exact.tablebase.probe import probe, repetition_is_near
@@ -106,6 +113,10 @@ of the root itself; REUSED_VISITS the visits of its moves that searches of earli
 Gumbel's current round of sequential halving, ROUND_START is the simulations begun before it and
 CONSIDERED the moves that it considers."""
 _COUNTERS: Final = 6
+
+
+Hashes = npt.NDArray[np.uint64]
+"""[H] Zobrist hashes of a game's earlier positions, oldest first."""
 
 
 class Tree(NamedTuple):
@@ -214,36 +225,22 @@ def add_node(tables: Tables, tree: Tree, parent: Int, edge: Int, move_count: int
 
 
 @shared_kernel
-def add_root(
-    tables: Tables,
-    tree: Tree,
-    position: npt.NDArray[np.uint8],
-    history: npt.NDArray[np.uint64],
-    history_length: int,
-    moves: npt.NDArray[np.uint16],
-) -> int:
+def add_root(tables: Tables, tree: Tree, position: Row, history: Hashes, moves: Moves) -> int:
     """Make the root node and write its legal moves; return their number, 0 where it is over."""
     row = tree.rows[ROOT]
-    for place in range(row.shape[0]):
-        row[place] = position[place]
+    copy_into(row, position)
     tree.nodes[ROOT]["hash"] = hash_row(tables, row)
     move_count = generate(tables, row, moves)
-    above, edge = np.int64(NO_PARENT), np.int64(NO_EDGE)
-    continues = add_node(tables, tree, above, edge, move_count)
+    continues = add_node(tables, tree, np.int64(NO_PARENT), np.int64(NO_EDGE), move_count)
     clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
-    if repetition_is_near(tables, history, history_length, clock):
+    if repetition_is_near(tables, history, history.shape[0], clock):
         tree.nodes[ROOT]["repetition_near"] = 1
     return move_count if continues else 0
 
 
 @internal_kernel
 def count_repetitions(
-    tree: Tree,
-    parent: Int,
-    clock: int,
-    position_hash: np.uint64,
-    history: npt.NDArray[np.uint64],
-    history_length: int,
+    tree: Tree, parent: Int, clock: int, position_hash: np.uint64, history: Hashes
 ) -> int:
     """How often a child of `parent` occurred before, on its path from the root and in the game."""
     count, passed, index = 0, 0, parent
@@ -253,18 +250,12 @@ def count_repetitions(
             count += 1
         passed += 1
         index = node["parent"]
-    return count + repetitions(history, history_length, clock - passed, position_hash)
+    return count + repetitions(history, history.shape[0], clock - passed, position_hash)
 
 
 @shared_kernel
 def add_child(
-    tables: Tables,
-    tree: Tree,
-    parent: Int,
-    edge: Int,
-    history: npt.NDArray[np.uint64],
-    history_length: int,
-    moves: npt.NDArray[np.uint16],
+    tables: Tables, tree: Tree, parent: Int, edge: Int, history: Hashes, moves: Moves
 ) -> int:
     """Play the edge's move into a new node and write its legal moves; return their number.
 
@@ -279,16 +270,14 @@ def add_child(
     tree.edges[edge]["child"] = child
     clock = int(np.int64(row[tables[SQUARES] + CLOCK]))
     if clock > 0:
-        count = count_repetitions(tree, parent, clock, position_hash, history, history_length)
+        count = count_repetitions(tree, parent, clock, position_hash, history)
         row[tables[SQUARES] + REPETITION] = min(count, LARGEST_REPETITION)
     move_count = generate(tables, row, moves)
     return move_count if add_node(tables, tree, parent, edge, move_count) else 0
 
 
 @shared_kernel
-def expand(
-    tree: Tree, index: Int, moves: npt.NDArray[np.uint16], logits: npt.NDArray[np.float32]
-) -> None:
+def expand(tree: Tree, index: Int, moves: Moves, logits: npt.NDArray[np.float32]) -> None:
     """Give a node its edges, with the softmax of the logits as priors."""
     start = tree.counters[EDGES_USED]
     count = moves.shape[0]
@@ -346,6 +335,14 @@ def prove(tree: Tree, index: int) -> bool:
     return True
 
 
+@internal_kernel
+def wdl_of(value: Int) -> tuple[float, float, float]:
+    """A known value, -1, 0 or 1, as probabilities of win, draw and loss."""
+    win = 1.0 if value == 1 else 0.0
+    loss = 1.0 if value == -1 else 0.0
+    return win, 1.0 - win - loss, loss
+
+
 @shared_kernel
 def backup(
     tree: Tree, index: Int, win: float, draw: float, loss: float, proofs: bool | np.bool_
@@ -360,9 +357,7 @@ def backup(
         value = node["proven"]
         known = proofs and value != UNPROVEN
         if known:
-            win = 1.0 if value == 1 else 0.0
-            draw = 1.0 if value == 0 else 0.0
-            loss = 1.0 if value == -1 else 0.0
+            win, draw, loss = wdl_of(np.int64(value))
         visits = node["visits"] + 1
         node["visits"] = visits
         node["win"] += (win - node["win"]) / visits
@@ -386,7 +381,5 @@ def backup(
 @shared_kernel
 def backup_proven(tree: Tree, index: Int, proofs: bool | np.bool_) -> None:
     """Add a visit to a node whose value is proven."""
-    value = tree.nodes[index]["proven"]
-    win = 1.0 if value == 1 else 0.0
-    loss = 1.0 if value == -1 else 0.0
-    backup(tree, index, win, 1.0 - win - loss, loss, proofs)
+    win, draw, loss = wdl_of(np.int64(tree.nodes[index]["proven"]))
+    backup(tree, index, win, draw, loss, proofs)

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.rules.compilation.decorators import internal_kernel, kernel
-from engine.rules.compilation.signatures import Array2D
+from engine.rules.compilation.decorators import copy_into, internal_kernel, kernel
 from engine.rules.kernels import apply, generate
 from engine.rules.outcome import ONGOING, terminal_value, termination
-from engine.rules.position import Position
-from engine.rules.tables import MAX_MOVES, Int, Tables
+from engine.rules.tables import MAX_MOVES, Int, Moves, Row, Rows, Tables
 from engine.rules.variant import Variant
 from engine.settings import Count, Natural, NonNegative, Settings
 from engine.system.interrupts import StopFlag, interruptible
@@ -29,6 +26,7 @@ from search.mcts.tree import (
     ROOT,
     SIMULATIONS,
     UNVISITED,
+    Hashes,
     Tree,
     Trees,
     add_child,
@@ -39,8 +37,9 @@ from search.mcts.tree import (
     expand,
     reserve,
     tree_of,
+    wdl_of,
 )
-from search.randomness import random_below, seed_states
+from search.randomness import States, random_below, seed_states
 from search.scores import UNPROVEN
 
 _UCB1: Final = math.sqrt(0.5)
@@ -61,7 +60,7 @@ class UctConfig(Settings):
 
 
 @kernel
-def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[np.uint64]) -> int:
+def _choose_edge(tree: Tree, index: Int, exploration: float, state: States) -> int:
     """UCB1: any untried edge first, then the highest mean plus 2 C_p sqrt(ln N(s) / N(s, a)).
 
     Values lie in [-1, 1] and not in [0, 1], so that the second term counts twice.
@@ -91,16 +90,10 @@ def _choose_edge(tree: Tree, index: Int, exploration: float, state: npt.NDArray[
 
 @internal_kernel
 def _rollout(
-    tables: Tables,
-    position: npt.NDArray[np.uint8],
-    longest: int,
-    state: npt.NDArray[np.uint64],
-    rows: Array2D[np.uint8],
-    moves: npt.NDArray[np.uint16],
+    tables: Tables, position: Row, longest: int, state: States, rows: Rows, moves: Moves
 ) -> int:
     """Play random moves to the end; the value for the side to move at first. `rows` is [2, R]."""
-    for place in range(position.shape[0]):
-        rows[0, place] = position[place]
+    copy_into(rows[0], position)
     for ply in range(longest):
         row = rows[ply & 1]
         count = generate(tables, row, moves)
@@ -108,8 +101,7 @@ def _rollout(
         if reason != ONGOING:
             value: int = terminal_value(tables, reason, row)
             return -value if ply & 1 else value
-        move = np.int64(moves[random_below(state, count)])
-        apply(tables, row, move, rows[1 - (ply & 1)])
+        apply(tables, row, np.int64(moves[random_below(state, count)]), rows[1 - (ply & 1)])
     return 0
 
 
@@ -117,13 +109,12 @@ def _rollout(
 def _simulate(
     tables: Tables,
     tree: Tree,
-    history: npt.NDArray[np.uint64],
-    history_length: int,
+    history: Hashes,
     exploration: float,
     longest_rollout: int,
-    state: npt.NDArray[np.uint64],
-    moves: npt.NDArray[np.uint16],
-    rows: Array2D[np.uint8],
+    state: States,
+    moves: Moves,
+    rows: Rows,
 ) -> None:
     """One simulation: select, expand, roll out, back up."""
     tree.counters[SIMULATIONS] += 1
@@ -135,14 +126,13 @@ def _simulate(
         edge = _choose_edge(tree, index, exploration, state)
         child = np.int64(tree.edges[edge]["child"])
     if child == UNVISITED:
-        count = add_child(tables, tree, index, edge, history, history_length, moves)
+        count = add_child(tables, tree, index, edge, history, moves)
         child = np.int64(tree.edges[edge]["child"])
         if count > 0:
             expand(tree, child, moves[:count], np.zeros(count, np.float32))
             value = _rollout(tables, tree.rows[child], longest_rollout, state, rows, moves)
-            win = 1.0 if value == 1 else 0.0
-            loss = 1.0 if value == -1 else 0.0
-            backup(tree, child, win, 1.0 - win - loss, loss, proofs)
+            win, draw, loss = wdl_of(value)
+            backup(tree, child, win, draw, loss, proofs)
             return
     backup_proven(tree, child, proofs)
 
@@ -155,16 +145,16 @@ def _simulate_until(
     limit: int,
     exploration: float,
     longest_rollout: int,
-    state: npt.NDArray[np.uint64],
-    stop: npt.NDArray[np.uint8],
+    state: States,
+    stop: StopFlag,
 ) -> bool:
     """Simulate up to the limit or the stop; False where more room for edges is needed first."""
     tree = tree_of(trees, np.int64(0))
-    history, length = roots.histories[0], roots.history_lengths[0]
+    history = roots.histories[0][: roots.history_lengths[0]]
     moves = np.empty(MAX_MOVES, np.uint16)
     rows = np.empty((2, tree.rows.shape[1]), np.uint8)
     if tree.counters[NODES_USED] == 0:
-        count = add_root(tables, tree, roots.positions[0], history, length, moves)
+        count = add_root(tables, tree, roots.positions[0], history, moves)
         if count > 0:
             expand(tree, np.int64(ROOT), moves[:count], np.zeros(count, np.float32))
     while (
@@ -174,7 +164,7 @@ def _simulate_until(
     ):
         if tree.counters[EDGES_USED] + MAX_MOVES > tree.edges.shape[0]:
             return False
-        _simulate(tables, tree, history, length, exploration, longest_rollout, state, moves, rows)
+        _simulate(tables, tree, history, exploration, longest_rollout, state, moves, rows)
     return True
 
 
@@ -215,10 +205,3 @@ class UctSearch:
     def principal_variation(self) -> list[int]:
         """The line of the most visits."""
         return principal_variation(self.trees, 0, int(most_visited(self.trees)[0]))
-
-
-def uct_search(position: Position, config: UctConfig, rng: np.random.Generator) -> SearchResult:
-    """Search one position; the same generator state gives the same result."""
-    search = UctSearch(position.variant, Roots.from_positions([position]), config, rng)
-    search.run()
-    return search.result()

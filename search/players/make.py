@@ -13,6 +13,7 @@ from search.evaluator import Evaluator
 from search.exact.solution import Solution
 from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
+from search.mcts.search import SearchConfig
 from search.mcts.uct import UctConfig
 from search.minimax.alphabeta import MOST_DEPTH, AlphaBetaConfig
 from search.players.builtin import (
@@ -24,13 +25,7 @@ from search.players.builtin import (
 )
 from search.players.external import ExternalPlayer
 from search.players.language import LanguagePlayer, MovePredictor
-from search.players.network import (
-    MOST_SIMULATIONS,
-    GumbelPlayer,
-    MctsPlayer,
-    PolicyPlayer,
-    leaves_alone,
-)
+from search.players.network import MOST_SIMULATIONS, PolicyPlayer, TreePlayer, leaves_alone
 
 LoadEvaluator = Callable[[str | None, Variant], Evaluator]
 """From a checkpoint's file or run directory (None: the default network) and the variant."""
@@ -116,17 +111,15 @@ def _make(
             return AlphaBetaPlayer(AlphaBetaConfig(depth=_depth(rest)))
         case "uct":
             return UctPlayer(UctConfig(simulations=_simulations(rest)), rng)
-        case "mcts":
+        case "mcts" | "gumbel":
             count = _simulations(text)
-            puct = PuctConfig(simulations=count, leaves=leaves_alone(count))
+            leaves = leaves_alone(count)
+            config: SearchConfig = PuctConfig(simulations=count, leaves=leaves)
+            if kind == "gumbel":
+                # Without noise: a player makes the best move that it finds.
+                config = GumbelConfig(simulations=count, gumbel_scale=0.0, leaves=leaves)
             evaluator = _required(load_evaluator, "network")(checkpoint or None, variant)
-            return MctsPlayer(evaluator, puct, rng)
-        case "gumbel":
-            count = _simulations(text)
-            # Without noise: a player makes the best move that it finds.
-            gumbel = GumbelConfig(simulations=count, gumbel_scale=0.0, leaves=leaves_alone(count))
-            evaluator = _required(load_evaluator, "network")(checkpoint or None, variant)
-            return GumbelPlayer(evaluator, gumbel, rng)
+            return TreePlayer(evaluator, config, rng)
         case "policy":
             return PolicyPlayer(_required(load_evaluator, "network")(rest or None, variant))
         case "language":

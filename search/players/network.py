@@ -1,7 +1,8 @@
 """Players with a network: the raw policy, and tree searches that reuse their trees."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,12 +16,13 @@ from engine.rules.position import Position
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
 from search.limits import Deadline
-from search.mcts.batch import NO_MOVE, BatchSearch, TreeSearchConfig
-from search.mcts.gumbel import GumbelConfig, GumbelSearch
-from search.mcts.puct import PuctConfig, PuctSearch
+from search.mcts.batch import NO_MOVE, BatchSearch
+from search.mcts.gumbel import GumbelConfig
+from search.mcts.puct import PuctConfig
 from search.mcts.result import SearchResult
 from search.mcts.roots import Roots
-from search.mcts.tree import NODES_USED, ROOT
+from search.mcts.search import SearchConfig, start_search
+from search.mcts.tree import NODES_USED, ROOT, SIMULATIONS
 from search.scores import UNPROVEN
 
 MOST_SIMULATIONS: Final = 400_000
@@ -100,27 +102,30 @@ class PolicyPlayer(Player):
 
 _Game = tuple[int, ...]
 """Zobrist hashes of a game's positions, the current one last."""
-StartSearch = Callable[[Variant, Roots], BatchSearch]
 
 
 class _KeptSearch:
     """A search and the games at its roots, so that their trees are found again some plies later."""
 
-    def __init__(self, start: StartSearch) -> None:
-        self._start = start
+    def __init__(
+        self, evaluator: Evaluator, config: SearchConfig, rng: np.random.Generator
+    ) -> None:
+        self._start: Callable[[Variant, Roots], BatchSearch] = lambda variant, roots: start_search(
+            variant, roots, evaluator, config, rng
+        )
         self._search: BatchSearch | None = None
         self._variant: Variant | None = None
         self._games: list[_Game] = []
 
-    def forget(self) -> None:
-        """Drop the search, which was interrupted between two steps."""
-        self._search = None
+    @contextlib.contextmanager
+    def search_from(self, positions: Sequence[Position]) -> Iterator[BatchSearch]:
+        """The search with these positions of one variant as roots, and their trees where known.
 
-    def search_from(self, positions: Sequence[Position]) -> BatchSearch:
-        """The search with these positions of one variant as roots, and their trees where known."""
+        A search that is interrupted between two steps, by an exception, is dropped.
+        """
         variant, roots = positions[0].variant, Roots.from_positions(positions)
         games = [_hashes(position) for position in positions]
-        search = self._search
+        search, self._search = self._search, None
         if search is None or variant is not self._variant:
             search = self._start(variant, roots)
         elif not (games == self._games and (search.roots.positions == roots.positions).all()):
@@ -131,8 +136,8 @@ class _KeptSearch:
                 if kept.tolist() != list(range(len(self._games))):
                     search.take(kept)
                 search.advance(moves, roots)
+        yield search
         self._search, self._variant, self._games = search, variant, games
-        return search
 
     def _find(
         self, positions: Sequence[Position], games: list[_Game]
@@ -159,99 +164,53 @@ def _hashes(position: Position) -> _Game:
 
 
 class TreePlayer(Player):
-    """A player with a tree search. Within a game it reuses the tree of its last move.
+    """A player with a tree search: proven moves first, then as the search chooses.
 
-    A tree is found by the whole game so far, so that another game reuses it only from the same
-    moves; without noise the player counts as deterministic.
+    Within a game it reuses the tree of its last move. A tree is found by the whole game so far, so
+    that another game reuses it only from the same moves; without noise the player counts as
+    deterministic.
     """
 
     def __init__(
-        self,
-        config: TreeSearchConfig,
-        start: Callable[[Variant, Roots, int], BatchSearch],
+        self, evaluator: Evaluator, config: SearchConfig, rng: np.random.Generator
     ) -> None:
-        """`start` makes a search with a number of leaves; `config.leaves` is for single games."""
-        self._simulations = config.simulations
-        self._single = _KeptSearch(lambda variant, roots: start(variant, roots, config.leaves))
-        self._batch = _KeptSearch(lambda variant, roots: start(variant, roots, 1))
-
-    def _run(self, search: BatchSearch, limits: Limits, stop: Callable[[], bool]) -> None:
-        """Run a search of one game."""
-        wanted = wanted_simulations(limits, self._simulations)
-        search.run(min(wanted, _most_simulations(search)), stop)
+        """The configuration's `leaves` are for single games; others have one leaf a game."""
+        if isinstance(config, PuctConfig):
+            self.name, noise = f"mcts:{config.simulations}", config.noise_fraction
+        else:
+            self.name, noise = f"gumbel:{config.simulations}", config.gumbel_scale
+        self.deterministic = noise == 0.0
+        self._config = config
+        self._single = _KeptSearch(evaluator, config, rng)
+        self._batch = _KeptSearch(evaluator, replace(config, leaves=1), rng)
 
     def choose(self, position: Position, limits: Limits | None = None) -> Choice:
         """See Player; raises what the evaluator raises."""
         legal_moves(position)
-        limits = limits or Limits()
-        with Deadline(limits) as deadline:
-            try:
-                search = self._single.search_from([position])
-                self._run(search, limits, deadline.expired)
-            except BaseException:
-                self._single.forget()
-                raise
+        with Deadline(limits) as deadline, self._single.search_from([position]) as search:
+            self._run(search, limits or Limits(), deadline.expired)
         return searched_choice(search.result(), search.principal_variation())
 
     def choose_batch(self, positions: Sequence[Position]) -> list[Choice]:
         """See BatchPlayer."""
-        try:
-            search = self._batch.search_from(positions)
+        with self._batch.search_from(positions) as search:
             search.run()
-        except BaseException:
-            self._batch.forget()
-            raise
         result = search.result()
         return [
             searched_choice(result, search.principal_variation(game), game)
             for game in range(len(positions))
         ]
 
-
-def _most_simulations(search: BatchSearch) -> int:
-    """Simulations at the root of one game up to which its tree is small enough."""
-    room = MOST_SIMULATIONS - int(search.trees.counters[0, NODES_USED])
-    return search.simulations() + max(1, room)
-
-
-class MctsPlayer(TreePlayer):
-    """PUCT with an evaluator and the configuration's noise: proven moves first, then visits."""
-
-    def __init__(self, evaluator: Evaluator, config: PuctConfig, rng: np.random.Generator) -> None:
-        """The configuration's `leaves` are for single games."""
-        self.name = f"mcts:{config.simulations}"
-        self.deterministic = config.noise_fraction == 0.0
-        super().__init__(
-            config,
-            lambda variant, roots, leaves: PuctSearch(
-                variant, roots, evaluator, replace(config, leaves=leaves), rng
-            ),
-        )
-
-
-class GumbelPlayer(TreePlayer):
-    """Gumbel MCTS with an evaluator and the configuration's noise: proven moves first."""
-
-    def __init__(
-        self, evaluator: Evaluator, config: GumbelConfig, rng: np.random.Generator
-    ) -> None:
-        """The configuration's `leaves` are for single games."""
-        self.name = f"gumbel:{config.simulations}"
-        self.deterministic = config.gumbel_scale == 0.0
-        super().__init__(
-            config,
-            lambda variant, roots, leaves: GumbelSearch(
-                variant, roots, evaluator, replace(config, leaves=leaves), rng
-            ),
-        )
-
     def _run(self, search: BatchSearch, limits: Limits, stop: Callable[[], bool]) -> None:
-        """Sequential halving needs a fixed number: without one, each round doubles the last."""
-        if not is_endless(limits):
-            super()._run(search, limits, stop)
+        """Run a search of one game, up to the simulations with which its tree is small enough."""
+        counters = search.trees.counters[0]
+        most = int(counters[SIMULATIONS] + max(1, MOST_SIMULATIONS - counters[NODES_USED]))
+        own = self._config.simulations
+        if not (isinstance(self._config, GumbelConfig) and is_endless(limits)):
+            search.run(min(wanted_simulations(limits, own), most), stop)
             return
-        most = _most_simulations(search)
-        wanted = max(_FEWEST_IN_A_ROUND, self._simulations)
+        # Sequential halving needs a fixed number: without one, each round doubles the last.
+        wanted = max(_FEWEST_IN_A_ROUND, own)
         while wanted < most and search.trees.nodes[0, ROOT]["proven"] == UNPROVEN and not stop():
             search.run(wanted, stop)
             wanted *= 2

@@ -10,8 +10,9 @@ from engine.rules.tables import CLOCK, REPETITION
 from engine.rules.variant import Variant, get_variant
 from search.cache import CachedEvaluator
 from search.evaluator import Evaluation
-from search.mcts.gumbel import GumbelConfig, gumbel_search
-from search.mcts.puct import PuctConfig, puct_search
+from search.mcts.gumbel import GumbelConfig
+from search.mcts.puct import PuctConfig
+from search.mcts.search import tree_search
 from tests.support.search_cases import Moves, Offsets, Rows, ScatteredEvaluator, children, roots_of
 from tests.support.tree_cases import assert_same, generator, openings
 
@@ -160,12 +161,12 @@ def test_searches_are_the_same_with_and_without(size: int) -> None:
     gumbel = GumbelConfig(simulations=50)
     for _ in range(2):
         assert_same(
-            puct_search(variant, roots, cache, puct, generator()),
-            puct_search(variant, roots, plain, puct, generator()),
+            tree_search(variant, roots, cache, puct, generator()),
+            tree_search(variant, roots, plain, puct, generator()),
         )
         assert_same(
-            gumbel_search(variant, roots, cache, gumbel, generator()),
-            gumbel_search(variant, roots, plain, gumbel, generator()),
+            tree_search(variant, roots, cache, gumbel, generator()),
+            tree_search(variant, roots, plain, gumbel, generator()),
         )
     assert cache.duplicates > 0
     assert (cache.hits > 0) == (size > 0)

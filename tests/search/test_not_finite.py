@@ -15,8 +15,9 @@ from engine.rules.variant import get_variant
 from search.cache import CachedEvaluator
 from search.evaluator import Evaluation, UniformEvaluator, evaluate
 from search.mcts import batch
-from search.mcts.gumbel import GumbelConfig, GumbelSearch, gumbel_search
-from search.mcts.puct import PuctConfig, PuctSearch, puct_search
+from search.mcts.gumbel import GumbelConfig, GumbelSearch
+from search.mcts.puct import PuctConfig, PuctSearch
+from search.mcts.search import tree_search
 from search.mcts.selection import GUMBEL, PUCT, ROOT_SCORE, Rule, choose_edge
 from search.mcts.tree import (
     EDGES_USED,
@@ -31,7 +32,7 @@ from search.mcts.tree import (
     tree_of,
 )
 from search.mcts.uct import UctConfig, _choose_edge
-from search.players.network import GumbelPlayer, MctsPlayer, PolicyPlayer
+from search.players.network import PolicyPlayer, TreePlayer
 from search.randomness import random_gamma, seed_states
 from search.scores import UNPROVEN
 from tests.support.search_cases import Moves, Offsets, Rows, roots_of
@@ -84,11 +85,11 @@ def start() -> Position:
 
 
 def puct(evaluator: Broken) -> object:
-    return puct_search(VARIANT, roots_of(start()), evaluator, PuctConfig(), generator())
+    return tree_search(VARIANT, roots_of(start()), evaluator, PuctConfig(), generator())
 
 
 def gumbel(evaluator: Broken) -> object:
-    return gumbel_search(VARIANT, roots_of(start()), evaluator, GumbelConfig(), generator())
+    return tree_search(VARIANT, roots_of(start()), evaluator, GumbelConfig(), generator())
 
 
 def truth(evaluator: Broken) -> object:
@@ -118,8 +119,8 @@ def language_games(evaluator: Broken) -> object:
 ASK: Final[dict[str, Callable[[Broken], object]]] = {
     "PUCT": puct,
     "Gumbel": gumbel,
-    "mcts": lambda broken: MctsPlayer(broken, PuctConfig(), generator()).choose(start()),
-    "gumbel": lambda broken: GumbelPlayer(broken, GumbelConfig(), generator()).choose(start()),
+    "mcts": lambda broken: TreePlayer(broken, PuctConfig(), generator()).choose(start()),
+    "gumbel": lambda broken: TreePlayer(broken, GumbelConfig(), generator()).choose(start()),
     "policy": lambda broken: PolicyPlayer(broken).choose(start()),
     "self-play": self_play,
     "truth": truth,
@@ -172,7 +173,7 @@ class Short:
 
 def test_an_evaluation_of_another_shape_never_reaches_a_kernel() -> None:
     with pytest.raises(ValueError, match=r"logits \[2\] and WDL \[1, 3\] for 1 positions"):
-        puct_search(VARIANT, roots_of(start()), Short(), PuctConfig(), generator())
+        tree_search(VARIANT, roots_of(start()), Short(), PuctConfig(), generator())
 
 
 def test_a_fault_is_named_by_its_place() -> None:

@@ -12,8 +12,11 @@ from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, CASTLING, EMPTY, SIDE
 from engine.rules.variant import Variant, get_variant
 from search.evaluator import Evaluation, UniformEvaluator
-from search.mcts.gumbel import GumbelConfig, gumbel_search
-from search.mcts.puct import PuctConfig, Roots, SearchResult, puct_search
+from search.mcts.gumbel import GumbelConfig
+from search.mcts.puct import PuctConfig
+from search.mcts.result import SearchResult
+from search.mcts.roots import Roots
+from search.mcts.search import tree_search
 
 Rows = npt.NDArray[np.uint8]
 Moves = npt.NDArray[np.uint16]
@@ -183,6 +186,5 @@ def searched(kind: str, *positions: Position, variant: Variant | None = None) ->
     own variant or another with the same moves."""
     rng, evaluator = np.random.default_rng(1), UniformEvaluator()
     played, roots = variant or positions[0].variant, roots_of(*positions)
-    if kind == "puct":
-        return puct_search(played, roots, evaluator, PuctConfig(simulations=40), rng)
-    return gumbel_search(played, roots, evaluator, GumbelConfig(simulations=40), rng)
+    config = (PuctConfig if kind == "puct" else GumbelConfig)(simulations=40)
+    return tree_search(played, roots, evaluator, config, rng)

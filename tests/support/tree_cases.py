@@ -10,7 +10,7 @@ from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from search.evaluator import Evaluation
 from search.mcts.batch import BatchSearch
-from search.mcts.puct import SearchResult
+from search.mcts.result import SearchResult
 from search.mcts.tree import NO_PARENT, NODES_USED, ROOT, Trees
 from search.scores import UNPROVEN
 from tests.support.search_cases import Moves, Offsets, Rows, play_out

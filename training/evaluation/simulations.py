@@ -5,7 +5,7 @@ value, and how much value it loses (the regret).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,9 +17,10 @@ from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
 from search.exact.solver import Solution
-from search.mcts.gumbel import GumbelConfig, gumbel_search
-from search.mcts.puct import PuctConfig, Roots, puct_search
-from search.mcts.result import SearchResult
+from search.mcts.gumbel import GumbelConfig
+from search.mcts.puct import PuctConfig
+from search.mcts.roots import Roots
+from search.mcts.search import SearchConfig, tree_search
 from training.evaluation.truth import Truth
 
 COUNTS: Final = (1, 4, 16, 64, 256)
@@ -33,22 +34,12 @@ _LARGEST_REGRET: Final = 2
 
 Rows = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
-Search = Callable[[Variant, Roots, Evaluator, int], SearchResult]
-"""A deterministic search of many roots, with a number of simulations."""
 
-
-def _puct(variant: Variant, roots: Roots, evaluator: Evaluator, simulations: int) -> SearchResult:
-    config = PuctConfig(simulations=simulations)
-    return puct_search(variant, roots, evaluator, config, np.random.default_rng(0))
-
-
-def _gumbel(variant: Variant, roots: Roots, evaluator: Evaluator, simulations: int) -> SearchResult:
-    config = GumbelConfig(simulations=simulations, gumbel_scale=0.0)
-    return gumbel_search(variant, roots, evaluator, config, np.random.default_rng(0))
-
-
-SEARCHES: Final[dict[str, Search]] = {"puct": _puct, "gumbel": _gumbel}
-"""The searches without noise; their generators are never used."""
+SEARCHES: Final[dict[str, SearchConfig]] = {
+    "puct": PuctConfig(),
+    "gumbel": GumbelConfig(gumbel_scale=0.0),
+}
+"""The searches without noise: their generators are never used."""
 
 
 class Searched(NamedTuple):
@@ -68,7 +59,9 @@ def search_positions(
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
         history = np.zeros((len(part), 1), np.uint64), np.zeros(len(part), np.int64)
-        found = SEARCHES[search](variant, Roots(part, *history), evaluator, simulations)
+        config = replace(SEARCHES[search], simulations=simulations)
+        roots = Roots(part, *history)
+        found = tree_search(variant, roots, evaluator, config, np.random.default_rng(0))
         places.append(before + found.offsets[:-1] + found.choices)
         policies.append(found.policy)
         before += len(found.moves)

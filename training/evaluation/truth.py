@@ -17,7 +17,9 @@ from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
 from search.exact.solver import Solution, estimate_positions, solve
-from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.puct import PuctConfig
+from search.mcts.roots import Roots
+from search.mcts.search import tree_search
 
 LARGEST_SOLVED: Final = 3_000_000
 """Most positions of a variant that is solved for the truth curve: ten seconds, Hexapawn 5x5."""
@@ -135,7 +137,7 @@ class Truth:
             self.positions, np.zeros((games, 1), np.uint64), np.zeros(games, dtype=np.int64)
         )
         # The generator is never used: there is no noise.
-        result = puct_search(self.variant, roots, evaluator, config, np.random.default_rng(0))
+        result = tree_search(self.variant, roots, evaluator, config, np.random.default_rng(0))
         # Ties of the policy are broken by mean value, then by prior, as in play.
         policy = result.policy.astype(np.float64)
         return self.share_kept(policy + 1e-4 * result.q_values + 1e-7 * result.priors)

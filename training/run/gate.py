@@ -15,7 +15,9 @@ from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.rules.tables import SIDE
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
-from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.puct import PuctConfig
+from search.mcts.roots import Roots
+from search.mcts.search import tree_search
 from training.config import SelfPlayConfig
 from training.evaluation.truth import EvaluatorOf
 from training.selfplay.games import UNFINISHED, play_moves, start_games
@@ -73,7 +75,7 @@ def _best_moves(
 ) -> npt.NDArray[np.uint16]:
     """The most likely move of each position after a search; ties fall to the first."""
     # Without noise the generator is not used.
-    result = puct_search(variant, roots, evaluator, search, np.random.default_rng(0))
+    result = tree_search(variant, roots, evaluator, search, np.random.default_rng(0))
     best = [
         int(result.policy[start:end].argmax()) + int(start)
         for start, end in zip(result.offsets, result.offsets[1:], strict=False)

@@ -21,9 +21,11 @@ from engine.rules.tables import CLOCK, ENDGAMES, MAX_MOVES, SIDE, SQUARES, Table
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.exact.tablebase.probe import probe, repetition_is_near
-from search.mcts.gumbel import GumbelConfig, gumbel_search
-from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.gumbel import GumbelConfig
+from search.mcts.puct import PuctConfig
 from search.mcts.result import SearchResult
+from search.mcts.roots import Roots
+from search.mcts.search import SearchConfig, tree_search
 from search.scores import LONGEST, NO_SCORE
 from training.config import SelfPlayConfig
 from training.data.shards import GameRows, join
@@ -283,20 +285,20 @@ class SelfPlay:
         roots = Roots(self._positions, self._histories, self._lengths)
         simulations = self.simulations if full else min(config.fast_simulations, self.simulations)
         if config.search == "gumbel":
-            gumbel = GumbelConfig(
+            search: SearchConfig = GumbelConfig(
                 simulations=simulations,
                 considered=config.considered,
                 c_scale=config.c_scale,
                 gumbel_scale=1.0 if full else 0.0,
             )
-            return gumbel_search(self._variant, roots, evaluator, gumbel, self._rng)
-        puct = PuctConfig(
-            simulations=simulations,
-            noise_fraction=config.noise_fraction if full else 0.0,
-            root_temperature=config.root_temperature if full else 1.0,
-            forced_playouts=config.forced_playouts if full else 0.0,
-        )
-        return puct_search(self._variant, roots, evaluator, puct, self._rng)
+        else:
+            search = PuctConfig(
+                simulations=simulations,
+                noise_fraction=config.noise_fraction if full else 0.0,
+                root_temperature=config.root_temperature if full else 1.0,
+                forced_playouts=config.forced_playouts if full else 0.0,
+            )
+        return tree_search(self._variant, roots, evaluator, search, self._rng)
 
     def _choose(self, result: SearchResult, full: bool) -> npt.NDArray[np.uint16]:
         """A move for each game: drawn from the policy early on, the most likely one later.

@@ -10,9 +10,10 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
 from search.evaluator import Evaluator, UniformEvaluator
-from search.mcts.gumbel import GumbelConfig, gumbel_search
-from search.mcts.puct import PuctConfig, puct_search
+from search.mcts.gumbel import GumbelConfig
+from search.mcts.puct import PuctConfig
 from search.mcts.result import SearchResult
+from search.mcts.search import tree_search
 from search.scores import UNPROVEN
 from tests.support.search_cases import (
     ScatteredEvaluator,
@@ -51,9 +52,7 @@ def search(
     simulations: npt.NDArray[np.integer] | None = None,
 ) -> SearchResult:
     roots, evaluator = roots_of(*positions), evaluator or ScatteredEvaluator(variant)
-    if isinstance(config, PuctConfig):
-        return puct_search(variant, roots, evaluator, config, generator(), simulations)
-    return gumbel_search(variant, roots, evaluator, config, generator(), simulations)
+    return tree_search(variant, roots, evaluator, config, generator(), simulations)
 
 
 @pytest.mark.parametrize("name", ["gardner", "hexapawn4x4", "losalamos", "breakthrough5"])

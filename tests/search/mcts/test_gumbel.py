@@ -10,7 +10,9 @@ from hypothesis.extra.numpy import arrays
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
-from search.mcts.gumbel import GumbelConfig, GumbelSearch, SearchResult, gumbel_search
+from search.mcts.gumbel import GumbelConfig, GumbelSearch
+from search.mcts.result import SearchResult
+from search.mcts.search import tree_search
 from search.mcts.selection import considered_visits
 from search.scores import UNPROVEN
 from tests.support.search_cases import (
@@ -35,7 +37,7 @@ def search(name: str, positions: list[Position], **options: float) -> SearchResu
     variant = get_variant(name)
     config = GumbelConfig(**options)  # type: ignore[arg-type]
     evaluator = ScatteredEvaluator(variant)
-    return gumbel_search(variant, roots_of(*positions), evaluator, config, generator())
+    return tree_search(variant, roots_of(*positions), evaluator, config, generator())
 
 
 def bandit_search(bandit: PlantedBandit, games: int, seed: int, **options: float) -> SearchResult:
@@ -108,7 +110,7 @@ def test_visits_have_the_schedule_game_by_game() -> None:
     variant, positions = get_variant("gardner"), openings("gardner", 4)
     wanted = np.array([0, 1, 60, 7])
     evaluator, config = ScatteredEvaluator(variant), GumbelConfig(simulations=10, considered=4)
-    result = gumbel_search(variant, roots_of(*positions), evaluator, config, generator(), wanted)
+    result = tree_search(variant, roots_of(*positions), evaluator, config, generator(), wanted)
     assert result.simulations.tolist() == wanted.tolist()
     for index, simulations in enumerate(wanted):
         visits = np.sort(game_of(result, index)["visit_counts"])[::-1]
@@ -267,7 +269,7 @@ def test_a_golden_tree() -> None:
     evaluator.add("b1b2 c3b2", {}, 0.6)
     evaluator.add("a1a2 b3a2", {}, -0.8)
     config = GumbelConfig(simulations=4, considered=2, gumbel_scale=0.0, c_visit=2.0)
-    result = gumbel_search(position.variant, roots_of(position), evaluator, config, generator())
+    result = tree_search(position.variant, roots_of(position), evaluator, config, generator())
     moves = [position.uci(int(move)) for move in result.moves]
     assert dict(zip(moves, result.visit_counts.tolist(), strict=True)) == {
         "a1a2": 2,
@@ -325,7 +327,7 @@ def test_known_losses_are_never_played(simulations: int) -> None:
     variant = positions[0].variant
     evaluator = TrueOrFalse(variant, -1, -4.0)
     config = GumbelConfig(simulations=simulations)
-    result = gumbel_search(variant, roots_of(*positions), evaluator, config, generator())
+    result = tree_search(variant, roots_of(*positions), evaluator, config, generator())
     for index in range(len(positions)):
         game = game_of(result, index)
         known = game["proven_moves"][result.choices[index]]

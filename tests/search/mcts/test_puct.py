@@ -10,7 +10,9 @@ from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
-from search.mcts.puct import PuctConfig, PuctSearch, SearchResult, puct_search
+from search.mcts.puct import PuctConfig, PuctSearch
+from search.mcts.result import SearchResult
+from search.mcts.search import tree_search
 from search.scores import UNPROVEN
 from tests.support.search_cases import (
     ScatteredEvaluator,
@@ -38,7 +40,7 @@ MOST_MOVES = "R6R/3Q4/1Q4Q1/4Q3/2Q4Q/Q4Q2/pp1Q4/kBNN1KB1 w - - 0 1"
 def search(name: str, positions: list[Position], **settings: float) -> SearchResult:
     variant = get_variant(name)
     config = PuctConfig(**settings)  # type: ignore[arg-type]
-    return puct_search(
+    return tree_search(
         variant, roots_of(*positions), ScatteredEvaluator(variant), config, generator()
     )
 
@@ -78,7 +80,7 @@ def test_with_the_truth_every_move_keeps_the_value() -> None:
     for position in decisions("hexapawn")[:8]:
         evaluator = TrueOrFalse(position.variant, 1, 4.0)
         config = PuctConfig(simulations=8, proofs=False)
-        result = puct_search(position.variant, roots_of(position), evaluator, config, generator())
+        result = tree_search(position.variant, roots_of(position), evaluator, config, generator())
         assert result.moves[np.argmax(result.policy)] in keeping_moves(position)
         assert result.value[0] == pytest.approx(exact_value(position), abs=0.5)
 
@@ -109,7 +111,7 @@ def test_values_are_seen_from_the_side_to_move(turn: int) -> None:
     position = openings("gardner", 2)[turn]
     assert position.turn == turn
     config = PuctConfig(simulations=60)
-    result = puct_search(variant, roots_of(position), WhiteIsWinning(), config, generator())
+    result = tree_search(variant, roots_of(position), WhiteIsWinning(), config, generator())
     sign = -1 if turn else 1
     assert result.value[0] == pytest.approx(sign)
     np.testing.assert_allclose(result.q_values, sign, atol=1e-5)
@@ -146,7 +148,7 @@ def test_the_third_repetition_is_worth_nothing() -> None:
     for text in ("e1e2", "a5b5", "e2e1", "b5a5", "e1e2", "a5b5", "e2e1"):
         position.push_uci(text)
     config = PuctConfig(simulations=200)
-    result = puct_search(variant, roots_of(position), WhiteIsWinning(), config, generator())
+    result = tree_search(variant, roots_of(position), WhiteIsWinning(), config, generator())
     repeating = [position.uci(int(move)) for move in result.moves].index("b5a5")
     assert result.proven_moves[repeating] == 0
     assert result.q_values[repeating] == 0
@@ -158,7 +160,7 @@ def test_the_third_repetition_is_worth_nothing() -> None:
 def test_the_move_rule_ends_games_inside_the_tree() -> None:
     position = Position(get_variant("gardner"), "k4/5/5/5/K3R w - - 98 80")
     config = PuctConfig(simulations=400)
-    result = puct_search(
+    result = tree_search(
         position.variant, roots_of(position), WhiteIsWinning(), config, generator()
     )
     assert result.proven.tolist() == [0]
@@ -185,7 +187,7 @@ def test_noise_is_dirichlet_and_mixed_by_its_fraction() -> None:
     roots = roots_of(*[position] * 400)
     evaluator = UniformEvaluator()
     noise = [
-        puct_search(
+        tree_search(
             variant,
             roots,
             evaluator,
@@ -227,7 +229,7 @@ def test_a_golden_tree() -> None:
     evaluator.add("b1b2 a3b2", {}, -0.4)
     evaluator.add("b1b2 a3a2", {}, -0.4)
     config = PuctConfig(simulations=4, c_puct=1.0, c_base=math.inf, fpu_reduction=0.0)
-    result = puct_search(position.variant, roots_of(position), evaluator, config, generator())
+    result = tree_search(position.variant, roots_of(position), evaluator, config, generator())
     moves = [position.uci(int(move)) for move in result.moves]
     visits = dict(zip(moves, result.visit_counts.tolist(), strict=True))
     assert visits == {"a1a2": 1, "b1b2": 3, "c1c2": 0}

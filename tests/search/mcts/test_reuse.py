@@ -12,10 +12,11 @@ from engine.rules.variant import get_variant
 from search.evaluator import Evaluation, UniformEvaluator
 from search.mcts.batch import NO_MOVE, BatchSearch
 from search.mcts.gumbel import GumbelConfig, GumbelSearch
-from search.mcts.puct import PuctConfig, PuctSearch, puct_search
+from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.roots import Roots
+from search.mcts.search import tree_search
 from search.mcts.tree import EDGES_USED, NODES_USED, ROOT, UNVISITED, Trees
-from search.players.network import GumbelPlayer, MctsPlayer
+from search.players.network import TreePlayer
 from search.scores import UNPROVEN
 from tests.support.search_cases import (
     Moves,
@@ -156,7 +157,7 @@ def test_what_the_tree_does_not_know_begins_afresh() -> None:
     search.run(30)
     config = PuctConfig(simulations=30)
     roots = roots_of(*positions)
-    fresh = puct_search(variant, roots, ScatteredEvaluator(variant), config, generator())
+    fresh = tree_search(variant, roots, ScatteredEvaluator(variant), config, generator())
     for game in (1, 2):
         for name, part in game_of(search.result(), game).items():
             np.testing.assert_array_equal(part, game_of(fresh, game)[name])
@@ -249,12 +250,12 @@ def test_proofs_go_on(kind: str) -> None:
             search.run()
 
 
-def players(kind: str, leaves: int = 1, noise: float = 1.0) -> MctsPlayer | GumbelPlayer:
+def players(kind: str, leaves: int = 1, noise: float = 1.0) -> TreePlayer:
     evaluator = ScatteredEvaluator(get_variant("gardner"))
     if kind == "puct":
-        return MctsPlayer(evaluator, PuctConfig(simulations=40, leaves=leaves), generator())
+        return TreePlayer(evaluator, PuctConfig(simulations=40, leaves=leaves), generator())
     config = GumbelConfig(simulations=40, leaves=leaves, gumbel_scale=noise)
-    return GumbelPlayer(evaluator, config, generator())
+    return TreePlayer(evaluator, config, generator())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -305,10 +306,10 @@ class FailsOnce:
 
 def test_an_interrupted_search_is_dropped() -> None:
     position = Position(get_variant("gardner"))
-    player = MctsPlayer(FailsOnce(), PuctConfig(simulations=40), generator())
+    player = TreePlayer(FailsOnce(), PuctConfig(simulations=40), generator())
     with pytest.raises(MemoryError):
         player.choose(position)
-    sound = MctsPlayer(UniformEvaluator(), PuctConfig(simulations=40), generator())
+    sound = TreePlayer(UniformEvaluator(), PuctConfig(simulations=40), generator())
     assert player.choose(position) == sound.choose(position)
 
 

@@ -8,9 +8,17 @@ import pytest
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from search.mcts.puct import Roots
-from search.mcts.uct import UctConfig, UctSearch, uct_search
+from search.mcts.result import SearchResult
+from search.mcts.roots import Roots
+from search.mcts.uct import UctConfig, UctSearch
 from tests.support.search_cases import decisions, keeping_moves, unfinished
+
+
+def uct_search(position: Position, config: UctConfig, rng: np.random.Generator) -> SearchResult:
+    """What the whole search of one position finds."""
+    search = UctSearch(position.variant, Roots.from_positions([position]), config, rng)
+    search.run()
+    return search.result()
 
 
 def test_uct_keeps_the_value_on_the_decision_positions() -> None:

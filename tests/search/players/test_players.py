@@ -25,7 +25,7 @@ from search.players.builtin import RandomPlayer
 from search.players.external import EngineError, ExternalPlayer
 from search.players.language import LanguagePlayer
 from search.players.make import PLAYER_FORMS, is_deterministic, make_player
-from search.players.network import GumbelPlayer, MctsPlayer
+from search.players.network import TreePlayer
 from search.players.tablebase import with_tablebases
 from tests.support.search_cases import TrueOrFalse, decisions, exact_value, keeping_moves, reachable
 
@@ -97,8 +97,8 @@ def test_what_is_deterministic_plays_the_same_whatever_it_played_before(spec: st
 
 def test_noise_and_what_is_not_known_are_not_deterministic() -> None:
     rng, uniform = np.random.default_rng(0), UniformEvaluator()
-    assert not MctsPlayer(uniform, PuctConfig(noise_fraction=0.25), rng).deterministic
-    assert not GumbelPlayer(uniform, GumbelConfig(), rng).deterministic
+    assert not TreePlayer(uniform, PuctConfig(noise_fraction=0.25), rng).deterministic
+    assert not TreePlayer(uniform, GumbelConfig(), rng).deterministic
     assert not ExternalPlayer.deterministic
     assert LanguagePlayer.deterministic
     assert is_deterministic("language:runs/one")

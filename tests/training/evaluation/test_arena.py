@@ -22,7 +22,7 @@ from search.exact.solver import solve
 from search.mcts.puct import PuctConfig
 from search.players.builtin import PerfectPlayer, RandomPlayer
 from search.players.external import EngineError, EngineTimeoutError
-from search.players.network import MctsPlayer, PolicyPlayer
+from search.players.network import PolicyPlayer, TreePlayer
 from training.evaluation.arena import (
     Ending,
     MatchResult,
@@ -187,7 +187,7 @@ def test_games_side_by_side_are_those_played_one_by_one(kind: str) -> None:
     def player() -> Player:
         if kind == "policy":
             return PolicyPlayer(UniformEvaluator())
-        return MctsPlayer(UniformEvaluator(), PuctConfig(simulations=12), rng())
+        return TreePlayer(UniformEvaluator(), PuctConfig(simulations=12), rng())
 
     assert isinstance(player(), BatchPlayer)
     together = played(player(), FirstMove(), "gardner", 8, 2)

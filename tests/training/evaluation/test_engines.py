@@ -15,7 +15,7 @@ from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
 from search.mcts.puct import PuctConfig
 from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
-from search.players.network import MctsPlayer
+from search.players.network import TreePlayer
 from training.evaluation.arena import Ending, PlayedGame, match_games
 
 GARDNER = get_variant("gardner")
@@ -58,7 +58,7 @@ class Engine(ExternalPlayer):
         self.closed = True
 
 
-class Counting(MctsPlayer):
+class Counting(TreePlayer):
     """How many positions it is asked about at once."""
 
     def __init__(self) -> None:

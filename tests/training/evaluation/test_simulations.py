@@ -10,7 +10,9 @@ from engine.rules.variant import get_variant
 from search.evaluator import UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import Solution, solve
-from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.puct import PuctConfig
+from search.mcts.roots import Roots
+from search.mcts.search import tree_search
 from search.scores import UNPROVEN
 from tests.support.search_cases import TrueOrFalse, decisions, exact_value
 from tests.support.training_cases import hexapawn
@@ -66,7 +68,7 @@ def test_the_regret_is_what_the_played_move_gives_away() -> None:
     rows = np.stack([position.row for position in positions])
     evaluator = TrueOrFalse(variant, -1, -2.0)
     found = search_positions(variant, rows, evaluator, "puct", 3)
-    result = puct_search(
+    result = tree_search(
         variant,
         Roots.from_positions(positions),
         evaluator,

@@ -10,7 +10,9 @@ from engine.rules.variant import get_variant
 from search.evaluator import Evaluation, Evaluator, UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import Solution, solve
-from search.mcts.puct import PuctConfig, Roots, puct_search
+from search.mcts.puct import PuctConfig
+from search.mcts.roots import Roots
+from search.mcts.search import tree_search
 from tests.support.training_cases import hexapawn
 from training.config import TrainingConfig
 from training.evaluation import truth as truth_module
@@ -104,7 +106,7 @@ def test_the_worst_of_equal_scores_counts(larger: tuple[Truth, Solution]) -> Non
 
 def test_a_search_is_judged_by_its_policy(larger: tuple[Truth, Solution]) -> None:
     truth = larger[0].sample(300, np.random.default_rng(0))
-    result = puct_search(
+    result = tree_search(
         truth.variant,
         Roots(truth.positions, np.zeros((300, 1), np.uint64), np.zeros(300, np.int64)),
         UniformEvaluator(),
