@@ -48,7 +48,7 @@ ORDER = {
     "engine/network": "stored_json model finite checkpoint language inference",
     "engine/probing": "data concepts activations probes controls report measure",
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
-    "training": "config data evaluation learner selfplay run studies language",
+    "training": "config data learner selfplay evaluation run studies language",
     "scripts": "benchmarks plots experiments commands cli setup run test",
 }
 """What stands in a room, lowest first: imports between these lead to the left."""

@@ -31,9 +31,9 @@ from training.evaluation.run_evaluation import (
     ladder_plan,
     ladder_row,
     play_ladder,
-    search_points,
     textbook_rows,
 )
+from training.evaluation.simulations import compare_searches
 
 Part = Literal["truth", "simulations", "textbook", "ladder"]
 
@@ -218,7 +218,7 @@ def _simulations(
     progress.line("    search   simulations   keeps the value              mean regret, of policy")
     evaluator = load_evaluator(str(run.checkpoints[-1]), run.variant)
     points = []
-    for point in search_points(exact, evaluator):
+    for point in compare_searches(sample, total, evaluator):
         points.append(asdict(point))
         progress.line(
             f"    {point.search:<8} {point.simulations:>11}   {point.share:7.2%}"

@@ -98,7 +98,7 @@ def _draw_losses(axes: Any, metrics: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_simulations(points: Sequence[dict[str, Any]], raw: float, title: str, path: Path) -> None:
-    """Write the picture of `SearchPoint`s (training/evaluation/truth.py): share and regret.
+    """Write the picture of `SearchPoint`s (training/evaluation/simulations.py): share and regret.
 
     `raw` is the share that the network keeps without search. Raises as `draw_curve`.
     """

@@ -38,7 +38,7 @@ from search.scores import UNPROVEN
 from tests.support.search_cases import Moves, Offsets, Rows, roots_of
 from tests.support.training_cases import hexapawn, self_play_config
 from tests.support.tree_cases import generator
-from training.evaluation.simulations import value_sign_accuracy
+from training.evaluation.textbook import value_sign_accuracy
 from training.evaluation.truth import Truth
 from training.evaluation.versus_random import _first_best, raw_chooser
 from training.language.play import play_by_policy

@@ -12,7 +12,8 @@ from scipy.special import betaincinv, expit
 
 from training.evaluation.pentanomial import PAIR_SCORES
 
-CONFIDENCE: Final = 0.95
+TAIL: Final = 0.025
+"""Probability beyond each bound of a 95 % interval."""
 _HALF: Final = 0.5
 
 
@@ -66,18 +67,14 @@ def mean_score(
         if paired > games:
             raise ValueError(f"{sum(pairs)} pairs in {games} games")
         if independent is not None:
-            _check_independent(independent, pairs)
+            if not 1 <= independent <= sum(pairs):
+                raise ValueError(f"{independent} independent ones of {sum(pairs)} pairs")
             seen = [(count * independent / sum(pairs), value) for count, value in seen]
     units = sum(count for count, _ in seen)
     imagined = [*seen, (_HALF, 0.0), (_HALF, 1.0)]
     mean = sum(count * value for count, value in imagined) / (units + 1)
     variance = sum(count * (value - mean) ** 2 for count, value in imagined) / (units + 1)
     return MeanScore(mean, variance / (units * games / paired))
-
-
-def _check_independent(independent: int, pairs: Sequence[int]) -> None:
-    if not 1 <= independent <= sum(pairs):
-        raise ValueError(f"{independent} independent ones of {sum(pairs)} pairs")
 
 
 def elo_difference(
@@ -117,12 +114,15 @@ def shown_score(points: float, games: float) -> float:
     return points / games if 0.0 < points < games else (points + _HALF) / (games + 1)
 
 
+def lower_bound(successes: float, failures: float) -> float:
+    """The lower bound of Jeffreys' 95 % interval for the probability of a success."""
+    return float(betaincinv(successes + _HALF, failures + _HALF, TAIL))
+
+
 def _difference(score: float, games: float, shown: float) -> EloDifference:
-    tail = (1.0 - CONFIDENCE) / 2.0
-    points, given_up = score * games + _HALF, (1.0 - score) * games + _HALF
+    points, given_up = score * games, (1.0 - score) * games
     # By the other side's score: near 1 the difference to 1 would be rounded away.
-    low = float(betaincinv(points, given_up, tail))
-    below = float(betaincinv(given_up, points, tail))
+    low, below = lower_bound(points, given_up), lower_bound(given_up, points)
     elo = elo_of_score(shown)
     # A score that rests on few independent games can lie outside their interval.
     return EloDifference(elo, min(elo, elo_of_score(low)), max(elo, -elo_of_score(below)))

@@ -4,7 +4,7 @@ Nothing is printed or drawn here. Where a part takes long, its results come one 
 """
 
 import tomllib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -21,11 +21,12 @@ from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.ladder import (
     LadderGames,
     LadderPlan,
+    MakePlayer,
     missing_pairing,
     play_pairing,
 )
-from training.evaluation.simulations import Decisions, SearchPoint
-from training.evaluation.textbook import TextbookRow, describe_run, measure_row
+from training.evaluation.simulations import measure_search
+from training.evaluation.textbook import TextbookRow, measure_row
 from training.evaluation.truth import Truth
 
 RAW_SAMPLE: Final = 20_000
@@ -107,11 +108,6 @@ class Exact(NamedTuple):
         )
         return cls(solution, len(truth), raw, part)
 
-    @property
-    def decisions(self) -> Decisions:
-        """The searched sample with what each move gives away."""
-        return Decisions(self.searched, self.solution, self.total)
-
 
 def checkpoint_shares(
     exact: Exact, evaluator: Evaluator, search: str, simulations: int
@@ -119,35 +115,32 @@ def checkpoint_shares(
     """Shares of decisions in which the raw network, and a search with it, keep the value."""
     return {
         "raw": exact.raw.raw(evaluator),
-        "search": exact.decisions.measure(evaluator, search, simulations).share,
+        "search": measure_search(exact.searched, exact.total, evaluator, search, simulations).share,
         "decision_positions": exact.total,
         "raw_positions": len(exact.raw),
         "searched": len(exact.searched),
     }
 
 
-def search_points(exact: Exact, evaluator: Evaluator) -> Iterator[SearchPoint]:
-    """The searches by their number of simulations, as each is measured."""
-    return exact.decisions.compare(evaluator)
-
-
 def textbook_rows(
     run: EvaluatedRun, exact: Exact, evaluator: Evaluator, search: str, simulations: int
 ) -> list[TextbookRow]:
     """The run's last network, and perfect play, against random moves."""
-    perfect = {"teacher": None, "positions": None, "seconds": None}
-    subjects: list[tuple[str, Evaluator, dict[str, Any]]] = [
-        (str(run.path), evaluator, describe_run(run.path, run.config.get("teacher"))),
-        (f"perfect play ({run.variant.name})", SolverEvaluator(exact.solution), perfect),
-    ]
+    last = (read_metrics(run.path) or [{}])[-1]
+    teacher = run.config.get("teacher")
+    own = {
+        "teacher": "self-play" if teacher in (None, "none") else teacher,
+        "positions": last.get("positions"),
+        "seconds": last.get("seconds"),
+    }
+    perfect = f"perfect play ({run.variant.name})"
     return [
-        measure_row(name, asked, exact.raw, exact.solution, (search, simulations), about)
-        for name, asked, about in subjects
+        measure_row(name, asked, exact.raw, exact.solution, search, simulations, **about)
+        for name, asked, about in (
+            (str(run.path), evaluator, own),
+            (perfect, SolverEvaluator(exact.solution), dict[str, Any]()),
+        )
     ]
-
-
-MakePlayer = Callable[[str, np.random.Generator], Player]
-"""The player of a specification as on the command line; raises InputError or OSError."""
 
 
 def ladder_plan(

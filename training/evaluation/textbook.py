@@ -6,21 +6,18 @@ moves is sampled.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from search.evaluator import Evaluator
+from engine.rules.kernels import generate_batch
+from search.evaluator import Evaluator, evaluate
 from search.exact.solver import Solution
-from training.data.run_directory import read_metrics
-from training.evaluation.simulations import value_sign_accuracy
-from training.evaluation.truth import Truth
+from training.evaluation.truth import Truth, search_positions
 from training.evaluation.versus_random import (
     RandomOpposition,
     chances_against_random,
     raw_chooser,
-    search_chooser,
 )
 
 LARGEST_FOLLOWED: Final = 500_000
@@ -29,6 +26,7 @@ VALUES_EVALUATED: Final = 50_000
 """Most positions on which values are evaluated; all of a variant with fewer."""
 LARGEST_SEARCHED: Final = 50_000
 """Most positions for a network with search."""
+_EVALUATED_AT_ONCE: Final = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,25 +62,30 @@ def measure_row(
     evaluator: Evaluator,
     truth: Truth,
     solution: Solution,
-    search: tuple[str, int],
-    about: dict[str, Any],
+    search: str,
+    simulations: int,
+    *,
+    teacher: str | None = None,
+    positions: int | None = None,
+    seconds: float | None = None,
 ) -> TextbookRow:
-    """Measure a network; `search` is one of `simulations.SEARCHES` and its simulations.
-
-    `about` comes from `describe_run`.
-    """
+    """Measure a network; `search` is one of `simulations.SEARCHES`."""
     variant, size = solution.variant, solution.position_count
     raw: RandomOpposition | None = None
     searched: RandomOpposition | None = None
     if size <= LARGEST_FOLLOWED:
         raw = chances_against_random(variant, raw_chooser(evaluator))
     if size <= LARGEST_SEARCHED:
-        searched = chances_against_random(variant, search_chooser(variant, evaluator, *search))
+        searched = chances_against_random(
+            variant,
+            lambda rows, *_: search_positions(variant, rows, evaluator, search, simulations).places,
+        )
     sign, evaluated = value_sign_accuracy(
         solution, evaluator, VALUES_EVALUATED, np.random.default_rng(0)
     )
     return TextbookRow(
         name=name,
+        teacher=teacher,
         win_first=raw.first.win if raw else None,
         win_second=raw.second.win if raw else None,
         win=raw.win if raw else None,
@@ -91,17 +94,31 @@ def measure_row(
         value_sign=sign,
         decision_positions=len(truth),
         value_positions=evaluated,
-        **about,
+        positions=positions,
+        seconds=seconds,
     )
 
 
-def describe_run(run: Path, teacher: str | None) -> dict[str, Any]:
-    """The teacher of a run, the positions it used and its seconds."""
-    last = read_metrics(run)[-1:]
-    values = last[0] if last else {}
-    taught = "self-play" if teacher in (None, "none") else teacher
-    return {
-        "teacher": taught,
-        "positions": values.get("positions"),
-        "seconds": values.get("seconds"),
-    }
+def value_sign_accuracy(
+    solution: Solution, evaluator: Evaluator, most: int, rng: np.random.Generator
+) -> tuple[float | None, int]:
+    """How often the predicted value has the sign of the exact one, and over how many positions.
+
+    Over all unfinished positions that are won for one side, or a random sample of `most`. Drawn
+    positions are left out, and a prediction of exactly 0 is wrong. None where all are drawn.
+    """
+    rows = solution.unfinished_positions()
+    if len(rows) > most:
+        rows = rows[np.sort(rng.choice(len(rows), size=most, replace=False))]
+    right = decided = 0
+    for start in range(0, len(rows), _EVALUATED_AT_ONCE):
+        part = rows[start : start + _EVALUATED_AT_ONCE]
+        values, _ = solution.lookup_batch(part)
+        part, values = part[values != 0], values[values != 0]
+        if not len(part):
+            continue
+        moves, offsets = generate_batch(solution.variant.tables, part)
+        wdl = evaluate(evaluator, part, moves, offsets).wdl
+        right += int((np.sign(wdl[:, 0] - wdl[:, 2]) == values).sum())
+        decided += len(part)
+    return right / decided if decided else None, decided

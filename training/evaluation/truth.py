@@ -6,8 +6,8 @@ variant that is not solved has no such curve.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
 from search.exact.solver import Solution, estimate_positions, solve
+from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
-from search.mcts.search import tree_search
+from search.mcts.search import SearchConfig, tree_search
 
 LARGEST_SOLVED: Final = 3_000_000
 """Most positions of a variant that is solved for the truth curve: ten seconds, Hexapawn 5x5."""
@@ -29,6 +30,11 @@ _MEASURE_SHARE: Final = 0.1
 """Share of the time that measuring may take, beside play and learning."""
 _LONGEST_PAUSE: Final = 10
 """Longest pause after one slow measurement, in multiples of the pause asked for."""
+SEARCHES: Final[dict[str, SearchConfig]] = {
+    "puct": PuctConfig(),
+    "gumbel": GumbelConfig(gumbel_scale=0.0),
+}
+"""The searches without noise: their generators are never used."""
 
 EvaluatorOf = Callable[[str], Evaluator]
 """The evaluator of the variant of that name."""
@@ -41,6 +47,38 @@ def load_solution(variant: Variant) -> Solution | None:
     return solve(variant)
 
 
+class Searched(NamedTuple):
+    """The result of a search of B positions with M legal moves in all."""
+
+    places: npt.NDArray[np.int64]
+    """[B] the move that it plays, by its index among the M."""
+    policy: npt.NDArray[np.float32]
+    """[M] its improved policy, which sums to 1 over a position."""
+    scores: npt.NDArray[np.float64]
+    """[M] the policy, its ties broken by mean value, then by prior, as in play."""
+
+
+def search_positions(
+    variant: Variant,
+    rows: npt.NDArray[np.uint8],
+    evaluator: Evaluator,
+    search: str,
+    simulations: int,
+) -> Searched:
+    """Search positions [B, R] of games that cannot repeat and are not over, by one of SEARCHES."""
+    config = replace(SEARCHES[search], simulations=simulations)
+    parts, before = [], 0
+    for start in range(0, len(rows), _SEARCHED_AT_ONCE):
+        part = rows[start : start + _SEARCHED_AT_ONCE]
+        roots = Roots(part, np.zeros((len(part), 1), np.uint64), np.zeros(len(part), np.int64))
+        found = tree_search(variant, roots, evaluator, config, np.random.default_rng(0))
+        policy = found.policy.astype(np.float64)
+        scores = policy + 1e-4 * found.q_values + 1e-7 * found.priors
+        parts.append((before + found.offsets[:-1] + found.choices, found.policy, scores))
+        before += len(found.moves)
+    return Searched(*map(np.concatenate, zip(*parts, strict=True)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Truth:
     """D decision positions of a solved variant and their M legal moves."""
@@ -51,27 +89,32 @@ class Truth:
     # [M] uint16 and [D + 1] int64.
     moves: npt.NDArray[np.uint16]
     offsets: npt.NDArray[np.int64]
-    # [M] bool: the move keeps the exact value.
-    keeps: npt.NDArray[np.bool_]
+    # [M] int8: the value that the move loses; a win and a loss are 2 apart.
+    regrets: npt.NDArray[np.int8]
 
     @classmethod
     def of(cls, variant: Variant, solution: Solution) -> "Truth":
         """All decision positions of the solution."""
-        return cls.of_positions(variant, solution, solution.decision_positions())
-
-    @classmethod
-    def of_positions(
-        cls, variant: Variant, solution: Solution, positions: npt.NDArray[np.uint8]
-    ) -> "Truth":
-        """These decision positions [D, R]."""
+        positions = solution.decision_positions()
         moves, offsets = generate_batch(variant.tables, positions)
         values, _ = solution.score_moves(positions, moves, offsets)
-        best = np.maximum.reduceat(values, offsets[:-1])
-        keeps = values == np.repeat(best, np.diff(offsets))
-        return cls(variant=variant, positions=positions, moves=moves, offsets=offsets, keeps=keeps)
+        best = np.repeat(np.maximum.reduceat(values, offsets[:-1]), np.diff(offsets))
+        return cls(
+            variant=variant,
+            positions=positions,
+            moves=moves,
+            offsets=offsets,
+            regrets=best - values,
+        )
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def keeps(self) -> npt.NDArray[np.bool_]:
+        """[M]: whether the move keeps the exact value."""
+        keeps: npt.NDArray[np.bool_] = self.regrets == 0
+        return keeps
 
     def sample(self, size: int, rng: np.random.Generator) -> "Truth":
         """A fixed random sample; all positions where there are no more."""
@@ -84,12 +127,12 @@ class Truth:
         counts = np.diff(self.offsets)[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
-        return Truth(
-            variant=self.variant,
+        return replace(
+            self,
             positions=self.positions[chosen],
             moves=self.moves[flat],
             offsets=offsets,
-            keeps=self.keeps[flat],
+            regrets=self.regrets[flat],
         )
 
     def among(self, positions: npt.NDArray[np.uint8]) -> "Truth":
@@ -114,33 +157,8 @@ class Truth:
 
     def search(self, evaluator: Evaluator, simulations: int) -> float:
         """The share kept by PUCT with so many simulations, without noise."""
-        config = PuctConfig(simulations=simulations)
-        kept = 0.0
-        for start in range(0, len(self), _SEARCHED_AT_ONCE):
-            part = self._part(start, min(start + _SEARCHED_AT_ONCE, len(self)))
-            kept += part._search_kept(evaluator, config) * len(part)
-        return kept / len(self)
-
-    def _part(self, start: int, end: int) -> "Truth":
-        flat = slice(self.offsets[start], self.offsets[end])
-        return Truth(
-            variant=self.variant,
-            positions=self.positions[start:end],
-            moves=self.moves[flat],
-            offsets=self.offsets[start : end + 1] - self.offsets[start],
-            keeps=self.keeps[flat],
-        )
-
-    def _search_kept(self, evaluator: Evaluator, config: PuctConfig) -> float:
-        games = len(self)
-        roots = Roots(
-            self.positions, np.zeros((games, 1), np.uint64), np.zeros(games, dtype=np.int64)
-        )
-        # The generator is never used: there is no noise.
-        result = tree_search(self.variant, roots, evaluator, config, np.random.default_rng(0))
-        # Ties of the policy are broken by mean value, then by prior, as in play.
-        policy = result.policy.astype(np.float64)
-        return self.share_kept(policy + 1e-4 * result.q_values + 1e-7 * result.priors)
+        found = search_positions(self.variant, self.positions, evaluator, "puct", simulations)
+        return self.share_kept(found.scores)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import hypergeom
 
 from engine.rules.variant import get_variant
-from search.evaluator import UniformEvaluator
+from search.evaluator import Evaluator, UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
-from search.exact.solver import Solution, solve
+from search.exact.solver import solve
 from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
 from search.mcts.search import tree_search
@@ -18,25 +18,24 @@ from tests.support.search_cases import TrueOrFalse, decisions, exact_value
 from tests.support.training_cases import hexapawn
 from training.evaluation.simulations import (
     COUNTS,
-    SEARCHES,
-    Decisions,
+    SearchPoint,
     _share_interval,
+    measure_search,
     regret_interval,
-    search_positions,
 )
-from training.evaluation.truth import Truth
+from training.evaluation.truth import SEARCHES, Truth, search_positions
 
 
-def all_of(truth: Truth, solution: Solution) -> Decisions:
-    return Decisions(truth, solution, len(truth))
+def measure(truth: Truth, evaluator: Evaluator, search: str, simulations: int) -> SearchPoint:
+    return measure_search(truth, len(truth), evaluator, search, simulations)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("simulations", COUNTS)
 def test_the_truth_gives_nothing_away(search: str, simulations: int) -> None:
     variant, solution = hexapawn()
-    decisions = all_of(Truth.of(variant, solution), solution)
-    point = decisions.measure(SolverEvaluator(solution), search, simulations)
+    truth = Truth.of(variant, solution)
+    point = measure(truth, SolverEvaluator(solution), search, simulations)
     assert (point.share, point.share_low, point.share_high) == (1.0, 1.0, 1.0)
     assert (point.regret, point.regret_low, point.regret_high) == (0.0, 0.0, 0.0)
     assert (point.search, point.simulations, point.positions) == (search, simulations, 27)
@@ -49,21 +48,20 @@ def test_one_simulation_of_gumbel_plays_the_network_s_move() -> None:
     truth = Truth.of(*hexapawn())
     for weight in (3.0, -3.0):
         evaluator = TrueOrFalse(variant, 0, weight)
-        point = all_of(truth, hexapawn()[1]).measure(evaluator, "gumbel", 1)
+        point = measure(truth, evaluator, "gumbel", 1)
         # Against the truth the one simulation still meets wins and losses in one.
         assert (point.share == 1.0) == (weight > 0)
 
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_many_simulations_find_what_the_network_does_not_know(search: str) -> None:
-    variant, solution = hexapawn()
-    decisions = all_of(Truth.of(variant, solution), solution)
-    shares = [decisions.measure(UniformEvaluator(), search, count).share for count in (1, 256)]
+    truth = Truth.of(*hexapawn())
+    shares = [measure(truth, UniformEvaluator(), search, count).share for count in (1, 256)]
     assert shares[0] < shares[1] == 1.0
 
 
 def test_the_regret_is_what_the_played_move_gives_away() -> None:
-    variant, solution = hexapawn()
+    variant = get_variant("hexapawn")
     positions = decisions("hexapawn")
     rows = np.stack([position.row for position in positions])
     evaluator = TrueOrFalse(variant, -1, -2.0)
@@ -86,8 +84,7 @@ def test_the_regret_is_what_the_played_move_gives_away() -> None:
         given_away.append(regrets[result.choices[index]])
         expected.append(float(np.dot(regrets, result.policy[part])))
         assert found.places[index] == part.start + result.choices[index]
-    truth = Truth.of(variant, solution)
-    point = all_of(truth, solution).measure(evaluator, "puct", 3)
+    point = measure(Truth.of(*hexapawn()), evaluator, "puct", 3)
     assert 0.0 < point.regret == pytest.approx(np.mean(given_away))
     assert point.share == pytest.approx(np.mean(np.equal(given_away, 0)))
     assert point.policy_regret == pytest.approx(np.mean(expected))
@@ -96,15 +93,14 @@ def test_the_regret_is_what_the_played_move_gives_away() -> None:
 
 def test_a_sample_has_an_interval_and_the_whole_has_none() -> None:
     variant = get_variant("hexapawn4x4")
-    solution = solve(variant)
-    truth = Truth.of(variant, solution)
+    truth = Truth.of(variant, solve(variant))
     evaluator = UniformEvaluator()
-    whole = all_of(truth, solution).measure(evaluator, "puct", 4)
+    whole = measure(truth, evaluator, "puct", 4)
     assert whole.share_low == whole.share == whole.share_high
     held = {"share": 0, "regret": 0}
     for seed in range(40):
         sample = truth.sample(300, np.random.default_rng(seed))
-        part = Decisions(sample, solution, len(truth)).measure(evaluator, "puct", 4)
+        part = measure_search(sample, len(truth), evaluator, "puct", 4)
         assert part.positions == 300
         assert part.share_low < part.share < part.share_high
         for name in held:

@@ -14,12 +14,9 @@ from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
 from tests.support.search_cases import ScatteredEvaluator, WhiteIsWinning, children, unfinished
 from tests.support.training_cases import child_of, hexapawn
-from training.evaluation.simulations import SEARCHES, value_sign_accuracy
-from training.evaluation.versus_random import (
-    chances_against_random,
-    raw_chooser,
-    search_chooser,
-)
+from training.evaluation.textbook import value_sign_accuracy
+from training.evaluation.truth import search_positions
+from training.evaluation.versus_random import chances_against_random, raw_chooser
 
 
 def brute_force(name: str, evaluator: Evaluator, own: int) -> tuple[float, float, float]:
@@ -63,16 +60,18 @@ def test_chances_are_those_of_all_games(name: str) -> None:
         assert found.win == pytest.approx((found.first.win + found.second.win) / 2)
 
 
-def test_the_perfect_player_never_loses_the_won_side() -> None:
-    for name, winner in (("hexapawn", "second"), ("hexapawn4x4", "first")):
-        variant = get_variant(name)
-        solution = solve(variant)
-        found = chances_against_random(variant, raw_chooser(SolverEvaluator(solution)))
-        assert solution.winner == {"first": 1, "second": 2}[winner]
-        assert getattr(found, winner).win == pytest.approx(1)
-        for search in SEARCHES:
-            choose = search_chooser(variant, SolverEvaluator(solution), search, 8)
-            assert getattr(chances_against_random(variant, choose), winner).win == pytest.approx(1)
+@pytest.mark.parametrize(("name", "winner"), [("hexapawn", "second"), ("hexapawn4x4", "first")])
+def test_the_perfect_player_never_loses_the_won_side(name: str, winner: str) -> None:
+    variant = get_variant(name)
+    solution = solve(variant)
+    evaluator = SolverEvaluator(solution)
+    assert solution.winner == {"first": 1, "second": 2}[winner]
+    for choose in (
+        raw_chooser(evaluator),
+        lambda rows, *_: search_positions(variant, rows, evaluator, "puct", 8).places,
+        lambda rows, *_: search_positions(variant, rows, evaluator, "gumbel", 8).places,
+    ):
+        assert getattr(chances_against_random(variant, choose), winner).win == pytest.approx(1)
 
 
 def test_a_side_that_begins_with_black_is_first() -> None:
