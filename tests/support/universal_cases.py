@@ -35,17 +35,6 @@ def boards(name: str, count: int = 6, seed: int = 0) -> tuple[Variant, Tensor]:
     return variant, torch.from_numpy(random_rows(variant, count, seed))
 
 
-def unpadded(outputs: Outputs, groups: list[tuple[Variant, Tensor]]) -> list[Outputs]:
-    """The padded outputs of several variants, each cut to its own board."""
-    parts, start = [], 0
-    for variant, rows in groups:
-        own, S, P = slice(start, start + len(rows)), variant.squares, len(variant.promotion_types)
-        policy, promotion = outputs.policy[own, :S, :S], outputs.promotion[own, :S, :P]
-        parts.append(Outputs(policy, promotion, outputs.wdl[own], outputs.moves_left[own]))
-        start = own.stop
-    return parts
-
-
 def distance(one: Outputs, other: Outputs) -> float:
     """The largest difference of two outputs for the same boards."""
     return max(

@@ -14,16 +14,15 @@ from torch.overrides import TorchFunctionMode
 from engine.network.language.sampling import Sampling, draw
 from engine.network.model.backbone import Backbone, Cache
 from engine.network.model.config import LanguageConfig
-from engine.network.model.hook_points import HookPoints
+from engine.network.model.hook_points import HookedModule
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(HookedModule):
     """A model of one configuration, initialised as GPT-2 is."""
 
     def __init__(self, config: LanguageConfig) -> None:
         super().__init__()
         self.config = config
-        self.hook_points = HookPoints()
         self.token = nn.Embedding(config.vocabulary, config.channels)
         self.backbone = Backbone(config.transformer(), self.hook_points)
         self.head = None if config.tied else nn.Linear(config.channels, config.vocabulary, False)
@@ -82,11 +81,6 @@ class LanguageModel(nn.Module):
         # ...d,vd->...v: features times each token's vector
         logits: Tensor = features @ (self.token if self.head is None else self.head).weight.T
         return logits
-
-    @property
-    def parameter_count(self) -> int:
-        """The number of parameters; a tied head counts once."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
 
 class _WithoutInitialisation(TorchFunctionMode):

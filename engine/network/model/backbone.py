@@ -4,8 +4,7 @@ Axes:
 
     B  batch          H  attention heads        T  tokens: squares of boards, moves of a game, text
     D  channels       E  channels of a head     q  query token, k  key token
-    M  hidden width of the MLP                  G  boards of different sizes in one batch
-    (D = H * E)
+    M  hidden width of the MLP                  (D = H * E)
 
 Blocks are pre-LayerNorm (Radford et al. 2019, section 2.3), without the MLP where M is 0:
 
@@ -24,7 +23,7 @@ Hook points (see `hook_points.py`), i from 0:
 """
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -42,17 +41,6 @@ EXPLICIT_LEARNING: Final = 128
 tokens with 6 heads of 64 both take the same time, and the fused one a third less memory."""
 _STEPS: Final = 2 * LARGEST_SIDE - 1
 """Different steps from file to file, or from rank to rank, on the largest board."""
-
-
-class Boards(NamedTuple):
-    """The boards of a batch with rows of several sizes, padded to T squares."""
-
-    board: Tensor
-    """int64[B] in 0 .. G - 1: the board of each row."""
-    steps: Tensor
-    """int64[G, q, k]: the step from square to square, numbered as in `board_steps`."""
-    present: Tensor
-    """bool[G, T]: False for padding, which no square attends to."""
 
 
 class Cache:
@@ -90,7 +78,7 @@ class Attention(nn.Module):
         self.head_point = hook_points.declare(f"block.{block}.attention.head")
 
     def forward(self, x: Tensor, bias: Tensor | None = None, cache: Cache | None = None) -> Tensor:
-        """[B, T, D] -> [B, T, D]. `bias` [H or 1, q, k] or [B, H or 1, q, k] is added to scores."""
+        """[B, T, D] -> [B, T, D]. `bias` [H, q, k] is added to the scores."""
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         qkv = qkv.permute(2, 0, 3, 1, 4)  # query, key and value, each [B, H, T, E]
@@ -184,13 +172,15 @@ class Block(nn.Module):
         return F.dropout(added, self.dropout) if self.training and self.dropout else added
 
 
-def board_steps(files: Tensor, ranks: Tensor) -> Tensor:
-    """int64[q, k]: the step from square q to square k, for squares on files and ranks int64[T].
+def board_steps(width: int, height: int) -> Tensor:
+    """int64[q, k]: the step from square q to square k of a board.
 
     Numbered rank by rank over all steps on an 8x8 board, -7 to 7 in either direction.
     """
-    file_step = files[None, :] - files[:, None] + LARGEST_SIDE - 1
+    square = torch.arange(width * height)
+    ranks, files = square // width, square % width
     rank_step = ranks[None, :] - ranks[:, None] + LARGEST_SIDE - 1
+    file_step = files[None, :] - files[:, None] + LARGEST_SIDE - 1
     return rank_step * _STEPS + file_step
 
 
@@ -207,19 +197,14 @@ class GeometricBias(nn.Module):
     def __init__(self, blocks: int, heads: int, board: tuple[int, int] | None) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(blocks, heads, _STEPS * _STEPS))
-        index = None
-        if board is not None:
-            square = torch.arange(math.prod(board))
-            index = board_steps(square % board[0], square // board[0])
-        self.register_buffer("index", index, persistent=False)
+        self.register_buffer("index", board and board_steps(*board), persistent=False)
 
-    def forward(self, boards: Boards | None = None) -> Tensor:
-        """[blocks, H, q, k], or [blocks, B, H, q, k] for several boards."""
-        if boards is not None:
-            return self.table[:, :, boards.steps].transpose(1, 2)[:, boards.board]
-        if self.index is None:
-            raise ValueError("a backbone without a board in its configuration needs `boards`")
-        return self.table[:, :, self.index]
+    def forward(self, steps: Tensor | None = None) -> Tensor:
+        """[blocks, H, q, k]; `steps` are those of another board than the configuration's."""
+        steps = self.index if steps is None else steps
+        if steps is None:
+            raise ValueError("a backbone without a board in its configuration needs `steps`")
+        return self.table[:, :, steps]
 
 
 class Backbone(nn.Module):
@@ -265,18 +250,17 @@ class Backbone(nn.Module):
 
     def cache(self, batch: int) -> Cache:
         """An empty cache for `batch` sequences; raises ValueError for a backbone that is not causal
-        or reads boards."""
+        or reads a board."""
         if not self.config.causal or self.geometry is not None:
             raise ValueError("no cache: only a causal sequence can be read in parts")
         return Cache(self.config, batch, self.norm.weight)
 
-    def forward(
-        self, x: Tensor, boards: Boards | None = None, cache: Cache | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, steps: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """Embedded tokens [B, T, D] to features [B, T, D].
 
-        `boards` are those of a padded batch. With a `cache`, the tokens continue the sequence that
-        it stores, and it is extended. Raises ValueError for more tokens than `context`.
+        `steps` int64[q, k] are the `board_steps` of another board than the configuration's. With a
+        `cache`, the tokens continue the sequence that it stores, and it is extended. Raises
+        ValueError for more tokens than `context`.
         """
         begin = 0 if cache is None else cache.length
         end = begin + x.shape[1]
@@ -287,20 +271,9 @@ class Backbone(nn.Module):
         if self.training and self.config.dropout:
             x = F.dropout(x, self.config.dropout)
         x = self.embed_point(x)
-        biases = self._biases(boards, x)
+        biases = None if self.geometry is None else self.geometry(steps)
         for i, block in enumerate(self.blocks):
             x = block(x, None if biases is None else biases[i], cache)
         if cache is not None:
             cache.length = end
         return self.final_point(self.norm(x))
-
-    def _biases(self, boards: Boards | None, x: Tensor) -> Tensor | None:
-        """Biases of the scores: [blocks, H or 1, q, k] or [blocks, B, H or 1, q, k]."""
-        biases: Tensor | None = None if self.geometry is None else self.geometry(boards)
-        if boards is None:
-            return biases
-        absent = x.new_zeros(boards.present.shape).masked_fill_(~boards.present, -torch.inf)
-        hidden = absent[boards.board][:, None, None, :]  # [B, 1, 1, k]
-        if biases is None:
-            return hidden.expand(self.config.blocks, *hidden.shape)
-        return biases + hidden

@@ -78,7 +78,7 @@ class TransformerConfig:
     # T, the most tokens of one sequence.
     context: int
     # (files, ranks) of the board whose squares are the tokens, for "geometric" only; where it is
-    # None, every forward pass names its boards.
+    # None, every forward pass names the steps of its board.
     board: tuple[int, int] | None = None
     # Probability of dropout in training: of embedded tokens, of attention weights, and of what
     # attention and MLP add to the stream.
@@ -86,6 +86,11 @@ class TransformerConfig:
     # Standard deviation of fresh weights; None for GPT-2's 0.02 at its 768 channels and more for
     # fewer.
     spread: float | None = None
+
+
+def _transformer(config: "LanguageConfig | BuildConfig", **others: Any) -> TransformerConfig:
+    sizes = ("channels", "blocks", "heads", "hidden", "activation", "position")
+    return TransformerConfig(**{name: getattr(config, name) for name in sizes}, **others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,17 +130,8 @@ class LanguageConfig(StoredSettings):
 
     def transformer(self) -> TransformerConfig:
         """The backbone: each token sees itself and those before it."""
-        return TransformerConfig(
-            channels=self.channels,
-            blocks=self.blocks,
-            heads=self.heads,
-            hidden=self.hidden,
-            activation=self.activation,
-            position=self.position,
-            causal=True,
-            context=self.context,
-            dropout=self.dropout,
-            spread=self.spread,
+        return _transformer(
+            self, causal=True, context=self.context, dropout=self.dropout, spread=self.spread
         )
 
 
@@ -181,6 +177,10 @@ class BuildConfig(StoredSettings):
         divides = self.trunk != "transformer" or self.channels % self.heads == 0
         self._require(divides, "heads", f"does not divide channels {self.channels}")
 
+    def transformer(self, context: int, board: tuple[int, int] | None = None) -> TransformerConfig:
+        """The backbone of the transformer trunk: one token a square, each sees all."""
+        return _transformer(self, causal=False, context=context, board=board)
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(BuildConfig):
@@ -224,20 +224,6 @@ class NetworkConfig(BuildConfig):
                     f" variant {variant.name}"
                 )
         return cls.from_dict(BuildConfig().to_dict() | decided | settings)
-
-    def transformer(self) -> TransformerConfig:
-        """The backbone of the transformer trunk: one token a square, each sees all."""
-        return TransformerConfig(
-            channels=self.channels,
-            blocks=self.blocks,
-            heads=self.heads,
-            hidden=self.hidden,
-            activation=self.activation,
-            position=self.position,
-            causal=False,
-            context=self.squares,
-            board=(self.width, self.height),
-        )
 
 
 VARIANT_FIELDS: Final = ("variant", "width", "height", "promotion_types", "clock_rule")

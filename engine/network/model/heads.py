@@ -98,17 +98,9 @@ class ValueHead(nn.Module):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, squares: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """WDL logits [B, 3] of the side to move and plies left [B], never negative.
-
-        `present` bool[B, S] is False for padding, which the mean leaves out.
-        """
-        x = F.relu(self.square(squares), inplace=True)
-        if present is None:
-            pooled = x.mean(1)
-        else:
-            pooled = x.masked_fill(~present[..., None], 0.0).sum(1)
-            pooled = pooled / present.sum(1, keepdim=True)
+    def forward(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """WDL logits [B, 3] of the side to move and plies left [B], never negative."""
+        pooled = F.relu(self.square(squares), inplace=True).mean(1)
         hidden = self.hidden_point(F.relu(self.hidden(pooled)))
         moves_left = F.softplus(self.moves_left(hidden)) * MOVES_LEFT_UNIT
         return self.wdl(hidden), moves_left.squeeze(1)

@@ -26,11 +26,11 @@ global, and a copy of a network has all its points closed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.rules.errors import InputError
 
@@ -115,23 +115,18 @@ class HookPoints:
 
             return read
 
-        with ExitStack() as stack:
-            for point in [self._find(name) for name in names]:
-                stack.enter_context(point.edited(reader(point.name)))
+        with self._edited({name: reader(name) for name in names}):
             yield activations
 
-    @contextmanager
-    def replace(self, replacements: Mapping[str, Tensor | Edit]) -> Iterator[None]:
+    def replace(self, replacements: Mapping[str, Tensor | Edit]) -> AbstractContextManager[None]:
         """Replace an activation by a tensor, or by a function of the activation.
 
         Raises InputError for an unknown name, and ValueError during the forward pass where the
         replacement's shape differs from the activation's.
         """
-        with self._edited({name: _checked(name, new) for name, new in replacements.items()}):
-            yield
+        return self._edited({name: _checked(name, new) for name, new in replacements.items()})
 
-    @contextmanager
-    def add(self, additions: Mapping[str, Tensor]) -> Iterator[None]:
+    def add(self, additions: Mapping[str, Tensor]) -> AbstractContextManager[None]:
         """Add a tensor that broadcasts to the activation's shape to an activation.
 
         The sum has the activation's dtype: a network in bfloat16 stays in bfloat16. Raises
@@ -139,8 +134,7 @@ class HookPoints:
         another shape.
         """
         sums = {name: _checked(name, partial(_sum, new)) for name, new in additions.items()}
-        with self._edited(sums):
-            yield
+        return self._edited(sums)
 
     @contextmanager
     def project_out(self, directions: Mapping[str, Tensor]) -> Iterator[None]:
@@ -158,9 +152,22 @@ class HookPoints:
     @contextmanager
     def _edited(self, edits: Mapping[str, Edit]) -> Iterator[None]:
         with ExitStack() as stack:
-            for point in [self._find(name) for name in edits]:
-                stack.enter_context(point.edited(edits[point.name]))
+            for name in edits:
+                stack.enter_context(self._find(name).edited(edits[name]))
             yield
+
+
+class HookedModule(nn.Module):
+    """A network with hook points."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hook_points = HookPoints()
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained weights; those that are shared count once."""
+        return sum(parameter.numel() for parameter in self.parameters())
 
 
 def _checked(name: str, replacement: Tensor | Edit) -> Edit:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from engine.network.model.backbone import Backbone
 from engine.network.model.config import NetworkConfig
 from engine.network.model.heads import FromToPolicy, ValueHead
-from engine.network.model.hook_points import HookPoints
+from engine.network.model.hook_points import HookedModule
 from engine.network.model.residual_tower import ResidualTower
 from engine.network.model.tokens import STATE_FEATURES, TOKENS, Encoder, Tokens
 from engine.rules.tables import LARGEST_SIDE
@@ -43,16 +43,6 @@ class AuxiliaryOutputs(NamedTuple):
     """[B, S, S] logits of the opponent's next move, on the board as the side to move sees it."""
     ownership: Tensor | None
     """[B, S, 3] logits of whose piece is on each square when the game is over (`heads.py`)."""
-
-    @classmethod
-    def of(
-        cls, squares: Tensor, reply: nn.Module | None, ownership: nn.Module | None
-    ) -> "AuxiliaryOutputs":
-        """Outputs of the heads for square features [B, S, D]."""
-        return cls(
-            None if reply is None else reply(squares)[0],
-            None if ownership is None else ownership(squares),
-        )
 
 
 class BoardEmbedding(nn.Module):
@@ -90,27 +80,21 @@ def board_places(width: int, height: int) -> Tensor:
     return F.one_hot(counts, LARGEST_SIDE).flatten(1).float()
 
 
-class VariantNetwork(nn.Module, ABC):
+class VariantNetwork(HookedModule, ABC):
     """A network for one variant, with weights of its own or shared ones."""
 
     config: NetworkConfig
-    hook_points: HookPoints
     encoder: Encoder
+    reply: FromToPolicy | None
+    ownership: nn.Linear | None
 
     @abstractmethod
     def features(self, positions: Tensor) -> Tensor:
         """Square features [B, S, D] of positions uint8[B, S + 5]."""
-        ...
 
     @abstractmethod
     def outputs(self, squares: Tensor) -> Outputs:
         """Outputs of the heads for square features [B, S, D]."""
-        ...
-
-    @abstractmethod
-    def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
-        """Outputs of the auxiliary heads for square features [B, S, D]."""
-        ...
 
     def forward(self, positions: Tensor) -> Outputs:
         """Outputs for positions uint8[B, S + 5]."""
@@ -119,7 +103,10 @@ class VariantNetwork(nn.Module, ABC):
     def forward_with_auxiliary(self, positions: Tensor) -> tuple[Outputs, AuxiliaryOutputs]:
         """`forward`, and the outputs of the auxiliary heads."""
         squares = self.features(positions)
-        auxiliary = self.auxiliary_outputs(squares)
+        auxiliary = AuxiliaryOutputs(
+            None if self.reply is None else self.reply(squares)[0],
+            None if self.ownership is None else self.ownership(squares),
+        )
         return self.outputs(squares), auxiliary
 
     def move_logits(
@@ -145,11 +132,6 @@ class VariantNetwork(nn.Module, ABC):
         outputs: Outputs = self(positions)
         return outputs.wdl.float().softmax(-1)
 
-    @property
-    def parameter_count(self) -> int:
-        """Number of trained weights."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
 
 class PolicyValueNet(VariantNetwork):
     """A network of one configuration, freshly initialised: all its outputs are near uniform."""
@@ -157,38 +139,27 @@ class PolicyValueNet(VariantNetwork):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.hook_points = HookPoints()
         self.encoder = Encoder(config)
         self.embedding = BoardEmbedding(config)
+        D, E, width, height = config.channels, config.policy_channels, config.width, config.height
         self.trunk = (
-            Backbone(config.transformer(), self.hook_points)
+            Backbone(config.transformer(config.squares, (width, height)), self.hook_points)
             if config.trunk == "transformer"
-            else ResidualTower(config, self.hook_points)
+            else ResidualTower(config, self.hook_points, (height, width))
         )
-        self.policy = FromToPolicy(
-            config.channels, config.policy_channels, len(config.promotion_types)
-        )
+        self.policy = FromToPolicy(D, E, len(config.promotion_types))
         self.value = ValueHead(
-            config.channels,
-            config.value_channels,
-            self.hook_points,
-            scalar=config.value == "scalar",
+            D, config.value_channels, self.hook_points, scalar=config.value == "scalar"
         )
         # Last, so that the other weights of a fresh network do not depend on them.
-        self.reply = (
-            FromToPolicy(config.channels, config.policy_channels, 0) if config.reply else None
-        )
-        self.ownership = nn.Linear(config.channels, 3) if config.ownership else None
+        self.reply = FromToPolicy(D, E, 0) if config.reply else None
+        self.ownership = nn.Linear(D, 3) if config.ownership else None
 
     def features(self, positions: Tensor) -> Tensor:
-        """Square features [B, S, D] of positions uint8[B, S + 5]."""
+        """See `VariantNetwork`."""
         squares: Tensor = self.trunk(self.embedding(self.encoder(positions)))
         return squares
 
     def outputs(self, squares: Tensor) -> Outputs:
-        """Outputs of the heads for square features [B, S, D]."""
+        """See `VariantNetwork`."""
         return Outputs(*self.policy(squares), *self.value(squares))
-
-    def auxiliary_outputs(self, squares: Tensor) -> AuxiliaryOutputs:
-        """Outputs of the auxiliary heads for square features [B, S, D]."""
-        return AuxiliaryOutputs.of(squares, self.reply, self.ownership)

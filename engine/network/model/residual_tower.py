@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.network.model.config import NetworkConfig
+from engine.network.model.config import BuildConfig
 from engine.network.model.hook_points import HookPoint, HookPoints
 
 
@@ -49,13 +49,9 @@ class SqueezeExcitation(nn.Module):
         self.up = nn.Linear(squeeze, 2 * channels)
         self.gate_point = gate_point
 
-    def forward(self, planes: Tensor, absent: Tensor | None = None) -> Tensor:
-        """[B, D, height, width] -> the same; `absent` as in `ResidualBlock`."""
-        if absent is None:
-            mean = planes.mean((2, 3))
-        else:
-            mean = planes.masked_fill(absent, 0.0).sum((2, 3)) / (~absent).sum((2, 3))
-        squeezed = F.relu(self.down(mean))  # [B, C]
+    def forward(self, planes: Tensor) -> Tensor:
+        """[B, D, height, width] -> the same."""
+        squeezed = F.relu(self.down(planes.mean((2, 3))))  # [B, C]
         gate, shift = self.up(squeezed).chunk(2, dim=1)  # 2 × [B, D]
         gate = self.gate_point(gate.sigmoid())
         return torch.addcmul(shift[:, :, None, None], planes, gate[:, :, None, None])
@@ -64,9 +60,8 @@ class SqueezeExcitation(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions and squeeze-and-excitation, added to the stream."""
 
-    def __init__(self, config: NetworkConfig, hook_points: HookPoints, name: str) -> None:
+    def __init__(self, config: BuildConfig, hook_points: HookPoints, name: str) -> None:
         super().__init__()
-        self.board = (config.height, config.width)
         channels = config.channels
         self.norm = nn.LayerNorm(channels) if config.norm == "layer" else None
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
@@ -79,36 +74,29 @@ class ResidualBlock(nn.Module):
         )
         self.residual_point = hook_points.declare(f"{name}.residual")
 
-    def forward(
-        self, x: Tensor, board: tuple[int, int] | None = None, absent: Tensor | None = None
-    ) -> Tensor:
-        """[B, S, D] -> [B, S, D]; `board` as in `ResidualTower`.
-
-        `absent` bool[B, 1, height, width] is True for padding, which convolutions read as 0.
-        """
-        board = board or self.board
+    def forward(self, x: Tensor, board: tuple[int, int]) -> Tensor:
+        """[B, S, D] -> [B, S, D]; `board` is (height, width)."""
         planes = to_planes(x if self.norm is None else self.norm(x), board)
-        hidden = F.relu(self.first(_without(planes, absent)), inplace=True)
+        hidden = F.relu(self.first(planes), inplace=True)
         if self.hidden_point.open:
             hidden = to_planes(self.hidden_point(to_squares(hidden)), board)
-        planes = self.second(_without(hidden, absent))
+        planes = self.second(hidden)
         if self.excitation is not None:
-            planes = self.excitation(planes, absent)
+            planes = self.excitation(planes)
         x = x + to_squares(planes)
         return self.residual_point(x if self.norm is not None else F.relu(x))
-
-
-def _without(planes: Tensor, absent: Tensor | None) -> Tensor:
-    return planes if absent is None else planes.masked_fill(absent, 0.0)
 
 
 class ResidualTower(nn.Module):
     """The trunk: blocks, then a last LayerNorm."""
 
-    def __init__(self, config: NetworkConfig, hook_points: HookPoints) -> None:
+    def __init__(
+        self, config: BuildConfig, hook_points: HookPoints, board: tuple[int, int]
+    ) -> None:
+        """`board` is (height, width)."""
         super().__init__()
         self.normed = config.norm == "layer"
-        self.board = config.height, config.width
+        self.board = board
         self.embed_point = hook_points.declare("embed")
         blocks = [ResidualBlock(config, hook_points, f"block.{i}") for i in range(config.blocks)]
         self.blocks = nn.ModuleList(blocks)
@@ -117,19 +105,14 @@ class ResidualTower(nn.Module):
         for block in blocks:
             _initialise(block, config)
 
-    def forward(
-        self, x: Tensor, board: tuple[int, int] | None = None, present: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, board: tuple[int, int] | None = None) -> Tensor:
         """Embedded squares [B, S, D] to square features [B, S, D].
 
-        `board` is (height, width), by default the configuration's: no weight depends on it.
-        `present` bool[B, S] is False for padding.
+        `board` is (height, width), by default the tower's own: no weight depends on it.
         """
         x = self.embed_point(x if self.normed else F.relu(x))
-        board = board or self.board
-        absent = None if present is None else to_planes(~present[..., None], board)
         for block in self.blocks:
-            x = block(x, board, absent)
+            x = block(x, board or self.board)
         return self.final_point(self.norm(x))
 
 
@@ -144,7 +127,7 @@ def to_squares(planes: Tensor) -> Tensor:
     return planes.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _initialise(block: ResidualBlock, config: NetworkConfig) -> None:
+def _initialise(block: ResidualBlock, config: BuildConfig) -> None:
     """The first convolution as in He et al. 2015; the second smaller by the root of the depth; a
     fresh gate is one half everywhere. Without LayerNorm the first is smaller and the second zero:
     Fixup's rules 1 and 2 for two layers a block. Its scalars are left out, since Adam's steps do

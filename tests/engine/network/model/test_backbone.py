@@ -1,4 +1,4 @@
-"""The backbone by itself: padded boards, the cache, numbers, compilation, and what it can learn."""
+"""The backbone by itself: boards, the cache, numbers, compilation, and what it can learn."""
 
 import math
 from collections.abc import Iterator
@@ -11,15 +11,14 @@ from torch.nn import functional as F
 
 from engine.network.language.model import LanguageModel
 from engine.network.model import backbone
-from engine.network.model.backbone import Attention, Backbone, Boards, board_steps
+from engine.network.model.backbone import Attention, Backbone, board_steps
 from engine.network.model.config import LanguageConfig, TransformerConfig
 from engine.network.model.hook_points import HookPoints
 from engine.rules.variant import get_variant
 from tests.support.network_cases import TRUNKS, lively_network, random_rows
 
 SIZES = ((3, 3), (4, 5), (2, 4))
-"""Files and ranks of boards that are padded to the largest."""
-SQUARES = 20
+"""Files and ranks."""
 WAYS = pytest.mark.parametrize("explicit", [0, 64], ids=["fused", "explicit"])
 
 
@@ -48,43 +47,14 @@ def lively_backbone(**settings: object) -> Backbone:
     return model.eval()
 
 
-def padded_boards(rows: Tensor) -> Boards:
-    """All of `SIZES`, the squares of each first and padding behind them."""
-    steps = torch.zeros(len(SIZES), SQUARES, SQUARES, dtype=torch.int64)
-    present = torch.zeros(len(SIZES), SQUARES, dtype=torch.bool)
-    for index, (files, ranks) in enumerate(SIZES):
-        size = files * ranks
-        square = torch.arange(size)
-        steps[index, :size, :size] = board_steps(square % files, square // files)
-        present[index, :size] = True
-    return Boards(rows, steps, present)
-
-
-@WAYS
-@pytest.mark.parametrize("position", ["geometric", "none"])
-def test_a_padded_board_is_judged_as_the_board_alone(
-    explicit: int, position: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Mixed sizes in one batch, with garbage in the padding; the weights are the same."""
-    for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
-        monkeypatch.setattr(backbone, name, explicit)
-    shared = {"position": position, "causal": False}
-    many = lively_backbone(context=SQUARES, **shared)
-    x = torch.randn(6, SQUARES, 16)
-    boards = padded_boards(torch.tensor([0, 1, 2, 1, 0, 2]))
-    together = many(x, boards)
-    absent = ~boards.present[boards.board]
-    garbage = torch.where(absent[..., None], 1e4 * torch.randn_like(x), x)
-    again = many(garbage, boards)
-    for row, index in enumerate(boards.board.tolist()):
-        files, ranks = SIZES[index]
-        size = files * ranks
-        board = (files, ranks) if position == "geometric" else None
-        alone = lively_backbone(context=size, board=board, **shared)
-        alone.load_state_dict(many.state_dict())
-        expected = alone(x[row : row + 1, :size])[0]
-        assert torch.allclose(together[row, :size], expected, atol=1e-5)
-        assert torch.equal(again[row, :size], together[row, :size])
+@pytest.mark.parametrize("board", SIZES, ids=str)
+def test_one_backbone_reads_boards_of_every_size(board: tuple[int, int]) -> None:
+    many = lively_backbone(position="geometric", causal=False, context=20)
+    size = math.prod(board)
+    alone = lively_backbone(position="geometric", causal=False, context=size, board=board)
+    alone.load_state_dict(many.state_dict())
+    x = torch.randn(2, size, 16)
+    assert torch.equal(many(x, board_steps(*board)), alone(x))
 
 
 @WAYS
@@ -138,21 +108,10 @@ def test_initialisation_is_that_of_gpt2_at_its_width() -> None:
     assert weights["blocks.0.mlp.down.weight"].std().item() == pytest.approx(writer, rel=0.02)
 
 
-def test_padding_gets_no_gradient_and_gives_none() -> None:
-    model = lively_backbone(position="geometric", causal=False, context=SQUARES)
-    boards = padded_boards(torch.tensor([0, 1, 2]))
-    x = torch.randn(3, SQUARES, 16, requires_grad=True)
-    present = boards.present[boards.board]
-    (gradient,) = torch.autograd.grad(model(x, boards)[present].square().sum(), [x])
-    assert gradient.isfinite().all()
-    assert gradient[present].any(-1).all()
-    assert not gradient[~present].any()
-
-
 def test_a_backbone_of_many_boards_must_be_told_which() -> None:
-    model = lively_backbone(position="geometric", causal=False, context=SQUARES)
+    model = lively_backbone(position="geometric", causal=False, context=20)
     with pytest.raises(ValueError, match="without a board in its configuration"):
-        model(torch.randn(1, SQUARES, 16))
+        model(torch.randn(1, 20, 16))
 
 
 @WAYS

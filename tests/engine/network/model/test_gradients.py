@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from engine.network.language.model import LanguageModel
 from engine.network.model import backbone
-from engine.network.model.backbone import Attention, Backbone, Block, Boards, board_steps
+from engine.network.model.backbone import Attention, Backbone, Block, board_steps
 from engine.network.model.config import LanguageConfig, TransformerConfig
 from engine.network.model.heads import FromToPolicy, ScalarValue, ValueHead
 from engine.network.model.hook_points import HookPoint, HookPoints
-from engine.network.model.residual_tower import ResidualBlock, SqueezeExcitation
+from engine.network.model.residual_tower import ResidualBlock, ResidualTower, SqueezeExcitation
 from engine.rules.variant import get_variant
 from tests.support.network_cases import lively_network, random_rows, small_config
 
@@ -66,22 +66,12 @@ def test_attention(explicit: int, causal: bool, monkeypatch: pytest.MonkeyPatch)
 
 
 @WAYS
-def test_backbone_over_padded_boards(explicit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boards of 2 x 2 and 3 x 1 squares, the second padded; outputs of padding do not count."""
+def test_backbone_over_a_board(explicit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("EXPLICIT_TOKENS", "EXPLICIT_LEARNING"):
         monkeypatch.setattr(backbone, name, explicit)
-    config = dataclasses.replace(CONFIG, causal=False, position="geometric", context=4)
-    square = torch.arange(4)
-    steps = torch.stack([board_steps(square % 2, square // 2), board_steps(square, 0 * square)])
-    present = torch.tensor([[True] * 4, [True] * 3 + [False]])
-    boards = Boards(torch.tensor([1, 0]), steps, present)
-    module = Backbone(config, HookPoints())
-
-    def on_board(x: Tensor) -> Tensor:
-        out: Tensor = module(x, boards)
-        return out[present[boards.board]]
-
-    check(module, on_board, torch.randn(2, 4, 4))
+    config = dataclasses.replace(CONFIG, causal=False, position="geometric", context=6)
+    module, steps = Backbone(config, HookPoints()), board_steps(2, 3)
+    check(module, lambda x: module(x, steps), torch.randn(2, 6, 4))
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -103,8 +93,10 @@ MODULES: dict[str, tuple[nn.Module, tuple[tuple[int, ...], ...]]] = {
     "LayerNorm": (nn.LayerNorm(4), ((3, 4),)),
     "transformer block": (Block(CONFIG, HookPoints(), 0), ((2, 3, 4), (2, 3, 3))),
     "squeeze-and-excitation": (SqueezeExcitation(3, 2, HookPoint("gate")), ((2, 3, 2, 2),)),
-    "residual block": (
-        ResidualBlock(small_config("hexapawn", "residual", channels=2), HookPoints(), "block.0"),
+    "residual tower": (
+        ResidualTower(
+            small_config("hexapawn", "residual", channels=2, blocks=1), HookPoints(), (3, 3)
+        ),
         ((2, 9, 2),),
     ),
     "policy": (FromToPolicy(3, 2, 2), ((2, 4, 3),)),
@@ -162,7 +154,7 @@ def test_through_the_points_of_the_tower() -> None:
             points.replace({"block.0.gate": gate}),
             points.project_out({"block.0.residual": direction}),
         ):
-            out: Tensor = module(x)
+            out: Tensor = module(x, (3, 3))
         return out
 
     values = torch.randn(2), torch.rand(2, 2), torch.randn(2)
