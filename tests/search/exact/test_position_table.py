@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.rules.tables import BLACK_BIT, EN_PASSANT, NO_SQUARE, STATE_SIZE
+from engine.rules.errors import InputError
+from engine.rules.tables import BLACK_BIT, EN_PASSANT, NO_SQUARE, PAWN, STATE_SIZE
 from search.exact.position_table import (
     MAX_LOAD,
     Keys,
@@ -124,3 +125,17 @@ def test_scores_order_outcomes() -> None:
     for value, distance in ordered:
         if distance < LONGEST:
             assert score_before(worth[value](distance)) == worth[-value](distance + 1)
+
+
+def test_keys_that_crowd_make_no_table() -> None:
+    """Alike, or next to each other at the end, they would let the table grow without end."""
+    layout = key_layout(9, (PAWN,))
+    count = 300
+    for firsts in (np.full(count, 0xFFFFFFFF), np.arange(0x100000000 - count, 0x100000000)):
+        keys = np.stack([firsts, np.arange(count)], axis=1).astype(np.uint32)
+        with pytest.raises(InputError, match="300 keys that are not spread"):
+            PositionTable.from_sorted(layout, keys, np.zeros(count, np.int16))
+    spread = np.linspace(1 << 31, 0xFFFFFFFF, count).astype(np.uint32)
+    keys = np.stack([spread, spread], axis=1)
+    table = PositionTable.from_sorted(layout, keys, np.arange(count, dtype=np.int16))
+    assert np.array_equal(table.gather()[0], keys)

@@ -1,11 +1,15 @@
 """The solver against published counts, a dull solver on the naive rules, and its own promises."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 from engine.rules.errors import InputError
@@ -329,3 +333,38 @@ def test_sizes(text: str, size: int) -> None:
 def test_command_refuses_bad_words_before_it_starts(words: list[str]) -> None:
     with pytest.raises(InputError, match=words[1] if "o" in words[1] else "limit"):
         command.main(["hexapawn", *words])
+
+
+def resign(path: Path, change: Callable[[dict[str, Any]], None], order: tuple[str, str]) -> None:
+    """Change arrays of a table, with a checksum that fits again."""
+    with safetensors.safe_open(path, framework="np") as file:
+        about, arrays = file.metadata(), {name: file.get_tensor(name) for name in order}
+    change(arrays)
+    digest = hashlib.sha256()
+    for name in order:
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    about["checksum"] = digest.hexdigest()
+    path.write_bytes(safetensors.numpy.save(arrays, about))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.update(keys=arrays["keys"][:, :1].copy()),
+        lambda arrays: arrays.update(keys=arrays["keys"][::-1].copy()),
+        lambda arrays: arrays.update(keys=arrays["keys"].astype(np.int64)),
+        lambda arrays: arrays.update(scores=arrays["scores"][:-1].copy()),
+        lambda arrays: arrays.update(scores=arrays["scores"].astype(np.float32)),
+    ],
+    ids=["narrow", "backwards", "wide numbers", "a score short", "scores in halves"],
+)
+def test_a_solution_whose_checksum_fits_is_still_looked_at(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    solution = solve(HEXAPAWN)
+    path = tmp_path / "hexapawn.solution"
+    solution.save(path)
+    assert Solution.load(path, HEXAPAWN).position_count == solution.position_count
+    resign(path, change, ("keys", "scores"))
+    with pytest.raises(InputError, match=f"^{path}: damaged, its keys are none of this game"):
+        Solution.load(path, HEXAPAWN)

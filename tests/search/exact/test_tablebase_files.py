@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from engine.rules.tables import CLOCK
 from engine.rules.variant import Registry, get_variant
 from scripts.cli import main
 from scripts.commands import solve as command
-from search.exact.tablebase.file import OtherRulesError
+from search.exact.tablebase.file import OtherRulesError, read_table, write_table
 from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.scores import UNPROVEN
 
@@ -269,3 +270,25 @@ def test_command_refuses_bad_words(
 ) -> None:
     assert main(["solve", *words]) == 2
     assert re.search(complaint, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "legend",
+    [
+        np.array([16385, 0], np.int16),
+        np.array([0], np.int16),
+        np.array([[0, 1]], np.int16),
+        np.zeros(2, np.float32),
+    ],
+    ids=["beyond a win", "one short", "a table", "halves"],
+)
+def test_a_tablebase_whose_checksum_fits_is_still_looked_at(
+    legend: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    codes, path = np.array([0, 1, 2], np.uint8), tmp_path / "a.tablebase"
+    zeroing = np.zeros(3, np.uint8)
+    write_table(path, SILVERMAN, "KvK", codes, np.array([16384, -32768], np.int16), zeroing)
+    assert read_table(path, SILVERMAN, "KvK", 3)[0].tolist() == [0, 1, 2]
+    write_table(path, SILVERMAN, "KvK", codes, legend, zeroing)
+    with pytest.raises(InputError, match=f"^{path}: damaged, its scores are none"):
+        read_table(path, SILVERMAN, "KvK", 3)

@@ -1,26 +1,18 @@
-"""The files of a run and of what is solved, written by a stranger: refused in one line or used."""
+"""The files of a run, written by a stranger: refused in one line or used."""
 
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
-import safetensors
-import safetensors.numpy
 import torch
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
-from engine.rules.tables import PAWN
 from engine.rules.variant import get_variant
-from search.exact.position_table import PositionTable, key_layout
-from search.exact.solution import Solution
-from search.exact.tablebase.file import read_table, write_table
 from tests.support.network_cases import small_config
 from tests.support.training_cases import hexapawn, played_rows
-from tests.support.untrusted_cases import GARDNER, games_file, network_file, read, write
+from tests.support.untrusted_cases import games_file, network_file, read, write
 from training.config import LearningConfig
 from training.data.index import Index
 from training.data.replay import ReplayWindow
@@ -167,74 +159,3 @@ def test_a_learner_s_tensors_that_do_not_fit_are_refused(
         tensors[name] = tensor
     with pytest.raises((KeyError, RuntimeError, ValueError)):
         learner.restore(tensors, 1)
-
-
-def resign(path: Path, change: Callable[[dict[str, Any]], None], order: tuple[str, str]) -> None:
-    """Change arrays of a table, with a checksum that fits again."""
-    with safetensors.safe_open(path, framework="np") as file:
-        about, arrays = file.metadata(), {name: file.get_tensor(name) for name in order}
-    change(arrays)
-    digest = hashlib.sha256()
-    for name in order:
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    about["checksum"] = digest.hexdigest()
-    path.write_bytes(safetensors.numpy.save(arrays, about))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda arrays: arrays.update(keys=arrays["keys"][:, :1].copy()),
-        lambda arrays: arrays.update(keys=arrays["keys"][::-1].copy()),
-        lambda arrays: arrays.update(keys=arrays["keys"].astype(np.int64)),
-        lambda arrays: arrays.update(scores=arrays["scores"][:-1].copy()),
-        lambda arrays: arrays.update(scores=arrays["scores"].astype(np.float32)),
-    ],
-    ids=["narrow", "backwards", "wide numbers", "a score short", "scores in halves"],
-)
-def test_a_solution_whose_checksum_fits_is_still_looked_at(
-    change: Callable[[dict[str, Any]], None], tmp_path: Path
-) -> None:
-    variant, solution = hexapawn()
-    path = tmp_path / "hexapawn.solution"
-    solution.save(path)
-    assert Solution.load(path, variant).position_count == solution.position_count
-    resign(path, change, ("keys", "scores"))
-    with pytest.raises(InputError, match=f"^{path}: damaged, its keys are none of this game"):
-        Solution.load(path, variant)
-
-
-def test_keys_that_crowd_make_no_table() -> None:
-    """Alike, or next to each other at the end, they would let the table grow without end."""
-    layout = key_layout(9, (PAWN,))
-    count = 300
-    for firsts in (np.full(count, 0xFFFFFFFF), np.arange(0x100000000 - count, 0x100000000)):
-        keys = np.stack([firsts, np.arange(count)], axis=1).astype(np.uint32)
-        with pytest.raises(InputError, match="300 keys that are not spread"):
-            PositionTable.from_sorted(layout, keys, np.zeros(count, np.int16))
-    spread = np.linspace(1 << 31, 0xFFFFFFFF, count).astype(np.uint32)
-    keys = np.stack([spread, spread], axis=1)
-    table = PositionTable.from_sorted(layout, keys, np.arange(count, dtype=np.int16))
-    assert np.array_equal(table.gather()[0], keys)
-
-
-@pytest.mark.parametrize(
-    "legend",
-    [
-        np.array([16385, 0], np.int16),
-        np.array([0], np.int16),
-        np.array([[0, 1]], np.int16),
-        np.zeros(2, np.float32),
-    ],
-    ids=["beyond a win", "one short", "a table", "halves"],
-)
-def test_a_tablebase_whose_checksum_fits_is_still_looked_at(
-    legend: np.ndarray[Any, Any], tmp_path: Path
-) -> None:
-    codes, path = np.array([0, 1, 2], np.uint8), tmp_path / "a.tablebase"
-    zeroing = np.zeros(3, np.uint8)
-    write_table(path, GARDNER, "KvK", codes, np.array([16384, -32768], np.int16), zeroing)
-    assert read_table(path, GARDNER, "KvK", 3)[0].tolist() == [0, 1, 2]
-    write_table(path, GARDNER, "KvK", codes, legend, zeroing)
-    with pytest.raises(InputError, match=f"^{path}: damaged, its scores are none"):
-        read_table(path, GARDNER, "KvK", 3)
