@@ -161,12 +161,12 @@ def train(
     `self_play={"simulations": 32}`; others come from the variant's preset. `monitor` is called as
     training advances. Raises InputError, OSError.
     """
-    from training.run.monitor import SilentMonitor
+    from training.run.monitor import Monitor
     from training.run.setup import open_directory, open_run
 
     with (
         open_directory(Path(run), variant, settings) as directory,
-        open_run(directory, variant, monitor or SilentMonitor()) as opened,
+        open_run(directory, variant, monitor or Monitor()) as opened,
     ):
         return opened.train()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
 import tomli_w
 
 from engine.network.model.config import NetworkConfig
@@ -39,12 +40,13 @@ MOST_VARIANTS: Final = 32
 _SEPARATOR: Final = "+"
 """Between the names of several variants."""
 
-Search = Literal["puct", "gumbel"]
-Backend = Literal["auto", "torch", "openvino", "native"]
-Inference = Literal["auto", "fp32", "bf16", "int8"]
+LEARNING: Final = 0
+SAMPLING: Final = 1
+WARM_START: Final = 2
+GATE: Final = 3
+"""First keys of `TrainingConfig.generator`, one for each purpose."""
+
 Rescoring = Literal["none", "value", "both"]
-Split = Literal["workers", "threads", "auto"]
-Teacher = Literal["none", "solver"]
 Precision = Literal["fp32", "bf16", "auto"]
 
 
@@ -57,7 +59,7 @@ class SelfPlayConfig(Settings):
     # Games in progress at once, in each actor; the variants of a run share them, with 32 at least.
     games: Count = 64
     # How moves are searched: PUCT with noise at the root, or Gumbel with sequential halving.
-    search: Search = "puct"
+    search: Literal["puct", "gumbel"] = "puct"
     # Moves that Gumbel's first phase looks at.
     considered: Annotated[int, Range(1, 2**15 - 1)] = 16
     # How sharply Gumbel's policy follows the values it found (search/mcts/gumbel.py).
@@ -75,9 +77,9 @@ class SelfPlayConfig(Settings):
     # Simulations of a quick search.
     fast_simulations: Annotated[int, Range(1, LARGEST_SEARCH)] = 16
     # What computes the network (engine/network/inference/evaluator.py): "auto" measures.
-    backend: Backend = "auto"
+    backend: Literal["auto", "torch", "openvino", "native"] = "auto"
     # In which numbers: "auto" takes the fastest that is known to cost no strength.
-    precision: Inference = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     # Megabytes of an actor's evaluation cache, which the variants of a run share; 0 for none.
     cache_megabytes: Annotated[float, Range(0, 65_536)] = 32.0
     # Endgame tables of the variant, a folder as `solve --men` makes it: searches look them up, and
@@ -123,7 +125,7 @@ class LearningConfig(Settings):
     threads: Natural = 0
     # Who computes gradients where actors are workers: the "workers", each with its part of a batch,
     # the learner's own "threads", or "auto", whichever is faster at the start.
-    split: Split = "auto"
+    split: Literal["workers", "threads", "auto"] = "auto"
     # Numbers of the learner's products: "fp32", "bf16", or "auto", the faster one at the start.
     precision: Precision = "fp32"
     # Rows in a batch.
@@ -211,7 +213,7 @@ class TrainingConfig(Settings):
     warm_start_replay_ratio: NonNegative = 2.0
     # Whose positions are learned instead of self-play's: "none", or "solver", every position of the
     # solved game with its exact value and its best moves.
-    teacher: Teacher = "none"
+    teacher: Literal["none", "solver"] = "none"
     # Share of the canonical positions that the teacher keeps back, to test on.
     held_out: Annotated[float, Range(0, 0.9)] = 0.0
     # Games of each variant that a new network plays against the one that plays the games. It takes
@@ -225,6 +227,10 @@ class TrainingConfig(Settings):
     learning: LearningConfig = field(default_factory=LearningConfig)
     # What "auto" was found to mean.
     chosen: Annotated[ChosenConfig, LATER] = field(default_factory=ChosenConfig)
+
+    def generator(self, *key: int) -> np.random.Generator:
+        """The random numbers of one purpose in the run's own process."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
     def network_config(self, variant: Variant) -> NetworkConfig:
         """The network of a run of one variant; raises InputError for fields that it does not

@@ -54,14 +54,14 @@ class _Player:
         )
         self._evaluator.prepare(network)
         for _ in range(_WARM_UP):
-            self._games.step(self._evaluator)
+            self._games.step(self._evaluator.cached)
 
     def simulations_a_second(self) -> float:
         """In one turn; a simulation counts when the network evaluated its leaf."""
         self._evaluator.account()
         begun = time.perf_counter()
         while time.perf_counter() - begun < _SECONDS:
-            self._games.step(self._evaluator)
+            self._games.step(self._evaluator.cached)
         seconds = time.perf_counter() - begun
         return float(self._evaluator.account()["evaluations"]) / seconds
 

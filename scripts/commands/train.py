@@ -16,7 +16,7 @@ from scripts.progress import Bars, Pace, columns, fitting
 from scripts.training_session import training_session
 from training.config import TrainingConfig, merge, parse_variants, read_overrides
 from training.evaluation.truth import Reached, TruthShares
-from training.run.monitor import Summary
+from training.run.monitor import Monitor, Summary
 from training.run.setup import open_directory, open_run
 
 
@@ -87,7 +87,7 @@ def _overrides(options: TrainOptions) -> dict[str, Any]:
     return merge(values, given | ({"self_play": self_play} if self_play else {}))
 
 
-class _Bars(Bars):
+class _Bars(Bars, Monitor):
     """A live line for the current round, and a line that stays for every measurement.
 
     Between measurements that are far apart, and where the variant is not solved, a line stays every

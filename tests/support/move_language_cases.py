@@ -17,6 +17,7 @@ from training.language.play import play_randomly
 from training.language.run import LanguageRun, LanguageSummary
 from training.language.setup import LanguageDirectory, open_language_run
 from training.language.token_games import TokenGames
+from training.run.monitor import Monitor
 
 SMALL: dict[str, Any] = {
     "channels": 32,
@@ -66,27 +67,17 @@ class Uniform:
         return torch.zeros(*tokens.shape, self._vocabulary)
 
 
-class QuietMonitor:
+class QuietMonitor(Monitor):
     """Prints nothing, and may interrupt, as ^C does, after a number of advances."""
 
     def __init__(self, interrupt_after: int | None = None) -> None:
         self._left = interrupt_after
 
-    def task(self, name: str, total: int) -> None:
-        """See training.run.monitor.Monitor."""
-
     def advance(self, amount: int) -> None:
-        """See training.run.monitor.Monitor."""
         if self._left is not None and amount:
             self._left -= 1
             if self._left < 0:
                 raise KeyboardInterrupt
-
-    def metrics(self, values: dict[str, Any]) -> None:
-        """See training.run.monitor.Monitor."""
-
-    def note(self, text: str) -> None:
-        """See training.run.monitor.Monitor."""
 
 
 def no_evaluator(checkpoint: str, variant: Variant) -> Any:

@@ -12,7 +12,7 @@ from engine.rules.variant import get_variant
 from scripts import cli
 from tests.support.training_cases import SMALL_NETWORK
 from training.config import Variants
-from training.run.monitor import Summary
+from training.run.monitor import Monitor, Summary
 from training.run.setup import open_directory, open_run
 
 HEXAPAWN = get_variant("hexapawn")
@@ -38,7 +38,7 @@ class StopHere(Exception):  # noqa: N818 - nothing is wrong
     """Ends a session where a test wants it to end."""
 
 
-class Watch:
+class Watch(Monitor):
     """Notes what a run does; stops it after a round, or when a task of a round begins."""
 
     def __init__(self, *, after: int = 0, before: tuple[str, int] = ("", 0)) -> None:
@@ -52,9 +52,6 @@ class Watch:
         wanted, number = self.before
         if [task for task, _ in self.tasks].count(wanted) == number and name == wanted:
             raise StopHere
-
-    def advance(self, amount: int) -> None:
-        pass
 
     def metrics(self, values: dict[str, Any]) -> None:
         if not values["round"]:

@@ -2,17 +2,13 @@
 
 import itertools
 from collections import deque
-from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from training.config import LearningConfig
-from training.data.shards import RAGGED, SINGLE, GameRows, select
+from training.data.shards import GameRows, join, select
 from training.data.targets import sampling_weights
-
-_ROOM: Final = 1.5
-"""Size of new arrays over that of their contents: rows are moved once in half a window."""
 
 
 def share_out(total: int, parts: int) -> list[int]:
@@ -36,24 +32,17 @@ def window_size(config: LearningConfig, positions: int) -> int:
 
 
 class ReplayWindow:
-    """The newest games' rows, in arrays that are appended to; R bytes a row, M legal moves.
-
-    Rows that have left the window stay until the arrays are full.
-    """
+    """The newest games' rows."""
 
     def __init__(self, config: LearningConfig) -> None:
         self._config = config
-        # Rows of each part that is still inside, oldest first.
-        self._parts: deque[int] = deque()
-        self._rows: dict[str, npt.NDArray[Any]] = {}
-        self._moves: dict[str, npt.NDArray[Any]] = {}
-        self._offsets = np.zeros(1, np.int64)
-        self._begin, self._end = 0, 0
-        self._weights = np.zeros(0)
-        self._totals: npt.NDArray[np.float64] | None = None
+        # Oldest first.
+        self._parts: deque[GameRows] = deque()
+        # All rows, and the sums of their weights up to each; made by the first draw after a change.
+        self._drawn: tuple[GameRows, npt.NDArray[np.float64]] | None = None
 
     def __len__(self) -> int:
-        return self._end - self._begin
+        return sum(map(len, self._parts))
 
     def add(self, rows: GameRows, capacity: int) -> None:
         """Add the newest rows and drop the oldest parts beyond `capacity` positions.
@@ -62,64 +51,19 @@ class ReplayWindow:
         """
         if not len(rows):
             return
-        self._parts.append(len(rows))
-        while sum(self._parts) > capacity and len(self._parts) > 1:
-            self._begin += self._parts.popleft()
-        self._reserve(rows)
-        first = int(self._offsets[self._end])
-        place = slice(self._end, self._end + len(rows))
-        for name in SINGLE:
-            self._rows[name][place] = getattr(rows, name)
-        for name in RAGGED:
-            self._moves[name][first : first + len(rows.moves)] = getattr(rows, name)
-        self._offsets[self._end + 1 : self._end + len(rows) + 1] = first + rows.offsets[1:]
-        self._weights[place] = sampling_weights(rows, self._config.surprise_share)
-        self._end += len(rows)
-        self._totals = None
-
-    def _reserve(self, rows: GameRows) -> None:
-        """Where `rows` would not fit, remove the rows that have left and make room."""
-        live = slice(self._begin, self._end)
-        first, last = int(self._offsets[self._begin]), int(self._offsets[self._end])
-        fits = (
-            bool(self._rows)
-            and self._end + len(rows) <= len(self._weights)
-            and last + len(rows.moves) <= len(self._moves[RAGGED[0]])
-        )
-        if fits:
-            return
-        size = int(_ROOM * (len(self) + len(rows)))
-        moves = int(_ROOM * (last - first + len(rows.moves)))
-        # Where there is nothing yet, both parts are empty.
-        for name in SINGLE:
-            self._rows[name] = _moved(self._rows.get(name, getattr(rows, name))[live], size)
-        for name in RAGGED:
-            kept = self._moves.get(name, getattr(rows, name))[first:last]
-            self._moves[name] = _moved(kept, moves)
-        offsets = self._offsets[self._begin : self._end + 1] - first
-        self._offsets = _moved(offsets, size + 1)
-        self._weights = _moved(self._weights[live], size)
-        self._begin, self._end = 0, len(offsets) - 1
+        self._parts.append(rows)
+        while len(self) > capacity and len(self._parts) > 1:
+            self._parts.popleft()
+        self._drawn = None
 
     def sample(self, size: int, rng: np.random.Generator) -> GameRows:
         """`size` rows drawn with replacement, by their weights; raises ValueError for no rows."""
-        if not len(self):
+        if not self._parts:
             raise ValueError("an empty window: there is no row to draw")
-        if self._totals is None:
-            self._totals = np.cumsum(self._weights[self._begin : self._end])
-        draws = rng.random(size) * self._totals[-1]
-        chosen = np.minimum(np.searchsorted(self._totals, draws, side="right"), len(self) - 1)
-        return select(self._all(), self._begin + chosen)
-
-    def _all(self) -> GameRows:
-        """The arrays as they are, with the rows that have left."""
-        ragged = {name: self._moves[name] for name in RAGGED}
-        single = {name: self._rows[name] for name in SINGLE}
-        return GameRows(offsets=self._offsets[: self._end + 1], **ragged, **single)
-
-
-def _moved(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """A copy with room for `size` entries."""
-    moved = np.zeros((size, *array.shape[1:]), array.dtype)
-    moved[: len(array)] = array
-    return moved
+        if self._drawn is None:
+            share = self._config.surprise_share
+            weights = np.concatenate([sampling_weights(part, share) for part in self._parts])
+            self._drawn = join(list(self._parts)), np.cumsum(weights)
+        rows, totals = self._drawn
+        chosen = np.searchsorted(totals, rng.random(size) * totals[-1], side="right")
+        return select(rows, np.minimum(chosen, len(rows) - 1))

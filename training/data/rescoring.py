@@ -3,8 +3,8 @@
 Shards hold games as they were played; only the learner rescores them.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,27 +23,18 @@ from training.data.shards import UNKNOWN_END, GameRows
 Values = npt.NDArray[np.int8]
 
 
-class Oracle(Protocol):
-    """Exact values of some positions."""
-
-    def values(self, rows: npt.NDArray[np.uint8]) -> Values:
-        """Values [B] of unfinished positions [B, R] at their clocks, for their side to move, or
-        UNPROVEN; as `search.exact.tablebase.tables.Tablebases` does. Repetitions do not count."""
-        ...
+Oracle = Callable[[npt.NDArray[np.uint8]], Values]
+"""Values [B] of unfinished positions [B, R] at their clocks, for their side to move, or UNPROVEN;
+as `search.exact.tablebase.tables.Tablebases.values`. Repetitions do not count."""
 
 
-class SolvedGame:
-    """A solution as an oracle: it has every position that the start can reach."""
+def exact_values(solution: Solution) -> Oracle:
+    """A solution as an oracle for every position that the start can reach; of others it raises
+    UnreachablePositionError.
 
-    def __init__(self, solution: Solution) -> None:
-        self._solution = solution
-
-    def values(self, rows: npt.NDArray[np.uint8]) -> Values:
-        """See `Oracle`. Raises UnreachablePositionError.
-
-        Only games in which the move rule never draws are solved (`search.exact.solver.solve`).
-        """
-        return self._solution.lookup_batch(rows)[0]
+    Only games in which the move rule never draws are solved (`search.exact.solver.solve`).
+    """
+    return lambda rows: solution.lookup_batch(rows)[0]
 
 
 @kernel
@@ -103,7 +94,7 @@ def _hides(
 def _values(rows: npt.NDArray[np.uint8], oracle: Oracle, near: npt.NDArray[np.bool_]) -> Values:
     """Values [B] of unfinished positions [B, R]; UNPROVEN also for wins and losses that a
     repetition, where `near` [B], may turn into draws."""
-    values = oracle.values(rows)
+    values = oracle(rows)
     found: Values = np.where(near & (np.abs(values) == 1), UNPROVEN, values).astype(np.int8)
     return found
 

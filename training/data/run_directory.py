@@ -56,8 +56,17 @@ class LockedDirectory(Generic[ConfigT]):
         `new` and `existing` raise, or OSError, and then nothing has been changed.
         """
         self.path = path
+        self.config_path = path / "config.toml"
+        # Of self-play games.
+        self.games = path / "games"
+        self.checkpoints = path / "checkpoints"
+        # Everything that a resumed run needs beside games and checkpoints.
+        self.learner_state = path / LEARNER_STATE
+        # One JSON object a line.
+        self.metrics = path / "metrics.jsonl"
         if not self.config_path.exists():
-            refuse_foreign(path, kind)
+            if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
+                raise RunError(f"{path}: neither empty nor {kind} (no config.toml)")
             self.config = new()
         path.mkdir(parents=True, exist_ok=True)
         self._lock = lock(path)
@@ -69,7 +78,11 @@ class LockedDirectory(Generic[ConfigT]):
                 self.write_config(self.config)
             for folder in self.folders:
                 (path / folder).mkdir(exist_ok=True)
-            sweep(path)
+            for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
+                # A worker that outlives its learner for a moment may remove it first.
+                leftover.unlink(missing_ok=True)
+            for name in ("metrics.jsonl", "log.txt"):
+                whole_lines(path / name)
         except BaseException:
             self.close()
             raise
@@ -79,31 +92,6 @@ class LockedDirectory(Generic[ConfigT]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def config_path(self) -> Path:
-        """The run's configuration."""
-        return self.path / "config.toml"
-
-    @property
-    def games(self) -> Path:
-        """The folder of self-play games."""
-        return self.path / "games"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of networks."""
-        return self.path / "checkpoints"
-
-    @property
-    def learner_state(self) -> Path:
-        """Everything that a resumed run needs beside games and checkpoints."""
-        return self.path / LEARNER_STATE
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a line."""
-        return self.path / "metrics.jsonl"
 
     def checkpoint_path(self, number: int) -> Path:
         """Where the network of a step, or of a round, is kept."""
@@ -186,21 +174,6 @@ def changes_of(
     if different:
         raise RunError(f"{path}: {different[0]}; choose another --run or leave the option out")
     return {name: overrides[name] for name in free if name in overrides}
-
-
-def refuse_foreign(path: Path, kind: str) -> None:
-    """Raises RunError where the files of a new run, of a kind in words, would mix with others."""
-    if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
-        raise RunError(f"{path}: neither empty nor {kind} (no config.toml)")
-
-
-def sweep(path: Path) -> None:
-    """Clear up after a run that was killed; raises OSError."""
-    for leftover in (*path.glob("*.tmp"), *path.glob("*/*.tmp")):
-        # A worker that outlives its learner for a moment may remove it first.
-        leftover.unlink(missing_ok=True)
-    for name in ("metrics.jsonl", "log.txt"):
-        whole_lines(path / name)
 
 
 def lock(path: Path) -> int:

@@ -18,14 +18,7 @@ from engine.rules.errors import NotFiniteError, require_finite
 from engine.rules.variant import Variant
 from training.config import LearningConfig
 from training.data.replay import ReplayWindow, share_out
-from training.learner.losses import (
-    Draw,
-    FlatParameters,
-    Gradients,
-    LocalGradients,
-    Losses,
-    LossTerms,
-)
+from training.learner.losses import Draw, Gradients, LocalGradients, LossTerms, flatten
 from training.learner.networks import Network, network_for_variant
 
 _ORDINARY: Final = 100.0
@@ -103,26 +96,23 @@ class Learner:
         variants: Sequence[Variant],
         network: Network,
         config: LearningConfig,
-        vectors: tuple[Tensor, Tensor] | None = None,
         gradients: Gradients | None = None,
     ) -> None:
-        """Train `network`, a network for `variants`, in place.
-
-        `gradients` computes into `vectors`, float32[P] for weights and gradient, which it shares;
-        without them this process computes.
-        """
-        size = network.parameter_count
+        """Train `network`, a network for `variants`, in place; without `gradients` this process
+        computes them."""
         self.network = network.train()
         self.ema = copy.deepcopy(network).requires_grad_(False).eval()
         self.steps = 0
         self._variants = variants
         self._config = config
-        self._flat = FlatParameters(network, *(vectors or (torch.empty(size), torch.zeros(size))))
-        self._ema = FlatParameters(self.ema, torch.empty(size), None)
-        self._gradients = gradients or LocalGradients(network, self._flat, config)
-        self._parameter = nn.Parameter(self._flat.weights)
-        self._parameter.grad = self._flat.gradient
-        self._optimiser = _AdamW(self._flat.weights, self._flat.gradient, config.weight_decay)
+        self._gradients = gradients or LocalGradients(network, variants, config)
+        self._weights, self._gradient = self._gradients.vectors
+        flatten(network, self._weights, self._gradient)
+        self._ema_weights = torch.empty_like(self._weights)
+        flatten(self.ema, self._ema_weights)
+        self._parameter = nn.Parameter(self._weights)
+        self._parameter.grad = self._gradient
+        self._optimiser = _AdamW(self._weights, self._gradient, config.weight_decay)
 
     def learn(
         self,
@@ -130,12 +120,12 @@ class Learner:
         steps: int,
         rng: np.random.Generator,
         progress: Callable[[int], None] = lambda _: None,
-    ) -> Losses:
-        """Take so many steps; returns the means of their losses.
+    ) -> dict[str, float]:
+        """Take so many steps; returns the means of their losses, by the names of LossTerms.
 
         A batch is drawn from the windows of all variants, in their order, the same share from each.
-        Raises NotFiniteError, naming the loss or the parameter and the step, before a
-        step with a loss or a gradient that is not finite; the weights are then those before it.
+        Raises NotFiniteError, naming the loss or the parameter and the step, before a step with a
+        loss or a gradient that is not finite; the weights are then those before it.
         """
         sums: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
         for _ in range(steps):
@@ -148,24 +138,16 @@ class Learner:
                 raise NotFiniteError(f"step {self.steps + 1}: {fault}") from None
             sums += terms
             progress(1)
-        means = (sums / max(1, steps)).tolist()
-        return Losses(
-            policy=means[0],
-            policy_gap=means[1],
-            wdl=means[2],
-            moves_left=means[3],
-            reply=means[4],
-            ownership=means[5],
-        )
+        return dict(zip(LossTerms._fields, (sums / max(1, steps)).tolist(), strict=True))
 
     def _draw(self, windows: Sequence[ReplayWindow], rng: np.random.Generator) -> list[Draw]:
         """A batch; the rows of a variant with symmetric rules are mirrored or not, all of them."""
-        config, draws = self._config, []
+        config, draws = self._config, list[Draw]()
         sizes = share_out(config.batch, len(windows))
         for variant, window, size in zip(self._variants, windows, sizes, strict=True):
             rows = window.sample(size, rng)
             mirror = config.mirror and variant.mirrorable and bool(rng.random() < 0.5)
-            draws.append(Draw(variant=variant, rows=rows, mirror=mirror))
+            draws.append(Draw(rows, mirror))
         return draws
 
     @torch.no_grad()
@@ -173,14 +155,14 @@ class Learner:
         """One step of the optimiser, then of the EMA."""
         config = self._config
         rate = config.learning_rate * min(1.0, (self.steps + 1) / (config.warm_up + 1))
-        norm = torch.nn.utils.get_total_norm([self._flat.gradient])
+        norm = torch.nn.utils.get_total_norm([self._gradient])
         require_finite_gradient(_gradients_by_name(self.network), norm)
         torch.nn.utils.clip_grads_with_norm_([self._parameter], 1.0, norm)
         self._optimiser.step(rate)
         self.steps += 1
         # Early on the horizon is no longer than a tenth of the history.
         horizon = min(config.ema_steps, (self.steps + 9) / 10)
-        self._ema.weights.lerp_(self._flat.weights, 1.0 / max(1.0, horizon))
+        self._ema_weights.lerp_(self._weights, 1.0 / max(1.0, horizon))
 
     @torch.no_grad()
     def require_sound(self) -> None:
@@ -188,8 +170,8 @@ class Learner:
         network whose outputs for a start position are not: finite weights may be too large."""
         require_finite_tensors(self.state(), "the learner's")
         for owner, network, weights in (
-            ("network", self.network, self._flat.weights),
-            ("EMA", self.ema, self._ema.weights),
+            ("network", self.network, self._weights),
+            ("EMA", self.ema, self._ema_weights),
         ):
             # A forward pass costs more than a look at all weights.
             if np.abs(weights.numpy()).max() <= _ORDINARY:

@@ -1,7 +1,6 @@
 """The losses of a batch and their gradient, over all parameters of a network as one vector."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -22,16 +21,18 @@ from training.data.targets import UNKNOWN_OWNER, Batch, make_batch
 from training.learner.networks import Network, network_for_variant
 
 _RUNS: Final = 3
-_PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16")
 _DELTA: Final = 10.0
 """Plies beyond which an error in moves left counts linearly (Huber)."""
 
 
 class LossTerms(NamedTuple):
-    """Sums over a batch divided by the size of the whole batch; in nats unless noted."""
+    """Sums over a batch divided by the size of the whole batch; in nats unless noted.
+
+    0 for a head that the network lacks.
+    """
 
     policy: Tensor
-    gap: Tensor
+    policy_gap: Tensor
     """Policy loss minus the targets' entropy: 0 where the policy equals its target. No gradient."""
     wdl: Tensor
     """Cross-entropy; of a scalar head the squared error of win minus loss."""
@@ -42,26 +43,12 @@ class LossTerms(NamedTuple):
     """Mean over the squares."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draw:
-    """Rows of one variant: a batch, or a part of one."""
+class Draw(NamedTuple):
+    """The rows of one variant in a batch, or a part of them."""
 
-    variant: Variant
     rows: GameRows
-    # Whether their mirror images are learned instead.
     mirror: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Losses:
-    """Means over the batches of a round; see LossTerms. 0 for a head that the network lacks."""
-
-    policy: float
-    policy_gap: float
-    wdl: float
-    moves_left: float
-    reply: float
-    ownership: float
+    """Whether their mirror images are learned instead."""
 
 
 def log_policy(logits: Tensor, rows: Tensor, positions: int) -> Tensor:
@@ -87,7 +74,7 @@ def losses(
     entropy = -torch.xlogy(batch.policy, batch.policy).sum() / size
     return LossTerms(
         policy=policy,
-        gap=policy.detach() - entropy,
+        policy_gap=policy.detach() - entropy,
         wdl=_value_loss(network, outputs, batch) / size,
         moves_left=_moves_left_loss(outputs, batch) / size,
         reply=_reply_loss(network, auxiliary.reply, batch) / size,
@@ -129,43 +116,36 @@ def _ownership_loss(ownership: Tensor | None, batch: Batch) -> Tensor:
     return loss / batch.ownership.shape[1]
 
 
-class FlatParameters:
-    """All parameters of a network as one vector [P], and their gradients as another.
+@torch.no_grad()
+def flatten(
+    network: Network, weights: Tensor, gradient: Tensor | None = None, *, keep: bool = False
+) -> None:
+    """Make all parameters of a network views of one vector [P], and their gradients of another.
 
-    The network's own parameters become views of `weights`, so that an optimiser's step, an EMA and
-    a copy to another process are one operation each.
+    An optimiser's step, an EMA and a copy to another process are then one operation each. The
+    network's values are copied into `weights`; with `keep` those of `weights` stay.
     """
-
-    def __init__(
-        self,
-        network: Network,
-        weights: Tensor,
-        gradient: Tensor | None,
-        *,
-        keep: bool = False,
-    ) -> None:
-        """The network's values are copied into `weights`; with `keep` those of `weights` stay."""
-        start = 0
-        with torch.no_grad():
-            for parameter in network.parameters():
-                part = slice(start, start + parameter.numel())
-                if not keep:
-                    weights[part] = parameter.detach().flatten()
-                parameter.data = weights[part].view_as(parameter)
-                if gradient is not None:
-                    parameter.grad = gradient[part].view_as(parameter)
-                start = part.stop
-        self.weights = weights
-        self.gradient = torch.zeros(0) if gradient is None else gradient
+    start = 0
+    for parameter in network.parameters():
+        part = slice(start, start + parameter.numel())
+        if not keep:
+            weights[part] = parameter.flatten()
+        parameter.data = weights[part].view_as(parameter)
+        if gradient is not None:
+            parameter.grad = gradient[part].view_as(parameter)
+        start = part.stop
 
 
 class Gradients(Protocol):
     """Computes the gradient of batches."""
 
-    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
-        """Leave the gradient of a batch's loss in the flat vector; returns its LossTerms [6].
+    vectors: tuple[Tensor, Tensor]
+    """Weights and gradient of the network, float32[P]; see `flatten`."""
 
-        A batch may hold rows of several variants, a draw of each.
+    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
+        """Leave the gradient of a batch's loss in its vector; returns its LossTerms [6].
+
+        A batch is a draw for each variant of the run, in their order.
         """
         ...
 
@@ -186,65 +166,72 @@ def add_gradient(
     return np.array([float(term.detach()) for term in terms])
 
 
-class LocalGradients:
-    """Computes in this process."""
-
-    def __init__(self, network: Network, flat: FlatParameters, config: LearningConfig) -> None:
-        self._network = network
-        self._flat = flat
-        self._config = config
-
-    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
-        """See `Gradients`."""
-        self._flat.gradient.zero_()
-        size = sum(len(draw.rows) for draw in draws)
-        return add_gradients(self._network, draws, size, self._config)
-
-
 def add_gradients(
-    network: Network, draws: Sequence[Draw], size: int, config: LearningConfig
+    network: Network,
+    variants: Sequence[Variant],
+    draws: Sequence[Draw],
+    size: int,
+    config: LearningConfig,
 ) -> npt.NDArray[np.float64]:
     """`add_gradient` of each variant's rows; returns the sum of their LossTerms [6]."""
     total: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
-    for draw in draws:
-        if len(draw.rows):
-            batch = make_batch(draw.variant, draw.rows, config, draw.mirror)
-            total += add_gradient(network_for_variant(network, draw.variant), batch, size, config)
+    for variant, (rows, mirror) in zip(variants, draws, strict=True):
+        if len(rows):
+            batch = make_batch(variant, rows, config, mirror)
+            total += add_gradient(network_for_variant(network, variant), batch, size, config)
     return total
+
+
+class LocalGradients:
+    """Computes in this process."""
+
+    def __init__(
+        self, network: Network, variants: Sequence[Variant], config: LearningConfig
+    ) -> None:
+        """The parameters of `network` become views of `vectors`."""
+        self._network, self._variants, self._config = network, variants, config
+        size = network.parameter_count
+        self.vectors = torch.empty(size), torch.zeros(size)
+        flatten(network, *self.vectors)
+
+    def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
+        """See `Gradients`."""
+        self.vectors[1].zero_()
+        size = sum(len(draw.rows) for draw in draws)
+        return add_gradients(self._network, self._variants, draws, size, self._config)
 
 
 def faster_precision(network: Network, variant: Variant, size: int) -> Literal["fp32", "bf16"]:
     """The precision that computes the gradient of `size` positions faster on this machine."""
     batch = make_batch(variant, _start_rows(variant, size), LearningConfig(), mirror=False)
     shared = network_for_variant(network, variant)
-    exact, rounded = (
-        min(_seconds(shared, batch, LearningConfig(precision=precision)) for _ in range(_RUNS))
-        for precision in _PRECISIONS
-    )
+
+    def seconds(precision: Precision) -> float:
+        config = LearningConfig(precision=precision)
+        return min(
+            _seconds(lambda: add_gradient(shared, batch, size, config)) for _ in range(_RUNS)
+        )
+
+    exact, rounded = seconds("fp32"), seconds("bf16")
     for parameter in network.parameters():
         parameter.grad = None
     return "bf16" if rounded < exact else "fp32"
 
 
-def _seconds(network: VariantNetwork, batch: Batch, config: LearningConfig) -> float:
+def _seconds(compute: Callable[[], object]) -> float:
     begun = working_time()
-    add_gradient(network, batch, len(batch.positions), config)
+    compute()
     return working_time() - begun
 
 
 def seconds_a_batch(gradients: Gradients, variants: Sequence[Variant], size: int) -> float:
     """Seconds for the gradient of a batch of `size` positions, the best of a few."""
     draws = [
-        Draw(variant=variant, rows=_start_rows(variant, share), mirror=False)
+        Draw(_start_rows(variant, share), mirror=False)
         for variant, share in zip(variants, share_out(size, len(variants)), strict=True)
     ]
-    times = []
-    # The first one warms up.
-    for _ in range(1 + _RUNS):
-        begun = working_time()
-        gradients.compute(draws)
-        times.append(working_time() - begun)
-    return min(times[1:])
+    gradients.compute(draws)
+    return min(_seconds(lambda: gradients.compute(draws)) for _ in range(_RUNS))
 
 
 def _start_rows(variant: Variant, size: int) -> GameRows:

@@ -18,12 +18,7 @@ from engine.system.processes import usable_cores
 from training.config import ChosenConfig, LearningConfig, SelfPlayConfig, TrainingConfig
 from training.data.index import Shard
 from training.data.run_directory import RunDirectory
-from training.learner.losses import (
-    FlatParameters,
-    LocalGradients,
-    faster_precision,
-    seconds_a_batch,
-)
+from training.learner.losses import LocalGradients, faster_precision, flatten, seconds_a_batch
 from training.learner.networks import Network
 from training.selfplay.acting_evaluator import fall_backs
 from training.selfplay.actors.processes import WorkerPool
@@ -53,6 +48,14 @@ class Choices:
         self.record(text, **values)
         self._note(text)
 
+    def change_inference(self, known: Sequence[str], why: str, found: Sequence[str]) -> None:
+        """`change` what computes the networks in self-play."""
+        self.change(
+            f"self-play was computed by {', '.join(known)}, {why}: {', '.join(found)} from now on",
+            inference=tuple(found),
+            inference_settings=_inference_settings(self._directory.config.self_play),
+        )
+
 
 def choose_threads(config: TrainingConfig, choices: Choices) -> int:
     """Threads of the learner: as many as at the run's first start, at most one for each core."""
@@ -70,6 +73,10 @@ def choose_threads(config: TrainingConfig, choices: Choices) -> int:
     return choices.known.threads
 
 
+def _inference_settings(config: SelfPlayConfig) -> str:
+    return f"{config.backend} {config.precision}"
+
+
 def resolve_learning(
     variants: Sequence[Variant], network: Network, config: TrainingConfig, choices: Choices
 ) -> LearningConfig:
@@ -77,12 +84,12 @@ def resolve_learning(
     learning = config.learning
     if learning.precision != "auto":
         return learning
-    if choices.known.precision:
-        return dataclasses.replace(learning, precision=choices.known.precision)
-    share = -(-learning.batch // max(1, config.self_play.actors))
-    largest = max(variants, key=lambda variant: variant.squares)
-    precision = faster_precision(network, largest, share)
-    choices.record(f"the learner computes in {precision}", precision=precision)
+    precision = choices.known.precision
+    if not precision:
+        share = -(-learning.batch // max(1, config.self_play.actors))
+        largest = max(variants, key=lambda variant: variant.squares)
+        precision = faster_precision(network, largest, share)
+        choices.record(f"the learner computes in {precision}", precision=precision)
     return dataclasses.replace(learning, precision=precision)
 
 
@@ -98,10 +105,8 @@ def choose_gradient_workers(
     split = choices.known.split if learning.split == "auto" else learning.split
     if pool is None or split:
         return None if split == "threads" else pool
-    FlatParameters(copy.deepcopy(network), *pool.vectors)
-    own = copy.deepcopy(network)
-    flat = FlatParameters(own, *(torch.zeros(network.parameter_count) for _ in range(2)))
-    local = LocalGradients(own, flat, learning)
+    flatten(copy.deepcopy(network), *pool.vectors)
+    local = LocalGradients(copy.deepcopy(network), variants, learning)
     workers, threads = (
         seconds_a_batch(gradients, variants, learning.batch) for gradients in (pool, local)
     )
@@ -122,7 +127,7 @@ def prepare_actors(
 
     Raises InputError, OSError.
     """
-    settings = f"{config.backend} {config.precision}"
+    settings = _inference_settings(config)
     measured = "auto" in settings.split()
     named = [] if measured else [f"{settings} auto"] * len(requests)
     known = choices.known.inference
@@ -148,11 +153,7 @@ def prepare_actors(
         why = f"which was not chosen for the settings '{settings}' of this run"
         found = actors.prepare(requests, named)
     if all(found):
-        choices.change(
-            f"self-play was computed by {', '.join(known)}, {why}: {', '.join(found)} from now on",
-            inference=tuple(found),
-            inference_settings=settings,
-        )
+        choices.change_inference(known, why, found)
     return found
 
 
@@ -161,7 +162,7 @@ def _is_for(known: ChosenConfig, config: SelfPlayConfig, variants: int) -> bool:
     if len(known.inference) != variants or not all(known.inference):
         return False
     if known.inference_settings:
-        return known.inference_settings == f"{config.backend} {config.precision}"
+        return known.inference_settings == _inference_settings(config)
     # Runs of older versions have no settings. A fall-back keeps the backend, but for the last one.
     return all(
         config.backend == "auto" or choice.startswith((f"{config.backend} ", "torch fp32"))
@@ -188,11 +189,7 @@ def _in_its_place(
 
 
 def follow_inference(
-    variants: Sequence[Variant],
-    shards: Sequence[Shard],
-    known: list[str],
-    config: SelfPlayConfig,
-    choices: Choices,
+    variants: Sequence[Variant], shards: Sequence[Shard], known: list[str], choices: Choices
 ) -> list[str]:
     """What computes the networks of all variants after these shards; before them it was `known`.
 
@@ -202,10 +199,5 @@ def follow_inference(
     used |= {shard.variant: shard.source.get("evaluator", "") for shard in shards}
     found = list(used.values())
     if found != known:
-        choices.change(
-            f"self-play was computed by {', '.join(known)}, which no longer agrees with the"
-            f" network: {', '.join(found)} from now on",
-            inference=tuple(found),
-            inference_settings=f"{config.backend} {config.precision}",
-        )
+        choices.change_inference(known, "which no longer agrees with the network", found)
     return found

@@ -4,14 +4,11 @@ AlphaGo Zero's (Silver et al. 2017, "Evaluator"; 55 % of 400 games there). Off b
 AlphaZero: with enough games a step the newest network is nearly always as good.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+import itertools
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.network.checkpoint import load_checkpoint
-from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.rules.tables import SIDE
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
@@ -19,7 +16,6 @@ from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
 from search.mcts.search import tree_search
 from training.config import SelfPlayConfig
-from training.evaluation.truth import EvaluatorOf
 from training.selfplay.games import UNFINISHED, play_moves, start_games
 
 
@@ -37,36 +33,31 @@ def gate_score(
     the best of PUCT without noise, so that only the starts are random.
     """
     pairs = -(-games // 2)
-    positions, histories, lengths = start_games(variant, config, pairs, rng)
-    positions, histories = np.concatenate([positions] * 2), np.concatenate([histories] * 2)
-    lengths = np.concatenate([lengths] * 2)
+    started = start_games(variant, config, pairs, rng)
+    positions, histories, lengths = (np.concatenate([array] * 2) for array in started)
+    # In the first game of a pair the challenger has the move.
     side = positions[:, variant.squares + SIDE]
-    # In the first of the two the challenger has the move.
     own = np.where(np.arange(2 * pairs) < pairs, side, 1 - side)
     points = np.full(2 * pairs, 0.5)
-    unfinished = np.arange(2 * pairs)
+    # The numbers of the games in progress, to which all arrays but `points` belong.
+    games_left = np.arange(2 * pairs)
     search = PuctConfig(simulations=config.simulations)
     for _ in range(config.longest_game):
-        mover = positions[unfinished, variant.squares + SIDE]
-        moves = np.empty(len(unfinished), np.uint16)
-        for evaluator, turn in (
-            (challenger, mover == own[unfinished]),
-            (champion, mover != own[unfinished]),
-        ):
+        challenging = positions[:, variant.squares + SIDE] == own
+        moves = np.empty(len(games_left), np.uint16)
+        for evaluator, turn in ((challenger, challenging), (champion, ~challenging)):
             if turn.any():
-                some = unfinished[turn]
-                roots = Roots(positions[some], histories[some], lengths[some])
+                roots = Roots(positions[turn], histories[turn], lengths[turn])
                 moves[turn] = _best_moves(variant, roots, evaluator, search)
-        here, before, length = positions[unfinished], histories[unfinished], lengths[unfinished]
-        results = play_moves(variant, here, before, length, moves)
-        positions[unfinished], histories[unfinished], lengths[unfinished] = here, before, length
+        results = play_moves(variant, positions, histories, lengths, moves)
         over = results != UNFINISHED
         # The result is for the side that did not move.
-        won = np.where(mover == own[unfinished], -results, results)[over]
-        points[unfinished[over]] = 0.5 + 0.5 * won
-        unfinished = unfinished[~over]
-        if not len(unfinished):
+        points[games_left[over]] = 0.5 + 0.5 * np.where(challenging, -results, results)[over]
+        if over.all():
             break
+        positions, histories, lengths, own, games_left = (
+            array[~over] for array in (positions, histories, lengths, own, games_left)
+        )
     return float(points.mean())
 
 
@@ -78,26 +69,7 @@ def _best_moves(
     result = tree_search(variant, roots, evaluator, search, np.random.default_rng(0))
     best = [
         int(result.policy[start:end].argmax()) + int(start)
-        for start, end in zip(result.offsets, result.offsets[1:], strict=False)
+        for start, end in itertools.pairwise(result.offsets)
     ]
     moves: npt.NDArray[np.uint16] = result.moves[best]
     return moves
-
-
-def mean_gate_score(
-    variants: Sequence[Variant],
-    challenger: EvaluatorOf,
-    champion: Path,
-    config: SelfPlayConfig,
-    games: int,
-    rng: np.random.Generator,
-) -> float:
-    """The mean of `gate_score` over the variants of a run, against the network of a checkpoint.
-
-    Raises CheckpointError, OSError.
-    """
-    scores = []
-    for variant in variants:
-        theirs = NetworkEvaluator(load_checkpoint(champion, variant=variant).network)
-        scores.append(gate_score(variant, challenger(variant.name), theirs, config, games, rng))
-    return sum(scores) / len(scores)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from training.evaluation.truth import Reached, TruthShares
 
@@ -11,40 +11,20 @@ Reason = Literal["perfect", "reached", "time"]
 many of them, or of a sample, as `stop_at_raw` asks for; the time is over."""
 
 
-class Monitor(Protocol):
-    """Watches a run: a command that draws bars, or a test."""
+class Monitor:
+    """Watches a run. This one shows nothing; a command that draws bars is another."""
 
     def task(self, name: str, total: int) -> None:
         """A part of a round begins: `total` positions or steps."""
-        ...
 
     def advance(self, amount: int) -> None:
         """`amount` more positions or steps are done."""
-        ...
 
     def metrics(self, values: dict[str, Any]) -> None:
         """A round is over; the values are those of metrics.jsonl."""
-        ...
 
     def note(self, text: str) -> None:
         """A line of log.txt that a person should see."""
-        ...
-
-
-class SilentMonitor:
-    """A monitor that shows nothing."""
-
-    def task(self, name: str, total: int) -> None:
-        """Nothing is shown."""
-
-    def advance(self, amount: int) -> None:
-        """Nothing is shown."""
-
-    def metrics(self, values: dict[str, Any]) -> None:
-        """Nothing is shown."""
-
-    def note(self, text: str) -> None:
-        """Nothing is shown; the run's log has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,5 +43,4 @@ class Summary:
     truths: dict[str, TruthShares]
     # The last measurement of the raw network, by name of the variants that are solved.
     reached: dict[str, Reached]
-    # Why it stopped.
     reason: Reason

@@ -1,40 +1,23 @@
 """Opening a self-play training run: what must be there before its first round."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from engine.rules.variant import Variant
-from search.exact.solver import Solution
 from training.config import TrainingConfig, Variants, merge, resolve, variants_of
 from training.data.index import Index
-from training.data.rescoring import Oracle
 from training.data.run_directory import RunDirectory, RunError, checkpoint_of
 from training.evaluation.truth import TruthCurves
+from training.learner import networks
 from training.learner.learner import Learner
-from training.learner.networks import (
-    Network,
-    Settings,
-    begun_network,
-    build_network,
-    checkpoint_settings,
-    settings_of,
-    variants_learned,
-)
-from training.run.choices import (
-    Choices,
-    choose_gradient_workers,
-    choose_threads,
-    prepare_actors,
-    resolve_learning,
-)
+from training.run import choices as chosen
 from training.run.monitor import Monitor
-from training.run.parts import Progress, RunParts
-from training.run.rounds import TrainingRun, request_for
-from training.run.state import read_state, restore, restore_progress
+from training.run.rounds import TrainingRun
+from training.run.state import Progress, read_state
 from training.run.variant_state import VariantState
 from training.selfplay.actors.local import LocalActors, make_local_actors
 from training.selfplay.actors.processes import WorkerPool
@@ -59,126 +42,93 @@ def _with_initial(variants: Variants, overrides: dict[str, Any]) -> dict[str, An
     if not config.initial:
         return overrides
     checkpoint = checkpoint_of(Path(config.initial))
-    theirs = checkpoint_settings(checkpoint)
+    theirs = networks.checkpoint_settings(checkpoint)
     for name, asked in overrides.get("network", {}).items():
         if name in theirs and asked != theirs[name]:
             raise RunError(f"network.{name} = {asked!r}, but {checkpoint} has {theirs[name]!r}")
     overrides = merge(overrides, {"network": theirs})
     # Fail here, before a directory is made, where the weights do not serve.
     several = variants_of(variants)
-    begun_network(checkpoint, several, settings_of(several, resolve(several, overrides)))
+    settings = networks.settings_of(several, resolve(several, overrides))
+    networks.begun_network(checkpoint, several, settings)
     return overrides
 
 
-def open_run(
-    directory: RunDirectory,
-    variants: Variants,
-    monitor: Monitor,
-    *,
-    solution: Solution | None = None,
-    oracle: Oracle | None = None,
-) -> TrainingRun:
+def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> TrainingRun:
     """Restore the run from its files, or begin it; `close` it afterwards.
 
-    Of a run of one variant, `solution` spares the solving, and `oracle` knows values for `rescore`;
-    without one it is the run's tablebases or the solution, if there are any. Raises RunError,
-    CheckpointError, SettingError, InputError, OSError.
+    Raises RunError, CheckpointError, SettingError, InputError, OSError.
     """
-    several = variants_of(variants)
-    states = tuple(
-        VariantState(
-            variant,
-            directory.config,
-            number=number,
-            variants=len(several),
-            solution=solution,
-            oracle=oracle,
+    config, variants = directory.config, variants_of(variants)
+    states = [
+        VariantState(variant, config, number=number, variants=len(variants))
+        for number, variant in enumerate(variants)
+    ]
+    choices = chosen.Choices(directory, monitor.note)
+    torch.set_num_threads(chosen.choose_threads(config, choices))
+    with ExitStack() as resources:
+        index = resources.enter_context(closing(Index(directory.path)))
+        settings = networks.settings_of(variants, config)
+        progress, header = read_state(directory, index, states, settings)
+        network = _first_network(config, variants, settings, progress, new=header is None)
+        learning = chosen.resolve_learning(variants, network, config, choices)
+        keys: dict[str, Any] = {
+            "seed": config.seed,
+            "first_round": progress.round,
+            # The shards of the next round that an earlier session has written.
+            "first_parts": [
+                len(index.shards_of_round(variant.name, progress.round + 1)) for variant in variants
+            ],
+        }
+        pool = None
+        if config.self_play.actors:
+            pool = WorkerPool(variants, config.self_play, learning, network, **keys)
+            resources.callback(pool.close)
+        workers = chosen.choose_gradient_workers(variants, network, learning, pool, choices)
+        curves = {state.variant.name: state.curve for state in states if state.curve}
+        actors: Actors
+        if config.teacher == "solver":
+            actors = _teachers(config, states, index)
+        else:
+            actors = pool or make_local_actors(variants, config.self_play, number=0, **keys)
+        run = TrainingRun(
+            directory=directory,
+            index=index,
+            states=states,
+            learner=Learner(variants, network, learning, workers),
+            progress=progress,
+            monitor=monitor,
+            choices=choices,
+            curves=TruthCurves(curves, config.measure_seconds),
+            actors=actors,
         )
-        for number, variant in enumerate(several)
-    )
-    with ExitStack() as opened:
-        run, header = _open_parts(directory, monitor, states, opened)
-        restore(run, header)
-        if run.pool:
+        run.restore(header)
+        if pool:
             # A worker that still starts would count as time of the first round.
-            run.pool.prepare([], [])
-        requests = [request_for(run, state, 0) for state in states]
-        inference = prepare_actors(run.actors, requests, run.config.self_play, run.choices)
-        opened.pop_all()
-    return TrainingRun(run, inference)
-
-
-def _open_parts(
-    directory: RunDirectory,
-    monitor: Monitor,
-    states: tuple[VariantState, ...],
-    opened: ExitStack,
-) -> tuple[RunParts, dict[str, Any] | None]:
-    """The parts of a run, with a learner that is not restored yet, and the header of its state;
-    `opened` closes them."""
-    config, variants = directory.config, [state.variant for state in states]
-    choices = Choices(directory, monitor.note)
-    settings = settings_of(variants, config)
-    torch.set_num_threads(choose_threads(config, choices))
-    index = Index(directory.path)
-    opened.callback(index.close)
-    header = read_state(directory, index, states, settings)
-    progress = restore_progress(header, states)
-    network = _first_network(config, variants, settings, progress, new=header is None)
-    learning = resolve_learning(variants, network, config, choices)
-    keys: dict[str, Any] = {
-        "seed": config.seed,
-        "first_round": progress.round,
-        # The shards of the next round that an earlier session has written.
-        "first_parts": [
-            len(index.shards_of_round(variant.name, progress.round + 1)) for variant in variants
-        ],
-    }
-    pool = None
-    if config.self_play.actors:
-        pool = WorkerPool(variants, config.self_play, learning, network, **keys)
-        opened.callback(pool.close)
-    workers = choose_gradient_workers(variants, network, learning, pool, choices)
-    curves = {state.variant.name: state.curve for state in states if state.curve}
-    actors: Actors
-    if config.teacher == "solver":
-        actors = _teachers(config, states, index)
-    else:
-        actors = pool or make_local_actors(variants, config.self_play, number=0, **keys)
-    parts = RunParts(
-        directory=directory,
-        monitor=monitor,
-        choices=choices,
-        index=index,
-        states=states,
-        settings=settings,
-        curves=TruthCurves(curves, config.measure_seconds),
-        learning=learning,
-        learner=Learner(variants, network, learning, workers.vectors if workers else None, workers),
-        pool=pool,
-        actors=actors,
-        progress=progress,
-    )
-    return parts, header
+            pool.prepare([], [])
+        requests = [run.request_for(state, 0) for state in states]
+        run.inference = chosen.prepare_actors(actors, requests, config.self_play, choices)
+        run.resources = resources.pop_all()
+    return run
 
 
 def _first_network(
     config: TrainingConfig,
     variants: Sequence[Variant],
-    settings: Settings,
+    settings: networks.Settings,
     progress: Progress,
     *,
     new: bool,
-) -> Network:
+) -> networks.Network:
     """Fresh weights, or in a `new` run those of the checkpoint that it begins with; in another run
     the learner's state fills it. Raises CheckpointError, RunError, InputError, OSError."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.initial and new:
             path = checkpoint_of(Path(config.initial))
-            progress.learned = variants_learned(path)
-            return begun_network(path, variants, settings)
-        return build_network(settings)
+            progress.learned = networks.variants_learned(path)
+            return networks.begun_network(path, variants, settings)
+        return networks.build_network(settings)
 
 
 def _teachers(config: TrainingConfig, states: Sequence[VariantState], index: Index) -> LocalActors:

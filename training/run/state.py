@@ -7,11 +7,14 @@ training; the rest is of self-play training.
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from engine.network.checkpoint import load_tensors, read_metadata, save_checkpoint, save_tensors
 from engine.rules.errors import NotFiniteError
+from engine.rules.variant import Variant
+from training.config import TrainingConfig
 from training.data.index import Index, is_kept
 from training.data.run_directory import (
     LEARNER_STATE,
@@ -20,8 +23,8 @@ from training.data.run_directory import (
     is_checkpoint,
     is_round_line,
 )
+from training.learner.learner import Learner
 from training.learner.networks import Settings, check_settings
-from training.run.parts import Progress, RunParts
 from training.run.variant_state import VariantState
 
 STATE_FORMAT: Final = "pawnscope-learner-3"
@@ -73,29 +76,48 @@ def naming_fault(directory: Path, doing: str, rates: str) -> Iterator[None]:
         ) from None
 
 
+@dataclass(kw_only=True)
+class Progress:
+    """How far a run is, from the header of the learner's state."""
+
+    # Rounds done.
+    round: int = 0
+    # Seconds of training in all sessions; compiling does not count.
+    seconds: float = 0.0
+    # The name of the checkpoint that plays; None without a gate: the newest plays.
+    acting: str | None = None
+    # Digests by name of all variants that the network knows, of the network it began with too.
+    learned: dict[str, str] = field(default_factory=dict)
+    # The last round's line of the metrics, which a killed session may not have written there.
+    line: dict[str, Any] | None = None
+
+
 def read_state(
     directory: RunDirectory, index: Index, states: Sequence[VariantState], settings: Settings
-) -> dict[str, Any] | None:
-    """The checked header of the learner's state; None in a new run. Raises RunError,
-    CheckpointError."""
+) -> tuple[Progress, dict[str, Any] | None]:
+    """The progress of a run, and the checked header of the learner's state, whose counts `states`
+    take over; None in a new run. Raises RunError, CheckpointError."""
     path = directory.learner_state
     header = read_header(path, STATE_FORMAT)
     if header is None:
         if index.shards():
             raise RunError(f"{path}: missing, but games were played before")
-        return None
+        return Progress(), None
     names = [state.variant.name for state in states]
     sound = False
     with suppress(KeyError, TypeError, AttributeError):
         sound = _is_sound(header, names)
     if not sound:
         raise RunError(f"{path}: its header is not that of a run of {', '.join(names)}")
+    # States of older versions do not say what their network is made of.
     if "network" in header:
         check_settings(path, header["network"], settings)
     for state in states:
         if header["digests"][state.variant.name] != state.variant.digest:
             raise RunError(f"{path}: the rules of {state.variant.name} have changed since")
-    return header
+        state.played.update(header["games"][state.variant.name])
+    names = ["round", "seconds", "acting", "learned", "line"]
+    return Progress(**{name: header[name] for name in names if name in header}), header
 
 
 def _is_sound(header: dict[str, Any], names: list[str]) -> bool:
@@ -115,85 +137,98 @@ def _is_sound(header: dict[str, Any], names: list[str]) -> bool:
     )
 
 
-def restore_progress(header: dict[str, Any] | None, states: Sequence[VariantState]) -> Progress:
-    """The progress of a header, and the counts of its variants into `states`; those of a new run
-    without a header."""
-    if header is None:
-        return Progress()
-    for state in states:
-        state.restore(header["games"][state.variant.name])
-    return Progress(
-        round=header["round"],
-        seconds=header["seconds"],
-        acting=header["acting"],
-        learned=header.get("learned", {}),
-        line=header.get("line"),
-    )
+@dataclass(kw_only=True)
+class RunState:
+    """The parts of an open run that are saved, and where."""
 
+    directory: RunDirectory
+    index: Index
+    # One for each variant, in the order of the configuration.
+    states: Sequence[VariantState]
+    learner: Learner
+    progress: Progress
 
-def restore(run: RunParts, header: dict[str, Any] | None) -> None:
-    """Restore the learner and the windows; write a checkpoint that is missing, and of a new run the
-    first state. Raises RunError, CheckpointError, ShardError, OSError."""
-    directory, progress = run.directory, run.progress
-    if header is not None:
-        tensors, _ = load_tensors(directory.learner_state)
-        # States of older versions do not say what their network is made of.
-        with must_fit(directory.learner_state, "the run's network"):
-            run.learner.restore(tensors, header["steps"])
-    elif run.config.gate_games:
-        progress.acting = run.newest.name
-    run.index.restore_checkpoints(progress.round)
-    lost = header is not None and progress.acting is not None and not run.checkpoint.exists()
-    if lost:
-        directory.log(f"{run.checkpoint}: missing, the newest network plays")
-        progress.acting = run.newest.name
-    if header is None or lost or not run.newest.exists():
-        save(run)
-    for state in run.states:
-        finished = run.index.shards_of(state.variant.name, range(progress.round + 1))
-        state.fill(directory.games, finished, directory.log)
+    @property
+    def config(self) -> TrainingConfig:
+        """The run's configuration."""
+        return self.directory.config
 
+    @property
+    def variants(self) -> list[Variant]:
+        """The variants that are learned."""
+        return [state.variant for state in self.states]
 
-def save(run: RunParts) -> None:
-    """Write the checkpoint of this step, then the learner's state, and remove the checkpoints that
-    are not kept. Raises NotFiniteError, and then the last state stays, and OSError."""
-    progress, learner = run.progress, run.learner
-    with naming_learning_rate(run, f"round {progress.round} is not saved"):
-        learner.require_sound()
-    digests = {variant.name: variant.digest for variant in run.variants}
-    learned = progress.learned | digests
-    save_checkpoint(
-        run.newest,
-        learner.ema,
-        metadata={
+    @property
+    def newest(self) -> Path:
+        """The checkpoint of the learner's last step."""
+        return self.directory.checkpoint_path(self.learner.steps)
+
+    @property
+    def acting(self) -> Path:
+        """The checkpoint that plays: the newest, or the last that passed the gate."""
+        name = self.progress.acting
+        return self.directory.checkpoints / name if name else self.newest
+
+    def restore(self, header: dict[str, Any] | None) -> None:
+        """Restore the learner and the windows; write a checkpoint that is missing, and of a new run
+        the first state. Raises RunError, CheckpointError, ShardError, OSError."""
+        directory, progress = self.directory, self.progress
+        if header is not None:
+            tensors, _ = load_tensors(directory.learner_state)
+            with must_fit(directory.learner_state, "the run's network"):
+                self.learner.restore(tensors, header["steps"])
+        elif self.config.gate_games:
+            progress.acting = self.newest.name
+        self.index.restore_checkpoints(progress.round)
+        lost = header is not None and progress.acting is not None and not self.acting.exists()
+        if lost:
+            directory.log(f"{self.acting}: missing, the newest network plays")
+            progress.acting = self.newest.name
+        if header is None or lost or not self.newest.exists():
+            self.save()
+        for state in self.states:
+            finished = self.index.shards_of(state.variant.name, range(progress.round + 1))
+            state.fill(directory.games, finished, directory.log)
+
+    def save(self) -> None:
+        """Write the checkpoint of this step, then the learner's state, and remove the checkpoints
+        that are not kept. Raises NotFiniteError, and then the last state stays, and OSError."""
+        progress, learner = self.progress, self.learner
+        with self.naming_learning_rate(f"round {progress.round} is not saved"):
+            learner.require_sound()
+        digests = {variant.name: variant.digest for variant in self.variants}
+        learned = progress.learned | digests
+        save_checkpoint(
+            self.newest,
+            learner.ema,
+            metadata={
+                "round": progress.round,
+                "step": learner.steps,
+                "seed": self.config.seed,
+                "seconds": round(progress.seconds, 2),
+            },
+            trained_on=list(learned),
+            digests={name: digest for name, digest in learned.items() if digest},
+        )
+        header = {
+            "format": STATE_FORMAT,
+            "network": learner.network.config.to_dict(),
+            "digests": digests,
+            "learned": learned,
+            "steps": learner.steps,
             "round": progress.round,
-            "step": learner.steps,
-            "seed": run.config.seed,
-            "seconds": round(progress.seconds, 2),
-        },
-        trained_on=list(learned),
-        digests={name: digest for name, digest in learned.items() if digest},
-    )
-    header = {
-        "format": STATE_FORMAT,
-        "network": run.settings.to_dict(),
-        "digests": digests,
-        "learned": learned,
-        "steps": learner.steps,
-        "round": progress.round,
-        "seconds": progress.seconds,
-        "games": {state.variant.name: state.counts() for state in run.states},
-        "acting": progress.acting,
-        "line": progress.line,
-    }
-    save_tensors(run.directory.learner_state, learner.state(), header)
-    if is_kept(progress.round):
-        run.index.add_checkpoint(run.newest.name, progress.round, learner.steps)
-    kept = run.index.checkpoints() | {run.newest.name, run.checkpoint.name}
-    run.directory.drop_checkpoints(lambda path: path.name in kept)
+            "seconds": progress.seconds,
+            "games": {state.variant.name: state.played for state in self.states},
+            "acting": progress.acting,
+            "line": progress.line,
+        }
+        save_tensors(self.directory.learner_state, learner.state(), header)
+        if is_kept(progress.round):
+            self.index.add_checkpoint(self.newest.name, progress.round, learner.steps)
+        kept = self.index.checkpoints() | {self.newest.name, self.acting.name}
+        self.directory.drop_checkpoints(lambda path: path.name in kept)
 
-
-def naming_learning_rate(run: RunParts, doing: str) -> AbstractContextManager[None]:
-    """`naming_fault` with the run's learning rate."""
-    rates = f"is learning_rate = {run.learning.learning_rate:g}"
-    return naming_fault(run.directory.path, doing, rates)
+    def naming_learning_rate(self, doing: str) -> AbstractContextManager[None]:
+        """`naming_fault` with the run's learning rate."""
+        rates = f"is learning_rate = {self.config.learning.learning_rate:g}"
+        return naming_fault(self.directory.path, doing, rates)

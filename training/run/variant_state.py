@@ -8,14 +8,13 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from search.exact.solver import Solution
 from search.exact.tablebase.tables import Tablebases
-from training.config import TrainingConfig
+from training.config import SAMPLING, TrainingConfig
 from training.data.index import Shard
 from training.data.replay import ReplayWindow, share_out, window_size
-from training.data.rescoring import Oracle, SolvedGame, rescore
+from training.data.rescoring import Oracle, exact_values, rescore
 from training.data.run_directory import RunError
 from training.data.shards import GameRows, describe_games, load_games
 from training.evaluation.truth import Truth, TruthCurve, load_solution
-from training.run.seeds import SAMPLING, generator_of
 from training.selfplay.teacher import divide
 
 
@@ -23,57 +22,38 @@ class VariantState:
     """One variant of a run; each of several has an equal share of everything."""
 
     def __init__(
-        self,
-        variant: Variant,
-        config: TrainingConfig,
-        *,
-        number: int = 0,
-        variants: int = 1,
-        solution: Solution | None = None,
-        oracle: Oracle | None = None,
+        self, variant: Variant, config: TrainingConfig, *, number: int, variants: int
     ) -> None:
-        """The variant of that number, from 0, among so many; `solution` and `oracle` as in
-        `setup.open_run`. Raises RunError, InputError, OSError as `find_oracle` does."""
+        """The variant of that number, from 0, among so many. Raises RunError, InputError, OSError
+        as `find_oracle` does."""
         self.variant = variant
         # The number in the names of its shards; None where the run has no other variant.
         self.number = number if variants > 1 else None
-        self.solution = solution or load_solution(variant)
+        self.solution = load_solution(variant)
         self.curve = make_curve(variant, self.solution, config, variants)
         # Positions of finished games that a round brings.
         self.quota = share_out(config.self_play.positions, variants)[number]
-        # Positions and games played so far.
-        self.positions, self.games = 0, 0
-        self._oracle = oracle or find_oracle(variant, self.solution, config)
-        learning = config.learning
-        self._learning = replace(
-            learning, window=max(1, share_out(learning.window, variants)[number])
-        )
+        # How many were played so far.
+        self.played = {"positions": 0, "games": 0}
+        self._oracle = find_oracle(variant, self.solution, config)
+        window = share_out(config.learning.window, variants)[number]
+        self._learning = replace(config.learning, window=window)
         self.window = ReplayWindow(self._learning)
-
-    def restore(self, counts: dict[str, int]) -> None:
-        """The counters of an earlier session."""
-        self.positions, self.games = counts["positions"], counts["games"]
-
-    def counts(self) -> dict[str, int]:
-        """The inverse of `restore`."""
-        return {"positions": self.positions, "games": self.games}
 
     def add(self, folder: Path, shards: list[Shard]) -> None:
         """Add the shards of a round; raises ShardError, CheckpointError, OSError."""
-        self.positions += sum(shard.positions for shard in shards)
-        self.games += sum(shard.games for shard in shards)
+        self.played["positions"] += sum(shard.positions for shard in shards)
+        self.played["games"] += sum(shard.games for shard in shards)
         for shard in shards:
             self.window.add(self._load(folder / shard.name), self._capacity())
 
     def fill(self, folder: Path, shards: list[Shard], log: Callable[[str], None]) -> None:
         """Fill the window with the newest of these shards, which are oldest first."""
-        chosen, total = [], 0
-        capacity = self._capacity()
-        for shard in reversed(shards):
-            if total < capacity:
-                chosen.append(shard)
-                total += shard.positions
-        for shard in reversed(chosen):
+        capacity, first, total = self._capacity(), len(shards), 0
+        while first and total < capacity:
+            first -= 1
+            total += shards[first].positions
+        for shard in shards[first:]:
             # The run continues without a damaged file of old games.
             try:
                 rows = self._load(folder / shard.name)
@@ -90,7 +70,7 @@ class VariantState:
         return window
 
     def _capacity(self) -> int:
-        return window_size(self._learning, self.positions)
+        return window_size(self._learning, self.played["positions"])
 
     def _load(self, path: Path) -> GameRows:
         """The rows of a shard as they are learned."""
@@ -106,14 +86,12 @@ def warm_start_windows(states: Sequence[VariantState], source: Path) -> list[Rep
     Raises RunError where there are none; otherwise as `VariantState.add`.
     """
     paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
-    if not paths:
-        raise RunError(f"warm_start = {str(source)!r}: no games there")
-    if len(states) == 1:
-        return [states[0].teacher_window(paths)]
     windows = []
     for state in states:
-        digest = state.variant.digest
-        own = [path for path in paths if describe_games(path)["variant"]["digest"] == digest]
+        own = paths
+        if len(states) > 1:
+            digest = state.variant.digest
+            own = [path for path in paths if describe_games(path)["variant"]["digest"] == digest]
         if not own:
             raise RunError(f"warm_start = {str(source)!r}: no games of {state.variant.name} there")
         windows.append(state.teacher_window(own))
@@ -131,9 +109,9 @@ def find_oracle(
     if config.learning.rescore == "none":
         return None
     if solution is not None:
-        return SolvedGame(solution)
+        return exact_values(solution)
     if config.self_play.tablebases:
-        return Tablebases.load(Path(config.self_play.tablebases), variant)
+        return Tablebases.load(Path(config.self_play.tablebases), variant).values
     raise RunError(
         f"rescore = {config.learning.rescore!r}: {variant.name} is too large to be solved, and"
         " there are no tablebases"
@@ -152,7 +130,7 @@ def make_curve(
     truth = Truth.of(variant, solution)
     if not len(truth):
         return None
-    generator = generator_of(config.seed, SAMPLING)
+    generator = config.generator(SAMPLING)
     raw, search = (-(-size // variants) for size in (config.raw_sample, config.search_sample))
     curve = TruthCurve(
         truth,

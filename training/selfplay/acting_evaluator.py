@@ -37,7 +37,10 @@ def fall_backs(choice: str) -> tuple[str, ...]:
 
 
 class ActingEvaluator:
-    """Evaluates with the fastest backend that is allowed, through a cache, and counts the cost."""
+    """Evaluates with the fastest backend that is allowed, and counts the cost.
+
+    Searches ask `cached`, the same evaluator behind the cache that the configuration asks for.
+    """
 
     def __init__(
         self,
@@ -50,8 +53,7 @@ class ActingEvaluator:
         self._calibration = calibration
         self._backend: BackendEvaluator | None = None
         size = int(config.cache_megabytes * 2**20)
-        self._cache = CachedEvaluator(_Uncached(self), variant, size=size) if size else None
-        self._asked: Evaluator = self._cache or _Uncached(self)
+        self.cached: Evaluator = CachedEvaluator(self, variant, size=size) if size else self
         # Seconds in the network, and positions that it evaluated, since `account`.
         self._seconds, self._positions = 0.0, 0
 
@@ -64,8 +66,7 @@ class ActingEvaluator:
         config = self._config
         with not_counted():
             if not chosen:
-                backend = self._make(network, config.backend, config.precision)
-                chosen = backend.choice
+                chosen = self._make(network, config.backend, config.precision).choice
             # Made anew without the other candidates, which would keep their memory.
             self._backend = self._make(network, *parts_of(chosen))
         return self._backend.choice
@@ -92,8 +93,8 @@ class ActingEvaluator:
             except BackendError:
                 # This network may need a higher precision than the first ones.
                 self._fall_back(network, self._backend.choice)
-        if self._cache is not None:
-            self._cache.clear()
+        if isinstance(self.cached, CachedEvaluator):
+            self.cached.clear()
 
     def _fall_back(self, network: PolicyValueNet, refused: str) -> None:
         *others, last = fall_backs(refused)
@@ -105,10 +106,6 @@ class ActingEvaluator:
 
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
         """See search.evaluator.Evaluator."""
-        return self._asked.evaluate(positions, moves, offsets)
-
-    def evaluate_uncached(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
-        """Ask the network itself, and count."""
         assert self._backend is not None
         begun = working_time()
         evaluation = self._backend.evaluate(positions, moves, offsets)
@@ -126,14 +123,3 @@ class ActingEvaluator:
         }
         self._seconds, self._positions = 0.0, 0
         return spent
-
-
-class _Uncached:
-    """The network behind an ActingEvaluator, as an evaluator of its own."""
-
-    def __init__(self, acting: ActingEvaluator) -> None:
-        self._acting = acting
-
-    def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> EvaluationLike:
-        """See search.evaluator.Evaluator."""
-        return self._acting.evaluate_uncached(positions, moves, offsets)

@@ -31,7 +31,7 @@ from training.config import merge, parse_variants
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.arena import play_match
 from training.evaluation.truth import Truth
-from training.run.monitor import SilentMonitor
+from training.run.monitor import Monitor
 from training.run.setup import open_directory, open_run
 from training.studies.side_by_side import many_trainings, run_side_by_side
 
@@ -122,7 +122,7 @@ def _run(training: Training) -> None:
     variants = parse_variants(training.variants)
     with (
         open_directory(training.path, variants, training.overrides) as directory,
-        open_run(directory, variants, SilentMonitor()) as run,
+        open_run(directory, variants, Monitor()) as run,
     ):
         run.train(measured=False)
 

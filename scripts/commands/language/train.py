@@ -25,6 +25,7 @@ from training.language.config import LanguageTrainingConfig
 from training.language.measures import HALF_TEMPERATURE, Perplexity, Share
 from training.language.run import LanguageSummary
 from training.language.setup import LanguageDirectory, open_language_run
+from training.run.monitor import Monitor
 
 _SETTINGS = ("minutes", "rounds", "seed", "vocabulary", "context", "channels", "blocks", "heads")
 
@@ -134,7 +135,7 @@ def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> d
     return given | {"games": "policy", "checkpoint": str(found)}
 
 
-class _Bars(Bars):
+class _Bars(Bars, Monitor):
     """A progress bar, and a line for every measurement, on standard error."""
 
     def task(self, name: str, total: int) -> None:

@@ -19,7 +19,7 @@ from search.exact.solver import Solution, solve
 from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.scores import UNPROVEN
 from tests.support.training_cases import SMALL_NETWORK, child_of, hexapawn, self_play_config
-from training.data.rescoring import SolvedGame, rescore
+from training.data.rescoring import exact_values, rescore
 from training.data.shards import GameRows, load_games, select
 from training.data.targets import value_targets
 from training.run.gate import gate_score
@@ -39,20 +39,20 @@ def games() -> tuple[Variant, Solution, GameRows]:
 
 def test_values_become_the_truth_for_both_sides(games: tuple[Variant, Solution, GameRows]) -> None:
     variant, solution, rows = games
-    rescored = rescore(variant, rows, SolvedGame(solution), "value")
+    rescored = rescore(variant, rows, exact_values(solution), "value")
     values, _ = solution.lookup_batch(rows.positions)
     assert (rows.outcomes != values).any()
     assert np.array_equal(rescored.proven, values)
     assert np.array_equal(1 - value_targets(rescored, 0.5).argmax(1), values)
     assert rescored.policy is rows.policy
-    assert rescore(variant, rows, SolvedGame(solution), "none") is rows
+    assert rescore(variant, rows, exact_values(solution), "none") is rows
 
 
 def test_policies_keep_the_moves_that_keep_the_value(
     games: tuple[Variant, Solution, GameRows],
 ) -> None:
     variant, solution, rows = games
-    rescored = rescore(variant, rows, SolvedGame(solution), "both")
+    rescored = rescore(variant, rows, exact_values(solution), "both")
     sums = np.add.reduceat(rescored.policy, rows.offsets[:-1])
     np.testing.assert_allclose(sums, 1.0, rtol=1e-6)
     replaced = 0
@@ -75,7 +75,7 @@ class HalfBlind:
     def __init__(self, solution: Solution, men: int) -> None:
         self._solution, self._men = solution, men
 
-    def values(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+    def __call__(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         """See Oracle."""
         values, _ = self._solution.lookup_batch(rows)
         men = (rows[:, : self._solution.variant.squares] > 0).sum(1)
@@ -121,7 +121,7 @@ def test_tablebases_tell_the_truth_of_endgames_and_searches_know_it(tmp_path: Pa
         known = tables.values(rows.positions)
         assert (known != UNPROVEN).all()
         unproven[folder] = (rows.proven == UNPROVEN).mean()
-        rescored = rescore(variant, rows, tables, "both")
+        rescored = rescore(variant, rows, tables.values, "both")
         # After a repetition the tables' word may not hold in that game.
         told = rescored.proven != UNPROVEN
         assert told.mean() > 0.9
@@ -162,7 +162,7 @@ def test_a_win_that_the_move_rule_forestalls_is_a_draw() -> None:
     hurried = rows.positions.copy()
     hurried[:, variant.squares + CLOCK] = 39
     rows = replace(rows, positions=hurried, games=np.arange(len(rows), dtype=np.int32))
-    rescored = rescore(variant, rows, tables, "both")
+    rescored = rescore(variant, rows, tables.values, "both")
     late = (values != 0) & (distances > 1)
     assert late.any()
     assert (rescored.proven[late] == 0).all()
@@ -179,7 +179,7 @@ def test_a_win_that_the_move_rule_forestalls_is_a_draw() -> None:
             position.pop()
     # What a search has proven is not overwritten.
     drawn = np.zeros(len(rows), np.int8)
-    assert not rescore(variant, replace(rows, proven=drawn), tables, "value").proven.any()
+    assert not rescore(variant, replace(rows, proven=drawn), tables.values, "value").proven.any()
 
 
 def test_wins_that_a_repetition_may_spoil_are_left_alone() -> None:
@@ -193,7 +193,7 @@ def test_wins_that_a_repetition_may_spoil_are_left_alone() -> None:
     positions[:, place] = 0
     positions[repeated, place] = 1
     rows = replace(rows, positions=positions)
-    rescored = rescore(variant, rows, tables, "both")
+    rescored = rescore(variant, rows, tables.values, "both")
     spoilt = np.zeros(len(rows), np.bool_)
     for index in repeated:
         for later in range(index + 1, len(rows)):
@@ -212,7 +212,7 @@ def test_wins_that_an_unrecorded_repetition_may_spoil_are_left_alone() -> None:
     rows = replace(rows, positions=positions)
     clocks = positions[:, variant.squares + CLOCK]
     values = tables.values(positions)
-    whole = rescore(variant, rows, tables, "value")
+    whole = rescore(variant, rows, tables.values, "value")
     assert np.array_equal(whole.proven, values)
     # Who is recorded, and of whom an earlier ply could have come up for the second time: after
     # four plies at the earliest.
@@ -223,7 +223,7 @@ def test_wins_that_an_unrecorded_repetition_may_spoil_are_left_alone() -> None:
         ((0, 1, 2, 3, 5, 6, 7), (5, 6, 7)),
     ):
         places = np.flatnonzero(np.isin(clocks, recorded))
-        rescored = rescore(variant, select(rows, places), tables, "value")
+        rescored = rescore(variant, select(rows, places), tables.values, "value")
         expected = np.where(
             np.isin(clocks[places], doubtful) & (values[places] != 0), UNPROVEN, values[places]
         )
@@ -232,7 +232,7 @@ def test_wins_that_an_unrecorded_repetition_may_spoil_are_left_alone() -> None:
     # Where nothing can come back, and where repetitions do not count, nothing is in doubt.
     free = child_of("gardner", "free", startFen="3k1/5/5/5/K3R w - - 0 1", nFoldRule="0")
     late = select(rows, np.flatnonzero(clocks == 9))
-    assert np.array_equal(rescore(free, late, tables, "value").proven, values[clocks == 9])
+    assert np.array_equal(rescore(free, late, tables.values, "value").proven, values[clocks == 9])
 
 
 def test_a_reset_between_two_rows_hides_plies_too() -> None:
@@ -250,7 +250,7 @@ def test_a_reset_between_two_rows_hides_plies_too() -> None:
             moves_left=np.array(left, np.int16),
             games=np.zeros(2, np.int32),
         )
-        assert rescore(variant, pair, tables, "value").proven.tolist() == [values[0], second]
+        assert rescore(variant, pair, tables.values, "value").proven.tolist() == [values[0], second]
 
 
 def test_the_gate_lets_the_better_one_in() -> None:

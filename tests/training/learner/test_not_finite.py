@@ -51,8 +51,9 @@ QUICK: Final = LearningConfig(batch=16, learning_rate=1e-2, warm_up=0)
 class Planted:
     """Gradients of workers, of whom one computes nonsense from the third batch on."""
 
-    def __init__(self, gradient: Tensor, place: int, value: float, loss: str | None) -> None:
-        self._gradient, self._place, self._value, self._loss = gradient, place, value, loss
+    def __init__(self, size: int, place: int, value: float, loss: str | None) -> None:
+        self.vectors: tuple[Tensor, Tensor] = torch.empty(size), torch.zeros(size)
+        self._gradient, self._place, self._value, self._loss = self.vectors[1], place, value, loss
         self._asked = 0
 
     def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
@@ -70,9 +71,7 @@ class Planted:
 def planted_learner(value: float, loss: str | None = None, place: int = -1) -> Learner:
     torch.manual_seed(1)
     network = PolicyValueNet(small_config("hexapawn", "geometric"))
-    size = network.parameter_count
-    vectors = torch.empty(size), torch.zeros(size)
-    return Learner([VARIANT], network, QUICK, vectors, Planted(vectors[1], place, value, loss))
+    return Learner([VARIANT], network, QUICK, Planted(network.parameter_count, place, value, loss))
 
 
 def window() -> ReplayWindow:
@@ -159,7 +158,7 @@ def test_what_grows_too_large_between_two_rounds_is_not_saved(
     """One step a round: its losses are those before it, and the weights after it are finite."""
 
     def far(learner: Learner) -> None:
-        learner._flat.weights.fill_(1e30)
+        learner._weights.fill_(1e30)
         learner.steps += 1
 
     monkeypatch.setattr(Learner, "_step", far)

@@ -31,7 +31,7 @@ from training.data.run_directory import RunError, read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, save_games, select, shards_of
 from training.data.targets import make_batch
 from training.evaluation.run_evaluation import of_variant
-from training.learner.losses import Draw, FlatParameters, LocalGradients, losses
+from training.learner.losses import Draw, LocalGradients, losses
 from training.selfplay.actors.local import make_local_actors
 from training.selfplay.actors.processes import WorkerPool
 from training.selfplay.actors.protocol import SelfPlayRequest
@@ -162,11 +162,7 @@ def test_the_index_is_rebuilt_and_the_windows_with_it(run: Path) -> None:
 
 def draws_of(rows: int, *, mirror: bool = False) -> list[Draw]:
     return [
-        Draw(
-            variant=variant,
-            rows=select(perfect_rows(variant, solve(variant)), np.arange(rows)),
-            mirror=mirror,
-        )
+        Draw(select(perfect_rows(variant, solve(variant)), np.arange(rows)), mirror)
         for variant in BOTH
     ]
 
@@ -177,10 +173,10 @@ LEARNING = LearningConfig(batch=64, reply_weight=0.1)
 def test_the_gradient_is_the_sum_over_the_games() -> None:
     network, draws = lively_universal("geometric", reply=True).train(), draws_of(19, mirror=True)
     total: torch.Tensor = torch.zeros(())
-    for draw in draws:
-        batch = make_batch(draw.variant, draw.rows, LEARNING, mirror=True)
+    for variant, draw in zip(BOTH, draws, strict=True):
+        batch = make_batch(variant, draw.rows, LEARNING, mirror=True)
         # Each game's mean over its half of the batch.
-        terms = losses(network.for_variant(draw.variant), batch)
+        terms = losses(network.for_variant(variant), batch)
         wanted = terms.policy + terms.wdl + 0.01 * terms.moves_left + 0.1 * terms.reply
         total = total + wanted / 2
     parts = torch.autograd.grad(total, list(network.parameters()), allow_unused=True)
@@ -190,19 +186,17 @@ def test_the_gradient_is_the_sum_over_the_games() -> None:
             for part, parameter in zip(parts, network.parameters(), strict=True)
         ]
     )
-    size = network.parameter_count
-    flat = FlatParameters(network, torch.zeros(size), torch.zeros(size))
-    LocalGradients(network, flat, LEARNING).compute(draws)
-    torch.testing.assert_close(flat.gradient, wanted, rtol=1e-4, atol=1e-6)
+    local = LocalGradients(network, BOTH, LEARNING)
+    local.compute(draws)
+    torch.testing.assert_close(local.vectors[1], wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_workers_serve_several_games(tmp_path: Path) -> None:
     network, draws = lively_universal("geometric", reply=True).train(), draws_of(19)
     path = tmp_path / "00000000.safetensors"
     save_checkpoint(path, network, metadata={}, trained_on=[variant.name for variant in BOTH])
-    size = network.parameter_count
-    flat = FlatParameters(network, torch.zeros(size), torch.zeros(size))
-    wanted = LocalGradients(network, flat, LEARNING).compute(draws)
+    alone = LocalGradients(network, BOTH, LEARNING)
+    wanted = alone.compute(draws)
     config = self_play_config(actors=2)
     fields: dict[str, Any] = {"seed": 1, "first_round": 0, "first_parts": [0, 2]}
     pool = WorkerPool(BOTH, config, LEARNING, network, **fields)
@@ -214,9 +208,9 @@ def test_workers_serve_several_games(tmp_path: Path) -> None:
     ]
     try:
         weights, gradient = pool.vectors
-        weights.copy_(flat.weights)
+        weights.copy_(alone.vectors[0])
         np.testing.assert_allclose(pool.compute(draws), wanted, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient, flat.gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradient, alone.vectors[1], rtol=1e-4, atol=1e-6)
         names = pool.play(requests, lambda _: None)
     finally:
         pool.close()

@@ -1,7 +1,7 @@
 """The files of a run, written by a stranger: refused in one line or used."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pytest
@@ -11,13 +11,14 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from tests.support.network_cases import small_config
-from tests.support.training_cases import hexapawn, played_rows
+from tests.support.training_cases import played_rows
 from tests.support.untrusted_cases import games_file, network_file, read, write
 from training.config import LearningConfig
 from training.data.index import Index
 from training.data.replay import ReplayWindow
 from training.data.run_directory import RunDirectory
 from training.learner.learner import Learner
+from training.run.monitor import Monitor
 from training.run.setup import open_run
 
 LEARNING: Final = LearningConfig(batch=8)
@@ -60,22 +61,6 @@ def test_an_index_passes_over_shards_that_do_not_say_where_they_are_from(
     index.close()
 
 
-class Quiet:
-    """Watches nothing."""
-
-    def task(self, name: str, total: int) -> None:
-        """See training.run.monitor.Monitor."""
-
-    def advance(self, amount: int) -> None:
-        """See training.run.monitor.Monitor."""
-
-    def metrics(self, values: dict[str, Any]) -> None:
-        """See training.run.monitor.Monitor."""
-
-    def note(self, text: str) -> None:
-        """See training.run.monitor.Monitor."""
-
-
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run at round 0."""
@@ -89,7 +74,7 @@ def resume(path: Path) -> None:
     settings = {"network": network, "self_play": {"actors": 0, "backend": "torch"}}
     variant = get_variant("hexapawn")
     with RunDirectory(path, variant, settings) as directory:
-        open_run(directory, variant, Quiet(), solution=hexapawn()[1]).close()
+        open_run(directory, variant, Monitor()).close()
 
 
 @pytest.mark.parametrize(

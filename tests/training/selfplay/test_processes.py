@@ -22,7 +22,7 @@ from tests.support.training_cases import SMALL_NETWORK, hexapawn, perfect_rows, 
 from training.config import LearningConfig, SelfPlayConfig
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, select
-from training.learner.losses import Draw, FlatParameters, LocalGradients
+from training.learner.losses import Draw, LocalGradients
 from training.selfplay.actors import processes as actors
 from training.selfplay.actors.local import Actor
 from training.selfplay.actors.processes import WorkerPool
@@ -249,12 +249,9 @@ def test_workers_compute_the_gradient_that_one_process_computes() -> None:
     rows = select(perfect_rows(variant, solution), np.arange(37))
     torch.manual_seed(3)
     network = PolicyValueNet(config)
-    alone = FlatParameters(
-        network, torch.zeros(network.parameter_count), torch.zeros(network.parameter_count)
-    )
-    alone.weights.add_(0.1 * torch.randn(network.parameter_count))
-    local = LocalGradients(network, alone, LEARNING)
-    whole = Draw(variant=variant, rows=rows, mirror=True)
+    local = LocalGradients(network, [variant], LEARNING)
+    local.vectors[0].add_(0.1 * torch.randn(network.parameter_count))
+    whole = Draw(rows, mirror=True)
     wanted = local.compute([whole])
     # Of three workers, each computes a part; a batch of two rows leaves one of them without any.
     pool = WorkerPool(
@@ -268,14 +265,14 @@ def test_workers_compute_the_gradient_that_one_process_computes() -> None:
     )
     try:
         weights, gradient = pool.vectors
-        weights.copy_(alone.weights)
+        weights.copy_(local.vectors[0])
         found = pool.compute([whole])
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient, alone.gradient, rtol=1e-4, atol=1e-6)
-        few = Draw(variant=variant, rows=select(rows, np.arange(2)), mirror=False)
+        torch.testing.assert_close(gradient, local.vectors[1], rtol=1e-4, atol=1e-6)
+        few = Draw(select(rows, np.arange(2)), mirror=False)
         wanted = local.compute([few])
         np.testing.assert_allclose(pool.compute([few]), wanted, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient, alone.gradient, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradient, local.vectors[1], rtol=1e-4, atol=1e-6)
         # The weights of another step are seen at once.
         weights.add_(0.1)
         assert not np.allclose(pool.compute([whole]), found)

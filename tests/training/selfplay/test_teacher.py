@@ -129,7 +129,7 @@ def test_a_warm_start_is_better_than_none(tmp_path: Path, teacher_games: Path, n
 
 def test_a_warm_start_from_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="no games there"):
+    with pytest.raises(RunError, match="no games of hexapawn there"):
         train(tmp_path / "run", Watch(), warm_start=str(tmp_path / "empty"))
     shutil.rmtree(tmp_path / "run")
     with pytest.raises((InputError, FileNotFoundError)):
@@ -158,7 +158,7 @@ def test_behind_a_gate_the_acting_network_stays_until_a_better_one_comes(tmp_pat
 def test_a_lost_acting_network_gives_way_to_the_newest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.run.rounds.mean_gate_score", lambda *_: 0.0)
+    monkeypatch.setattr("training.run.rounds.gate_score", lambda *_: 0.0)
     path = tmp_path / "run"
     train(path, Watch(after=1), gate_games=2)
     newest = run_checkpoints(path)[-1].name

@@ -18,7 +18,7 @@ from engine.rules.variant import Variant
 from search.evaluator import UniformEvaluator
 from search.exact.tablebase.tables import Tablebases
 from training.config import SelfPlayConfig
-from training.data.shards import GameRows, join, load_games, newest_shard, save_games, shard_name
+from training.data.shards import GameRows, load_games, newest_shard, save_games, shard_name
 from training.selfplay.acting_evaluator import ActingEvaluator
 from training.selfplay.actors.protocol import Progress, SelfPlayRequest, Source
 from training.selfplay.games import SelfPlay, Statistics
@@ -50,9 +50,6 @@ class LocalActors:
         for request in requests:
             names += self._sources[request.variant].play(request, progress)
         return names
-
-    def close(self) -> None:
-        """Nothing to end."""
 
 
 def make_local_actors(
@@ -127,19 +124,13 @@ class Actor:
         self._evaluator.update(load_checkpoint(request.checkpoint, variant=self._variant).network)
         self._self_play.simulations = self._config.simulations_in(request.round)
         names: list[str] = []
-        finished: list[GameRows] = []
-        held, total = 0, 0
-        begun = working_time()
-        while total < request.positions:
-            for rows in self._self_play.step(self._evaluator):
-                finished.append(rows)
-                held += len(rows)
-                total += len(rows)
-                progress(len(rows))
-            if finished and (held >= self._config.shard_positions or total >= request.positions):
-                names.append(self._write(request, join(finished), working_time() - begun))
-                finished, held = [], 0
-                begun = working_time()
+        missing = request.positions
+        while missing > 0:
+            begun = working_time()
+            wanted = min(missing, self._config.shard_positions)
+            rows = self._self_play.play(self._evaluator.cached, wanted, progress)
+            names.append(self._write(request, rows, working_time() - begun))
+            missing -= len(rows)
         self._part = 0
         return names
 

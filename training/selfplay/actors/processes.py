@@ -10,8 +10,9 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Final, NamedTuple
@@ -26,11 +27,8 @@ from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.variant import Variant, define_variants, get_variant
 from engine.system.processes import interrupts_held, usable_cores
 from training.config import LearningConfig, SelfPlayConfig
-from training.data.shards import (
-    GameRows,
-    select,
-)
-from training.learner.losses import Draw, FlatParameters, LossTerms, add_gradients
+from training.data.shards import select
+from training.learner.losses import Draw, add_gradients, flatten
 from training.learner.networks import Network, Settings, build_network
 from training.selfplay.actors.local import LocalActors, make_local_actors
 from training.selfplay.actors.protocol import Progress, SelfPlayRequest
@@ -39,49 +37,8 @@ _END_SECONDS: Final = 5.0
 """Seconds that a worker may take to end before it is killed."""
 
 
-class _Part(NamedTuple):
-    """A `Draw` as it is sent to a worker, which has the variant already."""
-
-    variant: str
-    rows: GameRows
-    mirror: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class _GradientTask:
-    """A part of a batch of which a worker computes the gradient."""
-
-    # One of each variant.
-    parts: tuple[_Part, ...]
-    # Positions of the whole batch.
-    size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Setup:
-    """What a worker process needs to start."""
-
-    # Name and rules of each variant.
-    variants: tuple[tuple[str, str], ...]
-    config: SelfPlayConfig
-    seed: int
-    first_round: int
-    # For each variant.
-    first_parts: tuple[int, ...]
-    number: int
-    network: Settings
-    learning: LearningConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Preparation:
-    """The arguments of `Actors.prepare`."""
-
-    requests: tuple[SelfPlayRequest, ...]
-    chosen: tuple[str, ...]
-
-
-_Task = Sequence[SelfPlayRequest] | _GradientTask | _Preparation
+_Task = tuple[Any, ...]
+"""The name of one of `_tasks`, and its arguments."""
 
 
 class _Answer(NamedTuple):
@@ -92,33 +49,11 @@ class _Answer(NamedTuple):
     compiling: float
 
 
-class _GradientWorker:
-    """Computes gradients in a worker: a network on the shared weights, its own gradient."""
-
-    def __init__(
-        self, variants: Sequence[Variant], setup: _Setup, weights: Any, gradient: Any
-    ) -> None:
-        self._variants = {variant.name: variant for variant in variants}
-        self._config = setup.learning
-        self._network = build_network(setup.network).train()
-        shared, self._gradient = _vector(weights), _vector(gradient)
-        FlatParameters(self._network, shared, self._gradient, keep=True)
-
-    def compute(self, task: _GradientTask) -> npt.NDArray[np.float64]:
-        """Leave the gradient in the shared vector; returns the LossTerms [6]."""
-        self._gradient.zero_()
-        draws = [
-            Draw(variant=self._variants[part.variant], rows=part.rows, mirror=part.mirror)
-            for part in task.parts
-        ]
-        return add_gradients(self._network, draws, task.size, self._config)
-
-
-def _divide(draw: Draw, workers: int) -> list[_Part]:
+def _divide(draw: Draw, workers: int) -> list[Draw]:
     """A part of the rows for every worker; with few rows some parts are empty."""
     ends = np.linspace(0, len(draw.rows), workers + 1).astype(np.int64)
     return [
-        _Part(draw.variant.name, select(draw.rows, np.arange(start, end)), draw.mirror)
+        Draw(select(draw.rows, np.arange(start, end)), draw.mirror)
         for start, end in itertools.pairwise(ends)
     ]
 
@@ -128,30 +63,62 @@ def _vector(memory: Any) -> Tensor:
     return torch.from_numpy(np.frombuffer(memory, dtype=np.float32))
 
 
-def _work(setup: _Setup, pipe: Connection, weights: Any, gradient: Any) -> None:
-    """A worker process: tasks in, answers out, until the pipe closes."""
+def _tasks(
+    variants: Sequence[Variant],
+    learning: LearningConfig,
+    settings: Settings,
+    vectors: tuple[Tensor, Tensor],
+    make_actors: Callable[[], LocalActors],
+    progress: Progress,
+) -> dict[str, Callable[..., object]]:
+    """What a worker does, by name: the methods of `Actors`, and `compute`, which leaves the
+    gradient of a part of a batch in its vector. What a task needs is made by the first one."""
+    actors = cache(make_actors)
+
+    @cache
+    def network() -> Network:
+        made = build_network(settings).train()
+        flatten(made, *vectors, keep=True)
+        return made
+
+    def compute(draws: Sequence[Draw], size: int) -> npt.NDArray[np.float64]:
+        vectors[1].zero_()
+        return add_gradients(network(), variants, draws, size, learning)
+
+    return {
+        "prepare": lambda requests, chosen: actors().prepare(requests, chosen),
+        "play": lambda requests: actors().play(requests, progress),
+        "compute": compute,
+    }
+
+
+def _work(
+    pipe: Connection,
+    rules: Sequence[tuple[str, str]],
+    learning: LearningConfig,
+    settings: Settings,
+    memory: Sequence[Any],
+    actor_arguments: dict[str, Any],
+) -> None:
+    """A worker process: tasks in, answers out, until the pipe closes.
+
+    `rules` are the names and ini texts of the variants, `memory` that of the shared weights and of
+    the worker's own gradient, `actor_arguments` those of `make_local_actors`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pin_to_core(setup.number)
+    pin_to_core(actor_arguments["number"])
     torch.set_num_threads(1)
-    variants = [_variant_of(name, ini) for name, ini in setup.variants]
-    actors: LocalActors | None = None
-    gradients: _GradientWorker | None = None
+    variants = [_variant_of(name, ini) for name, ini in rules]
+    weights, gradient = map(_vector, memory)
+    make_actors = partial(make_local_actors, variants, **actor_arguments)
+    tasks = _tasks(variants, learning, settings, (weights, gradient), make_actors, pipe.send)
     # When the learner ends, it closes the pipe.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            task: _Task = pipe.recv()
+            task, *arguments = pipe.recv()
             before = compile_seconds()
             try:
-                answer: object
-                if isinstance(task, _GradientTask):
-                    gradients = gradients or _GradientWorker(variants, setup, weights, gradient)
-                    answer = gradients.compute(task)
-                else:
-                    actors = actors or _local_actors(variants, setup)
-                    if isinstance(task, _Preparation):
-                        answer = actors.prepare(task.requests, task.chosen)
-                    else:
-                        answer = actors.play(task, pipe.send)
+                answer = tasks[task](*arguments)
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except (OSError, InputError) as problem:
@@ -166,17 +133,6 @@ def _variant_of(name: str, ini: str) -> Variant:
     except UnknownVariantError:
         define_variants(ini, name)
         return get_variant(name)
-
-
-def _local_actors(variants: Sequence[Variant], setup: _Setup) -> LocalActors:
-    return make_local_actors(
-        variants,
-        setup.config,
-        seed=setup.seed,
-        first_round=setup.first_round,
-        number=setup.number,
-        first_parts=setup.first_parts,
-    )
 
 
 def pin_to_core(number: int) -> None:
@@ -211,19 +167,12 @@ class WorkerPool:
         self.vectors = _vector(weights), torch.zeros(size)
         self._parts = [_vector(part) for part in parts]
         self._workers: list[tuple[SpawnProcess, Connection]] = []
+        rules = [(variant.name, variant.ini()) for variant in variants]
+        keys = {"config": config, "seed": seed, "first_round": first_round}
         for number, part in enumerate(parts):
             ours, theirs = context.Pipe()
-            setup = _Setup(
-                variants=tuple((variant.name, variant.ini()) for variant in variants),
-                config=config,
-                seed=seed,
-                first_round=first_round,
-                first_parts=tuple(first_parts),
-                number=number,
-                network=network.config,
-                learning=learning,
-            )
-            arguments = (setup, theirs, weights, part)
+            actor = keys | {"first_parts": first_parts, "number": number}
+            arguments = (theirs, rules, learning, network.config, (weights, part), actor)
             process = context.Process(target=_work, args=arguments, daemon=True)
             with interrupts_held():
                 process.start()
@@ -232,12 +181,11 @@ class WorkerPool:
 
     def prepare(self, requests: Sequence[SelfPlayRequest], chosen: Sequence[str]) -> list[str]:
         """See `Actors`. One worker measures for all."""
-        task = _Preparation(requests=tuple(requests), chosen=tuple(chosen))
         if not chosen:
-            (found,) = self._ask([task], lambda _: None)
-            task = replace(task, chosen=tuple(found))
-        found, *_ = self._ask([task] * len(self._workers), lambda _: None)
-        return list(found)
+            (chosen,) = self._ask([("prepare", requests, chosen)])
+        found: list[str]
+        found, *_ = self._ask([("prepare", requests, chosen)] * len(self._workers))
+        return found
 
     def play(self, requests: Sequence[SelfPlayRequest], progress: Progress) -> list[str]:
         """See `Actors`. Every worker gets an equal part of each request."""
@@ -245,29 +193,23 @@ class WorkerPool:
         parts = [
             replace(request, positions=-(-request.positions // workers)) for request in requests
         ]
-        names: list[str] = []
-        for answer in self._ask([parts] * workers, progress):
-            names += answer
-        return sorted(names)
+        answers = self._ask([("play", parts)] * workers, progress)
+        return sorted(itertools.chain.from_iterable(answers))
 
     def compute(self, draws: Sequence[Draw]) -> npt.NDArray[np.float64]:
         """The gradient of a batch into `vectors`; see `Gradients`. Raises OSError."""
-        workers = len(self._workers)
-        shares = [_divide(draw, workers) for draw in draws]
+        shares = [_divide(draw, len(self._workers)) for draw in draws]
         size = sum(len(draw.rows) for draw in draws)
-        tasks = [_GradientTask(parts=parts, size=size) for parts in zip(*shares, strict=True)]
-        answers = self._ask(tasks, lambda _: None)
+        answers = self._ask([("compute", parts, size) for parts in zip(*shares, strict=True)])
         gradient = self.vectors[1]
         # In the order of the workers, so that rounding does not depend on time.
         gradient.copy_(self._parts[0])
         for part in self._parts[1:]:
             gradient.add_(part)
-        total: npt.NDArray[np.float64] = np.zeros(len(LossTerms._fields))
-        for answer in answers:
-            total += answer
+        total: npt.NDArray[np.float64] = sum(answers)
         return total
 
-    def _ask(self, tasks: Sequence[_Task], progress: Progress) -> list[Any]:
+    def _ask(self, tasks: Sequence[_Task], progress: Progress = lambda _: None) -> list[Any]:
         """Send the tasks to the first workers, one each; returns their answers in order.
 
         Raises OSError, and errors that a worker answers. Time counts as compiling unless some

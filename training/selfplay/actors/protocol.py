@@ -40,10 +40,6 @@ class Actors(Protocol):
         that were written. Raises OSError, InputError."""
         ...
 
-    def close(self) -> None:
-        """End the workers, if there are any."""
-        ...
-
 
 class Source(Protocol):
     """Brings the positions of one variant."""
