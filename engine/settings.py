@@ -52,7 +52,7 @@ class Range:
     def __str__(self) -> str:
         low = f"above {self.low}" if self.above_low else f"{self.low}"
         if self.high == math.inf:
-            return low if self.above_low else f"{low} or more"
+            return low if self.above_low else f"of at least {low}"
         start = low if self.above_low else f"from {low}"
         return f"{start} to {'below ' if self.below_high else ''}{self.high}"
 

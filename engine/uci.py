@@ -18,12 +18,7 @@ from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.position import Position, Termination
 from engine.rules.tables import BLACK, CLOCK, LARGEST_SIDE, REPETITION
-from engine.rules.variant import (
-    Variant,
-    get_variant,
-    load_variants,
-    variant_names,
-)
+from engine.rules.variant import Variant, get_variant, load_variants, variant_names
 
 FIRST_VARIANT: Final = "chess"
 _NO_MOVE: Final = "(none)"

@@ -117,10 +117,7 @@ def evaluate(network: "PolicyValueNet", position: Position) -> PositionEvaluatio
 
 
 def search(
-    position: Position,
-    network: "PolicyValueNet | None" = None,
-    *,
-    simulations: int = 200,
+    position: Position, network: "PolicyValueNet | None" = None, *, simulations: int = 200
 ) -> PositionSearch:
     """Search a position by PUCT without noise; deterministic.
 

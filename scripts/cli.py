@@ -37,10 +37,9 @@ class Command:
     module: str = ""
     # Whether it runs compiled kernels.
     kernels: bool = True
-    # Whether all are compiled before it begins; else each at its first call.
-    compiles_first: bool = True
-    # Whether SIGTERM interrupts it as ^C does; else SIGTERM kills it at once.
-    interrupted_by_sigterm: bool = True
+    # Whether another program waits for its answers: each kernel is compiled at its first call, not
+    # all before it begins. Nothing is to be saved: SIGTERM ends it at once, not as ^C does.
+    serves: bool = False
 
 
 COMMANDS: Final = {
@@ -56,18 +55,14 @@ COMMANDS: Final = {
     ),
     "export": Command(help="write a network as ONNX or OpenVINO"),
     "study": Command(help="train networks side by side and compare what they learn"),
-    "uci": Command(
-        help="run as a UCI engine",
-        # Its first answer must come within seconds.
-        compiles_first=False,
-        # It has nothing to save, so SIGTERM ends it at once.
-        interrupted_by_sigterm=False,
-    ),
+    "uci": Command(help="run as a UCI engine", serves=True),
     "perft": Command(help="count the positions at a depth, and the speed"),
     "bench": Command(help="measure speeds on this machine"),
     "compile": Command(help="compile the kernels; the set-up does this", kernels=False),
     "variants": Command(help="list the variants", kernels=False),
 }
+_WITHOUT_KERNELS: Final = {"-h", "--help", "--gpt2", "--gpt2-sizes"}
+"""Options by which a command does something that runs no kernels."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,10 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    serves = any(COMMANDS[name].serves for name in COMMANDS.keys() & words[:1])
     try:
-        if arguments is None and _interrupted_by_sigterm(words):
+        if arguments is None and not serves:
             raise_on_termination()
-        status = _dispatch([word for word in words if word != "--debug"])
+        status = _dispatch(words)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as interrupt:
@@ -96,9 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for stream in left:
             # Python flushes at exit what is still buffered, and would complain of the broken pipe.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if left:
-            return READER_LEFT
-        return _report(error, debug)
+        return READER_LEFT if left else _report(error, debug)
     except Exception as error:
         return _report(error, debug)
 
@@ -119,32 +114,23 @@ def _dispatch(words: list[str]) -> int:
     _provide_home()
     # Waiting OpenMP threads spin by default, and on a busy machine work takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if command.kernels and not {"-h", "--help"} & set(arguments):
-        if command.compiles_first:
+    if command.kernels and not _WITHOUT_KERNELS & {word.split("=")[0] for word in arguments}:
+        if not command.serves:
             from scripts.commands.compile import ensure_compiled
 
             ensure_compiled()
         _announce_compilation()
-    main = importlib.import_module(command.module or f"scripts.commands.{name}").main
-    status: int = main(arguments)
+    module = importlib.import_module(command.module or f"scripts.commands.{name}")
+    status: int = module.main(arguments)
     return status
-
-
-def _interrupted_by_sigterm(words: list[str]) -> bool:
-    return all(COMMANDS[word].interrupted_by_sigterm for word in words[:1] if word in COMMANDS)
 
 
 def _usage() -> str:
     width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: pawnscope COMMAND …",
-            "",
-            *lines,
-            "",
-            "pawnscope COMMAND --help describes it; --debug shows the traceback of an error.",
-        ]
+    lines = "".join(f"  {name:{width}}  {command.help}\n" for name, command in COMMANDS.items())
+    return (
+        f"usage: pawnscope COMMAND …\n\n{lines}\n"
+        "pawnscope COMMAND --help describes it; --debug shows the traceback of an error."
     )
 
 
@@ -179,15 +165,14 @@ def _announce_compilation() -> None:
 
 def _report(error: Exception, debug: bool) -> int:
     from engine.rules.errors import InputError
+    from engine.system.files import described
 
     if debug:
         raise error
     if isinstance(error, InputError):
         return _complain(str(error), BAD_INPUT)
     if isinstance(error, OSError):
-        reason = error.strerror or str(error) or type(error).__name__
-        where = f": {error.filename}" if error.filename is not None else ""
-        return _complain(reason + where, BAD_INPUT)
+        return _complain(described(error), BAD_INPUT)
     text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
     return _complain(text, INTERNAL_ERROR)
 

@@ -19,11 +19,10 @@ import engine
 from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from engine.system.files import cache_folder
+from engine.system.files import cache_folder, described
 from scripts.progress import write_line
 from search.evaluator import Evaluator
 from search.exact.solver import Solution, estimate_positions, load_or_solve
-from search.exact.tablebase.file import table_names
 from search.exact.tablebase.tables import Tablebases
 from search.players.make import make_player
 from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
@@ -191,17 +190,11 @@ def load_solution(variant: Variant) -> Solution:
 
 
 def _report_not_kept(problem: OSError) -> None:
-    where = f": {problem.filename}" if problem.filename is not None else ""
-    write_line(f"the solution is not kept: {problem.strerror or problem}{where}", sys.stderr)
+    write_line(f"the solution is not kept: {described(problem)}", sys.stderr)
 
 
-load_tablebases = functools.cache(Tablebases.load)
-"""As `Tablebases.load`, kept for all players."""
-
-
-def has_tablebases(folder: Path, variant: Variant) -> bool:
-    """Whether the folder has tables of the variant; raises OSError."""
-    return any(table_names(folder, variant))
+# Kept for all players.
+_load_tablebases = functools.cache(Tablebases.load)
 
 
 def player_of(
@@ -216,7 +209,7 @@ def player_of(
     With a folder of `tablebases`, which must have some of the variant, the searches probe them, and
     the perfect player of a game that cannot be solved from its start plays from them.
     """
-    tables = None if tablebases is None else load_tablebases(tablebases, variant)
+    tables = None if tablebases is None else _load_tablebases(tablebases, variant)
     if tables is not None and spec == "perfect" and not variant.irreversible:
         return PerfectEndgamePlayer(tables)
     player = make_player(
@@ -242,6 +235,4 @@ def default_player(variant: Variant, *, perfect: bool) -> str:
     checkpoint = newest_checkpoint(variant)
     if checkpoint is not None:
         return f"{NETWORK_PLAYER}:{checkpoint}"
-    if perfect and is_solved_quickly(variant):
-        return "perfect"
-    return SEARCH_PLAYER
+    return "perfect" if perfect and is_solved_quickly(variant) else SEARCH_PLAYER

@@ -5,12 +5,12 @@ first. Permanent lines are written above it. A log has no live line; long work w
 its progress from time to time, at growing intervals.
 """
 
+import math
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Final, Self, TextIO
 
 from tqdm import tqdm
@@ -18,7 +18,6 @@ from tqdm import tqdm
 from engine.system.interrupts import interrupts_postponed
 
 _BAR: Final = 8
-_ROOM_BESIDE: Final = len(" 100%|| ") + _BAR
 _NARROW: Final = 60
 """Columns below which text replaces the drawn bar."""
 _SPARE: Final = 4
@@ -33,26 +32,27 @@ class Pace:
     """When a log writes again: after some seconds, at growing intervals."""
 
     def __init__(self, first: float = _FIRST_SECONDS, *, at_once: bool = False) -> None:
-        """With `at_once` the first call is due."""
+        """With `at_once` the first call is due; else the first pause begins with it."""
         self._first = first
         self._begun: float | None = None
-        self._last = -float("inf") if at_once else 0.0
+        self._last = -math.inf if at_once else 0.0
 
     def due(self, seconds: float) -> bool:
         """Whether the next line is due at that time, on any clock."""
-        if self._begun is None:
-            self._begun = seconds
-        passed = seconds - self._begun
+        passed = self._passed(seconds)
         if passed - self._last < max(self._first, _GROWTH * passed):
             return False
         self._last = passed
         return True
 
-    def said(self, seconds: float) -> None:
+    def wrote(self, seconds: float) -> None:
         """A line was written at that time: the pause starts again."""
+        self._last = self._passed(seconds)
+
+    def _passed(self, seconds: float) -> float:
         if self._begun is None:
             self._begun = seconds
-        self._last = seconds - self._begun
+        return seconds - self._begun
 
 
 def columns() -> int:
@@ -112,12 +112,11 @@ class Bars:
         self._pace = Pace() if logged else None
         if self._pace is not None:
             self._pace.due(self._clock())
-        if not self.live:
-            return
-        if self._bar is None:
+        if self.live and self._bar is None:
             self._bar = tqdm(leave=False, file=sys.stderr, total=total, bar_format="{desc}")
-        self._arrange()
-        self._bar.reset(total)
+        if self._bar is not None:
+            self._arrange()
+            self._bar.reset(total)
 
     def words(self, parts: Sequence[str]) -> None:
         """Text to the right of the bar, the most important part first."""
@@ -127,10 +126,12 @@ class Bars:
     def advance(self, amount: int) -> None:
         """Advance by an amount."""
         self._done += amount
-        self._tell()
         if self._bar is not None:
             self._arrange()
             self._bar.update(amount)
+        elif self._pace is not None and self._pace.due(self._clock()):
+            of = f" of {self._total:,} ({self._done / self._total:.0%})" if self._total else ""
+            self.keep(f"{self.name}: {self._done:,}{of}{self._unit}")
 
     def reach(self, done: int, total: int) -> None:
         """Set what is done, and the total as expected by now."""
@@ -158,24 +159,16 @@ class Bars:
         """Fit everything to the terminal's present width."""
         if self._bar is None:
             return
-        width = columns() - _SPARE
-        room = _ROOM_BESIDE - (0 if width >= _NARROW else _BAR + 1)
+        name, width = self.name, columns() - _SPARE
         self._bar.ncols = width
-        name = self.name
         if not self._total:
             # The total is unknown.
             self._bar.bar_format = _plain(fitting([name, *self._words], width) or name)
             return
         drawn = f"|{{bar:{_BAR}}}| " if width >= _NARROW else "  "
+        room = len(" 100%") + (_BAR + len("|| ") if width >= _NARROW else len(drawn))
         beside = fitting(self._words, width - len(name) - room)
         self._bar.bar_format = f"{_plain(name)} {{percentage:3.0f}}%{drawn}{_plain(beside)}"
-
-    def _tell(self) -> None:
-        """A line of the log, where one is due."""
-        if self.live or self._pace is None or not self._pace.due(self._clock()):
-            return
-        of = f" of {self._total:,} ({self._done / self._total:.0%})" if self._total else ""
-        self.keep(f"{self.name}: {self._done:,}{of}{self._unit}")
 
 
 def _plain(text: str) -> str:
@@ -184,30 +177,21 @@ def _plain(text: str) -> str:
 
 
 class Waiting:
-    """Shows that work is in progress, and for how long: a live line, or lines of a log.
-
-    A context manager; `report` writes a permanent line.
-    """
+    """Shows that work is in progress, and for how long: a live line, or lines of a log."""
 
     def __init__(self, name: str, *, quiet: bool = False) -> None:
         """`name` says what is in progress, until `now` is called."""
         self._bars = Bars(quiet=quiet)
-        self._bars.name = name
+        self._bars.begin(name, 0, "", logged=False)
         self._begun = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Self:
-        self._bars.begin(self._bars.name, 0, "", logged=False)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
         self._bars.close()
@@ -217,8 +201,13 @@ class Waiting:
         self._bars.name = name
 
     def report(self, text: str) -> None:
-        """Write a permanent line."""
+        """Write a permanent line on standard error, unless quiet."""
         self._bars.keep(text)
+
+    def show(self, text: str) -> None:
+        """Write a permanent line on standard output, unless quiet."""
+        if not self._bars.quiet:
+            write_line(text, sys.stdout)
 
     def _tick(self) -> None:
         pace = Pace(60.0)

@@ -94,6 +94,12 @@ def _name(problem: BaseException, path: str | Path) -> None:
         problem.filename = str(path)
 
 
+def described(problem: OSError) -> str:
+    """An error of the system in one line, with the file that it is about."""
+    reason = problem.strerror or str(problem) or type(problem).__name__
+    return reason if problem.filename is None else f"{reason}: {problem.filename}"
+
+
 def cache_folder(name: str) -> Path | None:
     """The folder `name` among this program's caches; None where the user has no place for any.
 

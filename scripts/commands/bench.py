@@ -10,16 +10,8 @@ from scripts.benchmarks.rows import Row
 from scripts.options import FigureOptions, parse_options, print_json
 
 GROUPS = (
-    "ceiling",
-    "perft",
-    "solve",
-    "search",
-    "network",
-    "gpu",
-    "learner",
-    "language",
-    "self-play",
-    "peers",
+    *("ceiling", "perft", "solve", "search", "network"),
+    *("gpu", "learner", "language", "self-play", "peers"),
 )
 
 

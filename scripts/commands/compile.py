@@ -1,16 +1,17 @@
-"""`pawnscope compile`: compile every kernel, once, on all cores; set-up does it by itself.
+"""`pawnscope compile`: compile every kernel, once, on all cores; the set-up does this.
 
-Each kernel is a task of its own, begun when all that it calls is compiled. Of the tasks that are
-ready the one goes first behind which most code waits.
+Each kernel is a task, which begins when all kernels that it calls are compiled. Of the tasks that
+can begin, the first is the one with the longest chain of callers still to be compiled.
 """
 
 import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
 
@@ -28,10 +29,10 @@ from engine.system.processes import ProcessPool, usable_cores
 from scripts.options import FigureOptions, parse_options, print_json
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
-"""Games whose networks, as the presets build them, are compiled as well where the processor has
-what the AVX-512 kernels need: those that a newcomer meets first. Others are compiled when used."""
+"""Variants whose networks, as the presets build them, are compiled as well where the processor can
+run the AVX-512 kernels: those that a newcomer meets first. Others are compiled when used."""
 _WEIGHT_OF_A_NETWORK: Final = 10_000
-"""In bytes of code: they take longest."""
+"""In bytes of code; they take longest."""
 _COMPLETE: Final = "complete"
 _MOST_PROCESSES: Final = 8
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -46,12 +47,12 @@ class CompileOptions(FigureOptions):
 class Task:
     """One kernel or network to compile."""
 
-    # Full name of a kernel, or the name of a game.
+    # Full name of a kernel, or the name of a variant.
     name: str
     # Module of the kernel; None for a network.
     module: str | None
     # Names of the kernels that must be compiled before.
-    after: frozenset[str]
+    after: Set[str]
     # How long it takes, about: bytes of its Python code.
     weight: int
 
@@ -82,8 +83,7 @@ def ensure_compiled() -> None:
         compile_all(quiet=False)
     except (OSError, ImportError, BrokenProcessPool) as problem:
         reason = " ".join(str(problem).split()) or type(problem).__name__
-        text = f"the kernels are compiled as they are called ({reason})"
-        print(f"pawnscope: {text}", file=sys.stderr, flush=True)
+        _warn(f"the kernels are compiled as they are called ({reason})")
 
 
 def is_complete() -> bool:
@@ -96,21 +96,23 @@ def compile_all(*, quiet: bool) -> int:
 
     Where the cache cannot be used nothing is compiled, and unless `quiet` a line says why.
     """
-    folder = KERNEL_CACHE.folder
+    # The folder is made here, which may fail.
+    complete = KERNEL_CACHE.folder / _COMPLETE
     if not KERNEL_CACHE.problem:
         tasks = missing_tasks()
         with _bar(len(tasks), quiet=quiet) as bar:
             KERNEL_CACHE.problem = _run(tasks, lambda: bar.update())
-        if not KERNEL_CACHE.problem:
-            KERNEL_CACHE.write(folder / _COMPLETE, b"")
-    if KERNEL_CACHE.problem:
-        if not quiet:
-            text = (
-                f"compiled kernels cannot be kept ({KERNEL_CACHE.problem}): every start takes long"
-            )
-            print(f"pawnscope: {text}", file=sys.stderr, flush=True)
-        return 0
-    return len(tasks)
+    if not KERNEL_CACHE.problem:
+        KERNEL_CACHE.write(complete, b"")
+    if not KERNEL_CACHE.problem:
+        return len(tasks)
+    if not quiet:
+        _warn(f"compiled kernels cannot be kept ({KERNEL_CACHE.problem}): every start takes long")
+    return 0
+
+
+def _warn(text: str) -> None:
+    print(f"pawnscope: {text}", file=sys.stderr, flush=True)
 
 
 def _bar(total: int, *, quiet: bool) -> "tqdm[None]":
@@ -121,7 +123,6 @@ def _bar(total: int, *, quiet: bool) -> "tqdm[None]":
         total=total,
         unit="",
         leave=False,
-        file=sys.stderr,
         disable=True if quiet or not total else None,
         dynamic_ncols=True,
     )
@@ -141,7 +142,7 @@ def missing_tasks() -> list[Task]:
         Task(
             name=name,
             module=kernel.py_func.__module__,
-            after=frozenset(set(_below(kernel)) & missing.keys()),
+            after=missing.keys() & _below(kernel),
             weight=len(kernel.py_func.__code__.co_code),
         )
         for name, kernel in missing.items()
@@ -150,7 +151,7 @@ def missing_tasks() -> list[Task]:
 
     if available_precisions() and not is_complete():
         tasks += [
-            Task(name=game, module=None, after=frozenset(), weight=_WEIGHT_OF_A_NETWORK)
+            Task(name=game, module=None, after=set(), weight=_WEIGHT_OF_A_NETWORK)
             for game in NETWORKS
         ]
     return tasks
@@ -174,20 +175,21 @@ def _run(tasks: list[Task], advance: Callable[[], object]) -> str:
         return ""
     waiting = {task.name: task for task in tasks}
     urgency = _urgencies(waiting)
+    order = TopologicalSorter({task.name: task.after for task in tasks})
+    order.prepare()
     processes = min(len(usable_cores()), _MOST_PROCESSES)
+    ready: list[str] = []
     running: dict[Future[str], str] = {}
     problem = ""
-    unfinished = set(waiting)
     with ProcessPool(processes) as pool:
-        while waiting or running:
-            ready = [task for task in waiting.values() if not task.after & unfinished]
-            ready.sort(key=lambda task: -urgency[task.name])
-            for task in ready[: processes - len(running)]:
-                del waiting[task.name]
-                running[pool.submit(compile_task, task)] = task.name
+        while order.is_active():
+            ready = sorted([*ready, *order.get_ready()], key=urgency.__getitem__)
+            while ready and len(running) < processes:
+                name = ready.pop()
+                running[pool.submit(compile_task, waiting[name])] = name
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                unfinished.discard(running.pop(future))
+                order.done(running.pop(future))
                 problem = future.result() or problem
                 advance()
     return problem
@@ -195,18 +197,12 @@ def _run(tasks: list[Task], advance: Callable[[], object]) -> str:
 
 def _urgencies(tasks: Mapping[str, Task]) -> dict[str, int]:
     """Of each task: the weight of the longest chain of tasks that begins with it."""
-    above: dict[str, list[str]] = {name: [] for name in tasks}
-    for task in tasks.values():
-        for name in task.after:
-            above[name].append(task.name)
-    found: dict[str, int] = {}
-
-    def urgency(name: str) -> int:
-        if name not in found:
-            found[name] = tasks[name].weight + max(map(urgency, above[name]), default=0)
-        return found[name]
-
-    return {name: urgency(name) for name in tasks}
+    found = {name: task.weight for name, task in tasks.items()}
+    callees_first = TopologicalSorter({task.name: task.after for task in tasks.values()})
+    for name in reversed(list(callees_first.static_order())):
+        for callee in tasks[name].after:
+            found[callee] = max(found[callee], tasks[callee].weight + found[name])
+    return found
 
 
 def compile_task(task: Task) -> str:
@@ -222,7 +218,6 @@ def compile_task(task: Task) -> str:
 def _compile_network(game: str) -> None:
     """Evaluate one position by the AVX-512 kernels, with the network of the game's preset."""
     from engine.network.inference.avx512.backend import Avx512Backend, computes
-    from engine.network.inference.backends.protocol import PrecisionName
     from engine.network.inference.evaluator import DEFAULT_PRECISIONS
     from engine.network.model.policy_value import PolicyValueNet
     from engine.rules.variant import get_variant
@@ -230,7 +225,7 @@ def _compile_network(game: str) -> None:
 
     variant = get_variant(game)
     config = resolve((variant,), {}).network_config(variant)
-    known: list[PrecisionName] = [name for name in DEFAULT_PRECISIONS if computes(config, name)]
+    known = [name for name in DEFAULT_PRECISIONS if computes(config, name)]
     if known:
         # The last is the fastest, and what "auto" tries first.
         backend = Avx512Backend(PolicyValueNet(config), precision=known[-1], max_batch=1)

@@ -1,7 +1,6 @@
 """`pawnscope evaluate RUN [RUN ...]`: checkpoints against the truth and on the ladder."""
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,12 +15,11 @@ from engine.network.checkpoint import read_description
 from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.player import Player
 from engine.rules.errors import InputError
-from engine.rules.variant import Variant
 from engine.settings import Count, Natural
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.players import load_evaluator, load_solution, player_of
 from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
-from scripts.progress import Waiting, write_line
+from scripts.progress import Waiting
 from search.exact.solver import estimate_positions
 from training.evaluation.ladder import LadderGames, ladder_ratings
 from training.evaluation.run_evaluation import (
@@ -40,6 +38,17 @@ Part = Literal["truth", "simulations", "textbook", "ladder"]
 _LARGEST_SOLVED = 10_000_000
 """Positions of a variant that is solved here: half a minute, then it is cached."""
 _ANCHORS = ("random", *(f"alphabeta:{depth}" for depth in range(1, 7)), "uct:1000")
+_TEXTBOOK = (
+    ("first", "win_first", 8, ".2%"),
+    ("second", "win_second", 8, ".2%"),
+    ("mean", "win", 8, ".2%"),
+    ("searched", "win_searched", 8, ".2%"),
+    ("decisions", "decisions", 9, ".2%"),
+    ("value sign", "value_sign", 10, ".2%"),
+    ("positions", "positions", 10, ","),
+    ("seconds", "seconds", 8, ".0f"),
+)
+"""Columns of the table of textbook rows: heading, field, width, format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +92,7 @@ def main(arguments: list[str]) -> int:
     _check(options)
     keep_freed_memory()
     with Waiting("evaluate", quiet=options.json) as waiting:
-        progress = _Progress(waiting, quiet=options.json)
-        measured = [_evaluate(run, options, progress) for run in options.runs]
+        measured = [_Evaluation(run, options, waiting).measure() for run in options.runs]
     if options.json:
         print_json(measured[0] if len(measured) == 1 else {"runs": measured})
         return 0
@@ -107,173 +115,134 @@ def _check(options: EvaluateOptions) -> None:
         )
 
 
-class _Progress:
-    """What is shown while a run is measured."""
+class _Evaluation:
+    """What is measured of one run; each part is shown as soon as it is known."""
 
-    def __init__(self, waiting: Waiting, *, quiet: bool) -> None:
-        self.now = waiting.now
-        self._quiet = quiet
+    def __init__(self, path: Path, options: EvaluateOptions, waiting: Waiting) -> None:
+        self._options, self._now, self._show = options, waiting.now, waiting.show
+        self._run = EvaluatedRun.open(path, options.game)
+        variant = self._run.variant
+        solvable = variant.irreversible and estimate_positions(variant).positions <= _LARGEST_SOLVED
+        perfect = ("perfect",) if solvable else ()
+        self._anchors = list(dict.fromkeys((*_ANCHORS, *options.anchor, *perfect)))
+        if options.zero not in self._anchors:
+            raise InputError(f"--zero {options.zero}: {variant.name} is too large to be solved")
+        self._exact = None
+        if solvable and set(options.only) != {"ladder"}:
+            solution = load_solution(variant)
+            self._exact = Exact.of(solution, options.positions, options.seed)
+        self._curve = options.plot or self._run.folder / "curve.svg"
 
-    def line(self, text: str) -> None:
-        """A line that stays."""
-        if not self._quiet:
-            write_line(text, sys.stdout)
+    def measure(self) -> dict[str, Any]:
+        """Everything that was asked for, as `--json` prints it."""
+        run, exact, options = self._run, self._exact, self._options
+        name = run.variant.name
+        self._show(f"{run.path}: {name}, {len(run.checkpoints)} checkpoints kept")
+        run.folder.mkdir(parents=True, exist_ok=True)
+        draw_curve(run.metrics, name, self._curve, run.starting_weights)
+        pictures = {"curve": str(self._curve)}
+        found: dict[str, Any] = {"run": str(run.path), "variant": name}
+        found |= {"simulations": [], "textbook": [], "ladder": [], "pairings": []}
+        with tempfile.TemporaryDirectory() as folder:
+            # A run that is training removes its newest checkpoint when it has a newer one.
+            last = Path(shutil.copy(run.checkpoints[-1], folder))
+            run = self._run = replace(run, checkpoints=(*run.checkpoints[:-1], last))
+            found["checkpoints"] = [self._point(path) for path in run.checkpoints]
+            if exact and self._wants("simulations"):
+                found["simulations"] = self._simulations(exact, self._picture("simulations"))
+                pictures["simulations"] = str(self._picture("simulations"))
+            if exact and self._wants("textbook"):
+                self._now("play against random moves")
+                evaluator = load_evaluator(str(last), run.variant)
+                rows = textbook_rows(run, exact, evaluator, options.search, options.simulations)
+                found["textbook"] = [asdict(row) for row in rows]
+            if self._wants("ladder"):
+                found |= self._ladder(self._picture("ladder"))
+                pictures["ladder"] = str(self._picture("ladder"))
+        return found | {"picture": pictures["curve"], "pictures": pictures}
 
+    def _wants(self, part: Part) -> bool:
+        wanted = part in (self._options.only or (part,))
+        return wanted and (part != "ladder" or self._options.games > 0)
 
-def _evaluate(path: Path, options: EvaluateOptions, progress: _Progress) -> dict[str, Any]:
-    """Everything that was asked for, as `--json` prints it."""
-    run = EvaluatedRun.open(path, options.game)
-    anchors = _anchors(run.variant, options)
-    exact = _exact(run.variant, options)
-    progress.line(f"{path}: {run.variant.name}, {len(run.checkpoints)} checkpoints kept")
-    pictures = {"curve": options.plot or run.folder / "curve.svg"}
-    run.folder.mkdir(parents=True, exist_ok=True)
-    draw_curve(run.metrics, run.variant.name, pictures["curve"], run.starting_weights)
-    found: dict[str, Any] = {"run": str(path), "variant": run.variant.name}
-    found |= {"simulations": [], "textbook": [], "ladder": [], "pairings": []}
-    with tempfile.TemporaryDirectory() as folder:
-        # A run that is training removes its newest checkpoint when it has a newer one.
-        last = Path(shutil.copy(run.checkpoints[-1], folder))
-        run = replace(run, checkpoints=(*run.checkpoints[:-1], last))
-        found["checkpoints"] = [
-            _point(run, exact, one, options, progress) for one in run.checkpoints
-        ]
-        if exact and _wants("simulations", options):
-            pictures["simulations"] = _beside(pictures["curve"], "simulations")
-            found["simulations"] = _simulations(run, exact, progress, pictures["simulations"])
-        if exact and _wants("textbook", options):
-            progress.now("play against random moves")
-            evaluator = load_evaluator(str(last), run.variant)
-            rows = textbook_rows(run, exact, evaluator, options.search, options.simulations)
-            found["textbook"] = [asdict(row) for row in rows]
-        if _wants("ladder", options):
-            pictures["ladder"] = _beside(pictures["curve"], "ladder")
-            found |= _ladder(run, anchors, options, progress, pictures["ladder"])
-    named = {name: str(picture) for name, picture in pictures.items()}
-    return found | {"picture": named["curve"], "pictures": named}
+    def _picture(self, name: str) -> Path:
+        return self._curve.with_name(name + self._curve.suffix)
 
-
-def _wants(part: Part, options: EvaluateOptions) -> bool:
-    return part in (options.only or (part,)) and (part != "ladder" or options.games > 0)
-
-
-def _beside(picture: Path, name: str) -> Path:
-    return picture.with_name(name + picture.suffix)
-
-
-def _anchors(variant: Variant, options: EvaluateOptions) -> list[str]:
-    """The players of known strength; raises InputError where `--zero` is none of them."""
-    perfect = ("perfect",) if _is_solvable(variant) else ()
-    anchors = list(dict.fromkeys((*_ANCHORS, *options.anchor, *perfect)))
-    if options.zero not in anchors:
-        raise InputError(f"--zero {options.zero}: {variant.name} is too large to be solved")
-    return anchors
-
-
-def _exact(variant: Variant, options: EvaluateOptions) -> Exact | None:
-    """The solution, where a part needs it and it takes less than a minute."""
-    if set(options.only) == {"ladder"} or not _is_solvable(variant):
-        return None
-    return Exact.of(load_solution(variant), options.positions, options.seed)
-
-
-def _is_solvable(variant: Variant) -> bool:
-    return variant.irreversible and estimate_positions(variant).positions <= _LARGEST_SOLVED
-
-
-def _point(
-    run: EvaluatedRun,
-    exact: Exact | None,
-    path: Path,
-    options: EvaluateOptions,
-    progress: _Progress,
-) -> dict[str, Any]:
-    """One checkpoint's shares of kept values; only its name and step without exact values."""
-    about = read_description(path).metadata
-    progress.now(f"checkpoint {path.name}")
-    point = {"checkpoint": path.name, "round": about.get("round"), "step": about.get("step")}
-    if exact is None or not _wants("truth", options):
+    def _point(self, path: Path) -> dict[str, Any]:
+        """One checkpoint's shares of kept values; only its name and step without exact values."""
+        about = read_description(path).metadata
+        self._now(f"checkpoint {path.name}")
+        point = {"checkpoint": path.name, "round": about.get("round"), "step": about.get("step")}
+        if self._exact is None or not self._wants("truth"):
+            return point
+        simulations = self._options.simulations
+        evaluator = load_evaluator(str(path), self._run.variant)
+        point |= checkpoint_shares(self._exact, evaluator, self._options.search, simulations)
+        self._show(
+            f"  step {point['step']:>7,}  keeps the value: raw {point['raw']:7.2%}"
+            f"  with {simulations} simulations {point['search']:7.2%}"
+            f"  (of {point['raw_positions']:,} and {point['searched']:,} positions)"
+        )
         return point
-    evaluator = load_evaluator(str(path), run.variant)
-    point |= checkpoint_shares(exact, evaluator, options.search, options.simulations)
-    progress.line(
-        f"  step {point['step']:>7,}  keeps the value: raw {point['raw']:7.2%}"
-        f"  with {options.simulations} simulations {point['search']:7.2%}"
-        f"  (of {point['raw_positions']:,} and {point['searched']:,} positions)"
-    )
-    return point
 
-
-def _simulations(
-    run: EvaluatedRun, exact: Exact, progress: _Progress, picture: Path
-) -> list[dict[str, Any]]:
-    """The last checkpoint's search by its simulations: printed, drawn and returned."""
-    progress.now("search by its simulations")
-    sample, total = exact.searched, exact.total
-    part = "all" if len(sample) == total else f"{len(sample):,} of"
-    progress.line(
-        f"  the last checkpoint's search on {part} {total:,} decision positions,"
-        " with 95 % intervals"
-    )
-    progress.line("    search   simulations   keeps the value              mean regret, of policy")
-    evaluator = load_evaluator(str(run.checkpoints[-1]), run.variant)
-    points = []
-    for point in compare_searches(sample, total, evaluator):
-        points.append(asdict(point))
-        progress.line(
-            f"    {point.search:<8} {point.simulations:>11}   {point.share:7.2%}"
-            f" ({point.share_low:7.2%} to {point.share_high:7.2%})"
-            f"   {point.regret:.4f}   {point.policy_regret:.4f}"
+    def _simulations(self, exact: Exact, picture: Path) -> list[dict[str, Any]]:
+        """The last checkpoint's search by its simulations: shown, drawn and returned."""
+        self._now("search by its simulations")
+        sample, total, variant = exact.searched, exact.total, self._run.variant
+        part = "all" if len(sample) == total else f"{len(sample):,} of"
+        self._show(
+            f"  the last checkpoint's search on {part} {total:,} decision positions,"
+            " with 95 % intervals"
         )
-    title = f"{run.variant.name}: search against the truth"
-    draw_simulations(points, sample.raw(evaluator), title, picture)
-    return points
+        self._show("    search   simulations   keeps the value              mean regret, of policy")
+        evaluator = load_evaluator(str(self._run.checkpoints[-1]), variant)
+        points = []
+        for point in compare_searches(sample, total, evaluator):
+            points.append(asdict(point))
+            self._show(
+                f"    {point.search:<8} {point.simulations:>11}   {point.share:7.2%}"
+                f" ({point.share_low:7.2%} to {point.share_high:7.2%})"
+                f"   {point.regret:.4f}   {point.policy_regret:.4f}"
+            )
+        title = f"{variant.name}: search against the truth"
+        draw_simulations(points, sample.raw(evaluator), title, picture)
+        return points
 
-
-def _ladder(
-    run: EvaluatedRun,
-    anchors: Sequence[str],
-    options: EvaluateOptions,
-    progress: _Progress,
-    picture: Path,
-) -> dict[str, Any]:
-    """Play what is missing; the rows of the ladder and the scores of its pairings."""
-    plan, specs = ladder_plan(
-        run,
-        search=options.search,
-        simulations=options.simulations,
-        anchors=anchors,
-        zero=options.zero,
-        games=options.games,
-    )
-
-    def make(spec: str, rng: np.random.Generator) -> Player:
-        return player_of(spec, run.variant, rng)
-
-    for spec in options.anchor:
-        # An engine that does not start is reported before any game.
-        make(spec, np.random.default_rng(0)).close()
-    with closing(LadderGames(run.folder, run.variant)) as kept:
-        for text in play_ladder(kept, plan, specs, make):
-            progress.now(text)
-        rows = [ladder_row(run, asdict(rating)) for rating in ladder_ratings(kept, plan)]
-        pairings = [asdict(pairing) for pairing in kept.pairings()]
-    _print_ladder(rows, options.zero, progress)
-    if repeats := _repeats(pairings):
-        progress.line(repeats)
-    draw_ladder(rows, f"{run.variant.name}: Elo above {options.zero}", picture)
-    return {"ladder": rows, "pairings": pairings}
-
-
-def _print_ladder(rows: Sequence[dict[str, Any]], zero: str, progress: _Progress) -> None:
-    progress.line(f"  Elo above {zero}, with 95 % intervals")
-    progress.line("    player                      hours      Elo                    games")
-    for row in reversed(rows):
-        hours = "" if row["hours"] is None else f"{row['hours']:.3f}"
-        progress.line(
-            f"    {row['name']:<26} {hours:>6}  {row['elo']:+7.0f}"
-            f"  ({row['low']:+6.0f} to {row['high']:+6.0f})  {row['games']:>5}"
+    def _ladder(self, picture: Path) -> dict[str, Any]:
+        """Play what is missing; the rows of the ladder and the scores of its pairings."""
+        run, options = self._run, self._options
+        plan, specs = ladder_plan(
+            run,
+            search=options.search,
+            simulations=options.simulations,
+            anchors=self._anchors,
+            zero=options.zero,
+            games=options.games,
         )
+
+        def make(spec: str, rng: np.random.Generator) -> Player:
+            return player_of(spec, run.variant, rng)
+
+        for spec in options.anchor:
+            # An engine that does not start is reported before any game.
+            make(spec, np.random.default_rng(0)).close()
+        with closing(LadderGames(run.folder, run.variant)) as kept:
+            for text in play_ladder(kept, plan, specs, make):
+                self._now(text)
+            rows = [ladder_row(run, asdict(rating)) for rating in ladder_ratings(kept, plan)]
+            pairings = [asdict(pairing) for pairing in kept.pairings()]
+        self._show(f"  Elo above {options.zero}, with 95 % intervals")
+        self._show("    player                      hours      Elo                    games")
+        for row in reversed(rows):
+            hours = "" if row["hours"] is None else f"{row['hours']:.3f}"
+            self._show(
+                f"    {row['name']:<26} {hours:>6}  {row['elo']:+7.0f}"
+                f"  ({row['low']:+6.0f} to {row['high']:+6.0f})  {row['games']:>5}"
+            )
+        if repeats := _repeats(pairings):
+            self._show(repeats)
+        draw_ladder(rows, f"{run.variant.name}: Elo above {options.zero}", picture)
+        return {"ladder": rows, "pairings": pairings}
 
 
 def _repeats(pairings: Sequence[dict[str, Any]]) -> str | None:
@@ -293,30 +262,11 @@ def _print_textbook(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     print("exact chances to win against uniformly random moves, and what the networks know")
-    print(
-        f"{'run':<28} {'taught by':<10} {'first':>8} {'second':>8} {'mean':>8} {'searched':>8}"
-        f" {'decisions':>9} {'value sign':>10} {'positions':>10} {'seconds':>8}"
-    )
+    headings = "".join(f" {heading:>{width}}" for heading, _, width, _ in _TEXTBOOK)
+    print(f"{'run':<28} {'taught by':<10}{headings}")
     for row in {row["name"]: row for row in rows}.values():
-        shares = [
-            row[name]
-            for name in (
-                "win_first",
-                "win_second",
-                "win",
-                "win_searched",
-                "decisions",
-                "value_sign",
-            )
-        ]
-        first, second, win, searched, decisions, sign = map(_percent, shares)
-        positions = "" if row["positions"] is None else f"{row['positions']:,}"
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        print(
-            f"{row['name']:<28} {row['teacher'] or '':<10} {first:>8} {second:>8} {win:>8}"
-            f" {searched:>8} {decisions:>9} {sign:>10} {positions:>10} {seconds:>8}"
+        figures = (
+            f" {'' if row[key] is None else format(row[key], style):>{width}}"
+            for _, key, width, style in _TEXTBOOK
         )
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
+        print(f"{row['name']:<28} {row['teacher'] or '':<10}{''.join(figures)}")

@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from engine.network.checkpoint import load_checkpoint, variant_of
 from engine.network.finite import require_finite_tensors
 from engine.network.inference.export import ONNX_SUFFIX, OPENVINO_SUFFIX, save_onnx, save_openvino
 from engine.network.inference.parity import parity_positions
-from engine.network.model.policy_value import PolicyValueNet
+from engine.network.model.config import NetworkConfig
 from engine.rules.errors import InputError
-from engine.rules.variant import Variant
+from engine.rules.tables import STATE_SIZE
 from scripts.options import FigureOptions, parse_options, print_json
 from training.data.run_directory import checkpoint_of
 
@@ -38,21 +38,14 @@ class ExportOptions(FigureOptions):
     variant: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Port:
-    """An input or output of the file."""
-
-    name: str
-    # As "uint8[batch, 30]".
-    shape: str
-
-
 def main(arguments: list[str]) -> int:
     """Write the file, run it if a runtime is installed, and print its inputs and outputs."""
     options = parse_options(ExportOptions, "export", arguments)
     if options.file.suffix not in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         raise InputError(f"{options.file}: a file is named FILE.onnx or FILE.xml")
-    network, variant = _load(options)
+    path = checkpoint_of(options.checkpoint)
+    variant = variant_of(path, options.variant)
+    network = load_checkpoint(path, variant=variant).network
     positions = parity_positions(variant).positions
     with torch.inference_mode():
         torch_outputs = network.eval()(torch.from_numpy(positions))
@@ -60,52 +53,38 @@ def main(arguments: list[str]) -> int:
     expected = [output.numpy() for output in torch_outputs]
     save = save_onnx if options.file.suffix == ONNX_SUFFIX else save_openvino
     save(network, options.file)
-    inputs, outputs = _ports(network)
+    runtime, computed = _run(options.file, positions)
+    # Of ONNX and OpenVINO, with the files of weights beside it.
+    parts = options.file, options.file.with_suffix(".bin"), Path(f"{options.file}.data")
     figures: dict[str, Any] = {
         "file": str(options.file),
-        "bytes": options.file.stat().st_size + _weights(options.file),
-        "inputs": [asdict(port) for port in inputs],
-        "outputs": [asdict(port) for port in outputs],
+        "bytes": sum(part.stat().st_size for part in parts if part.exists()),
+        **_shapes(network.config),
         "positions": len(positions),
-        "difference": None,
-        "runtime": None,
+        "difference": _difference(expected, computed) if runtime else None,
+        "runtime": runtime,
     }
-    found = _run(options.file, positions)
-    if found is not None:
-        figures["runtime"], computed = found
-        figures["difference"] = _difference(expected, computed)
-    _show(figures, as_json=options.json)
+    if options.json:
+        print_json(figures)
+    else:
+        _show(figures)
     return 0
 
 
-def _load(options: ExportOptions) -> tuple[PolicyValueNet, Variant]:
-    path = checkpoint_of(options.checkpoint)
-    variant = variant_of(path, options.variant)
-    return load_checkpoint(path, variant=variant).network, variant
-
-
-def _ports(network: PolicyValueNet) -> tuple[list[Port], list[Port]]:
-    config = network.config
+def _shapes(config: NetworkConfig) -> dict[str, list[dict[str, str]]]:
+    """Inputs and outputs of the file, such as "uint8[batch, 30]"."""
     S, P = config.squares, len(config.promotion_types)
-    inputs = [Port(name="positions", shape=f"uint8[batch, {S + 5}]")]
     shapes = {"policy": f", {S}, {S}", "promotion": f", {S}, {P}", "wdl": ", 3", "moves_left": ""}
-    return inputs, [
-        Port(name=name, shape=f"float32[batch{shape}]") for name, shape in shapes.items()
-    ]
+    return {
+        "inputs": [{"name": "positions", "shape": f"uint8[batch, {S + STATE_SIZE}]"}],
+        "outputs": [
+            {"name": name, "shape": f"float32[batch{shape}]"} for name, shape in shapes.items()
+        ],
+    }
 
 
-def _weights(path: Path) -> int:
-    """Bytes of the weights in files beside it."""
-    sizes = [
-        part.stat().st_size
-        for part in (path.with_suffix(".bin"), path.with_name(f"{path.name}.data"))
-        if part.exists()
-    ]
-    return sum(sizes)
-
-
-def _run(path: Path, positions: Array) -> tuple[str, list[Array]] | None:
-    """The runtime that is installed and its outputs in float32; None without one."""
+def _run(path: Path, positions: Array) -> tuple[str | None, list[Array]]:
+    """The runtime that is installed, None without one, and its outputs in float32."""
     if path.suffix == ONNX_SUFFIX and importlib.util.find_spec("onnxruntime"):
         import onnxruntime
 
@@ -116,23 +95,19 @@ def _run(path: Path, positions: Array) -> tuple[str, list[Array]] | None:
 
         compiled = compile_for_cpu(path, {"INFERENCE_PRECISION_HINT": "f32"})
         return "OpenVINO", [np.asarray(output) for output in compiled(positions).values()]
-    return None
+    return None, []
 
 
 def _difference(expected: list[Array], computed: list[Array]) -> float:
     """The largest difference of any output, as a share of the output's largest number."""
-    shares = [
+    return max(
         float(np.abs(one - other).max() / max(1.0, np.abs(one).max()))
         for one, other in zip(expected, computed, strict=True)
         if one.size
-    ]
-    return max(shares)
+    )
 
 
-def _show(figures: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(figures)
-        return
+def _show(figures: dict[str, Any]) -> None:
     print(f"{figures['file']}: {figures['bytes'] / 1e6:.1f} MB")
     for way in ("inputs", "outputs"):
         for port in figures[way]:

@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -79,30 +79,34 @@ class MatchOptions(FigureOptions, EndgameOptions):
 def main(arguments: list[str]) -> int:
     """Play, with a progress bar on standard error, and print the score."""
     options = parse_options(MatchOptions, "match", arguments)
-    test = _checked(options)
+    test = None
+    if options.sprt is not None:
+        elo0, elo1 = options.sprt
+        test = Sprt(elo0=elo0, elo1=elo1, alpha=options.alpha, beta=options.beta)
     variant = get_variant(options.variant)
     opening_rng, *player_rngs = np.random.default_rng(options.seed).spawn(3)
     plies = options.opening_plies
     total = options.games or (_MOST_TESTED if test else _GAMES)
     played: list[PlayedGame] = []
-    readers: dict[str, list[LanguagePlayer]] = {"a": [], "b": []}
+    # A's players and B's: a player that plays one game at a time is made several times.
+    made: tuple[list[Player], list[Player]] = [], []
     tally, repeats = PairTally(games_repeat=False), False
     exhausted = False
-    made: list[Player] = []
     cut_short: BaseException | None = None
+
+    def make(side: int) -> Player:
+        spec = options.b if side else options.a
+        precision = options.precision_b if side else options.precision_a
+        player = player_of(spec, variant, player_rngs[side], options.tablebases, precision)
+        made[side].append(player)
+        return player
+
     try:
-        with _pgn_file(options.pgn) as file, ExitStack() as stack:
-            stack.callback(close_players, made)
-
-            def make(which: int) -> Player:
-                spec = options.b if which else options.a
-                precision = options.precision_b if which else options.precision_a
-                player = player_of(spec, variant, player_rngs[which], options.tablebases, precision)
-                made.append(player)
-                if isinstance(player, LanguagePlayer):
-                    readers["b" if which else "a"].append(player)
-                return player
-
+        with ExitStack() as stack:
+            file = None
+            if options.pgn is not None:
+                file = stack.enter_context(open(options.pgn, "ab", buffering=0))
+            stack.callback(lambda: close_players([*made[0], *made[1]]))
             pair = make(0), make(1)
             repeats = games_repeat(*pair)
             tally = PairTally(games_repeat=repeats)
@@ -136,20 +140,19 @@ def main(arguments: list[str]) -> int:
             raise
         print(f"the match ends after {len(played)} of {total} games", file=sys.stderr)
         cut_short = problem
-    figures = _test_figures(test, tally, exhausted=exhausted) if test else None
     result = summarise(played, games_repeat=repeats)
-    _show(options, result, figures, _against_rules(readers), complete=cut_short is None)
+    figures = _figures(result, complete=cut_short is None)
+    if test:
+        figures["sprt"] = _test_figures(test, tally) | {"openings_exhausted": exhausted}
+    if against_rules := _against_rules(made):
+        figures["language"] = against_rules
+    if options.json:
+        print_json(figures)
+    else:
+        _show(options, result, figures)
     if cut_short is not None:
         raise cut_short
     return 0
-
-
-def _checked(options: MatchOptions) -> Sprt | None:
-    """The test, if one is asked for; raises InputError for impossible numbers."""
-    if options.sprt is None:
-        return None
-    elo0, elo1 = options.sprt
-    return Sprt(elo0=elo0, elo1=elo1, alpha=options.alpha, beta=options.beta)
 
 
 def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
@@ -162,77 +165,48 @@ def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
             yield game
 
 
-def _against_rules(readers: dict[str, list[LanguagePlayer]]) -> dict[str, dict[str, int]]:
+def _against_rules(made: tuple[list[Player], list[Player]]) -> dict[str, dict[str, int]]:
     """For the language models of each side: positions asked about, and illegal first choices."""
+    counts = {}
+    for side, players in zip("ab", made, strict=True):
+        if readers := [player for player in players if isinstance(player, LanguagePlayer)]:
+            counts[side] = {
+                name: sum(getattr(reader, name) for reader in readers)
+                for name in ("asked", "illegal")
+            }
+    return counts
+
+
+def _figures(result: MatchResult, *, complete: bool) -> dict[str, Any]:
+    """What `--json` prints of every match; `complete`: nothing has cut it short."""
+
+    def fields(*names: str) -> dict[str, Any]:
+        return {name: getattr(result, name) for name in names}
+
+    elo = result.elo
     return {
-        side: {
-            "asked": sum(player.asked for player in players),
-            "illegal": sum(player.illegal for player in players),
-        }
-        for side, players in readers.items()
-        if players
+        "games": result.games,
+        "complete": complete,
+        **fields("wins", "draws", "losses"),
+        "elo": elo.elo,
+        "elo_low": elo.low,
+        "elo_high": elo.high,
+        **fields("illegal", "time_losses"),
+        **fields("distinct", "pairs", "distinct_pairs", "independent_pairs"),
     }
 
 
-def _test_figures(test: Sprt, tally: PairTally, *, exhausted: bool) -> dict[str, Any]:
-    """`exhausted`: the match ended because no opening was left."""
-    return {
-        "elo0": test.elo0,
-        "elo1": test.elo1,
-        "alpha": test.alpha,
-        "beta": test.beta,
+def _test_figures(test: Sprt, tally: PairTally) -> dict[str, Any]:
+    return asdict(test) | {
         "ratio": test.ratio(tally.ordered),
         "lower": test.lower,
         "upper": test.upper,
         "pairs": sum(tally.ordered),
         "verdict": test.verdict(tally.ordered).value,
-        "openings_exhausted": exhausted,
     }
 
 
-@contextmanager
-def _pgn_file(path: Path | None) -> Iterator[BinaryIO | None]:
-    if path is None:
-        yield None
-        return
-    with open(path, "ab", buffering=0) as file:
-        yield file
-
-
-def _show(
-    options: MatchOptions,
-    result: MatchResult,
-    test: dict[str, Any] | None,
-    against_rules: dict[str, dict[str, int]],
-    *,
-    complete: bool,
-) -> None:
-    """`against_rules`: illegal first choices of language models.
-
-    `complete`: neither an interrupt nor an error ended the match.
-    """
-    if options.json:
-        figures = {
-            "games": result.games,
-            "complete": complete,
-            "wins": result.wins,
-            "draws": result.draws,
-            "losses": result.losses,
-            "elo": result.elo.elo,
-            "elo_low": result.elo.low,
-            "elo_high": result.elo.high,
-            "illegal": result.illegal,
-            "time_losses": result.time_losses,
-            "distinct": result.distinct,
-            "pairs": result.pairs,
-            "distinct_pairs": result.distinct_pairs,
-            "independent_pairs": result.independent_pairs,
-        }
-        more: dict[str, Any] = {"sprt": test} if test else {}
-        if against_rules:
-            more["language"] = against_rules
-        print_json(figures | more)
-        return
+def _show(options: MatchOptions, result: MatchResult, figures: dict[str, Any]) -> None:
     players = f"{options.a} against {options.b} at {options.variant}"
     if not result.games:
         print(f"{players}: no game was played to its end")
@@ -241,24 +215,20 @@ def _show(
     print(f"{players}: {tally} ({result.score:.1%})")
     elo = result.elo
     print(f"Elo {elo.elo:+.0f}, between {elo.low:+.0f} and {elo.high:+.0f} with 95 % confidence")
-    if test:
-        _show_test(test)
+    if "sprt" in figures:
+        _show_test(figures["sprt"])
     if result.illegal or result.time_losses:
         print(
             f"{result.illegal} games lost by an illegal move or a crash,"
             f" {result.time_losses} by silence"
         )
-    for side, counts in against_rules.items():
+    for side, counts in figures.get("language", {}).items():
         share = counts["illegal"] / max(1, counts["asked"])
         print(
             f"{getattr(options, side)}: in {counts['illegal']:,} of {counts['asked']:,} positions"
             f" ({share:.2%}) its first choice was against the rules; it played its likeliest"
             " legal move"
         )
-    _show_repeats(result)
-
-
-def _show_repeats(result: MatchResult) -> None:
     pairs, independent = sum(result.pairs), result.independent_pairs
     if independent < pairs:
         print(

@@ -141,15 +141,10 @@ class TerminalGame:
         if line.lower() in self._commands:
             self._commands[line.lower()]()
         elif line:
-            self._play_move(line)
-
-    def _play_move(self, text: str) -> None:
-        try:
-            move = parse_move(self._position, text)
-        except IllegalMoveError as problem:
-            print(f"{problem}; try moves or help")
-            return
-        self._position.push(move)
+            try:
+                self._position.push(parse_move(self._position, line))
+            except IllegalMoveError as problem:
+                print(f"{problem}; try moves or help")
 
     def _answer(self) -> None:
         choice = self._opponent.choose(self._position)

@@ -1,11 +1,11 @@
 """`pawnscope probe RUN`: the concept report of a run, as one HTML file and as JSON."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from tqdm import tqdm
 
 from engine.network.checkpoint import (
     UniversalDescription,
@@ -27,6 +27,7 @@ from engine.settings import Natural
 from engine.system.files import write_whole
 from scripts.options import FigureOptions, parse_options, require_writable
 from scripts.players import is_solved_quickly, load_solution
+from scripts.progress import Bars
 from search.exact.solver import Solution
 from training.data.run_directory import run_checkpoints
 from training.data.shards import load_games, shards_of
@@ -59,18 +60,14 @@ def main(arguments: list[str]) -> int:
     if options.positions < FEWEST_POSITIONS:
         raise InputError(f"--positions {options.positions}: at least {FEWEST_POSITIONS}")
     html = _report_path(options)
-    with tqdm(desc="probing", unit=" layers", leave=False, disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with closing(Bars(quiet=options.json)) as bars:
+        bars.begin("probing", 0, " layers")
         report = probe_run(
             options.run,
             options.game,
             positions=options.positions,
             config=ProbeConfig(seed=options.seed, readout=options.readout),
-            progress=progress,
+            progress=bars.reach,
         )
     write_whole(html.with_suffix(".json"), report.to_json())
     write_whole(html, render_html(report))
@@ -140,9 +137,8 @@ def _subjects(paths: list[Path], variant: Variant) -> list[Subject]:
     for path, role in zip(paths, roles, strict=True):
         network, metadata = load_checkpoint(path, variant=variant)
         step = metadata.get("step")
-        summary = CheckpointSummary(
-            name=path.stem, role=role, step=step if isinstance(step, int) else None
-        )
+        step = step if isinstance(step, int) else None
+        summary = CheckpointSummary(name=path.stem, role=role, step=step)
         subjects.append(Subject(summary=summary, network=network))
     if subjects[0].network.config != subjects[-1].network.config:
         raise InputError(f"{paths[0]} and {paths[-1]} are networks of different builds")
@@ -150,27 +146,20 @@ def _subjects(paths: list[Path], variant: Variant) -> list[Subject]:
 
 
 def _gather(
-    run: Path,
-    variant: Variant,
-    solution: Solution | None,
-    wanted: int,
-    rng: np.random.Generator,
+    run: Path, variant: Variant, solution: Solution | None, wanted: int, rng: np.random.Generator
 ) -> Sample:
     """Unfinished positions of a solved game, else positions of the run's games, else random."""
     if solution is not None:
         return draw_positions(solution.unfinished_positions(), variant, wanted, rng)
-    paths = _shards(run, variant) if run.is_dir() else []
+    paths = []
+    if run.is_dir():
+        several = isinstance(read_description(run_checkpoints(run)[-1]), UniversalDescription)
+        folder = run / "games"
+        paths = shards_of(folder, variant) if several else sorted(folder.glob("*.safetensors"))
     if not paths:
         return play_random_games(variant, wanted, rng)
     shards = (load_games(paths[index], variant) for index in rng.permutation(len(paths)))
     return draw_games(((shard.positions, shard.games) for shard in shards), variant, wanted, rng)
-
-
-def _shards(run: Path, variant: Variant) -> list[Path]:
-    """The shards of a run; where its networks play several variants, those of one."""
-    if isinstance(read_description(run_checkpoints(run)[-1]), UniversalDescription):
-        return shards_of(run / "games", variant)
-    return sorted((run / "games").glob("*.safetensors"))
 
 
 def _summary(report: Report, html: Path) -> str:

@@ -55,23 +55,16 @@ def main(arguments: list[str]) -> int:
         bars.begin(f"solving {variant.name}", 0, " positions")
         solution = solve(variant, limit_bytes=limit_bytes, progress=bars.reach)
 
-    problem = None if options.out is None else _save(solution, options.out)
-    if options.json:
-        print_json(figures(solution))
-    else:
-        describe(solution)
-    if problem is not None:
-        raise problem
-    return 0
-
-
-def _save(solution: Solution, path: Path) -> OSError | None:
-    """The error if the file cannot be written: the solution is printed even then."""
     try:
-        solution.save(path)
-    except OSError as problem:
-        return problem
-    return None
+        if options.out is not None:
+            solution.save(options.out)
+    finally:
+        # Also where the file cannot be written.
+        if options.json:
+            print_json(figures(solution))
+        else:
+            describe(solution)
+    return 0
 
 
 def figures(solution: Solution) -> dict[str, int | float]:

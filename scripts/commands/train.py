@@ -1,11 +1,10 @@
 """`pawnscope train VARIANT`: self-play training with progress bars and a live truth curve."""
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from tyro import conf
 
@@ -18,6 +17,9 @@ from training.config import TrainingConfig, merge, parse_variants, read_override
 from training.evaluation.truth import Reached, TruthShares
 from training.run.monitor import Monitor, Summary
 from training.run.setup import open_directory, open_run
+
+_METER: Final = 10
+"""Columns of a share drawn as a bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +76,10 @@ def _default_run(options: TrainOptions) -> Path:
 
 def _overrides(options: TrainOptions) -> dict[str, Any]:
     values = read_overrides(options.config, TrainingConfig) if options.config else {}
-    given: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in ("minutes", "seed", "teacher", "initial")
-        if getattr(options, name) is not None
-    }
-    self_play = {
-        name: getattr(options, name)
-        for name in ("actors", "simulations")
-        if getattr(options, name) is not None
-    }
-    return merge(values, given | ({"self_play": self_play} if self_play else {}))
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    top = {name: given[name] for name in ("minutes", "seed", "teacher", "initial") if name in given}
+    self_play = {name: given[name] for name in ("actors", "simulations") if name in given}
+    return merge(values, top | ({"self_play": self_play} if self_play else {}))
 
 
 class _Bars(Bars, Monitor):
@@ -113,7 +108,7 @@ class _Bars(Bars, Monitor):
         # The round is shown before the bar.
         self.words([*self._truth[:2], *_rate(values)])
         if measured:
-            self._rounds_pace.said(values["seconds"])
+            self._rounds_pace.wrote(values["seconds"])
         if measured or self._rounds_pace.due(values["seconds"]):
             self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
 
@@ -151,31 +146,18 @@ def _point(truth: dict[str, Any]) -> list[str]:
     return [
         f"truth {truth['raw']:6.1%}",
         f"with search {truth['search']:6.1%}",
-        _meter(truth["raw"]),
+        f"{'#' * int(_METER * truth['raw']):-<{_METER}}",
     ]
-
-
-def _meter(share: float, width: int = 10) -> str:
-    full = int(share * width)
-    return "#" * full + "-" * (width - full)
 
 
 def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) -> None:
     if as_json:
-        truth = dataclasses.asdict(summary.truth) if summary.truth else None
-        if summary.truths:
-            games = {name: dataclasses.asdict(shares) for name, shares in summary.truths.items()}
-            truth = {"games": games}
+        figures = asdict(summary)
+        truth = {"games": figures["truths"]} if summary.truths else figures["truth"]
+        names = ("seconds", "reason", "reached")
         print_json(
-            {
-                "seconds": summary.seconds,
-                "checkpoint": str(summary.checkpoint),
-                "reason": summary.reason,
-                "reached": {
-                    name: dataclasses.asdict(reached) for name, reached in summary.reached.items()
-                },
-                "truth": truth,
-            }
+            {name: figures[name] for name in names}
+            | {"checkpoint": str(summary.checkpoint), "truth": truth}
         )
         return
     print(

@@ -15,7 +15,8 @@ from engine.rules.variant import Variant
 from engine.settings import Natural
 from engine.uci import UciSession
 from scripts.options import EndgameOptions, parse_options
-from scripts.players import default_player, has_tablebases, player_of
+from scripts.players import default_player, player_of
+from search.exact.tablebase.file import table_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     def make(variant: Variant) -> Player:
         spec = options.player or default_player(variant, perfect=False)
         # The folder may have no tables of the variant that a GUI chooses.
-        covered = folder is not None and has_tablebases(folder, variant)
+        covered = folder is not None and any(table_names(folder, variant))
         player = player_of(spec, variant, rng, folder if covered else None)
         players.append(player)
         print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)

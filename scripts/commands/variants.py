@@ -16,16 +16,8 @@ def main(arguments: list[str]) -> int:
     options = parse_options(VariantsOptions, "variants", arguments)
     games = [get_variant(name) for name in variant_names()]
     if options.json:
-        print_json(
-            {
-                game.name: {
-                    "width": game.width,
-                    "height": game.height,
-                    "start_fen": game.start_fen,
-                }
-                for game in games
-            }
-        )
+        fields = ("width", "height", "start_fen")
+        print_json({game.name: {name: getattr(game, name) for name in fields} for game in games})
         return 0
     longest = max(len(game.name) for game in games)
     for game in games:

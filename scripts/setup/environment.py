@@ -32,19 +32,14 @@ def run_in_environment(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
     try:
         check_python(sys.version_info[:2])
         environment = Environment(ROOT)
-        installed = environment.prepare(extras)
+        if environment.prepare(extras):
+            environment.compile_kernels()
     except KeyboardInterrupt:
-        say("set-up interrupted; the next start repeats it")
+        say("set-up interrupted; the next start completes it")
         sys.exit(130)
     except (SetupError, OSError) as error:
         say(str(error))
         sys.exit(2)
-    if installed:
-        try:
-            environment.compile_kernels()
-        except KeyboardInterrupt:
-            say("interrupted; the next start compiles what is missing")
-            sys.exit(130)
     # Without byte code on disk every start would compile all libraries again, for seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     python = str(environment.python)
@@ -57,9 +52,7 @@ def check_python(version: "tuple[int, ...]") -> None:
     if os.name != "posix":
         raise SetupError("Pawnscope runs on Linux and macOS (on Windows: inside WSL)")
     if not OLDEST_PYTHON <= version <= NEWEST_PYTHON:
-        name, oldest, newest = (
-            ".".join(str(part) for part in v) for v in (version, OLDEST_PYTHON, NEWEST_PYTHON)
-        )
+        name, oldest, newest = ("{}.{}".format(*v) for v in (version, OLDEST_PYTHON, NEWEST_PYTHON))
         raise SetupError(
             f"Pawnscope needs Python {oldest} to {newest} and this is Python {name} "
             f"({sys.executable}): start it as python{newest} {' '.join(sys.argv)}"
@@ -199,9 +192,8 @@ def run_quietly(command: "Sequence[str]", folder: Path, lock: int) -> None:
     import collections
     import subprocess
 
-    surroundings = dict(os.environ)
-    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH"):
-        surroundings.pop(name, None)
+    ours = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH")
+    surroundings = {name: value for name, value in os.environ.items() if name not in ours}
     lines: collections.deque[str] = collections.deque(maxlen=LINES_OF_A_FAILURE)
     with subprocess.Popen(
         command,

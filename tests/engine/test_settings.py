@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_named_and_quoted(name: str) -> None:
     [
         ("count", "a whole number from 1 to 8"),
         ("rate", "a number above 0 to below 1"),
-        ("endless", "a number 0 or more"),
+        ("endless", "a number of at least 0"),
         ("free", "a number"),
         ("word", "one of a, b"),
         ("text", "a text of 1 to 3 characters"),

@@ -15,6 +15,7 @@ import pytest
 from engine.rules.errors import InputError
 from engine.system.termination import Terminated
 from scripts import cli
+from scripts.commands import compile
 from scripts.options import print_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +161,7 @@ def test_the_first_compilation_says_so_once(tmp_path: Path) -> None:
     )
     code = (
         "import sys; from scripts import cli\n"
-        "cli.COMMANDS['planted'] = cli.Command(module='planted', help='', compiles_first=False)\n"
+        "cli.COMMANDS['planted'] = cli.Command(module='planted', help='', serves=True)\n"
         "sys.exit(cli.main(['planted']))\n"
     )
     surroundings = {
@@ -174,13 +175,24 @@ def test_the_first_compilation_says_so_once(tmp_path: Path) -> None:
     assert second.stderr == ""
 
 
+def test_what_runs_no_kernels_waits_for_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(compile, "ensure_compiled", lambda: begun.append("compiling"))
+    assert cli.main(["language", "--gpt2-sizes"]) == 0
+    assert cli.main(["language", "--gpt2=no-such-folder", "--prompt", "a"]) == 2
+    assert "no-such-folder" in capsys.readouterr().err
+    assert not begun
+
+
 @pytest.mark.parametrize(
     ("words", "quoted"),
     [
         ("perft", "VARIANT, DEPTH"),
         ("perft gardner", "DEPTH"),
         ("perft gardner x", "DEPTH takes INT, not 'x'"),
-        ("perft gardner -1", "DEPTH -1 is not a whole number 0 or more"),
+        ("perft gardner -1", "DEPTH -1 is not a whole number of at least 0"),
         ("perft --fne x", "'--fne' (did you mean --fen?)"),
         ("train hexapawn --teacher nobody", "--teacher is 'nobody', not one of solver"),
         ("train hexapawn --form x", "'--form' (did you mean --from?)"),

@@ -15,8 +15,9 @@ from engine.rules.position import Position
 from engine.rules.tables import CLOCK
 from engine.rules.variant import get_variant
 from scripts.cli import main
-from scripts.players import has_tablebases, player_of
+from scripts.players import player_of
 from search.evaluator import UniformEvaluator
+from search.exact.tablebase.file import table_names
 from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.result import SearchResult
@@ -217,8 +218,8 @@ def test_uci_finds_the_tables(
 def test_players_of_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     solve_endgames(GARDNER, 3, folder=tmp_path)
     rng = np.random.default_rng(1)
-    assert has_tablebases(tmp_path, GARDNER)
-    assert not has_tablebases(tmp_path, get_variant("chess"))
+    assert list(table_names(tmp_path, GARDNER))
+    assert not list(table_names(tmp_path, get_variant("chess")))
     position = decided("KRvK", 1)[0]
     helped = player_of("alphabeta:1", GARDNER, rng, tmp_path)
     assert helped.name == "alphabeta:1"
