@@ -96,7 +96,11 @@ class LanguageLearner:
         require_finite(float(loss.detach()), "the loss")
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._clip()
+        named = self.model.named_parameters()
+        gradients = {name: value.grad for name, value in named if value.grad is not None}
+        norm = torch.nn.utils.get_total_norm(list(gradients.values()))
+        require_finite_gradient(gradients, norm)
+        torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), _CLIP, norm)
         share = self._share(fraction)
         for optimiser, rate in self._optimisers:
             for group in optimiser.param_groups:
@@ -104,14 +108,6 @@ class LanguageLearner:
             optimiser.step()
         self.steps += 1
         return float(loss.detach())
-
-    def _clip(self) -> None:
-        """Bound the norm of the gradient; raises NotFiniteError, naming the parameter."""
-        named = self.model.named_parameters()
-        gradients = {name: value.grad for name, value in named if value.grad is not None}
-        norm = torch.nn.utils.get_total_norm(list(gradients.values()))
-        require_finite_gradient(gradients, norm)
-        torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), _CLIP, norm)
 
     def _share(self, fraction: float) -> float:
         """The learning rate as a share of the highest: it rises, stays, and falls to 0."""

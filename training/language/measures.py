@@ -5,13 +5,15 @@ position if it is a legal move, or the correct result where the game is over.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from engine.network.finite import require_distributions
 from engine.network.language.model import LanguageModel
@@ -35,37 +37,36 @@ _LARGEST_EXPONENT: Final = 709.0
 """The largest argument of exp in float64, rounded down."""
 
 
-class Predictor(Protocol):
-    """Predicts the next token: a language model, or in tests something with known answers."""
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """Logits [B, T, V] of the token after each of `tokens` int64[B, T]."""
-        ...
+Predictor = Callable[[Tensor], Tensor]
+"""From `tokens` int64[B, T] the logits [B, T, V] of the token after each."""
 
 
-class ModelPredictor:
-    """A language model in evaluation mode, without gradients, in bfloat16 if asked for."""
+def model_predictor(model: LanguageModel, *, bf16: bool) -> Predictor:
+    """A language model in evaluation mode, without gradients, in bfloat16 if asked for.
 
-    def __init__(self, model: LanguageModel, *, bf16: bool) -> None:
-        self._model, self._bf16 = model, bf16
+    The predictor raises NotFiniteError for logits that are not finite.
+    """
 
     @torch.no_grad()
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """See Predictor. Raises NotFiniteError for logits that are not finite."""
-        training = self._model.training
-        self._model.eval()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            logits: Tensor = self._model(tokens)
-        self._model.train(training)
+    def predict(tokens: Tensor) -> Tensor:
+        training = model.training
+        model.eval()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits: Tensor = model(tokens)
+        model.train(training)
         logits = logits.float()
         require_distributions(logits, "the language model")
         return logits
+
+    return predict
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
     """A share of cases that come in clusters: the positions of one game are not independent."""
 
+    # In [0, 1]; 0 without cases.
+    share: float
     # Cases counted; for probabilities, their sum.
     count: float
     # All cases.
@@ -73,11 +74,6 @@ class Share:
     # The 95 % confidence interval.
     low: float
     high: float
-
-    @property
-    def share(self) -> float:
-        """The share in [0, 1]; 0 without cases."""
-        return self.count / self.total if self.total else 0.0
 
     @classmethod
     def of(cls, counts: npt.NDArray[Any], totals: npt.NDArray[Any]) -> "Share":
@@ -90,7 +86,7 @@ class Share:
         """
         count, total = float(counts.sum()), int(totals.sum())
         if not total:
-            return cls(count=0.0, total=0, low=0.0, high=1.0)
+            return cls(share=0.0, count=0.0, total=0, low=0.0, high=1.0)
         share = min(1.0, count / total)
         clustered = float(((counts - share * totals) ** 2).sum()) / total**2
         alone = share * (1.0 - share) / total
@@ -102,12 +98,7 @@ class Share:
         half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
         # Despite rounding the interval contains the share.
         low, high = min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
-        return cls(count=count, total=total, low=low, high=high)
-
-    def to_dict(self) -> dict[str, float]:
-        """As JSON can hold it."""
-        fields = {"count": self.count, "total": self.total, "low": self.low, "high": self.high}
-        return {"share": self.share} | fields
+        return cls(share=share, count=count, total=total, low=low, high=high)
 
 
 def _exponential(value: float) -> float:
@@ -156,11 +147,6 @@ class Perplexity:
             high=_exponential(mean + _NORMAL * spread),
             floor=_exponential(lowest),
         )
-
-    def to_dict(self) -> dict[str, float | None]:
-        """As JSON can hold it: null for infinity."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,13 +253,13 @@ class Measures:
             return Share.of(np.where(which, values, 0).sum(1), which.sum(1))
 
         floor = held.surprisal
-        places = real.sum(0)
+        by_place = (real & shared).sum(0) / np.maximum(1, real.sum(0))
         return HeldOutFigures(
             games=len(held),
             everywhere=Perplexity.of(surprisal, floor, real),
             new=Perplexity.of(surprisal, floor, real & ~shared),
             shared=Perplexity.of(surprisal, floor, real & shared),
-            shared_by_place=_without_zeros((real & shared).sum(0) / np.maximum(1, places)),
+            shared_by_place=np.trim_zeros(by_place, "b").tolist(),
             best_legal=share(best, move),
             best_legal_new=share(best, move & ~shared),
             legal_mass=share(mass, move),
@@ -286,7 +272,6 @@ class Measures:
     ) -> tuple[npt.NDArray[Any], ...]:
         """Arrays [B, T]: surprisal in nats, whether the most likely token is allowed, the
         probability of allowed tokens, whether a drawn token is allowed."""
-        shape = len(games), games.context
         longest = int(games.lengths.max())
         tokens = torch.from_numpy(games.tokens[:, : longest + 1]).long()
         logits = predict(tokens[:, :-1].clamp_min(START))
@@ -304,12 +289,8 @@ class Measures:
             (flat.exp() * inside).sum(-1).view(target.shape),
             inside.gather(-1, drawn).view(target.shape),
         )
-        arrays = []
-        for part in found:
-            whole = np.zeros(shape, part.numpy().dtype)
-            whole[:, :longest] = part.numpy()
-            arrays.append(whole)
-        return tuple(arrays)
+        padding = (0, games.context - longest)
+        return tuple(F.pad(part, padding).numpy() for part in found)
 
     def own_games(
         self,
@@ -326,8 +307,7 @@ class Measures:
             for begin in range(0, games, _OWN_BATCH)
         ]
         model.train(training)
-        legal = np.concatenate([part.legal for part in parts])
-        faults = np.concatenate([part.faults for part in parts])
+        legal, faults = (np.concatenate(column) for column in zip(*parts, strict=True))
         ones = np.ones_like(faults)
         return OwnGameFigures(
             games=games,
@@ -339,17 +319,25 @@ class Measures:
     @torch.no_grad()
     def _own_games(
         self, model: LanguageModel, games: int, generator: torch.Generator, sampling: Sampling
-    ) -> "_OwnGames":
-        """`games` games at once, each to its end."""
-        played = _OwnGames(self._variant, self._codes, games, model.config.context)
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """`games` games at once, each to its end: the number of legal moves [G], and 1 for those
+        that ended with a token not allowed [G]."""
+        context = model.config.context
+        rows = np.repeat(self._variant.start_row[None], games, 0)
+        histories = np.zeros((games, context + 1), np.uint64)
+        legal, faults = np.zeros(games, np.int64), np.zeros(games, np.int64)
+        going = np.ones(games, np.bool_)
         prompt = torch.full((games, 1), START)
         cache = model.new_cache(games)
-        for ply in range(model.config.context):
-            drawn = draw(model(prompt, cache)[:, -1], sampling, generator)
-            if not played.take(ply, drawn.numpy().astype(np.int32)):
+        for ply in range(context):
+            tokens = draw(model(prompt, cache)[:, -1], sampling, generator)
+            drawn = tokens.numpy().astype(np.int32)
+            tables = self._variant.tables
+            _take(tables, self._codes, rows, histories, ply, drawn, going, legal, faults)
+            if not going.any():
                 break
-            prompt = drawn[:, None]
-        return played
+            prompt = tokens[:, None]
+        return legal, faults
 
 
 @kernel
@@ -364,7 +352,7 @@ def _take(
     legal_moves: npt.NDArray[np.int64],
     faults: npt.NDArray[np.int64],
 ) -> None:
-    """Play the tokens `drawn` [G] in the games that are `going`; see `_OwnGames`."""
+    """Play the tokens `drawn` [G] in the games that are `going`, and count as `_own_games`."""
     after = np.empty(rows.shape[1], np.uint8)
     legal, tokens = np.empty(MAX_MOVES, np.uint16), np.empty(MAX_MOVES, np.int32)
     for game in range(rows.shape[0]):
@@ -381,37 +369,3 @@ def _take(
             push(tables, rows[game], np.int64(legal[index]), histories[game], ply, after)
             continue
         going[game] = False
-
-
-class _OwnGames:
-    """Games that a model plays alone, and where they break the rules."""
-
-    def __init__(self, variant: Variant, codes: Codes, games: int, context: int) -> None:
-        self._variant, self._codes = variant, codes
-        self._rows = np.repeat(variant.start_row[None], games, 0)
-        self._histories = np.zeros((games, context + 1), np.uint64)
-        self._going = np.ones(games, np.bool_)
-        # [G]: the number of legal moves, and 1 for games that ended with a token not allowed.
-        self.legal = np.zeros(games, np.int64)
-        self.faults = np.zeros(games, np.int64)
-
-    def take(self, ply: int, drawn: npt.NDArray[np.int32]) -> bool:
-        """Play the next token int32[G] of every game; returns whether any game continues."""
-        _take(
-            self._variant.tables,
-            self._codes,
-            self._rows,
-            self._histories,
-            ply,
-            drawn,
-            self._going,
-            self.legal,
-            self.faults,
-        )
-        return bool(self._going.any())
-
-
-def _without_zeros(shares: npt.NDArray[np.floating[Any]]) -> list[float]:
-    """The shares without the zeros at the end."""
-    last = np.flatnonzero(shares)
-    return [float(share) for share in shares[: last[-1] + 1]] if len(last) else []

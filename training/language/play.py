@@ -26,7 +26,7 @@ _CALIBRATION: Final = 2000
 
 
 @kernel
-def _play_randomly(
+def _play_games(
     tables: Tables,
     codes: Codes,
     start: npt.NDArray[np.uint8],
@@ -36,7 +36,8 @@ def _play_randomly(
     moves: Array2D[np.uint16],
     surprisal: Array2D[np.float32],
 ) -> None:
-    """Fill games [G]; move t is the legal move with index `choices[g, t]` times their number."""
+    """Fill games [G]. Move t is the legal move with index `choices[g, t]` times their number; where
+    that is negative, it is the one that `moves` holds already, and its surprisal stays."""
     context = choices.shape[1]
     row, after = np.empty_like(start), np.empty_like(start)
     legal = np.empty(MAX_MOVES, np.uint16)
@@ -50,11 +51,28 @@ def _play_randomly(
             if reason:
                 tokens[game, ply + 1] = result_token(tables, row, reason)
                 break
-            move = legal[int(choices[game, ply] * count)]
-            tokens[game, ply + 1] = token_of(tables, codes, row, move)
-            moves[game, ply] = move
-            surprisal[game, ply] = np.log(np.float64(count))
-            push(tables, row, np.int64(move), history, ply, after)
+            if choices[game, ply] >= 0.0:
+                moves[game, ply] = legal[int(choices[game, ply] * count)]
+                surprisal[game, ply] = np.log(np.float64(count))
+            tokens[game, ply + 1] = token_of(tables, codes, row, moves[game, ply])
+            push(tables, row, np.int64(moves[game, ply]), history, ply, after)
+
+
+def _fill(
+    variant: Variant, codes: Codes, games: TokenGames, choices: npt.NDArray[np.float64]
+) -> TokenGames:
+    """The games, filled as `_play_games` says."""
+    _play_games(
+        variant.tables,
+        codes,
+        variant.start_row,
+        choices,
+        games.tokens,
+        games.lengths,
+        games.moves,
+        games.surprisal,
+    )
+    return games
 
 
 def play_randomly(
@@ -64,19 +82,7 @@ def play_randomly(
 
     The same generator state gives the same games.
     """
-    made = empty_games(games, context)
-    choices = rng.random((games, context))
-    _play_randomly(
-        variant.tables,
-        codes,
-        variant.start_row,
-        choices,
-        made.tokens,
-        made.lengths,
-        made.moves,
-        made.surprisal,
-    )
-    return made
+    return _fill(variant, codes, empty_games(games, context), rng.random((games, context)))
 
 
 def usual_context(variant: Variant, longest: int) -> int:
@@ -144,34 +150,7 @@ def play_by_policy(
         running, positions, histories = running[going], positions[going], histories[going]
         if not len(running):
             break
-    _write_tokens(variant.tables, codes, variant.start_row, made.moves, made.tokens, made.lengths)
-    return made
-
-
-@kernel
-def _write_tokens(
-    tables: Tables,
-    codes: Codes,
-    start: npt.NDArray[np.uint8],
-    moves: Array2D[np.uint16],
-    tokens: Array2D[np.int32],
-    lengths: npt.NDArray[np.int64],
-) -> None:
-    """Fill the tokens [G, T + 1] of games from their moves [G, T]."""
-    context = moves.shape[1]
-    row, after = np.empty_like(start), np.empty_like(start)
-    legal = np.empty(MAX_MOVES, np.uint16)
-    history = np.empty(context + 1, np.uint64)
-    for game in range(moves.shape[0]):
-        copy_into(row, start)
-        for ply in range(context):
-            lengths[game] = ply + 1
-            reason = termination(tables, row, generate(tables, row, legal))
-            if reason:
-                tokens[game, ply + 1] = result_token(tables, row, reason)
-                break
-            tokens[game, ply + 1] = token_of(tables, codes, row, moves[game, ply])
-            push(tables, row, np.int64(moves[game, ply]), history, ply, after)
+    return _fill(variant, codes, made, np.full((games, context), -1.0))
 
 
 def play_corpus(

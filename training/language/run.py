@@ -38,8 +38,8 @@ from training.language.measures import (
     TEMPERATURE_1,
     HeldOutFigures,
     Measures,
-    ModelPredictor,
     OwnGameFigures,
+    model_predictor,
 )
 from training.language.sources import GameSource
 from training.language.token_games import batches
@@ -154,7 +154,7 @@ class LanguageRun:
     def measure(self, games: int | None = None) -> tuple[HeldOutFigures, OwnGameFigures]:
         """All figures on the first held-out games (all where left out), always with the same
         random numbers."""
-        predict = ModelPredictor(self.model, bf16=self.learner.bf16)
+        predict = model_predictor(self.model, bf16=self.learner.bf16)
         generator = torch.Generator().manual_seed(self.config.seed)
         held_out = self.measures.held_out(predict, self.seen.shared(), generator, games)
         own_games = _OWN_GAMES if games is None else min(games, _OWN_GAMES)
@@ -210,7 +210,7 @@ class LanguageRun:
     def _learn_round(self) -> None:
         """The games of one round, in batches."""
         progress, begun = self.progress, working_time()
-        games = self.source.round(progress.round)
+        games = self.source(progress.round)
         self.seen.mark(games)
         rng = np.random.default_rng([self.config.seed, 3, progress.round])
         parts = batches(games, self.config.batch, rng)

@@ -31,7 +31,7 @@ from training.language.learner import LanguageLearner, fresh_model
 from training.language.measures import Measures
 from training.language.play import CHUNK, play_by_policy, play_corpus, play_randomly
 from training.language.run import STATE_FORMAT, LanguageRun, Progress
-from training.language.sources import FixedSource, GameSource, RandomSource
+from training.language.sources import GameSource, fixed_source, random_source
 from training.language.token_games import TokenGames, load_token_games, save_token_games
 from training.run.monitor import Monitor
 from training.run.state import are_counts, must_fit, read_header
@@ -104,7 +104,7 @@ def open_language_run(
     else:
         corpus = _corpus(directory, variant, tokenizer, monitor, load_evaluator)
         held_out = distinct_held_out(corpus, hashes, config.held_out_games)
-        source = FixedSource(corpus, hashes, round_games=config.round_games, seed=config.seed)
+        source = fixed_source(corpus, hashes, round_games=config.round_games, seed=config.seed)
     # A resumed run keeps the precision that it began with: another would give other weights.
     precision = header.get("precision") if header else None
     bf16 = precision == "bf16" if precision else fastest_precision() == "bfloat16"
@@ -133,9 +133,8 @@ def _random_games(
         return play_randomly(variant, codes, CHUNK, config.context, rng)
 
     held_out = held_out_games(make, hashes, config.held_out_games)
-    return RandomSource(
-        variant, codes, hashes, games=config.round_games, seed=config.seed
-    ), held_out
+    source = random_source(variant, codes, hashes, games=config.round_games, seed=config.seed)
+    return source, held_out
 
 
 def _corpus(
@@ -201,11 +200,5 @@ def _restore(run: LanguageRun, header: dict[str, Any]) -> None:
         if seen.shape != run.seen.seen.shape or seen.dtype != torch.uint8:
             raise ValueError(f"seen {list(seen.shape)}, not {list(run.seen.seen.shape)}")
         run.seen.seen[:] = seen.numpy()
-    run.progress = Progress(
-        round=header["round"],
-        games=header["games"],
-        tokens=header["tokens"],
-        seconds=header["seconds"],
-        making=header["making"],
-        loss=header.get("loss"),
-    )
+    names = [field.name for field in dataclasses.fields(Progress)]
+    run.progress = Progress(**{name: header[name] for name in names if name in header})

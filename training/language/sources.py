@@ -1,6 +1,6 @@
 """Training sets: the games of each round, as a function of (seed, round)."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,45 +11,38 @@ from training.language.held_out import PrefixHashes
 from training.language.play import play_randomly
 from training.language.token_games import TokenGames
 
-
-class GameSource(Protocol):
-    """A training set without end."""
-
-    def round(self, number: int) -> TokenGames:
-        """The games of a round, none of them held out."""
-        ...
+GameSource = Callable[[int], TokenGames]
+"""The games of the round of that number, none of them held out."""
 
 
-class RandomSource:
-    """New random games in every round."""
+def random_source(
+    variant: Variant, codes: Codes, hashes: PrefixHashes, *, games: int, seed: int
+) -> GameSource:
+    """New random games in every round; about one in HELD_OUT_OF of `games` is left out."""
+    context = len(hashes.keys) - 1
 
-    def __init__(
-        self, variant: Variant, codes: Codes, hashes: PrefixHashes, *, games: int, seed: int
-    ) -> None:
-        self._variant, self._codes, self._hashes = variant, codes, hashes
-        self._games, self._seed = games, seed
-        self._context = len(hashes.keys) - 1
+    def of_round(number: int) -> TokenGames:
+        rng = np.random.default_rng([seed, 1, number])
+        played = play_randomly(variant, codes, games, context, rng)
+        return played.select(~hashes.held_out(played))
 
-    def round(self, number: int) -> TokenGames:
-        """See GameSource; about one game in HELD_OUT_OF is left out."""
-        rng = np.random.default_rng([self._seed, 1, number])
-        games = play_randomly(self._variant, self._codes, self._games, self._context, rng)
-        return games.select(~self._hashes.held_out(games))
+    return of_round
 
 
-class FixedSource:
-    """The same games in every epoch, each time in a new order."""
+def fixed_source(
+    games: TokenGames, hashes: PrefixHashes, *, round_games: int, seed: int
+) -> GameSource:
+    """The same games in every epoch, each time in a new order; raises InputError if all are held
+    out."""
+    learned = games.select(~hashes.held_out(games))
+    if not len(learned):
+        raise InputError(f"{len(games)} games: all are held out, none is left to learn from")
+    size = min(round_games, len(learned))
+    rounds = len(learned) // size
 
-    def __init__(self, games: TokenGames, hashes: PrefixHashes, *, round_games: int, seed: int):
-        """Raises InputError if all games are held out."""
-        self._games = games.select(~hashes.held_out(games))
-        if not len(self._games):
-            raise InputError(f"{len(games)} games: all are held out, none is left to learn from")
-        self._size, self._seed = min(round_games, len(self._games)), seed
+    def of_round(number: int) -> TokenGames:
+        rng = np.random.default_rng([seed, 1, number // rounds])
+        begin = number % rounds * size
+        return learned.select(rng.permutation(len(learned))[begin : begin + size])
 
-    def round(self, number: int) -> TokenGames:
-        """See GameSource."""
-        rounds = len(self._games) // self._size
-        rng = np.random.default_rng([self._seed, 1, number // rounds])
-        begin = number % rounds * self._size
-        return self._games.select(rng.permutation(len(self._games))[begin : begin + self._size])
+    return of_round

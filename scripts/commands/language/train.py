@@ -22,7 +22,7 @@ from scripts.progress import Bars, columns, fitting
 from scripts.training_session import training_session
 from training.config import read_overrides
 from training.language.config import LanguageTrainingConfig
-from training.language.measures import HALF_TEMPERATURE, Perplexity, Share
+from training.language.measures import HALF_TEMPERATURE, Share
 from training.language.run import LanguageSummary
 from training.language.setup import LanguageDirectory, open_language_run
 from training.run.monitor import Monitor
@@ -167,26 +167,11 @@ def describe_measurement(values: dict[str, Any]) -> list[str]:
     ]
 
 
-def figures(summary: LanguageSummary) -> dict[str, Any]:
-    """The summary, as JSON can hold it."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Share | Perplexity):
-            return value.to_dict()
-        if dataclasses.is_dataclass(value):
-            fields = dataclasses.fields(value)
-            return {field.name: plain(getattr(value, field.name)) for field in fields}
-        return str(value) if isinstance(value, Path) else value
-
-    values: dict[str, Any] = plain(summary)
-    return values
-
-
 def _show(
     options: LanguageTrainOptions, summary: LanguageSummary, path: Path, seconds: float
 ) -> None:
     if options.json:
-        print_json(figures(summary))
+        print_json(dataclasses.asdict(summary) | {"checkpoint": str(summary.checkpoint)})
         return
     held = summary.held_out
     print(

@@ -35,7 +35,7 @@ from training.language.held_out import (
     held_out_games,
 )
 from training.language.play import CHUNK, play_by_policy, play_randomly, usual_context
-from training.language.sources import FixedSource, RandomSource
+from training.language.sources import fixed_source, random_source
 from training.language.token_games import (
     TokenGames,
     batches,
@@ -222,10 +222,10 @@ def test_no_training_set_contains_a_held_out_game() -> None:
         texts
     )
     for source in (
-        RandomSource(variant, codes, hashes, games=2000, seed=1),
-        FixedSource(corpus, hashes, round_games=2000, seed=1),
+        random_source(variant, codes, hashes, games=2000, seed=1),
+        fixed_source(corpus, hashes, round_games=2000, seed=1),
     ):
-        read = {tuple(game) for number in range(4) for game in source.round(number).tokens.tolist()}
+        read = {tuple(game) for number in range(4) for game in source(number).tokens.tolist()}
         assert len(read) > 50
         assert not read & texts
 
@@ -282,10 +282,10 @@ def test_a_fixed_source_gives_every_game_once_an_epoch() -> None:
     tokenizer, corpus = random_token_games(variant, 64, 40)
     hashes = PrefixHashes(len(tokenizer), 40)
     kept = int((~hashes.held_out(corpus)).sum())
-    source = FixedSource(corpus, hashes, round_games=kept // 3, seed=4)
-    epoch = np.concatenate([source.round(number).tokens for number in range(3)])
+    source = fixed_source(corpus, hashes, round_games=kept // 3, seed=4)
+    epoch = np.concatenate([source(number).tokens for number in range(3)])
     assert len(np.unique(epoch, axis=0)) == kept // 3 * 3
-    assert (source.round(0).tokens != source.round(3).tokens).any()
+    assert (source(0).tokens != source(3).tokens).any()
 
 
 def test_shared_prefixes_are_exactly_those_that_training_has_seen() -> None:

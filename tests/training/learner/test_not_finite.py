@@ -40,7 +40,7 @@ from tests.support.training_cases import hexapawn, perfect_rows
 from training.config import LearningConfig, resolve
 from training.data.replay import ReplayWindow
 from training.language.learner import LanguageLearner
-from training.language.measures import ModelPredictor
+from training.language.measures import model_predictor
 from training.learner.learner import Learner
 from training.learner.losses import Draw, LossTerms
 
@@ -338,7 +338,7 @@ def test_a_language_model_that_says_nan_reads_and_writes_nothing(tmp_path: Path)
     with pytest.raises(NotFiniteError, match="the next token"):
         next(model.generate(torch.zeros(1, 1).long(), Sampling(), torch.Generator()))
     with pytest.raises(NotFiniteError, match="the language model: the largest logit is nan"):
-        ModelPredictor(model, bf16=False)(torch.zeros(1, 2).long())
+        model_predictor(model, bf16=False)(torch.zeros(1, 2).long())
     path = tmp_path / "language.safetensors"
     with pytest.raises(NotFiniteError, match=r"tensor 'backbone\.norm\.bias' is nan"):
         save_language(path, model, tokenizer, VARIANT, metadata={})
