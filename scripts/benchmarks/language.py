@@ -7,24 +7,20 @@ weights and AdamW in float32. Ceiling and training are measured in turn, so that
 both.
 """
 
-import ast
 import copy
 import functools
-import inspect
 import statistics
-import sys
-import textwrap
-import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from engine.network.language.model import LanguageModel
 from engine.network.model.config import LanguageConfig, NetworkConfig
+from engine.network.model.hook_points import HookPoint
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.variant import get_variant
@@ -57,8 +53,16 @@ def training() -> Iterator[Row]:
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     model = LanguageModel(CONFIG).train()
-    step = _trainer(model)
-    multiply = _multiplier()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    matrix = torch.randn(_SIDE, _SIDE).bfloat16()
+    multiply = functools.partial(torch.mm, matrix, matrix)
+
+    def step() -> None:
+        torch.autograd.backward(_loss(model))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+
     step()
     multiply()
     ceiling, tokens = [], []
@@ -96,41 +100,18 @@ def saved_bytes(model: LanguageModel) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = _loss(model, _tokens())
+        loss = _loss(model)
     found = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del loss
     return found
 
 
-def _tokens() -> Tensor:
-    return torch.randint(CONFIG.vocabulary, (SEQUENCES, CONFIG.context + 1))
-
-
-def _loss(model: LanguageModel, tokens: Tensor) -> Tensor:
+def _loss(model: LanguageModel) -> Tensor:
+    """On a random batch."""
+    tokens = torch.randint(CONFIG.vocabulary, (SEQUENCES, CONFIG.context + 1))
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(tokens[:, :-1])
     return F.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
-
-
-def _trainer(model: LanguageModel) -> Callable[[], None]:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def step() -> None:
-        torch.autograd.backward(_loss(model, _tokens()))
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-
-    return step
-
-
-def _multiplier() -> Callable[[], None]:
-    matrix = torch.randn(_SIDE, _SIDE).bfloat16()
-
-    def multiply() -> None:
-        torch.mm(matrix, matrix)
-
-    return multiply
 
 
 def _seconds(work: Callable[[], object], times: int) -> float:
@@ -175,52 +156,20 @@ def points() -> Iterator[Row]:
         yield row(f"{label}/{name}", "% of the time without points", shares[name])
 
 
+class _NoPoint:
+    """In the place of a hook point that cannot be opened."""
+
+    open = False
+
+    def __call__(self, activation: Tensor) -> Tensor:
+        return activation
+
+
 def without_points(network: PolicyValueNet) -> PolicyValueNet:
-    """A copy with the same modules, their source rewritten without hook points."""
+    """A copy in which a function that does nothing stands for every hook point."""
     twin = copy.deepcopy(network)
     for module in twin.modules():
-        stripped = _stripped(type(module))
-        if stripped is not None:
-            module.forward = types.MethodType(stripped, module)
+        for name, value in list(vars(module).items()):
+            if isinstance(value, HookPoint):
+                setattr(module, name, _NoPoint())
     return twin
-
-
-def _stripped(kind: type[nn.Module]) -> Callable[..., object] | None:
-    """The class's `forward` without hook points; None for a class that has none."""
-    if not kind.__module__.startswith("engine."):
-        return None
-    tree = ast.parse(textwrap.dedent(inspect.getsource(kind.forward)))
-    strip = _RemoveHookPoints()
-    strip.visit(tree)
-    if not strip.found:
-        return None
-    found: dict[str, Callable[..., object]] = {}
-    exec(compile(ast.fix_missing_locations(tree), kind.__name__, "exec"), _globals(kind), found)
-    return found["forward"]
-
-
-def _globals(kind: type[nn.Module]) -> dict[str, object]:
-    return vars(sys.modules[kind.__module__])
-
-
-class _RemoveHookPoints(ast.NodeTransformer):
-    """`self.some_point(x)` becomes `x`, and `self.some_point.open` becomes False."""
-
-    def __init__(self) -> None:
-        self.found = 0
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        if _is_point(node.func):
-            self.found += 1
-            stripped: ast.AST = self.visit(node.args[0])
-            return stripped
-        return self.generic_visit(node)
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if node.attr == "open" and _is_point(node.value):
-            return ast.Constant(False)
-        return self.generic_visit(node)
-
-
-def _is_point(node: ast.AST) -> bool:
-    return isinstance(node, ast.Attribute) and node.attr.endswith("_point")
