@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from engine.settings import Range
-from scripts.experiments.study import Study
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.plots.curve import draw_panels
 from scripts.progress import Waiting
@@ -34,12 +33,12 @@ class StudyOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Run what is missing, print the figures and draw the curves."""
     options = parse_options(StudyOptions, "study", arguments)
-    study: Study = importlib.import_module(f"scripts.experiments.{options.name}").STUDY
+    study = importlib.import_module(f"scripts.experiments.{options.name}")
     folder = options.out or Path("runs") / f"study-{options.name}"
     picture = folder / f"{options.name}.svg"
     with Waiting(f"study {options.name}") as waiting:
         found = study.measure(folder, options.minutes, waiting.report)
-    draw_panels(study.panels(found), study.title, picture)
+    draw_panels(study.panels(found), study.TITLE, picture)
     if options.json:
         print_json({"study": options.name, "picture": str(picture), "results": found})
     else:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.network.inference.evaluator import openvino_installed
 from engine.rules.variant import Variant, get_variant
-from scripts.experiments.study import KEPT_AXIS, Figures, Study, in_per_cent
+from scripts.experiments.study import KEPT_AXIS, Figures
 from scripts.plots.curve import Panel
 from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import load_or_solve
@@ -35,6 +35,7 @@ from training.studies.study import (
 
 Settings = dict[str, Any]
 
+TITLE: Final = "What switches of training are worth: the base, the best and the worst variation"
 VARIANT: Final = "hexapawn5x5"
 SEEDS: Final = 3
 SAMPLE: Final = 20_000
@@ -43,18 +44,6 @@ SEARCH_SIMULATIONS: Final = 64
 WARM_START_POSITIONS: Final = 6_000
 _WARM_START: Final = "warm_start.safetensors"
 _SEED: Final = 2026
-
-
-def _learning(**fields: Any) -> Settings:
-    return {"learning": fields}
-
-
-def _self_play(**fields: Any) -> Settings:
-    return {"self_play": fields}
-
-
-def _network(**fields: Any) -> Settings:
-    return {"network": fields}
 
 
 BASE: Final[Settings] = {
@@ -87,30 +76,30 @@ BASE: Final[Settings] = {
 
 VARIATIONS: Final[Mapping[str, Settings]] = {
     "base": {},
-    "PUCT for Gumbel": _self_play(search="puct"),
-    "Gumbel's value scale 0.1": _self_play(c_scale=0.1),
-    "playout cap": _self_play(full_share=0.3, simulations=48, fast_simulations=10),
-    "progressive simulations": _self_play(first_simulations=8, growth_rounds=12),
-    "surprise weighting": _learning(surprise_share=0.5),
-    "reply head": _learning(reply_weight=0.15),
-    "ownership head": _learning(ownership_weight=0.15),
-    "reply and ownership heads": _learning(reply_weight=0.15, ownership_weight=0.15),
-    "moves left at a tenth": _learning(moves_left_weight=0.001),
-    "no moves left": _learning(moves_left_weight=0.0),
-    "no mirror": _learning(mirror=False),
-    "scalar value": _network(value="scalar"),
-    "no squeeze-and-excitation": _network(excitation=False),
-    "no norm": _network(norm="none"),
-    "transformer": _network(trunk="transformer", heads=2, hidden=96),
-    "no EMA of weights": _learning(ema_steps=1),
-    "values rescored": _learning(rescore="value"),
-    "values and policies rescored": _learning(rescore="both"),
-    "result alone": _learning(outcome_share=1.0),
-    "search's value alone": _learning(outcome_share=0.0),
-    "small fixed window": _learning(window=20_000),
-    "small growing window": _learning(window=20_000, window_growth=0.4),
-    "replay ratio 1": _learning(replay_ratio=1.0),
-    "replay ratio 4": _learning(replay_ratio=4.0),
+    "PUCT for Gumbel": {"self_play": {"search": "puct"}},
+    "Gumbel's value scale 0.1": {"self_play": {"c_scale": 0.1}},
+    "playout cap": {"self_play": {"full_share": 0.3, "simulations": 48, "fast_simulations": 10}},
+    "progressive simulations": {"self_play": {"first_simulations": 8, "growth_rounds": 12}},
+    "surprise weighting": {"learning": {"surprise_share": 0.5}},
+    "reply head": {"learning": {"reply_weight": 0.15}},
+    "ownership head": {"learning": {"ownership_weight": 0.15}},
+    "reply and ownership heads": {"learning": {"reply_weight": 0.15, "ownership_weight": 0.15}},
+    "moves left at a tenth": {"learning": {"moves_left_weight": 0.001}},
+    "no moves left": {"learning": {"moves_left_weight": 0.0}},
+    "no mirror": {"learning": {"mirror": False}},
+    "scalar value": {"network": {"value": "scalar"}},
+    "no squeeze-and-excitation": {"network": {"excitation": False}},
+    "no norm": {"network": {"norm": "none"}},
+    "transformer": {"network": {"trunk": "transformer", "heads": 2, "hidden": 96}},
+    "no EMA of weights": {"learning": {"ema_steps": 1}},
+    "values rescored": {"learning": {"rescore": "value"}},
+    "values and policies rescored": {"learning": {"rescore": "both"}},
+    "result alone": {"learning": {"outcome_share": 1.0}},
+    "search's value alone": {"learning": {"outcome_share": 0.0}},
+    "small fixed window": {"learning": {"window": 20_000}},
+    "small growing window": {"learning": {"window": 20_000, "window_growth": 0.4}},
+    "replay ratio 1": {"learning": {"replay_ratio": 1.0}},
+    "replay ratio 4": {"learning": {"replay_ratio": 4.0}},
     "warm start": {"warm_start": _WARM_START},
     "solver as teacher": {"teacher": "solver"},
 }
@@ -211,16 +200,8 @@ def _range(shares: list[float]) -> str:
 
 def panels(found: Mapping[str, Any]) -> list[Panel]:
     """The base beside the variations that end highest and lowest."""
-    curves = in_per_cent({name: figures["curve"] for name, figures in found.items()})
+    curves = {name: figures["curve"] for name, figures in found.items()}
     others = sorted((name for name in curves if name != "base"), key=lambda n: curves[n][-1][1])
     shown = ["base", *dict.fromkeys([*others[-1:], *others[:1]])]
     chosen = {name: curves[name] for name in shown}
-    return [Panel(title=VARIANT, curves=chosen, level=None, unit=KEPT_AXIS)]
-
-
-STUDY: Final = Study(
-    title="What switches of training are worth: the base, the best and the worst variation",
-    measure=measure,
-    table=table,
-    panels=panels,
-)
+    return [Panel(title=VARIANT, curves=chosen, unit=KEPT_AXIS)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.rules.variant import get_variant
-from scripts.experiments.study import Figures, Study, in_per_cent, match_text
+from scripts.experiments.study import Figures, match_text
 from scripts.players import SHIPPED
 from scripts.plots.curve import Panel
 from training.data.run_directory import checkpoint_of
@@ -22,6 +22,7 @@ from training.studies.study import (
     train_side_by_side,
 )
 
+TITLE: Final = "Los Alamos, from Gardner's network and from zero"
 FROM_GARDNER: Final = "from Gardner's network"
 FROM_ZERO: Final = "from zero"
 OPPONENT: Final = "alphabeta:2"
@@ -80,12 +81,4 @@ def panels(found: Figures) -> list[Panel]:
     """One panel with both curves."""
     unit = f"score against {OPPONENT}, %"
     # A score of 0 must be visible.
-    return [Panel(title="", curves=in_per_cent(found["curves"]), level=None, unit=unit, lowest=-1)]
-
-
-STUDY: Final = Study(
-    title="Los Alamos, from Gardner's network and from zero",
-    measure=measure,
-    table=table,
-    panels=panels,
-)
+    return [Panel(curves=found["curves"], unit=unit, lowest=-0.01)]

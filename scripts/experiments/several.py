@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.rules.variant import get_variant
-from scripts.experiments.study import KEPT_AXIS, Figures, Study, in_per_cent, match_text
+from scripts.experiments.study import KEPT_AXIS, Figures, match_text
 from scripts.plots.curve import Panel
 from training.config import merge
 from training.data.run_directory import checkpoint_of
@@ -23,6 +23,7 @@ from training.studies.study import (
     truth_curve,
 )
 
+TITLE: Final = "One network for three variants beside networks for one"
 SOLVED: Final = ("hexapawn4x4", "hexapawn5x4")
 CHESS: Final = "gardner"
 SEVERAL: Final = "one network for all"
@@ -107,15 +108,4 @@ def table(found: Figures) -> list[str]:
 
 def panels(found: Figures) -> list[Panel]:
     """A panel for each size of Hexapawn."""
-    return [
-        Panel(title=name, curves=in_per_cent(found[name]), level=None, unit=KEPT_AXIS)
-        for name in SOLVED
-    ]
-
-
-STUDY: Final = Study(
-    title="One network for three variants beside networks for one",
-    measure=measure,
-    table=table,
-    panels=panels,
-)
+    return [Panel(title=name, curves=found[name], unit=KEPT_AXIS) for name in SOLVED]

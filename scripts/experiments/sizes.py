@@ -7,7 +7,7 @@ networks that learn only those, for the same time on the same core, and with ran
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.experiments.study import KEPT_AXIS, Figures, Study, in_per_cent
+from scripts.experiments.study import KEPT_AXIS, Figures
 from scripts.plots.curve import Panel
 from training.config import merge
 from training.studies.study import (
@@ -20,6 +20,7 @@ from training.studies.study import (
     truth_curve,
 )
 
+TITLE: Final = "Hexapawn on boards of sizes that a network has never seen"
 TRAINED: Final = ("hexapawn", "hexapawn4x4", "hexapawn3x5", "hexapawn5x4")
 UNSEEN: Final = ("hexapawn4x5", "hexapawn5x5")
 TOGETHER: Final = "trained on four other sizes"
@@ -80,17 +81,9 @@ def panels(found: Figures) -> list[Panel]:
     return [
         Panel(
             title=f"{name}, never seen by the first",
-            curves=in_per_cent(found[name]["curves"]),
-            level=("random moves", 100 * found[name]["chance"]),
+            curves=found[name]["curves"],
+            level=("random moves", found[name]["chance"]),
             unit=KEPT_AXIS,
         )
         for name in UNSEEN
     ]
-
-
-STUDY: Final = Study(
-    title="Hexapawn on boards of sizes that a network has never seen",
-    measure=measure,
-    table=table,
-    panels=panels,
-)

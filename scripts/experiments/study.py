@@ -1,36 +1,16 @@
-"""What a study consists of. `pawnscope study NAME` runs `STUDY` of the module of that name."""
+"""What studies share. `pawnscope study NAME` runs the module of that name, which has
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+TITLE                             the picture's title
+measure(folder, minutes, report)  the figures; resumes what the folder holds
+table(figures)                    the figures as lines of Markdown
+panels(figures)                   the picture, a panel for each set of curves
+"""
 
-from scripts.plots.curve import Panel
-from training.studies.study import Curve, Report
+from collections.abc import Mapping
+from typing import Any, Final
 
 Figures = Mapping[str, Any]
-KEPT_AXIS = "decisions in which the raw network\nkeeps the exact value, %"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """One comparison of trainings."""
-
-    # The picture's title.
-    title: str
-    # From the study's folder and the minutes of each training; resumes what the folder holds.
-    measure: Callable[[Path, float, Report], dict[str, Any]]
-    # The figures as lines of Markdown.
-    table: Callable[[Figures], list[str]]
-    # The picture, a panel for each set of curves.
-    panels: Callable[[Figures], list[Panel]]
-
-
-def in_per_cent(curves: Mapping[str, Curve]) -> dict[str, Curve]:
-    """The curves [(seconds, share)] with shares in per cent."""
-    return {
-        name: [(seconds, 100 * share) for seconds, share in curve] for name, curve in curves.items()
-    }
+KEPT_AXIS: Final = "decisions in which the raw network\nkeeps the exact value, %"
 
 
 def elo_text(line: Figures) -> str:

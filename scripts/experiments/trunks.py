@@ -23,7 +23,7 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant, get_variant
-from scripts.experiments.study import KEPT_AXIS, Figures, Study, elo_text, in_per_cent
+from scripts.experiments.study import KEPT_AXIS, Figures, elo_text
 from scripts.plots.curve import Panel
 from training.config import merge
 from training.data.run_directory import checkpoint_of
@@ -38,6 +38,7 @@ from training.studies.study import (
     truth_curve,
 )
 
+TITLE: Final = "Tower and transformer, trained on one core for the same time"
 SOLVED: Final = "hexapawn5x4"
 CHESS: Final = "gardner"
 TOWER: Final = "tower 5x64"
@@ -213,21 +214,12 @@ def table(found: Figures) -> list[str]:
 
 def panels(found: Figures) -> list[Panel]:
     """The tower beside each transformer."""
-    curves = in_per_cent({name: line["curve"] for name, line in found.items()})
+    curves = {name: line["curve"] for name, line in found.items()}
     return [
         Panel(
             title=name,
             curves={TOWER: curves[TOWER], "transformer": curves[name]},
-            level=None,
             unit=KEPT_AXIS,
         )
         for name in (SAME_SIZE, SAME_SPEED)
     ]
-
-
-STUDY: Final = Study(
-    title="Tower and transformer, trained on one core for the same time",
-    measure=measure,
-    table=table,
-    panels=panels,
-)

@@ -4,13 +4,14 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.rules.errors import InputError
 from engine.system.files import replacing
 
-_RAW, _SEARCH, _QUIET = "#1f6f8b", "#e07a1f", "#6b7280"
+_RAW, _SEARCH, _THIRD, _QUIET = "#1f6f8b", "#e07a1f", "#7a4fa3", "#6b7280"
 _COLOURS = {"puct": _RAW, "gumbel": _SEARCH}
 
 
@@ -75,8 +76,7 @@ def _draw_truth(axes: Any, measured: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(seconds, shares, color=colour, marker="o", markersize=3, label=label)
     axes.axhline(100, color=_QUIET, linewidth=1, linestyle=":")
     axes.set_ylabel("positions in which the move\nkeeps the game's exact value, %")
-    lowest = min(100 * min(values["truth"].values()) for values in measured)
-    axes.set_ylim(10 * math.floor(max(0.0, lowest - 5) / 10), 101)
+    axes.set_ylim(_ten_below(100 * min(min(each["truth"].values()) for each in measured)), 101)
     axes.set_xlim(0, None)
     axes.legend(frameon=False, loc="lower right")
 
@@ -139,43 +139,49 @@ def _draw_search(
 
 
 class Panel(NamedTuple):
-    """Curves over seconds of training, in one panel."""
+    """Curves of shares over seconds of training, in one panel."""
 
-    title: str
-    curves: Mapping[str, Sequence[tuple[float, float]]]
-    """By label."""
-    level: tuple[str, float] | None
-    """A label and a height to compare with."""
     unit: str
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    """At most three, by label."""
+    title: str = ""
+    level: tuple[str, float] | None = None
+    """A label and a share to compare with."""
     lowest: float | None = None
-    """Lower end of the heights; None for a little below the lowest that is not 0."""
+    """Lower end of the shares; None for a little below the lowest that is not 0."""
 
 
 def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     """Write a picture of several panels side by side. Raises as `draw_curve`."""
     with _figure(path, title, panels=len(panels)) as parts:
         for axes, panel in zip(parts, panels, strict=True):
-            for (label, curve), colour in zip(panel.curves.items(), (_SEARCH, _RAW), strict=False):
-                seconds, heights = zip(*curve, strict=True)
+            colours = (_SEARCH, _RAW, _THIRD)[: len(panel.curves)]
+            for (label, curve), colour in zip(panel.curves.items(), colours, strict=True):
+                heights = [100 * share for _, share in curve]
+                seconds = [second for second, _ in curve]
                 axes.plot(seconds, heights, color=colour, marker="o", markersize=3, label=label)
             if panel.level is not None:
-                label, height = panel.level
-                axes.axhline(height, color=_QUIET, linewidth=1, linestyle=":", label=label)
+                label, share = panel.level
+                axes.axhline(100 * share, color=_QUIET, linewidth=1, linestyle=":", label=label)
             axes.set_title(panel.title, fontsize=10, loc="left")
             axes.set_xlabel("seconds of training")
             axes.set_xlim(0, None)
-            axes.set_ylim(_lowest(panels) if panel.lowest is None else panel.lowest, 101)
+            lowest = _lowest(panels) if panel.lowest is None else 100 * panel.lowest
+            axes.set_ylim(lowest, 101)
         parts[0].set_ylabel(panels[0].unit)
         parts[-1].legend(frameon=False, loc="lower right")
 
 
 def _lowest(panels: Sequence[Panel]) -> float:
-    """Lower end of the shares; curves at 0, of networks without preference, are left out."""
-    heights = [height for panel in panels for curve in panel.curves.values() for _, height in curve]
-    heights += [panel.level[1] for panel in panels if panel.level is not None]
-    return 10 * math.floor(
-        max(0.0, min(height for height in [*heights, 100] if height > 0) - 5) / 10
-    )
+    """Lower end in per cent; curves at 0, of networks without preference, are left out."""
+    shares = [share for panel in panels for curve in panel.curves.values() for _, share in curve]
+    shares += [panel.level[1] for panel in panels if panel.level is not None]
+    return _ten_below(100 * min((share for share in shares if share > 0), default=1.0))
+
+
+def _ten_below(lowest: float) -> int:
+    """A multiple of ten, at least five below the lowest per cent."""
+    return 10 * math.floor(max(0.0, lowest - 5) / 10)
 
 
 def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -184,7 +190,7 @@ def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     Rows without hours are players of known strength and become level lines. Raises as `draw_curve`.
     """
     with _figure(path, title) as (axes,):
-        trained = sorted((row for row in rows if row["hours"] is not None), key=_hours)
+        trained = sorted((row for row in rows if row["hours"] is not None), key=itemgetter("hours"))
         if trained:
             elos = [row["elo"] for row in trained]
             below = [row["elo"] - row["low"] for row in trained]
@@ -198,7 +204,7 @@ def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
                 markersize=4,
                 capsize=3,
             )
-        known = sorted((row for row in rows if row["hours"] is None), key=_elo)
+        known = sorted((row for row in rows if row["hours"] is None), key=itemgetter("elo"))
         for row in known:
             axes.axhline(row["elo"], color=_QUIET, linewidth=1, linestyle=":")
         _label_lines(axes, [(row["name"], row["elo"]) for row in known])
@@ -223,11 +229,3 @@ def _label_lines(axes: Any, lines: Sequence[tuple[str, float]]) -> None:
             fontsize=8,
             color=_QUIET,
         )
-
-
-def _hours(row: dict[str, Any]) -> float:
-    return float(row["hours"])
-
-
-def _elo(row: dict[str, Any]) -> float:
-    return float(row["elo"])

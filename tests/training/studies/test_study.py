@@ -19,7 +19,7 @@ from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from engine.system.processes import usable_cores
 from scripts.commands.study import main
-from scripts.experiments import losalamos, sizes
+from scripts.experiments import ablation, losalamos, sizes
 from scripts.plots.curve import Panel, draw_panels
 from tests.support.network_cases import lively_network, with_torch_alone
 from tests.support.process_cases import assert_ends, stay_or_fail
@@ -209,7 +209,7 @@ def test_bad_input(tmp_path: Path) -> None:
         main(["sizes", "--minutes", "0"])
     with pytest.raises(InputError, match="'siezs'"):
         main(["siezs"])
-    panel = Panel(title="", curves={"a": [(0.0, 50.0)]}, level=None, unit="%")
+    panel = Panel("%", {"a": [(0.0, 0.5)]})
     with pytest.raises(InputError, match="pictures end in"):
         draw_panels([panel], "title", tmp_path / "picture.doc")
 
@@ -230,9 +230,20 @@ def test_a_score_of_nothing_is_in_the_picture(
     curves = {"carried": [(0.0, 0.6), (60.0, 0.7)], "zero": [(0.0, 0.3), (60.0, 0.0)]}
     draw_panels(losalamos.panels({"curves": curves}), "title", tmp_path / "scores.svg")
     # A network that finds all moves alike keeps nothing, and says nothing of the others.
-    panel = Panel(title="", curves={"a": [(0.0, 0.0), (1.0, 57.0)]}, level=None, unit="%")
+    panel = Panel("%", {"a": [(0.0, 0.0), (1.0, 0.57)]})
     draw_panels([panel], "title", tmp_path / "shares.svg")
     assert bottoms == [-1, 50]
+
+
+def test_every_curve_is_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ablation draws three: the base, the best and the worst variation."""
+    drawn: list[str] = []
+    monkeypatch.setattr(Axes, "plot", lambda *_, label, **__: drawn.append(label))
+    curves = {"base": 0.6, "best": 0.9, "middle": 0.8, "worst": 0.3}
+    found = {name: {"curve": [(0.0, 0.1), (60.0, last)]} for name, last in curves.items()}
+    monkeypatch.setattr(Axes, "legend", lambda *_, **__: None)
+    draw_panels(ablation.panels(found), "title", tmp_path / "ablation.svg")
+    assert drawn == ["base", "best", "worst"]
 
 
 def test_where_one_fails_the_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
