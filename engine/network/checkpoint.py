@@ -24,7 +24,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,11 @@ import torch
 from torch import Tensor
 
 from engine.network.finite import require_finite_tensors, tensor_fault
-from engine.network.model.config import BuildConfig, NetworkConfig
+from engine.network.model.config import NetworkConfig
 from engine.network.model.former_names import with_current_names
+from engine.network.model.network import Network
 from engine.network.model.policy_value import PolicyValueNet
-from engine.network.model.tokens import TOKENS
 from engine.network.model.universal import UniversalConfig, UniversalNet
-from engine.network.model.variant_features import KINDS
 from engine.network.stored_json import parse_json
 from engine.rules.errors import InputError, NotFiniteError, UnknownVariantError
 from engine.rules.variant import Variant, get_variant
@@ -51,6 +50,7 @@ _KEY: Final = "pawnscope"
 """Key of our JSON object among safetensors' own metadata."""
 
 Metadata = dict[str, Any]
+N = TypeVar("N", bound=Network)
 
 
 class CheckpointError(InputError):
@@ -89,17 +89,10 @@ class UniversalDescription(NamedTuple):
         return variant.name in self.trained_on and digest == variant.digest
 
 
-class LoadedCheckpoint(NamedTuple):
+class LoadedCheckpoint(NamedTuple, Generic[N]):
     """A network and the metadata of its file."""
 
-    network: PolicyValueNet
-    metadata: Metadata
-
-
-class LoadedUniversal(NamedTuple):
-    """A universal network and the metadata of its file."""
-
-    network: UniversalNet
+    network: N
     metadata: Metadata
 
 
@@ -172,7 +165,9 @@ def save_checkpoint(
     save_tensors(path, network.state_dict(), header)
 
 
-def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> LoadedCheckpoint:
+def load_checkpoint(
+    path: str | Path, *, variant: Variant | None = None
+) -> LoadedCheckpoint[PolicyValueNet]:
     """The network of `save_checkpoint`, in float32 on the CPU, and its metadata.
 
     Where `variant` is given, the network must have been trained for the same rules, under any name.
@@ -186,7 +181,7 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
     if isinstance(description, UniversalDescription):
         if variant is None:
             raise _no_variant(path, description)
-        universal = _universal_network(path, tensors, description.config)
+        universal = check_and_load(path, tensors, UniversalNet, description.config)
         return LoadedCheckpoint(universal.specialise(variant), description.metadata)
     if variant is not None and not description.is_for(variant):
         raise CheckpointError(
@@ -194,17 +189,13 @@ def load_checkpoint(path: str | Path, *, variant: Variant | None = None) -> Load
             f"{shortened(description.variant_digest)}), not for '{variant.name}' (rules"
             f" {variant.digest})"
         )
-    config = description.config
     if variant is not None:
-        _check_board(path, config, variant)
-    _check_sizes(path, tensors, config, {"embedding.token.weight": (TOKENS, config.channels)})
-    network = PolicyValueNet(config)
-    check_tensors(path, tensors, network.state_dict())
-    network.load_state_dict(tensors)
+        _check_board(path, description.config, variant)
+    network = check_and_load(path, tensors, PolicyValueNet, description.config)
     return LoadedCheckpoint(network, description.metadata)
 
 
-def load_universal(path: str | Path) -> LoadedUniversal:
+def load_universal(path: str | Path) -> LoadedCheckpoint[UniversalNet]:
     """The universal network of `save_checkpoint`, in float32 on the CPU, and its metadata.
 
     Raises as `load_checkpoint`, and CheckpointError for a network of one variant.
@@ -216,8 +207,8 @@ def load_universal(path: str | Path) -> LoadedUniversal:
         raise CheckpointError(
             f"{path}: a network for '{description.variant_name}' alone, not a universal one"
         )
-    network = _universal_network(path, tensors, description.config)
-    return LoadedUniversal(network, description.metadata)
+    network = check_and_load(path, tensors, UniversalNet, description.config)
+    return LoadedCheckpoint(network, description.metadata)
 
 
 def read_description(path: str | Path) -> Description | UniversalDescription:
@@ -348,16 +339,6 @@ def _no_variant(path: Path, description: UniversalDescription) -> CheckpointErro
     )
 
 
-def _universal_network(
-    path: Path, tensors: dict[str, Tensor], config: UniversalConfig
-) -> UniversalNet:
-    _check_sizes(path, tensors, config, {"embedding.kind.weight": (KINDS, config.channels)})
-    network = UniversalNet(config)
-    check_tensors(path, tensors, network.state_dict())
-    network.load_state_dict(tensors)
-    return network
-
-
 def header_field(path: Path, header: Metadata, name: str) -> Metadata:
     """The object of that name in a file's header; raises CheckpointError where there is none."""
     value = header.get(name)
@@ -403,34 +384,15 @@ def checked_metadata(path: Path, header: Metadata) -> Metadata:
     return metadata
 
 
-def _check_sizes(
-    path: Path,
-    tensors: dict[str, Tensor],
-    config: BuildConfig,
-    shapes: Mapping[str, tuple[int, ...]],
-) -> None:
-    """Check every size of a configuration against a tensor that has it, and `shapes`.
+def check_and_load(path: Path, tensors: dict[str, Tensor], network: type[N], config: Any) -> N:
+    """The network of a configuration with the tensors of a file; raises as `check_tensors`.
 
-    Runs before the network is built: a damaged configuration may ask for any amount of memory.
-    Torch's device "meta" would compare all tensors without memory, but imports for a second.
+    Shapes are compared first, without memory: a damaged configuration may ask for any amount.
     """
-    D, E, V = config.channels, config.policy_channels, config.value_channels
-    shapes = {**shapes, "policy.query.weight": (E, D), "value.hidden.weight": (V, V)}
-    last = f"trunk.blocks.{config.blocks - 1}."
-    if config.blocks and not any(name.startswith(last) for name in tensors):
-        raise CheckpointError(f"{path}: missing tensor '{last}…'")
-    for block in range(config.blocks):
-        name = f"trunk.blocks.{block}"
-        if config.trunk == "residual":
-            shapes[f"{name}.first.weight"] = (D, D, 3, 3)
-            if config.excitation:
-                shapes[f"{name}.excitation.down.weight"] = (config.squeeze, D)
-        else:
-            shapes[f"{name}.attention.out.weight"] = (D, D)
-            if config.hidden:
-                shapes[f"{name}.mlp.down.weight"] = (D, config.hidden)
-    found = {name: tensors[name] for name in shapes if name in tensors}
-    check_tensors(path, found, {name: torch.empty(1).expand(shapes[name]) for name in shapes})
+    check_tensors(path, tensors, network.without_memory(config).state_dict())
+    built = network(config)
+    built.load_state_dict(tensors)
+    return built
 
 
 def check_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

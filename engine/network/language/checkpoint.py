@@ -6,14 +6,14 @@ The header: {"format": 1, "language": {…LanguageConfig…}, "tokenizer": {"dig
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from engine.network.checkpoint import (
     FORMAT,
     CheckpointError,
     Metadata,
+    check_and_load,
     check_format,
-    check_tensors,
     checked_metadata,
     header_field,
     header_rules,
@@ -27,8 +27,6 @@ from engine.network.model.config import LanguageConfig, difference
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.settings import quoted
-
-_TOKEN: Final = "token.weight"
 
 
 class LanguageDescription(NamedTuple):
@@ -87,11 +85,7 @@ def load_language(
         )
     if config is not None:
         check_config(Path(path), found.config, config)
-    # Shapes first, without memory: a damaged configuration may ask for any amount.
-    shapes = LanguageModel.without_memory(found.config).state_dict()
-    check_tensors(Path(path), tensors, shapes)
-    model = LanguageModel(found.config)
-    model.load_state_dict(tensors)
+    model = check_and_load(Path(path), tensors, LanguageModel, found.config)
     return LoadedLanguage(model, found.tokenizer, found.metadata)
 
 

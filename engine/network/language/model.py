@@ -5,38 +5,30 @@
 With GPT-2's settings it is GPT-2 (`gpt2.py`). The hook points are those of the backbone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from engine.network.language.sampling import Sampling, draw
 from engine.network.model.backbone import Backbone, Cache
 from engine.network.model.config import LanguageConfig
-from engine.network.model.hook_points import HookedModule
+from engine.network.model.network import Network
 
 
-class LanguageModel(HookedModule):
+class LanguageModel(Network):
     """A model of one configuration, initialised as GPT-2 is."""
 
+    config: LanguageConfig
+
     def __init__(self, config: LanguageConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.token = nn.Embedding(config.vocabulary, config.channels)
         self.backbone = Backbone(config.transformer(), self.hook_points)
         self.head = None if config.tied else nn.Linear(config.channels, config.vocabulary, False)
-        if not self.token.weight.is_meta:
-            for table in (self.token, self.head):
-                if table is not None:
-                    nn.init.normal_(table.weight, std=config.spread)
-
-    @classmethod
-    def without_memory(cls, config: LanguageConfig) -> "LanguageModel":
-        """A model on torch's device "meta", which has shapes and no values: to count parameters, or
-        for `load_state_dict(…, assign=True)`. Takes milliseconds at any size."""
-        with torch.device("meta"), _WithoutInitialisation():
-            return cls(config)
+        for table in (self.token, self.head):
+            if table is not None:
+                nn.init.normal_(table.weight, std=config.spread)
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> Tensor:
         """Logits [B, T, V] of the token after each of `tokens` int64[B, T].
@@ -81,23 +73,3 @@ class LanguageModel(HookedModule):
         # ...d,vd->...v: features times each token's vector
         logits: Tensor = features @ (self.token if self.head is None else self.head).weight.T
         return logits
-
-
-class _WithoutInitialisation(TorchFunctionMode):
-    """Within this mode, modules are built without initialising their parameters.
-
-    On the device "meta" there is nothing to initialise, but the first such call takes a second:
-    torch imports its decompositions.
-    """
-
-    def __torch_function__(
-        self,
-        function: Callable[..., object],
-        types: Sequence[type],
-        args: Sequence[object] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        kwargs = kwargs or {}
-        if getattr(function, "__module__", None) == nn.init.__name__:
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **kwargs)

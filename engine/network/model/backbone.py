@@ -196,7 +196,8 @@ class GeometricBias(nn.Module):
 
     def __init__(self, blocks: int, heads: int, board: tuple[int, int] | None) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(blocks, heads, _STEPS * _STEPS))
+        self.table = nn.Parameter(torch.empty(blocks, heads, _STEPS * _STEPS))
+        nn.init.zeros_(self.table)
         self.register_buffer("index", board and board_steps(*board), persistent=False)
 
     def forward(self, steps: Tensor | None = None) -> Tensor:
@@ -215,7 +216,7 @@ class Backbone(nn.Module):
         self.config = config
         self.place = None
         if config.position == "learned":
-            self.place = nn.Parameter(torch.zeros(config.context, config.channels))
+            self.place = nn.Parameter(torch.empty(config.context, config.channels))
         self.geometry = None
         if config.position == "geometric":
             if config.board is not None and math.prod(config.board) != config.context:
@@ -225,9 +226,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(Block(config, hook_points, i) for i in range(config.blocks))
         self.norm = nn.LayerNorm(config.channels)
         self.final_point = hook_points.declare("final")
-        # On torch's device "meta", which only counts and checks, there are no values.
-        if not self.norm.weight.is_meta:
-            self._initialise()
+        self._initialise()
 
     @property
     def spread(self) -> float:

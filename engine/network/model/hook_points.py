@@ -30,7 +30,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.rules.errors import InputError
 
@@ -155,19 +155,6 @@ class HookPoints:
             for name in edits:
                 stack.enter_context(self._find(name).edited(edits[name]))
             yield
-
-
-class HookedModule(nn.Module):
-    """A network with hook points."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hook_points = HookPoints()
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of trained weights; those that are shared count once."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
 
 def _checked(name: str, replacement: Tensor | Edit) -> Edit:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from engine.network.model.backbone import Backbone
 from engine.network.model.config import NetworkConfig
 from engine.network.model.heads import FromToPolicy, ValueHead
-from engine.network.model.hook_points import HookedModule
+from engine.network.model.network import Network
 from engine.network.model.residual_tower import ResidualTower
 from engine.network.model.tokens import STATE_FEATURES, TOKENS, Encoder, Tokens
 from engine.rules.tables import LARGEST_SIDE
@@ -80,7 +80,7 @@ def board_places(width: int, height: int) -> Tensor:
     return F.one_hot(counts, LARGEST_SIDE).flatten(1).float()
 
 
-class VariantNetwork(HookedModule, ABC):
+class VariantNetwork(Network, ABC):
     """A network for one variant, with weights of its own or shared ones."""
 
     config: NetworkConfig
@@ -137,8 +137,7 @@ class PolicyValueNet(VariantNetwork):
     """A network of one configuration, freshly initialised: all its outputs are near uniform."""
 
     def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = Encoder(config)
         self.embedding = BoardEmbedding(config)
         D, E, width, height = config.channels, config.policy_channels, config.width, config.height

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from engine.network.model.backbone import Backbone, board_steps
 from engine.network.model.config import BuildConfig, NetworkConfig
 from engine.network.model.heads import FromToPolicy, ValueHead
-from engine.network.model.hook_points import HookedModule
+from engine.network.model.network import Network
 from engine.network.model.policy_value import (
     Outputs,
     PolicyValueNet,
@@ -82,7 +82,8 @@ class UniversalEmbedding(nn.Module):
         nn.init.normal_(self.place.weight, std=0.25)
         nn.init.normal_(self.state.weight, std=0.5)
         with torch.no_grad():
-            self.kind.weight[[EMPTY, KINDS // 2]] *= 2**0.5
+            for empty in (EMPTY, KINDS // 2):
+                self.kind.weight[empty] *= 2**0.5
             self.pieces.weight.view(channels, 2, -1)[..., MOVEMENT:] = 0.0
         nn.init.zeros_(self.regions.weight)
         nn.init.zeros_(self.rules.weight)
@@ -120,11 +121,11 @@ class VariantView(VariantNetwork):
     """int64[S, S], see `board_steps`."""
 
     def __init__(self, universal: "UniversalNet", variant: Variant) -> None:
-        super().__init__()
+        config: NetworkConfig = universal.config.for_variant(variant)
+        super().__init__(config)
         self.universal = universal
         self.hook_points = universal.hook_points
         self.reply, self.ownership = universal.reply, universal.ownership
-        self.config = config = universal.config.for_variant(variant)
         self.encoder = Encoder(config)
         features = VariantFeatures.of(variant)
         tables = {
@@ -168,12 +169,13 @@ class VariantView(VariantNetwork):
         return Outputs(policy, promotion, *self.universal.value(squares))
 
 
-class UniversalNet(HookedModule):
+class UniversalNet(Network):
     """A network for every variant, freshly initialised: all its outputs are near uniform."""
 
+    config: UniversalConfig
+
     def __init__(self, config: UniversalConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         D = config.channels
         self.embedding = UniversalEmbedding(D)
         self.trunk = (
