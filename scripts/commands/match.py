@@ -20,13 +20,8 @@ from scripts.options import EndgameOptions, FigureOptions, parse_options, print_
 from scripts.players import PrecisionName, player_of
 from search.players.external import close_players
 from search.players.language import LanguagePlayer
-from training.evaluation.arena import (
-    MatchResult,
-    PlayedGame,
-    default_opening_plies,
-    match_games,
-    summarise,
-)
+from training.evaluation.arena import MatchResult, PlayedGame, match_games, summarise
+from training.evaluation.openings import default_opening_plies
 from training.evaluation.pentanomial import PairTally
 from training.evaluation.sprt import Sprt, Verdict
 

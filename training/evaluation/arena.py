@@ -25,19 +25,6 @@ from training.evaluation.elo import EloDifference, elo_difference
 from training.evaluation.openings import Opening, default_opening_plies, random_openings
 from training.evaluation.pentanomial import PairTally, Score
 
-__all__ = [
-    "Ending",
-    "MatchResult",
-    "PairTally",
-    "PlayedGame",
-    "default_opening_plies",
-    "match_games",
-    "play_game",
-    "play_match",
-    "random_openings",
-    "summarise",
-]
-
 LONGEST_GAME: Final = 512
 """Plies, including the opening. A longer game is a draw."""
 GAMES_AT_ONCE: Final = 64
@@ -140,14 +127,15 @@ class _Game:
         number: int,
         place: int,
         names: tuple[str, str],
-        start: tuple[Variant, Opening],
+        variant: Variant,
+        opening: Opening,
         longest: int,
     ) -> None:
         # A has White in the first game of a pair.
         self.number, self.place, self.colour = number, place, BLACK if number % 2 else WHITE
         self.names = names[self.colour], names[1 - self.colour]
-        self.opening = start[1]
-        self.position = Position(start[0])
+        self.opening = opening
+        self.position = Position(variant)
         self._longest = longest
         self._end: tuple[int | None, Ending, str] | None = None
         for move in self.opening:
@@ -193,7 +181,7 @@ class _Game:
             variant=self.position.variant,
             start_fen=self.position.variant.start_fen,
             moves=moves,
-            result=_result(winner),
+            result={WHITE: "1-0", BLACK: "0-1", None: "1/2-1/2"}[winner],
             tags={
                 "Event": "Pawnscope match",
                 "Round": str(self.number + 1),
@@ -212,10 +200,6 @@ class _Game:
             record=record,
             opening_plies=len(self.opening),
         )
-
-
-def _result(winner: int | None) -> str:
-    return {WHITE: "1-0", BLACK: "0-1", None: "1/2-1/2"}[winner]
 
 
 MakeCopy = Callable[[int], Player]
@@ -241,23 +225,21 @@ class _Side:
 
     def begin_game(self, place: int) -> None:
         """Prepare for a new game; raises what starting an engine raises."""
-        # Players that are no engines serve all games.
-        copy = place if self.is_engine else 0
+        copy = self._copy_of(place)
         if copy not in self._copies:
             assert self._make_copy is not None
             self._copies[copy] = self._make_copy(self._which)
         elif copy in self._failed:
             self._replace(copy)
-        elif self.is_engine:
+        elif isinstance(player := self._copies[copy], ExternalPlayer):
             try:
-                self._new_game(copy)
+                player.new_game()
             except EngineError:
                 self._replace(copy)
 
-    def _new_game(self, place: int) -> None:
-        player = self._copies[place]
-        assert isinstance(player, ExternalPlayer)
-        player.new_game()
+    def _copy_of(self, place: int) -> int:
+        """Players that are no engines serve all games."""
+        return place if self.is_engine else 0
 
     def _replace(self, copy: int) -> None:
         if self._make_copy is not None:
@@ -282,10 +264,10 @@ class _Side:
             else:
                 late = isinstance(answer, EngineTimeoutError)
                 game.forfeit(Ending.TIME if late else Ending.ILLEGAL, str(answer))
-                self._failed.add(game.place if self.is_engine else 0)
+                self._failed.add(self._copy_of(game.place))
 
     def _answer(self, game: _Game) -> Choice | IllegalMoveError | EngineError:
-        player = self._copies[game.place if self.is_engine else 0]
+        player = self._copies[self._copy_of(game.place)]
         try:
             return player.choose(game.position)
         except (IllegalMoveError, EngineError) as problem:
@@ -297,13 +279,6 @@ def _places(sides: tuple[_Side, _Side], players: tuple[Player, Player], concurre
     if any(side.is_engine for side in sides):
         return concurrency
     return GAMES_AT_ONCE if any(isinstance(player, BatchPlayer) for player in players) else 1
-
-
-def _pool(sides: tuple[_Side, _Side], places: int) -> ThreadPoolExecutor | None:
-    """Threads that wait for engines: at most one for each core."""
-    if places == 1 or not any(side.is_engine for side in sides):
-        return None
-    return ThreadPoolExecutor(min(places, len(usable_cores())))
 
 
 def match_games(
@@ -337,16 +312,23 @@ def match_games(
     places = _places(sides, (a, b), concurrency if make_copy else 1)
     todo: Iterator[int] = (number for number in range(games) if number not in done)
     failed: dict[int, InputError | OSError] = {}
-    opening_of = _Openings(random_openings(variant, opening_plies, rng, repeat=repeat_openings))
+    openings = random_openings(variant, opening_plies, rng, repeat=repeat_openings)
+    # Those of the first pairs, in order.
+    drawn: list[Opening] = []
     running: dict[int, _Game] = {}
-    pool = _pool(sides, places)
+    # Threads wait for engines: at most one for each core.
+    waits = places > 1 and any(side.is_engine for side in sides)
+    pool = ThreadPoolExecutor(min(places, len(usable_cores()))) if waits else None
     try:
         while True:
             for place in range(places):
                 free = place not in running and place not in failed
                 number = next(todo, None) if free else None
-                opening = None if number is None else opening_of(number // 2)
-                if number is None or opening is None:
+                if number is None:
+                    continue
+                pair = number // 2
+                drawn += itertools.islice(openings, max(0, pair + 1 - len(drawn)))
+                if pair >= len(drawn):
                     continue
                 try:
                     for side in sides:
@@ -355,8 +337,8 @@ def match_games(
                     failed[place] = problem
                     todo = itertools.chain([number], todo)
                     continue
-                start = variant, opening
-                running[place] = _Game(number, place, (a.name, b.name), start, longest_game)
+                names = a.name, b.name
+                running[place] = _Game(number, place, names, variant, drawn[pair], longest_game)
             if not running:
                 if len(failed) == places and next(todo, None) is not None:
                     raise failed[0]
@@ -372,19 +354,6 @@ def match_games(
         if pool is not None:
             # An interrupt does not wait for an engine that is thinking.
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Openings:
-    """The opening of each pair, in the order in which they were drawn."""
-
-    def __init__(self, source: Iterator[Opening]) -> None:
-        self._source = source
-        self._drawn: list[Opening] = []
-
-    def __call__(self, pair: int) -> Opening | None:
-        """None where there are fewer openings."""
-        self._drawn += itertools.islice(self._source, max(0, pair + 1 - len(self._drawn)))
-        return self._drawn[pair] if pair < len(self._drawn) else None
 
 
 def summarise(games: Sequence[PlayedGame], *, games_repeat: bool) -> MatchResult:
@@ -413,19 +382,15 @@ def play_match(
     rng: np.random.Generator,
     opening_plies: int | None = None,
     longest_game: int = LONGEST_GAME,
-    finished: Callable[[PlayedGame], None] = lambda _: None,
 ) -> MatchResult:
-    """Play a whole match as `match_games` does; `finished` is called after every game.
-
-    `opening_plies` is `default_opening_plies` unless given.
-    """
+    """Play a whole match as `match_games` does; `opening_plies` is `default_opening_plies` unless
+    given."""
     plies = default_opening_plies(variant) if opening_plies is None else opening_plies
-    played = []
-    for game in match_games(
-        a, b, variant, games=games, opening_plies=plies, rng=rng, longest_game=longest_game
-    ):
-        finished(game)
-        played.append(game)
+    played = list(
+        match_games(
+            a, b, variant, games=games, opening_plies=plies, rng=rng, longest_game=longest_game
+        )
+    )
     return summarise(played, games_repeat=games_repeat(a, b))
 
 
@@ -437,7 +402,7 @@ def play_game(
     longest_game: int = LONGEST_GAME,
 ) -> PlayedGame:
     """One game, White being A; forfeits as in `match_games`."""
-    game = _Game(0, 0, (white.name, black.name), (variant, opening), longest_game)
+    game = _Game(0, 0, (white.name, black.name), variant, opening, longest_game)
     sides = _Side(0, white, None), _Side(1, black, None)
     while not game.over:
         sides[game.mover].ask([game], None)

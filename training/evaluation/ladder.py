@@ -1,16 +1,14 @@
 """The ladder of a run: its checkpoints and players of known strength on one Elo scale.
 
 Games are kept in the run's directory, one JSON object a line in `ladder.jsonl`, each written as it
-ends. The table `elo_games` of `index.sqlite` repeats them for queries in SQL. A ladder that was
-interrupted, or whose run was continued, plays only the missing games.
+ends. A ladder that was interrupted, or whose run was continued, plays only the missing games.
 """
 
 import contextlib
 import fcntl
 import json
-import sqlite3
 import zlib
-from collections.abc import Callable, Generator, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -25,22 +23,15 @@ from engine.rules.variant import Variant
 from engine.system.files import append_json, whole_lines
 from search.players.external import close_players
 from search.players.make import is_deterministic
-from training.data.index import disk_errors
 from training.data.run_directory import RunError
-from training.evaluation.arena import PlayedGame, continuations, default_opening_plies, match_games
+from training.evaluation.arena import PlayedGame, continuations, match_games
+from training.evaluation.openings import default_opening_plies
 from training.evaluation.pentanomial import PairTally
 from training.evaluation.ratings import Pairing, Rating, fit_ratings
 
 _FILE: Final = "ladder.jsonl"
 _ENGINES: Final = 8
 """Processes of an external engine."""
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS elo_games (
-    a TEXT, b TEXT, number INTEGER, colour TEXT, points REAL, ending TEXT, reason TEXT, moves TEXT,
-    PRIMARY KEY (a, b, number)
-);
-"""
-_INSERT: Final = "INSERT OR REPLACE INTO elo_games VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _COLOURS: Final = {"white": WHITE, "black": BLACK}
 
 
@@ -76,6 +67,10 @@ class LadderGame:
     @classmethod
     def of(cls, a: str, b: str, game: PlayedGame) -> "LadderGame":
         """The line of a game that A and B have played."""
+        position, texts = Position(game.record.variant), []
+        for move in game.record.moves:
+            texts.append(position.uci(move))
+            position.push(move)
         return cls(
             a=a,
             b=b,
@@ -84,16 +79,8 @@ class LadderGame:
             points=game.points,
             ending=game.ending.value,
             reason=game.reason,
-            moves=_uci_text(game),
+            moves=" ".join(texts),
         )
-
-
-def _uci_text(game: PlayedGame) -> str:
-    position, words = Position(game.record.variant), []
-    for move in game.record.moves:
-        words.append(position.uci(move))
-        position.push(move)
-    return " ".join(words)
 
 
 class LadderGames:
@@ -107,38 +94,22 @@ class LadderGames:
         self._games: dict[tuple[str, str], dict[int, LadderGame]] = {}
         self._file = self._path.open("a+b", buffering=0)
         try:
-            self._lock()
-            self._read()
-            self._database = self._open_table(run / "index.sqlite")
+            self._lock_and_read()
         except BaseException:
             self._file.close()
             raise
 
-    def _lock(self) -> None:
+    def _lock_and_read(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"{self._path}: another evaluation is at work there") from None
-
-    def _read(self) -> None:
         for number, line in enumerate(whole_lines(self._path), start=1):
             try:
                 self._record(LadderGame(**json.loads(line)))
             except (TypeError, ValueError):
                 text = line[:40].decode(errors="replace")
                 raise RunError(f"{self._path}: line {number} is no game ('{text}')") from None
-
-    def _open_table(self, path: Path) -> sqlite3.Connection:
-        with disk_errors(path):
-            database = sqlite3.connect(path)
-            rows = [tuple(asdict(game).values()) for game in self.games()]
-            with database:
-                database.execute(_SCHEMA)
-                (count,) = database.execute("SELECT COUNT(*) FROM elo_games").fetchone()
-                if count != len(rows):
-                    database.execute("DELETE FROM elo_games")
-                    database.executemany(_INSERT, rows)
-            return database
 
     def _record(self, game: LadderGame) -> None:
         self._games.setdefault((game.a, game.b), {})[game.number] = game
@@ -147,8 +118,6 @@ class LadderGames:
         """Keep a game. Raises OSError, and then the game is not kept."""
         append_json(self._path, asdict(game))
         self._record(game)
-        with disk_errors(self._path.with_name("index.sqlite")), self._database:
-            self._database.execute(_INSERT, tuple(asdict(game).values()))
 
     def games(self) -> list[LadderGame]:
         """All games, by pairing."""
@@ -156,22 +125,20 @@ class LadderGames:
 
     def numbers(self, one: str, other: str) -> Set[int]:
         """Numbers of the games of two players, in either order of names."""
-        return self._games.get(in_order(one, other), {}).keys()
+        return self._games.get((min(one, other), max(one, other)), {}).keys()
 
     def pairings(self) -> list[Pairing]:
         """The scores of all pairings; raises RunError where a game holds an illegal move."""
-        return [self._score(a, b, list(games.values())) for (a, b), games in self._games.items()]
+        return [self._score(a, b, games.values()) for (a, b), games in self._games.items()]
 
-    def _score(self, a: str, b: str, games: Sequence[LadderGame]) -> Pairing:
+    def _score(self, a: str, b: str, games: Iterable[LadderGame]) -> Pairing:
         # The games hold only the players' names.
         repeat = is_deterministic(a) and is_deterministic(b)
         tally = PairTally(games_repeat=repeat)
         for game in games:
+            later = self._continuations_of(game) if repeat else ()
             # The tally compares moves in any encoding.
-            moves = [zlib.crc32(game.moves.encode())]
-            tally.add(
-                game.number, game.points, moves, self._continuations_of(game) if repeat else ()
-            )
+            tally.add(game.number, game.points, [zlib.crc32(game.moves.encode())], later)
         return Pairing(a=a, b=b, **tally.score())
 
     def _continuations_of(self, game: LadderGame) -> list[int]:
@@ -187,14 +154,8 @@ class LadderGames:
         return self._continuations[game]
 
     def close(self) -> None:
-        """Close the files."""
-        self._database.close()
+        """Close the file, which unlocks it."""
         self._file.close()
-
-
-def in_order(one: str, other: str) -> tuple[str, str]:
-    """The two names as a pairing has them."""
-    return (one, other) if one < other else (other, one)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +225,7 @@ def play_pairing(
     the opening of the first. The players' generators also depend on the number of games played, so
     that no random numbers repeat. Raises what `arena.match_games` and `LadderGames.add` raise.
     """
-    a, b = in_order(one, other)
+    a, b = sorted((one, other))
     seed = zlib.crc32(f"{a} {b}".encode())
     opening_rng = np.random.default_rng(seed).spawn(1)[0]
     player_rngs = np.random.default_rng([seed, len(kept.numbers(a, b))]).spawn(2)

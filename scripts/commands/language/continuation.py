@@ -10,7 +10,8 @@ from engine.network.language.move_tokens import FIRST_MOVE, START
 from engine.network.language.sampling import Sampling, draw, probabilities
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.position import Position
-from engine.rules.variant import get_variant
+from engine.rules.tables import SIDE
+from engine.rules.variant import Variant, get_variant
 from engine.settings import Natural
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import load_language
@@ -54,35 +55,36 @@ def main(arguments: list[str]) -> int:
     if len(position.move_stack) > longest:
         raise InputError(f"{len(position.move_stack)} moves: the model reads at most {longest}")
     first = predictor.predict([position])[0]
+    order = (-first.token_probabilities).argsort(kind="stable")[:_SHOWN]
+    likely = [_token(predictor, first, int(token)) for token in order]
     if not options.json:
-        _show_prediction(position, predictor, first)
+        _show_prediction(position, first, likely)
+    begun = len(position.move_stack)
     added, ending = _continue(position, predictor, options.plies, sampling, options.seed)
     if options.json:
-        print_json(_figures(predictor, first, added, ending))
-    else:
-        _show_game(position, added, ending, options.plies)
+        mass = first.allowed_probability
+        print_json({"next": likely, "legal_mass": mass, "moves": added, "ending": ending})
+    elif options.plies:
+        _show_game(variant, begun, added, ending)
     return 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Added:
-    """A token that the model drew."""
-
-    text: str
-    # Its probability according to the model.
-    probability: float
-    # Its probability after temperature, top-k and nucleus.
-    sampled_with: float
-    legal: bool
+def _token(predictor: MovePredictor, prediction: MovePrediction, token: int) -> dict[str, Any]:
+    """A token as JSON shows it, with its probability according to the model."""
+    return {
+        "word": predictor.tokenizer.texts[token],
+        "probability": float(prediction.token_probabilities[token]),
+        "legal": token in prediction.allowed_tokens,
+    }
 
 
 def _continue(
     position: Position, predictor: MovePredictor, plies: int, sampling: Sampling, seed: int
-) -> tuple[list[_Added], str]:
-    """Continue the game in `position` with tokens drawn from the model. Returns the tokens, and the
-    reason for stopping as a text."""
+) -> tuple[list[dict[str, Any]], str]:
+    """Continue the game in `position` with tokens drawn from the model. Returns the tokens, with
+    the "chance" of each after temperature, top-k and nucleus, and why it stopped, as a text."""
     generator = torch.Generator().manual_seed(seed)
-    added: list[_Added] = []
+    added: list[dict[str, Any]] = []
     while True:
         over = position.outcome() is not None
         if len(added) >= plies and not (over and plies):
@@ -92,21 +94,13 @@ def _continue(
         prediction = predictor.predict([position])[0]
         logits = torch.from_numpy(prediction.token_probabilities).log()[None]
         token = int(draw(logits, sampling, generator))
-        legal = token in prediction.allowed_tokens
-        text = predictor.tokenizer.texts[token]
-        added.append(
-            _Added(
-                text=text,
-                probability=float(prediction.token_probabilities[token]),
-                sampled_with=float(probabilities(logits, sampling)[0, token]),
-                legal=legal,
-            )
-        )
-        if not legal:
-            return added, _fault(position, text, token)
+        item = _token(predictor, prediction, token)
+        added.append(item | {"chance": float(probabilities(logits, sampling)[0, token])})
+        if not item["legal"]:
+            return added, _fault(position, item["word"], token)
         if token < FIRST_MOVE:
-            return added, f"{text}, which is correct"
-        position.push_uci(text)
+            return added, f"{item['word']}, which is correct"
+        position.push_uci(item["word"])
 
 
 def _fault(position: Position, text: str, token: int) -> str:
@@ -127,69 +121,28 @@ def _fault(position: Position, text: str, token: int) -> str:
 
 
 def _show_prediction(
-    position: Position, predictor: MovePredictor, prediction: MovePrediction
+    position: Position, prediction: MovePrediction, likely: list[dict[str, Any]]
 ) -> None:
     print(position)
     print(position.fen())
     print()
     print("the most likely next tokens:")
-    for token in _most_likely(prediction):
-        probability = float(prediction.token_probabilities[token])
-        bar = "#" * round(probability * _BAR)
-        note = "" if token in prediction.allowed_tokens else "  not legal"
-        text = predictor.tokenizer.texts[token]
-        print(f"  {text:8}{probability:7.2%}  {bar:{_BAR}}{note}".rstrip())
+    for item in likely:
+        bar = "#" * round(item["probability"] * _BAR)
+        note = "" if item["legal"] else "  not legal"
+        print(f"  {item['word']:8}{item['probability']:7.2%}  {bar:{_BAR}}{note}".rstrip())
     what = f"{len(prediction.moves)} legal moves" if len(prediction.moves) else "the result"
     print(f"probability of {what}: {prediction.allowed_probability:.2%}")
 
 
-def _most_likely(prediction: MovePrediction) -> list[int]:
-    """The first few tokens, most likely first."""
-    order = (-prediction.token_probabilities).argsort(kind="stable")[:_SHOWN]
-    return [int(token) for token in order]
-
-
-def _show_game(position: Position, added: list[_Added], ending: str, plies: int) -> None:
-    if not plies:
-        return
+def _show_game(variant: Variant, begun: int, added: list[dict[str, Any]], ending: str) -> None:
+    """What was added after `begun` plies."""
     print()
-    ply = len(position.move_stack) - sum(item.legal and _is_move(item) for item in added)
-    for item in added:
-        white = ply % 2 == position.variant.start_row[position.variant.squares] % 2
+    for ply, item in enumerate(added, start=begun):
+        white = ply % 2 == variant.start_row[variant.squares + SIDE]
         number = f"{ply // 2 + 1}." if white else ""
-        note = "" if item.legal else "  not legal"
-        changed = abs(item.sampled_with - item.probability) > 5e-4
-        drawn = f"  sampled with {item.sampled_with:.1%}" if changed else ""
-        print(f"  {number:>4} {item.text:8}{item.probability:7.2%}{drawn}{note}")
-        ply += 1
+        note = "" if item["legal"] else "  not legal"
+        changed = abs(item["chance"] - item["probability"]) > 5e-4
+        drawn = f"  sampled with {item['chance']:.1%}" if changed else ""
+        print(f"  {number:>4} {item['word']:8}{item['probability']:7.2%}{drawn}{note}")
     print(f"stopped: {ending}")
-
-
-def _is_move(item: _Added) -> bool:
-    return item.text[0].isalpha()
-
-
-def _figures(
-    predictor: MovePredictor, first: MovePrediction, added: list[_Added], ending: str
-) -> dict[str, Any]:
-    return {
-        "next": [
-            {
-                "word": predictor.tokenizer.texts[token],
-                "probability": float(first.token_probabilities[token]),
-                "legal": token in first.allowed_tokens,
-            }
-            for token in _most_likely(first)
-        ],
-        "legal_mass": first.allowed_probability,
-        "moves": [
-            {
-                "word": item.text,
-                "probability": item.probability,
-                "chance": item.sampled_with,
-                "legal": item.legal,
-            }
-            for item in added
-        ],
-        "ending": ending,
-    }

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -61,7 +60,11 @@ def main(arguments: list[str]) -> int:
     if options.gpt2_sizes and options.gpt2 is not None:
         raise InputError("--gpt2-sizes and --gpt2: only one of them at a time")
     if options.gpt2_sizes:
-        _print_sizes(options.json)
+        counts = gpt2.parameter_counts()
+        if options.json:
+            print_json(counts)
+        else:
+            print("\n".join(f"{name:6} {count:13,} parameters" for name, count in counts.items()))
     elif options.gpt2 is not None:
         _complete(options, options.gpt2)
     else:
@@ -69,15 +72,6 @@ def main(arguments: list[str]) -> int:
             "missing: train, continue, --gpt2 or --gpt2-sizes; see pawnscope language --help"
         )
     return 0
-
-
-def _print_sizes(as_json: bool) -> None:
-    counts = gpt2.parameter_counts()
-    if as_json:
-        print_json(counts)
-        return
-    for name, count in counts.items():
-        print(f"{name:6} {count:13,} parameters")
 
 
 def _complete(options: TextOptions, folder: Path) -> None:
@@ -113,16 +107,17 @@ def _print_figures(options: TextOptions, tokenizer: "Tokenizer", tokens: Iterato
     start = time.perf_counter()
     drawn = list(tokens)
     seconds = time.perf_counter() - start
-    figures = {
-        "prompt": options.prompt,
-        "text": "".join(pieces(tokenizer, drawn)),
-        "tokens": len(drawn),
-        # Whether the model ended its text.
-        "ended": len(drawn) < options.tokens,
-        "seconds": seconds,
-        "tokens_per_second": len(drawn) / seconds,
-    }
-    print_json(figures)
+    print_json(
+        {
+            "prompt": options.prompt,
+            "text": "".join(pieces(tokenizer, drawn)),
+            "tokens": len(drawn),
+            # Whether the model ended its text.
+            "ended": len(drawn) < options.tokens,
+            "seconds": seconds,
+            "tokens_per_second": len(drawn) / seconds,
+        }
+    )
 
 
 def _stream(prompt: str, text: Iterator[str]) -> None:
@@ -144,7 +139,11 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
     Raises CheckpointError, naming the file that is missing or damaged, and InputError where the
     package `tokenizers` is not installed.
     """
-    library = _tokenizers()
+    problem = missing_extra("text", "tokenizers")
+    if problem is not None:
+        raise InputError(f"--gpt2: {problem}")
+    import tokenizers
+
     whole, vocabulary, merges = (
         folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
     )
@@ -154,12 +153,12 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
         )
     try:
         if whole.is_file():
-            tokenizer: Tokenizer = library.Tokenizer.from_file(str(whole))
+            tokenizer: Tokenizer = tokenizers.Tokenizer.from_file(str(whole))
         else:
-            pairs = library.ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))
+            pairs = tokenizers.ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))
             if pairs.token_to_id(END_OF_TEXT) is not None:
                 pairs.add_special_tokens([END_OF_TEXT])
-            tokenizer = library.Tokenizer.from_str(pairs.to_str())
+            tokenizer = tokenizers.Tokenizer.from_str(pairs.to_str())
     except Exception as error:  # the library raises no narrower class
         read = whole if whole.is_file() else f"{vocabulary} or {merges.name}"
         raise CheckpointError(f"{read}: not a tokenizer ({error})") from None
@@ -167,16 +166,6 @@ def load_tokenizer(folder: Path) -> "Tokenizer":
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _tokenizers() -> ModuleType:
-    """The library `tokenizers`, which only this command needs; raises InputError without it."""
-    problem = missing_extra("text", "tokenizers")
-    if problem is not None:
-        raise InputError(f"--gpt2: {problem}")
-    import tokenizers
-
-    return tokenizers
 
 
 def encode(tokenizer: "Tokenizer", prompt: str, end: int | None) -> list[int]:
@@ -205,7 +194,9 @@ def pieces(tokenizer: "Tokenizer", tokens: Iterable[int]) -> Iterator[str]:
     Bytes that are no character become U+FFFD. The pieces together equal the tokenizer's text of all
     tokens at once.
     """
-    stream = _tokenizers().decoders.DecodeStream(skip_special_tokens=True)
+    from tokenizers.decoders import DecodeStream
+
+    stream = DecodeStream(skip_special_tokens=True)
     pending: list[int] = []
     for token in tokens:
         pending.append(token)

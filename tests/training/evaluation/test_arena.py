@@ -30,10 +30,10 @@ from training.evaluation.arena import (
     match_games,
     play_game,
     play_match,
-    random_openings,
     summarise,
 )
 from training.evaluation.elo import elo_difference, elo_of_score, expected_score
+from training.evaluation.openings import random_openings
 
 HEXAPAWN = get_variant("hexapawn")
 GARDNER = get_variant("gardner")
