@@ -22,7 +22,8 @@ from engine.rules.variant import Variant
 from engine.system.files import cache_folder, described
 from scripts.progress import write_line
 from search.evaluator import Evaluator
-from search.exact.solver import Solution, estimate_positions, load_or_solve
+from search.exact.solution import Solution
+from search.exact.solver import estimate_positions, load_or_solve
 from search.exact.tablebase.tables import Tablebases
 from search.players.make import make_player
 from search.players.tablebase import PerfectEndgamePlayer, with_tablebases

@@ -19,13 +19,13 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import inlined, kernel
+from engine.rules.compilation.decorators import copy_into, inlined, kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.errors import InputError
 from engine.rules.history import hash_row
-from engine.rules.tables import CLOCK, REPETITION, SQUARES, Int, Tables
+from engine.rules.tables import CLOCK, REPETITION, SQUARES, Int, Row, Rows, Tables
 from engine.rules.variant import Variant
-from search.evaluator import Evaluation, Evaluator, Moves, Offsets, Rows, evaluate
+from search.evaluator import Evaluation, Evaluator, Moves, Offsets, evaluate
 
 SLOT: Final = np.dtype(
     [
@@ -55,7 +55,7 @@ class Store(NamedTuple):
 
     slots: Annotated[npt.NDArray[np.void], SLOT]
     """[S] SLOT."""
-    rows: Array2D[np.uint8]
+    rows: Rows
     """[S, R] positions."""
     logits: npt.NDArray[np.float32]
     """[P]."""
@@ -63,27 +63,8 @@ class Store(NamedTuple):
     """[1] logits ever written; the next one goes to this number modulo P."""
 
 
-class _Workspace(NamedTuple):
-    """Workspace for batches of up to B positions with M moves."""
-
-    sources: npt.NDArray[np.int64]
-    """[B] the number of the miss that equals each position, or _HIT."""
-    firsts: npt.NDArray[np.int64]
-    """[B] the first position of each miss."""
-    keys: npt.NDArray[np.uint64]
-    """[B]."""
-    seen: npt.NDArray[np.int64]
-    """[T] open-addressing table of the batch's misses, T a power of two, at least 2 B."""
-    positions: Array2D[np.uint8]
-    """[B, R] the misses."""
-    moves: npt.NDArray[np.uint16]
-    """[M] their moves."""
-    offsets: npt.NDArray[np.int64]
-    """[B + 1] where each miss's moves begin and end."""
-
-
 @inlined
-def _key_of(tables: Tables, row: npt.NDArray[np.uint8]) -> np.uint64:
+def _key_of(tables: Tables, row: Row) -> np.uint64:
     """Shifts and exclusive-ors only, so that it runs the same compiled and as plain Python."""
     squares = tables[SQUARES]
     more = np.uint64(row[squares + CLOCK]) ^ (np.uint64(row[squares + REPETITION]) << np.uint64(8))
@@ -92,7 +73,7 @@ def _key_of(tables: Tables, row: npt.NDArray[np.uint8]) -> np.uint64:
 
 
 @inlined
-def _same(rows: npt.NDArray[np.uint8], one: Int, others: npt.NDArray[np.uint8], other: Int) -> bool:
+def _same(rows: Rows, one: Int, others: Rows, other: Int) -> bool:
     """Whether two rows of two arrays are equal."""
     place: int = 0
     length: int = rows.shape[1]
@@ -117,9 +98,7 @@ def _is_held(store: Store, slot: Int) -> bool:
 
 
 @inlined
-def _find(
-    store: Store, key: np.uint64, positions: npt.NDArray[np.uint8], index: Int, count: Int
-) -> Int:
+def _find(store: Store, key: np.uint64, positions: Rows, index: Int, count: Int) -> Int:
     """The slot that holds a position, _NONE where none does."""
     if store.slots.shape[0] == 0:
         return np.int64(_NONE)
@@ -140,8 +119,7 @@ def _find(
 def _store(
     store: Store,
     key: np.uint64,
-    positions: npt.NDArray[np.uint8],
-    index: Int,
+    row: Row,
     logits: npt.NDArray[np.float32],
     wdl: npt.NDArray[np.float32],
 ) -> None:
@@ -162,8 +140,7 @@ def _store(
     entry["start"] = store.written[0]
     entry["count"] = count
     entry["win"], entry["draw"], entry["loss"] = wdl[0], wdl[1], wdl[2]
-    for place in range(positions.shape[1]):
-        store.rows[chosen, place] = positions[index, place]
+    copy_into(store.rows[chosen], row)
     place = store.written[0] % size
     for logit in logits:
         store.logits[place] = logit
@@ -175,21 +152,29 @@ def _store(
 def _look_up(
     tables: Tables,
     store: Store,
-    workspace: _Workspace,
-    positions: Array2D[np.uint8],
-    moves: npt.NDArray[np.uint16],
-    offsets: npt.NDArray[np.int64],
+    positions: Rows,
+    offsets: Offsets,
+    keys: npt.NDArray[np.uint64],
+    sources: npt.NDArray[np.int64],
+    firsts: npt.NDArray[np.int64],
     logits: npt.NDArray[np.float32],
     wdl: Array2D[np.float32],
 ) -> tuple[Int, Int]:
-    """Write the cached evaluations, gather the misses once each; return the hits and misses."""
+    """Write the cached evaluations, and number the misses; returns the hits and the misses.
+
+    `keys` [B] are those of the positions, `sources` [B] the miss that equals each position, or
+    _HIT, and `firsts` [B] the first position of each miss.
+    """
     hits, misses = np.int64(0), np.int64(0)
-    workspace.seen[:] = _NONE
-    mask = np.uint64(workspace.seen.shape[0] - 1)
+    slots = 1
+    while slots < 2 * positions.shape[0]:
+        slots *= 2
+    # An open-addressing table of the misses.
+    seen, mask = np.full(slots, _NONE, np.int64), np.uint64(slots - 1)
     size = store.logits.shape[0]
     for index in range(positions.shape[0]):
         key = _key_of(tables, positions[index])
-        workspace.keys[index] = key
+        keys[index] = key
         start, count = offsets[index], offsets[index + 1] - offsets[index]
         slot = _find(store, key, positions, np.int64(index), count)
         if slot != _NONE:
@@ -199,61 +184,46 @@ def _look_up(
             for move in range(count):
                 logits[start + move] = store.logits[place]
                 place = place + 1 if place + 1 < size else 0
-            workspace.sources[index] = _HIT
+            sources[index] = _HIT
             hits += 1
             continue
         home = np.int64(key & mask)
-        while workspace.seen[home] != _NONE:
-            other = workspace.firsts[workspace.seen[home]]
-            if workspace.keys[other] == key and _same(positions, np.int64(index), positions, other):
+        while seen[home] != _NONE:
+            other = firsts[seen[home]]
+            if keys[other] == key and _same(positions, np.int64(index), positions, other):
                 break
             home = np.int64(np.uint64(home + 1) & mask)
-        if workspace.seen[home] == _NONE:
-            workspace.seen[home] = misses
-            workspace.firsts[misses] = index
-            for place in range(positions.shape[1]):
-                workspace.positions[misses, place] = positions[index, place]
-            first = workspace.offsets[misses]
-            for move in range(count):
-                workspace.moves[first + move] = moves[start + move]
+        if seen[home] == _NONE:
+            seen[home], firsts[misses] = misses, index
             misses += 1
-            workspace.offsets[misses] = first + count
-        workspace.sources[index] = workspace.seen[home]
+        sources[index] = seen[home]
     return hits, misses
 
 
 @kernel
 def _fill(
     store: Store,
-    workspace: _Workspace,
-    misses: Int,
+    positions: Rows,
+    offsets: Offsets,
+    keys: npt.NDArray[np.uint64],
+    sources: npt.NDArray[np.int64],
+    firsts: npt.NDArray[np.int64],
+    miss_offsets: Offsets,
     miss_logits: npt.NDArray[np.float32],
     miss_wdl: Array2D[np.float32],
-    offsets: npt.NDArray[np.int64],
     logits: npt.NDArray[np.float32],
     wdl: Array2D[np.float32],
 ) -> None:
     """Write the evaluations of the misses to all positions that equal them, and store them."""
-    for index in range(offsets.shape[0] - 1):
-        source = workspace.sources[index]
+    for index in range(sources.shape[0]):
+        source = sources[index]
         if source == _HIT:
             continue
-        first = workspace.offsets[source]
-        for move in range(offsets[index + 1] - offsets[index]):
-            logits[offsets[index] + move] = miss_logits[first + move]
-        for part in range(3):
-            wdl[index, part] = miss_wdl[source, part]
-    for miss in range(misses):
-        start, stop = workspace.offsets[miss], workspace.offsets[miss + 1]
-        key = workspace.keys[workspace.firsts[miss]]
-        _store(
-            store,
-            key,
-            workspace.positions,
-            np.int64(miss),
-            miss_logits[start:stop],
-            miss_wdl[miss],
-        )
+        start, stop = miss_offsets[source], miss_offsets[source + 1]
+        copy_into(logits[offsets[index] :], miss_logits[start:stop])
+        copy_into(wdl[index], miss_wdl[source])
+        if firsts[source] == index:
+            _store(store, keys[index], positions[index], miss_logits[start:stop], miss_wdl[source])
 
 
 def _make_store(size: int, row_size: int) -> Store:
@@ -266,18 +236,6 @@ def _make_store(size: int, row_size: int) -> Store:
     )
     store.slots["start"] = _FREE
     return store
-
-
-def _make_workspace(positions: int, moves: int, row_size: int) -> _Workspace:
-    return _Workspace(
-        sources=np.empty(positions, dtype=np.int64),
-        firsts=np.empty(positions, dtype=np.int64),
-        keys=np.empty(positions, dtype=np.uint64),
-        seen=np.empty(1 << (2 * positions - 1).bit_length(), dtype=np.int64),
-        positions=np.empty((positions, row_size), dtype=np.uint8),
-        moves=np.empty(moves, dtype=np.uint16),
-        offsets=np.zeros(positions + 1, dtype=np.int64),
-    )
 
 
 class CachedEvaluator:
@@ -296,8 +254,6 @@ class CachedEvaluator:
         self._store = _make_store(max(size, 0), variant.row_size)
         if size != 0 and not len(self._store.slots):
             raise InputError(f"a cache of {size} bytes holds no position of {variant.name}")
-        self._row_size = variant.row_size
-        self._workspace = _make_workspace(1, 1, variant.row_size)
         # Positions answered from the cache.
         self.hits = 0
         # Positions that were not cached and equal an earlier one of their batch.
@@ -317,22 +273,26 @@ class CachedEvaluator:
     def evaluate(self, positions: Rows, moves: Moves, offsets: Offsets) -> Evaluation:
         """See `Evaluator`; raises as `search.evaluator.evaluate`, and then caches nothing."""
         count = len(positions)
-        if count > len(self._workspace.sources) or len(moves) > len(self._workspace.moves):
-            self._workspace = _make_workspace(2 * count, 2 * len(moves), self._row_size)
-        store, workspace = self._store, self._workspace
+        keys = np.empty(count, dtype=np.uint64)
+        sources, firsts = np.empty((2, count), dtype=np.int64)
         logits = np.empty(len(moves), dtype=np.float32)
         wdl = np.empty((count, 3), dtype=np.float32)
         hits, misses = _look_up(
-            self._tables, store, workspace, positions, moves, offsets, logits, wdl
+            self._tables, self._store, positions, offsets, keys, sources, firsts, logits, wdl
         )
         if misses:
-            found = evaluate(
-                self._evaluator,
-                workspace.positions[:misses],
-                workspace.moves[: workspace.offsets[misses]],
-                workspace.offsets[: misses + 1],
+            asked = firsts[:misses]
+            lengths = np.diff(offsets)[asked]
+            miss_offsets = np.concatenate([[0], np.cumsum(lengths)])
+            # From a place among the moves of the misses to its place among all moves.
+            shifts = np.repeat(offsets[asked] - miss_offsets[:-1], lengths)
+            miss_moves = moves[shifts + np.arange(len(shifts))]
+            found = evaluate(self._evaluator, positions[asked], miss_moves, miss_offsets)
+            _fill(
+                self._store,
+                *(positions, offsets, keys, sources, firsts),
+                *(miss_offsets, found.logits, found.wdl, logits, wdl),
             )
-            _fill(store, workspace, misses, found.logits, found.wdl, offsets, logits, wdl)
         self.hits += int(hits)
         self.misses += int(misses)
         self.duplicates += count - int(hits) - int(misses)

@@ -28,7 +28,7 @@ from engine.system.files import write_whole
 from scripts.options import FigureOptions, parse_options, require_writable
 from scripts.players import is_solved_quickly, load_solution
 from scripts.progress import Bars
-from search.exact.solver import Solution
+from search.exact.solution import Solution
 from training.data.run_directory import run_checkpoints
 from training.data.shards import load_games, shards_of
 

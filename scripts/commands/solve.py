@@ -12,7 +12,8 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.progress import Bars
-from search.exact.solver import Solution, format_bytes, solve
+from search.exact.solution import Solution
+from search.exact.solver import format_bytes, solve
 from search.exact.tablebase.tables import TableReport, solve_endgames
 
 _UNITS = {"": 1, "b": 1} | {

@@ -35,12 +35,12 @@ from engine.rules.tables import (
     PIECE_CODES,
     REPETITION,
     SIDE,
+    Row,
 )
 from engine.system.interrupts import StopFlag, interruptible
 
 Keys = npt.NDArray[np.uint32]
 Slots = Array2D[np.uint32]
-Row = npt.NDArray[np.uint8]
 
 MAX_LOAD: Final = 0.9
 GROWTH: Final = 1.25
@@ -56,7 +56,6 @@ SCORE_BIAS: Final = 1 << 15
 """Added to a score in its slot, which has no sign."""
 _MOST_GROWN: Final = 4
 """A table that is read and would grow beyond so many times its size is not one of ours."""
-_CHUNK: Final = 1 << 20
 EMPTY_CELL: Final = 0
 EN_PASSANT_CELL: Final = 1
 FIRST_PIECE_CELL: Final = 2
@@ -234,12 +233,12 @@ def _move_slot(slots: Slots, source: int, target: int) -> None:
 
 @kernel
 def spread(slots: Slots, used: int, capacity: int, stop: StopFlag) -> bool:
-    """Give what the first `used` slots hold its place in a larger table, in place.
+    """Move what the first `used` slots hold to its place in a larger table, in place.
 
-    It is sorted, so it is pushed to the far end and laid down again from the front: the place of
-    each then lies at or before the slot that it comes from. False where the last ones do not fit
-    (by an extreme chance only): lengthen the array and call again with all slots. False, and the
-    table in disorder, where `stop` is raised.
+    The table is sorted. All slots are moved to the far end, and then, from the front, each to its
+    new place, which is at or before the one that it comes from. False where the last ones do not
+    fit, which is very unlikely: lengthen the array and call again with all slots. False, and the
+    table in disorder, where `stop` is set.
     """
     size = slots.shape[0]
     begin = size
@@ -293,17 +292,6 @@ def largest_table(layout: KeyLayout, positions: int) -> int:
     return int(slots) * 4 * (layout.halves + 1)
 
 
-def _fits(keys: Keys, capacity: int) -> bool:
-    """Whether keys [N, K] in rising order of the first half find their places, as in `spread`."""
-    longest = 0
-    for begin in range(0, len(keys), _CHUNK):
-        firsts = keys[begin : begin + _CHUNK, 0].astype(np.uint64) & _MASK_31
-        homes = (firsts * np.uint64(capacity) >> _HOME_BITS).astype(np.int64)
-        pushed = homes - np.arange(begin, begin + len(homes))
-        longest = max(longest, int(pushed.max()))
-    return longest + len(keys) < capacity + OVERFLOW
-
-
 class PositionTable:
     """A growing table of positions and their scores."""
 
@@ -324,15 +312,15 @@ class PositionTable:
         """
         count = keys.shape[0]
         table = cls(layout, max(MIN_CAPACITY, int(count / MAX_LOAD) + 1))
+        most = _MOST_GROWN * table.capacity
         table.slots[:count, :-1] = keys
         table.slots[:count, -1] = scores.astype(np.int64) + SCORE_BIAS
         table.count = count
-        with interruptible() as stop:
-            fits = spread(table.slots, count, table.capacity, stop)
-        if not fits:
-            if not _fits(keys, _MOST_GROWN * table.capacity):
+        fits = table._spread(count)
+        while not fits:
+            if table.capacity > most:
                 raise InputError(f"{count} keys that are not spread as those of positions are")
-            table.grow()
+            fits = table._widen()
         return table
 
     @property
@@ -351,13 +339,18 @@ class PositionTable:
 
     def grow(self) -> None:
         """Widen by GROWTH in place: the array is lengthened, which needs no second copy."""
-        while True:
-            used = self.slots.shape[0]
-            self.capacity = self._grown_capacity()
-            self.slots.resize((self.capacity + OVERFLOW, self.slots.shape[1]), refcheck=False)
-            with interruptible() as stop:
-                if spread(self.slots, used, self.capacity, stop):
-                    return
+        while not self._widen():
+            pass
+
+    def _widen(self) -> bool:
+        used = self.slots.shape[0]
+        self.capacity = self._grown_capacity()
+        self.slots.resize((self.capacity + OVERFLOW, self.slots.shape[1]), refcheck=False)
+        return self._spread(used)
+
+    def _spread(self, used: int) -> bool:
+        with interruptible() as stop:
+            return bool(spread(self.slots, used, self.capacity, stop))
 
     def gather(self) -> tuple[Keys, npt.NDArray[np.int16]]:
         """The keys uint32[N, K] in rising order and their scores int16[N], without the gaps."""

@@ -6,28 +6,28 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 
 from engine.rules.compilation.decorators import kernel
-from engine.rules.compilation.signatures import Array2D, contiguous
+from engine.rules.compilation.signatures import contiguous
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate, generate_batch
 from engine.rules.notation import fen
-from engine.rules.outcome import terminal_value, termination
+from engine.rules.outcome import termination
 from engine.rules.tables import (
     BLACK_BIT,
     CLOCK,
     EMPTY,
     MAX_MOVES,
     PAWN,
-    SIDE,
     SQUARES,
     STATE_SIZE,
-    WHITE,
+    Moves,
+    Row,
+    Rows,
     Tables,
 )
 from engine.rules.variant import Variant
-from engine.system.files import checksum_of, write_arrays
+from engine.system.files import write_arrays
 from engine.system.interrupts import StopFlag, interruptible
 from search.exact.position_table import (
     EMPTY_SLOT,
@@ -41,12 +41,10 @@ from search.exact.position_table import (
     score_of,
     unpack,
 )
+from search.exact.stored import PARTIAL, describe, opened, verify
 from search.scores import LONGEST, score_before, split_scores, value_of_score
 
 Scores = npt.NDArray[np.int16]
-Rows = Array2D[np.uint8]
-Row = npt.NDArray[np.uint8]
-Moves = npt.NDArray[np.uint16]
 Offsets = npt.NDArray[np.int64]
 Values = npt.NDArray[np.int8]
 Distances = npt.NDArray[np.int16]
@@ -170,53 +168,6 @@ def _unpack_from(
             count += 1
 
 
-@kernel
-def _play_at_random(
-    tables: Tables,
-    stored: StoredPositions,
-    start: int,
-    outcomes: npt.NDArray[np.float64],
-    stop: StopFlag,
-) -> None:
-    """Spread probability 1 from slot `start`, ply by ply; `outcomes` [3]: White wins, draw, Black.
-
-    The positions of a ply are a list of slots; each hands its probability on in equal shares.
-    """
-    slots = stored.slots.shape[0]
-    now, then = np.zeros(slots), np.zeros(slots)
-    here, there = np.empty(slots, np.int64), np.empty(slots, np.int64)
-    row = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
-    after = np.empty(tables[SQUARES] + STATE_SIZE, np.uint8)
-    key = np.empty(stored.layout.halves, np.uint32)
-    moves = np.empty(MAX_MOVES, np.uint16)
-    now[start], here[0], alive = 1.0, start, 1
-    while alive:
-        reached = 0
-        for index in range(alive):
-            if stop[0] != 0:
-                return
-            slot = here[index]
-            probability = now[slot]
-            now[slot] = 0.0
-            unpack(stored.layout, stored.slots[slot, :-1], row)
-            count = generate(tables, row, moves)
-            reason = termination(tables, row, count)
-            if reason:
-                value = terminal_value(tables, reason, row)
-                white_value = value if row[tables[SQUARES] + SIDE] == WHITE else -value
-                outcomes[1 - white_value] += probability
-                continue
-            for move in moves[:count]:
-                apply(tables, row, move, after)
-                pack(stored.layout, after, key)
-                target = find(stored.slots, stored.capacity, key)
-                if then[target] == 0.0:
-                    there[reached] = target
-                    reached += 1
-                then[target] += probability / count
-        now, then, here, there, alive = then, now, there, here, reached
-
-
 class Solution:
     """Every reachable position of a game with its value and distance.
 
@@ -266,11 +217,6 @@ class Solution:
         self._check(_look_up(self._stored, rows, scores), rows)
         return split_scores(scores)
 
-    def contains(self, row: Row) -> bool:
-        """Whether the position can be reached from the start."""
-        rows = contiguous(row, np.uint8)[None]
-        return int(_look_up(self._stored, rows, np.empty(1, np.int16))) < 0
-
     def score_moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> tuple[Values, Distances]:
         """Value int8[M] and distance int16[M] of legal moves, for the side that makes them.
 
@@ -311,17 +257,6 @@ class Solution:
         """The unfinished positions whose legal moves lead to different results; uint8[N, R]."""
         return self._list(_DECISION)
 
-    def random_win_probability(self) -> float:
-        """Exact probability that White wins when both sides play uniformly random moves."""
-        row = self.variant.start_row
-        key = np.empty(self._table.layout.halves, np.uint32)
-        pack(self._table.layout, row, key)
-        start = find(self._table.slots, self._table.capacity, key)
-        outcomes = np.zeros(3)
-        with interruptible() as stop:
-            _play_at_random(self.variant.tables, self._stored, start, outcomes, stop)
-        return float(outcomes[0])
-
     def _legal_moves(self, row: Row) -> tuple[Moves, Values, Distances]:
         moves, offsets = generate_batch(self.variant.tables, row[None])
         values, distances = self.score_moves(row[None], moves, offsets)
@@ -349,13 +284,8 @@ class Solution:
     def save(self, path: Path) -> None:
         """Write the solution, 10 bytes a position up to 31 squares; complete or not at all."""
         keys, scores = self._table.gather()
-        metadata = {
-            "format": _FORMAT,
-            "variant": self.variant.name,
-            "rules": self.variant.digest,
-            "checksum": _checksum(keys, scores),
-        }
-        write_arrays(path, {"keys": keys, "scores": scores}, metadata, ".partial")
+        metadata = describe(self.variant, _FORMAT, keys, scores)
+        write_arrays(path, {"keys": keys, "scores": scores}, metadata, PARTIAL)
 
     @classmethod
     def load(cls, path: Path, variant: Variant) -> "Solution":
@@ -364,7 +294,9 @@ class Solution:
         Raises InputError for a damaged or foreign file and for other rules, OSError where the file
         cannot be read.
         """
-        keys, scores = _read(path, variant)
+        with opened(path, variant, "solution", (_FORMAT,)) as (metadata, array):
+            keys, scores = array("keys"), array("scores")
+        verify(path, metadata, keys, scores)
         layout = key_layout(variant.squares, variant.piece_types)
         _check_keys(path, layout, keys, scores)
         try:
@@ -373,34 +305,11 @@ class Solution:
             raise InputError(f"{path}: {problem}") from None
 
 
-def _checksum(keys: Keys, scores: Scores) -> str:
-    return checksum_of(keys, scores)
-
-
-def _read(path: Path, variant: Variant) -> tuple[Keys, Scores]:
-    with path.open("rb"):
-        pass
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise InputError(f"{path}: not a solution that this version reads")
-            if metadata.get("rules") != variant.digest:
-                raise InputError(
-                    f"{path}: solves '{metadata.get('variant')}' by other rules than those of"
-                    f" {variant.name}"
-                )
-            keys, scores = file.get_tensor("keys"), file.get_tensor("scores")
-    except safetensors.SafetensorError as problem:
-        raise InputError(f"{path}: not a whole solution file ({problem})") from None
-    if metadata.get("checksum") != _checksum(keys, scores):
-        raise InputError(f"{path}: damaged, its checksum does not fit")
-    return keys, scores
-
-
 def _check_keys(path: Path, layout: KeyLayout, keys: Keys, scores: Scores) -> None:
-    """Raises InputError for what is no table of positions: a checksum says that a file is whole,
-    not who wrote it."""
+    """Raises InputError for arrays that are no table of positions.
+
+    A checksum says that a file is whole, and not who wrote it.
+    """
     sound = (
         keys.dtype == np.uint32
         and keys.ndim == 2
@@ -411,4 +320,4 @@ def _check_keys(path: Path, layout: KeyLayout, keys: Keys, scores: Scores) -> No
         and bool((keys[:1, 0] >= np.uint32(1 << 31)).all())
     )
     if not sound:
-        raise InputError(f"{path}: damaged, its keys are none of this game")
+        raise InputError(f"{path}: damaged, its keys are not those of this game's positions")

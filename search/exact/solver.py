@@ -32,6 +32,9 @@ from engine.rules.tables import (
     PIECE_CODES,
     SQUARES,
     STEP_START,
+    Moves,
+    Row,
+    Rows,
     Tables,
 )
 from engine.rules.variant import Variant
@@ -41,7 +44,6 @@ from search.exact.position_table import (
     MAX_CAPACITY,
     Keys,
     PositionTable,
-    Row,
     StoredPositions,
     find,
     home,
@@ -54,16 +56,6 @@ from search.exact.position_table import (
 )
 from search.exact.solution import Solution, SolveReport, rule_is_far
 from search.scores import NO_SCORE, WIN, score_before
-
-__all__ = [
-    "Estimate",
-    "Solution",
-    "SolveReport",
-    "count_positions",
-    "estimate_positions",
-    "load_or_solve",
-    "solve",
-]
 
 DEFAULT_LIMIT: Final = 4 << 30
 """Bytes that a solution may take unless the caller says otherwise."""
@@ -79,7 +71,6 @@ _FINISHED: Final = 0
 _LIMIT_REACHED: Final = 1
 _TABLE_FULL: Final = 2
 
-Moves = npt.NDArray[np.uint16]
 Progress = Callable[[int, int], None]
 """Called with the number of positions solved so far and the number expected in all."""
 
@@ -87,7 +78,7 @@ Progress = Callable[[int, int], None]
 class _Stack(NamedTuple):
     """The line of positions that is being searched (D plies at most, K halves of words a key)."""
 
-    rows: Array2D[np.uint8]
+    rows: Rows
     """[D, R]"""
     keys: Array2D[np.uint32]
     """[D, K]"""
@@ -97,7 +88,7 @@ class _Stack(NamedTuple):
     """[D] index in `moves` behind the position's last move."""
     best: npt.NDArray[np.int64]
     """[D] score of the best move so far."""
-    moves: npt.NDArray[np.uint16]
+    moves: Moves
     """[M] the moves of all positions of the line that are still to be searched, in order."""
     move_keys: Array2D[np.uint32]
     """[M, K] the positions after them."""
@@ -308,13 +299,15 @@ class Estimate:
         return f"about {float(f'{self.positions:.2g}'):,.0f} positions"
 
 
-def _estimate(search: _Pass, finished: bool, rng: np.random.Generator) -> Estimate:
-    positions = search.count if finished else max(search.count, sampled_count(search.variant, rng))
+def _estimate(search: _Pass, finished: bool) -> Estimate:
+    positions = search.count
+    if not finished:
+        positions = max(positions, sampled_count(search.variant, np.random.default_rng(0)))
     size = largest_table(search.table.layout, positions)
     return Estimate(positions=positions, exact=finished, bytes=size)
 
 
-def estimate_positions(variant: Variant, *, counted: int = COUNTED, seed: int = 0) -> Estimate:
+def estimate_positions(variant: Variant, *, counted: int = COUNTED) -> Estimate:
     """How many positions can be reached from the start, and what solving them takes.
 
     Up to `counted` positions are counted exactly; a larger game is estimated from a sample (see
@@ -322,26 +315,15 @@ def estimate_positions(variant: Variant, *, counted: int = COUNTED, seed: int = 
     """
     _refuse_reversible(variant)
     search = _Pass(variant, _EVERYTHING)
-    finished = search.run(counted, _ignore)
-    return _estimate(search, finished, np.random.default_rng(seed))
-
-
-def count_positions(variant: Variant, most: int) -> int | None:
-    """How many positions can be reached from the start; None where there are more than `most`.
-
-    Quicker than an estimate where only the size matters. Raises as `estimate_positions`.
-    """
-    _refuse_reversible(variant)
-    search = _Pass(variant, _EVERYTHING)
-    return search.count if search.run(most, _ignore) else None
-
-
-def _ignore(done: int) -> None:
-    pass
+    finished = search.run(counted, lambda done: None)
+    return _estimate(search, finished)
 
 
 def solve(
-    variant: Variant, *, limit_bytes: int = DEFAULT_LIMIT, progress: Progress | None = None
+    variant: Variant,
+    *,
+    limit_bytes: int = DEFAULT_LIMIT,
+    progress: Progress = lambda done, expected: None,
 ) -> Solution:
     """Solve the game from its start position.
 
@@ -350,19 +332,18 @@ def solve(
     """
     _refuse_reversible(variant)
     search = _Pass(variant, limit_bytes)
-    report_progress = progress or (lambda done, expected: None)
-    # What half fills the memory is done before anything is estimated.
+    # A game that takes up to half of the limit is solved without an estimate.
     counted = min(COUNTED, limit_bytes // 2 // search.table.slots[0].nbytes)
-    finished = search.run(counted, lambda done: report_progress(done, max(done, counted)))
+    finished = search.run(counted, lambda done: progress(done, max(done, counted)))
     if not finished:
-        estimate = _estimate(search, finished, np.random.default_rng(0))
+        estimate = _estimate(search, finished)
         if estimate.bytes > limit_bytes:
             raise InputError(
                 f"{variant.name}: {estimate} would take {format_bytes(estimate.bytes)}, more than"
                 f" the limit of {format_bytes(limit_bytes)}; raise it with --limit"
             )
         expected = estimate.positions
-        search.run(_EVERYTHING, lambda done: report_progress(done, max(done, expected)))
+        search.run(_EVERYTHING, lambda done: progress(done, max(done, expected)))
     report = SolveReport(seconds=search.seconds, peak_bytes=search.peak_bytes)
     return Solution(variant, search.table, report)
 
@@ -371,8 +352,7 @@ def load_or_solve(
     variant: Variant,
     cache_dir: Path | None,
     *,
-    limit_bytes: int = DEFAULT_LIMIT,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, expected: None,
     not_kept: Callable[[OSError], None] = lambda problem: None,
 ) -> Solution:
     """The solution kept in `cache_dir`, or a new one, which is then kept there.
@@ -382,13 +362,13 @@ def load_or_solve(
     """
     _refuse_reversible(variant)
     if cache_dir is None:
-        return solve(variant, limit_bytes=limit_bytes, progress=progress)
+        return solve(variant, progress=progress)
     # A name is any text without blanks; the digest alone tells games apart.
     name = re.sub(r"[^\w.-]", "_", variant.name)
     path = cache_dir / f"{name}-{variant.digest}.solution"
     with contextlib.suppress(InputError, OSError):
         return Solution.load(path, variant)
-    solution = solve(variant, limit_bytes=limit_bytes, progress=progress)
+    solution = solve(variant, progress=progress)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         solution.save(path)

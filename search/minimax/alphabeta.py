@@ -1,4 +1,4 @@
-"""Alpha-beta with iterative deepening, a transposition table, quiescence and move ordering.
+"""Alpha-beta with iterative deepening, a transposition table, quiescence and move stack.
 
 Knuth and Moore 1975 for alpha-beta, Slate and Atkin 1977 for the rest. Entries of the transposition
 table are used only at the very depth that they were searched to, so that without quiescence the
@@ -6,17 +6,13 @@ score is that of plain minimax, which a test holds.
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.attacks import is_check
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
-from engine.rules.compilation.signatures import Array2D
-from engine.rules.errors import InputError
-from engine.rules.kernels import generate
-from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.tables import (
     CLOCK,
@@ -27,8 +23,11 @@ from engine.rules.tables import (
     REPETITION,
     SQUARES,
     Int,
+    Row,
+    Rows,
     Tables,
 )
+from engine.settings import Range, Settings
 from engine.system.interrupts import StopFlag, interruptible
 from search.exact.tablebase.probe import has_few_men, probe
 from search.minimax.material import LONGEST_WIN, WIN_SCORE, material
@@ -39,7 +38,7 @@ from search.minimax.search_stack import (
     ScoredLine,
     SearchStack,
     enter,
-    final_score,
+    generate_moves,
     keep_variation,
     play,
     scored_line,
@@ -83,41 +82,23 @@ ENTRY: Final = np.dtype(
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlphaBetaConfig:
+class AlphaBetaConfig(Settings):
     """How one alpha-beta search behaves."""
 
-    # Plies, at most MOST_DEPTH.
-    depth: int = 4
+    # Plies.
+    depth: Annotated[int, Range(1, MOST_DEPTH)] = 4
     # Captures and promotions are followed to their end below the last ply.
     quiescence: bool = True
     # The transposition table has 2 ** table_bits entries of 16 bytes.
-    table_bits: int = 18
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range; raises InputError."""
-        if not 1 <= self.depth <= MOST_DEPTH:
-            raise InputError(f"depth must be between 1 and {MOST_DEPTH}, not {self.depth}")
-        if not 1 <= self.table_bits <= 30:
-            raise InputError(f"table_bits must be between 1 and 30, not {self.table_bits}")
+    table_bits: Annotated[int, Range(1, 30)] = 18
 
 
 TranspositionTable = Annotated[npt.NDArray[np.void], ENTRY]
 """[2 ** table_bits] ENTRY."""
 
 
-class MoveOrdering(NamedTuple):
-    """What orders the moves of a position."""
-
-    killers: Array2D[np.uint16]
-    """[P + 1, 2] quiet moves that caused a cutoff at this ply, the latest first."""
-    history: Array2D[np.int32]
-    """[32, 64] cutoffs by quiet moves of (piece code, target), weighted by depth squared."""
-    priorities: Array2D[np.int32]
-    """[P + 1, MAX_MOVES] of each move at each ply; the highest is searched first."""
-
-
 @internal_kernel
-def _clock_key(tables: Tables, row: npt.NDArray[np.uint8]) -> np.uint64:
+def _clock_key(tables: Tables, row: Row) -> np.uint64:
     """The part of a key that depends on the clock, 0 unless endgame tables may be probed.
 
     Their scores depend on the clock: they count the plies to the move rule, however many.
@@ -135,6 +116,16 @@ def _entry_key(tables: Tables, stack: SearchStack, ply: int) -> np.uint64:
     if tables[ENDGAMES] != 0:
         key ^= _clock_key(tables, stack.rows[ply])
     return key ^ np.uint64(_REPETITION_KEY) if repetition else key
+
+
+@internal_kernel
+def _shifted(score: Int, plies: int) -> Int:
+    """A score in which a win or a loss is `plies` nearer."""
+    if score >= WIN_SCORE - LONGEST_WIN:
+        return score + plies
+    if score <= LONGEST_WIN - WIN_SCORE:
+        return score - plies
+    return score
 
 
 @kernel
@@ -157,11 +148,7 @@ def _probe(
     near_the_move_rule = tables[CLOCK_RULE] != 0 and clock + depth >= tables[CLOCK_RULE]
     if entry["depth"] != depth or near_the_move_rule:
         return move, NO_SCORE
-    score: Int = np.int64(entry["score"])
-    if score >= WIN_SCORE - LONGEST_WIN:
-        score -= ply
-    elif score <= LONGEST_WIN - WIN_SCORE:
-        score += ply
+    score = _shifted(np.int64(entry["score"]), -ply)
     bound = entry["bound"]
     if (
         bound == EXACT
@@ -184,29 +171,23 @@ def _store(
     bound: int,
 ) -> None:
     key = _entry_key(tables, stack, ply)
-    if score >= WIN_SCORE - LONGEST_WIN:
-        score += ply
-    elif score <= LONGEST_WIN - WIN_SCORE:
-        score -= ply
     entry = table[np.int64(key & np.uint64(table.shape[0] - 1))]
     entry["key"] = key
-    entry["score"] = score
+    entry["score"] = _shifted(score, ply)
     entry["move"] = move
     entry["depth"] = depth
     entry["bound"] = bound
 
 
 @internal_kernel
-def _is_quiet(row: npt.NDArray[np.uint8], move: Int) -> bool:
+def _is_quiet(row: Row, move: Int) -> bool:
     """Neither a capture nor a promotion; castling is quiet, and so is en passant."""
     target = row[move >> 6 & 63]
     return move >> 12 == 0 and (target == EMPTY or target >> 4 == row[move & 63] >> 4)
 
 
 @internal_kernel
-def _order_moves(
-    stack: SearchStack, ordering: MoveOrdering, ply: int, count: int, first: Int
-) -> None:
+def _order_moves(stack: SearchStack, ply: int, count: int, first: Int) -> None:
     """Stored move, captures (most valuable victim, least valuable attacker), killers, history."""
     row = stack.rows[ply]
     for place in range(count):
@@ -217,19 +198,19 @@ def _order_moves(
         elif not _is_quiet(row, move):
             gain = np.int64(stack.piece_values[victim]) + np.int64(stack.piece_values[move >> 12])
             priority = _CAPTURE + 16 * gain - np.int64(stack.piece_values[code]) // 16
-        elif move == ordering.killers[ply, 0]:
+        elif move == stack.killers[ply, 0]:
             priority = _KILLER + 1
-        elif move == ordering.killers[ply, 1]:
+        elif move == stack.killers[ply, 1]:
             priority = _KILLER
         else:
-            priority = np.int64(ordering.history[code, move >> 6 & 63])
-        ordering.priorities[ply, place] = priority
+            priority = np.int64(stack.cutoffs[code, move >> 6 & 63])
+        stack.priorities[ply, place] = priority
 
 
 @internal_kernel
-def _next_move(stack: SearchStack, ordering: MoveOrdering, ply: int, place: int, count: int) -> Int:
+def _next_move(stack: SearchStack, ply: int, place: int, count: int) -> Int:
     """Swap the first of the remaining moves in order of priority to `place` and return it."""
-    moves, priorities = stack.moves[ply], ordering.priorities[ply]
+    moves, priorities = stack.moves[ply], stack.priorities[ply]
     best = place
     for other in range(place + 1, count):
         if priorities[other] > priorities[best]:
@@ -241,35 +222,22 @@ def _next_move(stack: SearchStack, ordering: MoveOrdering, ply: int, place: int,
 
 
 @internal_kernel
-def _store_cutoff(
-    stack: SearchStack, ordering: MoveOrdering, ply: int, depth: int, move: Int
-) -> None:
+def _store_cutoff(stack: SearchStack, ply: int, depth: int, move: Int) -> None:
     row = stack.rows[ply]
     if not _is_quiet(row, move):
         return
-    if ordering.killers[ply, 0] != move:
-        ordering.killers[ply, 1] = ordering.killers[ply, 0]
-        ordering.killers[ply, 0] = move
+    if stack.killers[ply, 0] != move:
+        stack.killers[ply, 1] = stack.killers[ply, 0]
+        stack.killers[ply, 0] = move
     target = move >> 6 & 63
     code = row[move & 63]
-    ordering.history[code, target] += depth * depth
-    if ordering.history[code, target] > _LARGEST_HISTORY:
-        ordering.history[code, target] = _LARGEST_HISTORY
+    stack.cutoffs[code, target] += depth * depth
+    if stack.cutoffs[code, target] > _LARGEST_HISTORY:
+        stack.cutoffs[code, target] = _LARGEST_HISTORY
 
 
 @internal_kernel
-def _known_score(tables: Tables, row: npt.NDArray[np.uint8], count: int, ply: int) -> Int:
-    """The score of a finished game, else NO_SCORE."""
-    reason = termination(tables, row, count)
-    if reason != ONGOING:
-        return np.int64(final_score(terminal_value(tables, reason, row), ply))
-    return np.int64(NO_SCORE)
-
-
-@internal_kernel
-def _repetition_is_near(
-    tables: Tables, rows: Array2D[np.uint8], before_root: bool, ply: int
-) -> bool:
+def _repetition_is_near(tables: Tables, rows: Rows, before_root: bool, ply: int) -> bool:
     """Whether the next occurrence of a position since the last reset of the clock is a draw."""
     squares, fold = tables[SQUARES], tables[FOLD_RULE]
     while fold != 0 and rows[ply, squares + CLOCK] != 0:
@@ -282,15 +250,15 @@ def _repetition_is_near(
 
 
 @shared_kernel
-def _endgame_score(tables: Tables, rows: Array2D[np.uint8], before_root: bool, ply: int) -> Int:
+def _endgame_score(tables: Tables, stack: SearchStack, ply: int) -> Int:
     """The score of a covered endgame, else NO_SCORE, also where a repetition may change it."""
-    score = probe(tables, rows[ply])
+    score = probe(tables, stack.rows[ply])
     # The root is always searched: the search must return a move.
     if score == NO_SCORE or ply == 0:
         return np.int64(NO_SCORE)
     if -LONGEST <= score <= LONGEST:
         return np.int64(0)
-    if _repetition_is_near(tables, rows, before_root, ply):
+    if _repetition_is_near(tables, stack.rows, stack.counters[REPETITION_NEAR] != 0, ply):
         return np.int64(NO_SCORE)
     if score > LONGEST:
         return WIN_SCORE - min(ply + WIN - score, LONGEST_WIN - 1)
@@ -298,10 +266,18 @@ def _endgame_score(tables: Tables, rows: Array2D[np.uint8], before_root: bool, p
 
 
 @internal_kernel
+def _generate_moves(tables: Tables, stack: SearchStack, ply: int) -> tuple[int, Int]:
+    """As `generate_moves`, with the scores of endgame tables."""
+    count, known = generate_moves(tables, stack, ply)
+    if tables[ENDGAMES] != 0 and known == NO_SCORE:
+        known = _endgame_score(tables, stack, ply)
+    return count, known
+
+
+@internal_kernel
 def _quiesce(
     tables: Tables,
     stack: SearchStack,
-    ordering: MoveOrdering,
     ply: int,
     alpha: Int,
     beta: Int,
@@ -312,14 +288,10 @@ def _quiesce(
     """
     if not enter(stack, ply):
         return 0
-    row = stack.rows[ply]
-    count = generate(tables, row, stack.moves[ply])
-    known = _known_score(tables, row, count, ply)
-    if tables[ENDGAMES] != 0 and known == NO_SCORE:
-        near = stack.counters[REPETITION_NEAR] != 0
-        known = _endgame_score(tables, stack.rows, near, ply)
+    count, known = _generate_moves(tables, stack, ply)
     if known != NO_SCORE:
         return known
+    row = stack.rows[ply]
     balance = material(tables, row, stack.piece_values)
     if ply + 1 >= stack.rows.shape[0]:
         return balance
@@ -328,13 +300,13 @@ def _quiesce(
     if best >= beta:
         return best
     alpha = max(alpha, best)
-    _order_moves(stack, ordering, ply, count, np.int64(NO_MOVE))
+    _order_moves(stack, ply, count, np.int64(NO_MOVE))
     for place in range(count):
-        move = _next_move(stack, ordering, ply, place, count)
+        move = _next_move(stack, ply, place, count)
         if not checked and _is_quiet(row, move):
             break
         play(tables, stack, ply, move)
-        score = -_quiesce(tables, stack, ordering, ply + 1, -beta, -alpha)
+        score = -_quiesce(tables, stack, ply + 1, -beta, -alpha)
         if stack.counters[ABORTED] != 0:
             return 0
         best = max(best, score)
@@ -349,7 +321,6 @@ def _alphabeta(
     tables: Tables,
     stack: SearchStack,
     table: TranspositionTable,
-    ordering: MoveOrdering,
     ply: int,
     depth: int,
     alpha: Int,
@@ -358,30 +329,25 @@ def _alphabeta(
 ) -> Int:
     """The score of the position at `ply`: exact within (alpha, beta), else a bound (fail-soft)."""
     if depth == 0 and quiescence:
-        return _quiesce(tables, stack, ordering, ply, alpha, beta)
+        return _quiesce(tables, stack, ply, alpha, beta)
     if not enter(stack, ply):
         return 0
-    row = stack.rows[ply]
-    count = generate(tables, row, stack.moves[ply])
-    known = _known_score(tables, row, count, ply)
-    if tables[ENDGAMES] != 0 and known == NO_SCORE:
-        near = stack.counters[REPETITION_NEAR] != 0
-        known = _endgame_score(tables, stack.rows, near, ply)
+    count, known = _generate_moves(tables, stack, ply)
     if known != NO_SCORE:
         return known
     if depth == 0:
-        return material(tables, row, stack.piece_values)
+        return material(tables, stack.rows[ply], stack.piece_values)
     first, stored = _probe(tables, stack, table, ply, depth, alpha, beta)
     if stored != NO_SCORE and ply > 0:
         return stored
-    _order_moves(stack, ordering, ply, count, first)
+    _order_moves(stack, ply, count, first)
     best: Int = np.int64(NO_SCORE)
     best_move: Int = np.int64(NO_MOVE)
     for place in range(count):
-        move = _next_move(stack, ordering, ply, place, count)
+        move = _next_move(stack, ply, place, count)
         play(tables, stack, ply, move)
         score = -_alphabeta(
-            tables, stack, table, ordering, ply + 1, depth - 1, -beta, -max(alpha, best), quiescence
+            tables, stack, table, ply + 1, depth - 1, -beta, -max(alpha, best), quiescence
         )
         if stack.counters[ABORTED] != 0:
             return best
@@ -390,7 +356,7 @@ def _alphabeta(
             if score > alpha:
                 keep_variation(stack, ply, move)
             if score >= beta:
-                _store_cutoff(stack, ordering, ply, depth, move)
+                _store_cutoff(stack, ply, depth, move)
                 break
     bound = AT_LEAST if best >= beta else EXACT if best > alpha else AT_MOST
     _store(tables, stack, table, ply, depth, best, best_move, bound)
@@ -411,31 +377,18 @@ def alphabeta(
     by the variant's rule; a score from the transposition table accounts only for those of the
     position itself.
     """
+    tables = position.variant.tables
+    table = np.zeros(2**config.table_bits, dtype=ENTRY)
     with interruptible(stop) as flag:
         stack = start_stack(position, config.depth + _QUIESCENCE_PLIES, flag, node_limit)
-        return _deepen(position.variant.tables, stack, config)
-
-
-def _deepen(tables: Tables, stack: SearchStack, config: AlphaBetaConfig) -> ScoredLine:
-    """As `alphabeta`, on a stack that holds the position."""
-    plies = stack.rows.shape[0]
-    table = np.zeros(2**config.table_bits, dtype=ENTRY)
-    ordering = MoveOrdering(
-        killers=np.zeros((plies, 2), dtype=np.uint16),
-        history=np.zeros((32, 64), dtype=np.int32),
-        priorities=np.zeros((plies, stack.moves.shape[1]), dtype=np.int32),
-    )
-    result = scored_line(stack, 0, 0)
-    for depth in range(1, config.depth + 1):
-        score = int(
-            _alphabeta(
-                tables, stack, table, ordering, 0, depth, NO_SCORE, -NO_SCORE, config.quiescence
-            )
-        )
-        if stack.counters[ABORTED]:
-            kept = result if result.moves else scored_line(stack, score, 0)
-            return replace(kept, nodes=int(stack.counters[NODES]))
-        result = scored_line(stack, score, depth)
-        if not result.moves or WIN_SCORE - abs(score) <= depth:
-            break
+        result = scored_line(stack, 0, 0)
+        for depth in range(1, config.depth + 1):
+            window = NO_SCORE, -NO_SCORE
+            score = int(_alphabeta(tables, stack, table, 0, depth, *window, config.quiescence))
+            if stack.counters[ABORTED]:
+                kept = result if result.moves else scored_line(stack, score, 0)
+                return replace(kept, nodes=int(stack.counters[NODES]))
+            result = scored_line(stack, score, depth)
+            if not result.moves or WIN_SCORE - abs(score) <= depth:
+                break
     return result

@@ -7,7 +7,6 @@ ends every process that the engine has started.
 
 import contextlib
 import os
-import queue
 import re
 import select
 import shlex
@@ -15,9 +14,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,8 +44,6 @@ _WORDS: Final = frozenset({"uciok", "readyok", "option", "info", "bestmove"})
 """First words of the lines that are read; all other lines are ignored."""
 _LONGEST_LINE: Final = 1 << 16
 """Bytes of a line that are kept; the rest is cut off."""
-_MOST_LINES: Final = 10_000
-"""Unread lines above which `info` is dropped; above twice as many, every line is."""
 _LONGEST_WORD: Final = 20
 """Characters of a move that a message quotes."""
 _CHUNK: Final = 1 << 16
@@ -91,21 +88,27 @@ class UciEngine:
         )
         # Ends the processes at the latest when the interpreter exits.
         self._kill = weakref.finalize(self, _kill_group, self._process.pid, os.getpid())
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        self._reader = threading.Thread(
-            target=_read_lines, args=(self._process.stdout, self._lines), daemon=True
-        )
-        # Options by their names in lower case.
-        self.options: dict[str, UciOption] = {}
+        self._rest = b""
+        self._lines: deque[str] = deque()
+        # By their names in lower case: the name as the engine spells it, and a combo's values.
+        self.options: dict[str, tuple[str, list[str]]] = {}
         try:
-            os.set_blocking(self._process.stdin.fileno(), False)
-            self._reader.start()
+            for stream in (self._stdin, self._stdout):
+                os.set_blocking(stream.fileno(), False)
             self._read_options()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
 
     def _read_options(self) -> None:
         self.send("uci")
@@ -113,23 +116,23 @@ class UciEngine:
         while (line := self.receive(deadline)) != "uciok":
             match = re.match(r"option\s+name\s+(.+?)\s+type\s+(\w+)(.*)", line or "", re.IGNORECASE)
             if match:
-                self.options[match[1].casefold()] = UciOption(match[1], _offered(match[3]))
+                _, *values = re.split(r"\svar\s", f"{match[3]} ")
+                values = [re.sub(r"\s+default\s.*", "", value).strip() for value in values]
+                self.options[match[1].casefold()] = match[1], list(filter(None, values))
 
     def send(self, line: str, seconds: float = _GRACE_SECONDS) -> None:
         """Write a line; raises EngineError if the engine reads no more input."""
-        stream = self._process.stdin
-        assert stream is not None
         data = line.encode(errors="surrogateescape") + b"\n"
         deadline = time.monotonic() + seconds
-        if stream.closed:
+        if self._stdin.closed:
             raise self._ended()
         room = select.poll()
-        room.register(stream, select.POLLOUT)
+        room.register(self._stdin, select.POLLOUT)
         while data:
             if not room.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
                 raise EngineTimeoutError(f"the engine '{self.command}' reads no input")
             try:
-                data = data[stream.write(data) or 0 :]
+                data = data[self._stdin.write(data) or 0 :]
             except OSError:
                 raise self._ended() from None
 
@@ -139,25 +142,48 @@ class UciEngine:
         Its words are separated by single spaces and the first is in lower case. Raises EngineError
         at the deadline (of time.monotonic), even if the engine still prints, or if it has ended.
         """
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise EngineTimeoutError(f"the engine '{self.command}' does not answer")
-        try:
-            line = self._lines.get(timeout=left if poll is None else min(left, poll))
-        except queue.Empty:
-            return None if poll is not None else self.receive(deadline)
-        if line is None:
-            # The next call must see the end, too.
-            self._lines.put(None)
+        until = deadline if poll is None else min(deadline, time.monotonic() + poll)
+        if time.monotonic() < deadline:
+            while not self._lines and self._take_in(until - time.monotonic()):
+                pass
+            if self._lines:
+                return self._lines.popleft()
+            if until < deadline:
+                return None
+        raise EngineTimeoutError(f"the engine '{self.command}' does not answer")
+
+    def _take_in(self, seconds: float) -> bool:
+        """Read what the engine prints, False if that is nothing for `seconds`.
+
+        Raises EngineError at the end of its output.
+        """
+        if self._stdout.closed:
             raise self._ended()
-        return line
+        output = select.poll()
+        output.register(self._stdout, select.POLLIN)
+        if seconds < 0.0 or not output.poll(1000 * seconds):
+            return False
+        try:
+            chunk = os.read(self._stdout.fileno(), _CHUNK)
+        except BlockingIOError:
+            # Another thread, which closes the engine, was faster.
+            return True
+        if not (chunk or self._rest):
+            raise self._ended()
+        *whole, rest = (self._rest + (chunk or b"\n")).split(b"\n")
+        self._rest = rest[:_LONGEST_LINE]
+        for line in whole:
+            words = line[:_LONGEST_LINE].decode(errors="replace").split()
+            if words and words[0].lower() in _WORDS:
+                self._lines.append(" ".join([words[0].lower(), *words[1:]]))
+        return True
 
     def discard(self) -> None:
         """Drop the unread lines; raises EngineError if the engine has ended."""
-        for _ in range(self._lines.qsize()):
-            if self._lines.get_nowait() is None:
-                self._lines.put(None)
-                raise self._ended()
+        deadline = time.monotonic() + _QUIT_SECONDS
+        while self._take_in(0.0) and time.monotonic() < deadline:
+            self._lines.clear()
+        self._lines.clear()
 
     def _ended(self) -> EngineError:
         try:
@@ -174,10 +200,14 @@ class UciEngine:
             pass
 
     def set_option(self, name: str, value: str) -> None:
-        """Set an option of the engine. The name, and the value of a combo option, are spelled as
-        the engine spells them: UCI ignores case, but not every engine does."""
-        option = self.options[name.casefold()]
-        self.send(f"setoption name {option.name} value {option.spelling(value)}")
+        """Set an option of the engine.
+
+        The name, and the value of a combo option, are spelled as the engine spells them: UCI
+        ignores case, but not every engine does.
+        """
+        spelled, values = self.options[name.casefold()]
+        value = next((v for v in values if v.casefold() == value.casefold()), value)
+        self.send(f"setoption name {spelled} value {value}")
 
     def close(self) -> None:
         """Ask the engine to quit, then end all its processes; a no-op if repeated.
@@ -189,9 +219,8 @@ class UciEngine:
         try:
             with contextlib.suppress(EngineError):
                 self.send("quit", 0.0)
-            assert self._process.stdin is not None
             with contextlib.suppress(OSError):
-                self._process.stdin.close()
+                self._stdin.close()
             self._wait()
             # Child processes may have outlived the engine.
             _signal_group(self._process.pid, signal.SIGTERM)
@@ -199,37 +228,16 @@ class UciEngine:
         finally:
             self._kill()
             self._wait()
+            self._stdout.close()
 
     def _wait(self) -> None:
-        """Wait until the process has ended and its output is closed, or the time is over."""
+        """Read until all that hold the output have ended, or the time is over."""
         deadline = time.monotonic() + _QUIT_SECONDS
+        with contextlib.suppress(EngineError):
+            while self._take_in(deadline - time.monotonic()):
+                self._lines.clear()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_QUIT_SECONDS)
-            if self._reader.ident is not None:
-                self._reader.join(max(0.0, deadline - time.monotonic()))
-
-
-class UciOption:
-    """An option that an engine offers."""
-
-    def __init__(self, name: str, values: list[str]) -> None:
-        """`name` as the engine spells it; `values` of a combo option, else empty."""
-        self.name, self.values = name, values
-
-    def offers(self, value: str) -> bool:
-        """Whether the value is one of a combo option."""
-        return value.casefold() in [offered.casefold() for offered in self.values]
-
-    def spelling(self, value: str) -> str:
-        """The value as the engine spells it."""
-        return next((v for v in self.values if v.casefold() == value.casefold()), value)
-
-
-def _offered(text: str) -> list[str]:
-    """The values after each word `var` of an option's line."""
-    _, *values = re.split(r"\svar\s", f"{text} ")
-    names = [re.sub(r"\s+default\s.*", "", value).strip() for value in values]
-    return [name for name in names if name]
+            self._process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _signal_group(leader: int, number: int) -> None:
@@ -242,38 +250,6 @@ def _kill_group(leader: int, owner: int) -> None:
     """Kill a process group; not from a forked child of the process that started it."""
     if os.getpid() == owner:
         _signal_group(leader, signal.SIGKILL)
-
-
-def _read_lines(stream: IO[bytes], lines: "queue.Queue[str | None]") -> None:
-    """Put the lines of a stream into the queue, and None at its end; then close the stream.
-
-    Runs in a thread that alone owns the stream: closing it in another thread would wait for a read
-    that does not end while a child process of the engine holds the stream open.
-    """
-    rest, cut = b"", False
-    with stream, contextlib.suppress(OSError):
-        while chunk := os.read(stream.fileno(), _CHUNK):
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                if not cut:
-                    _keep(line, lines)
-                cut = False
-            if len(rest) > _LONGEST_LINE:
-                # Of a line that is too long, only the beginning is kept.
-                if not cut:
-                    _keep(rest[:_LONGEST_LINE], lines)
-                rest, cut = b"", True
-        if not cut:
-            _keep(rest, lines)
-    lines.put(None)
-
-
-def _keep(line: bytes, lines: "queue.Queue[str | None]") -> None:
-    words = line[:_LONGEST_LINE].decode(errors="replace").split()
-    first = words[0].lower() if words else ""
-    # A reader that waits for a line is never that far behind.
-    if first in _WORDS and lines.qsize() < (_MOST_LINES if first == "info" else 2 * _MOST_LINES):
-        lines.put(" ".join([first, *words[1:]]))
 
 
 def close_players(players: Iterable[Player]) -> None:
@@ -306,8 +282,8 @@ class ExternalPlayer(Player):
 
     def _choose_variant(self, variant: Variant) -> None:
         options = self._engine.options
-        known = options.get("uci_variant", UciOption("UCI_Variant", ["chess"]))
-        if not known.offers(variant.name):
+        _, known = options.get("uci_variant", ("UCI_Variant", ["chess"]))
+        if variant.name.casefold() not in map(str.casefold, known):
             if "variantpath" not in options:
                 raise EngineError(
                     f"the engine '{self._engine.command}' does not know '{variant.name}'"
@@ -390,14 +366,10 @@ def _position_command(position: Position) -> str:
 
 
 def _go_command(limits: Limits) -> str:
-    words = ["go"]
-    if limits.nodes is not None:
-        words.append(f"nodes {limits.nodes}")
-    if limits.depth is not None:
-        words.append(f"depth {limits.depth}")
-    if limits.movetime is not None:
-        words.append(f"movetime {max(1, round(1000 * limits.movetime))}")
-    return " ".join(words if len(words) > 1 else ["go", "infinite"])
+    milliseconds = None if limits.movetime is None else max(1, round(1000 * limits.movetime))
+    numbers = {"nodes": limits.nodes, "depth": limits.depth, "movetime": milliseconds}
+    words = [f"{name} {number}" for name, number in numbers.items() if number is not None]
+    return " ".join(["go", *(words or ["infinite"])])
 
 
 def _read_choice(position: Position, answer: str, info: str) -> Choice:

@@ -13,7 +13,8 @@ from engine.probing.measure import ProbeConfig, Subject, probe_networks
 from engine.probing.report.cells import CheckpointSummary, Report
 from engine.rules.tables import BLACK_BIT, EMPTY, EN_PASSANT, NO_SQUARE, SIDE
 from engine.rules.variant import Variant, get_variant
-from search.exact.solver import Solution, solve
+from search.exact.solution import Solution
+from search.exact.solver import solve
 from tests.support.network_cases import lively_network
 from tests.support.random_games import random_games, replayed
 

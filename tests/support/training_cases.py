@@ -9,7 +9,8 @@ import numpy.typing as npt
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Registry, Variant, get_variant
 from search.evaluator import UniformEvaluator
-from search.exact.solver import Solution, solve
+from search.exact.solution import Solution
+from search.exact.solver import solve
 from search.scores import UNPROVEN
 from training.config import SelfPlayConfig
 from training.data.shards import NO_REPLY, GameRows, select

@@ -15,7 +15,7 @@ from engine.rules.kernels import apply, generate
 from engine.rules.outcome import terminal_value, termination
 from engine.rules.tables import CLOCK, MAX_MOVES, REPETITION, Tables
 from engine.rules.variant import Variant
-from search.exact.solver import Solution
+from search.exact.solution import Solution
 from search.scores import UNPROVEN
 from training.config import Rescoring
 from training.data.shards import UNKNOWN_END, GameRows

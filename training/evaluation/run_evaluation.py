@@ -16,7 +16,7 @@ from engine.player import Player
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator
 from search.exact.evaluator import SolverEvaluator
-from search.exact.solver import Solution
+from search.exact.solution import Solution
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.evaluation.ladder import (
     LadderGames,

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.rules.kernels import generate_batch
 from search.evaluator import Evaluator, evaluate
-from search.exact.solver import Solution
+from search.exact.solution import Solution
 from training.evaluation.truth import Truth, search_positions
 from training.evaluation.versus_random import (
     RandomOpposition,

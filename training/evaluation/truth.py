@@ -16,7 +16,8 @@ from engine.rules.compilation.compile_time import working_time
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Variant
 from search.evaluator import Evaluator, evaluate
-from search.exact.solver import Solution, estimate_positions, solve
+from search.exact.solution import Solution
+from search.exact.solver import estimate_positions, solve
 from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from search.exact.solver import Solution
+from search.exact.solution import Solution
 from search.exact.tablebase.tables import Tablebases
 from training.config import SAMPLING, TrainingConfig
 from training.data.index import Shard

@@ -20,7 +20,7 @@ from engine.rules.compilation.signatures import Array2D
 from engine.rules.kernels import apply, generate_batch
 from engine.rules.tables import Tables
 from engine.rules.variant import Variant
-from search.exact.solver import Solution
+from search.exact.solution import Solution
 from training.data.shards import NO_REPLY, GameRows, save_games, shard_name
 from training.selfplay.actors.protocol import Progress, SelfPlayRequest
 

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from engine.system.files import checksum_of, write_arrays
+from engine.system.files import write_arrays
+from search.exact.stored import PARTIAL, describe, opened, verify
 from search.scores import NO_SCORE, WIN
 
 Codes = npt.NDArray[np.uint8]
@@ -28,14 +28,9 @@ Zeroing = npt.NDArray[np.uint8]
 SUFFIX: Final = ".tablebase"
 _FORMAT: Final = "pawnscope-tablebase-2"
 _OLDER_FORMAT: Final = "pawnscope-tablebase-1"
-_PARTIAL: Final = ".partial"
 _SLICE: Final = 1 << 20
 """Bytes that are packed or unpacked before ^C gets its turn."""
 _FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 1}]
-
-
-class OtherRulesError(InputError):
-    """A table that was made by other rules than it is asked for; names the file."""
 
 
 def table_path(folder: Path, variant: Variant, name: str) -> Path:
@@ -63,18 +58,12 @@ def write_table(
 
     `zeroing` is empty where the variant has no move rule.
     """
-    metadata = {
-        "format": _FORMAT,
-        "variant": variant.name,
-        "rules": variant.digest,
-        "material": name,
-        "entries": str(len(codes)),
-        "checksum": _checksum(codes, legend, zeroing),
-    }
+    about = {"material": name, "entries": str(len(codes))}
+    metadata = describe(variant, _FORMAT, legend, codes, zeroing, **about)
     tensors: dict[str, npt.NDArray[Any]] = {"codes": _packed(codes), "legend": legend}
     if len(zeroing):
         tensors["zeroing"] = _packed(zeroing)
-    return write_arrays(path, tensors, metadata, _PARTIAL)
+    return write_arrays(path, tensors, metadata, PARTIAL)
 
 
 def read_table(
@@ -86,45 +75,28 @@ def read_table(
     Raises OtherRulesError, InputError for a damaged or foreign file, OSError where it cannot be
     read.
     """
-    with path.open("rb"):
-        pass
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            form = metadata.get("format")
-            if form not in (_FORMAT, _OLDER_FORMAT):
-                raise InputError(f"{path}: not a tablebase that this version reads")
-            if metadata.get("rules") != variant.digest:
-                raise OtherRulesError(
-                    f"{path}: a tablebase of '{metadata.get('variant')}' by other rules than those"
-                    f" of {variant.name}"
-                )
-            packed, legend = file.get_tensor("codes"), file.get_tensor("legend")
-            timed = variant.clock_rule > 0 and form != _OLDER_FORMAT
-            packed_zeroing = file.get_tensor("zeroing") if timed else packed[:0]
-    except safetensors.SafetensorError as problem:
-        raise InputError(f"{path}: not a whole tablebase file ({problem})") from None
+    with opened(path, variant, "tablebase", (_FORMAT, _OLDER_FORMAT)) as (metadata, array):
+        packed, legend = array("codes"), array("legend")
+        timed = variant.clock_rule > 0 and metadata["format"] != _OLDER_FORMAT
+        packed_zeroing = array("zeroing") if timed else packed[:0]
     if metadata.get("material") != name:
         raise InputError(f"{path}: holds '{metadata.get('material')}', not {name}")
-    codes = _unpacked(packed.tobytes(), entries)
-    zeroing = _unpacked(packed_zeroing.tobytes(), entries) if timed else packed_zeroing
-    if (
-        codes is None
-        or zeroing is None
-        or metadata.get("checksum") != _checksum(codes, legend, zeroing)
-    ):
-        raise InputError(f"{path}: damaged, its checksum does not fit")
+    codes = _unpacked(path, packed, entries)
+    zeroing = _unpacked(path, packed_zeroing, entries) if timed else packed_zeroing
+    verify(path, metadata, legend, codes, zeroing)
     _check_legend(path, codes, legend)
     return codes, legend, zeroing
 
 
 def _check_legend(path: Path, codes: Codes, legend: Legend) -> None:
-    """Raises InputError for scores that are none, and for codes without one: a checksum says that a
-    file is whole, not who wrote it."""
+    """Raises InputError for numbers that are no scores, and for codes without a score.
+
+    A checksum says that a file is whole, and not who wrote it.
+    """
     wide = legend.astype(np.int64) if legend.dtype == np.int16 else np.full(1, WIN + 1)
     known = (np.abs(wide) <= WIN) | (wide == NO_SCORE)
     if legend.ndim != 1 or not known.all() or int(codes.max(initial=0)) > len(legend):
-        raise InputError(f"{path}: damaged, its scores are none")
+        raise InputError(f"{path}: damaged, it holds numbers that are no scores")
 
 
 def _packed(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -134,50 +106,34 @@ def _packed(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(packed, dtype=np.uint8)
 
 
-def _unpacked(packed: bytes, entries: int) -> Codes | None:
-    """The codes; None where that is not what was packed."""
+def _unpacked(path: Path, packed: npt.NDArray[np.uint8], entries: int) -> Codes:
+    """What was packed; raises InputError where it has another number of entries."""
     unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
-    content = bytearray()
+    content, rest = bytearray(), packed.tobytes()
     try:
-        # A damaged stream may unpack to anything: it is not let beyond its size.
+        # A damaged stream may unpack to anything: no more is read than one entry too many.
         while len(content) <= entries and not unpacker.eof:
-            part = unpacker.decompress(packed, max_length=min(_SLICE, entries + 1 - len(content)))
-            packed = b""
+            part = unpacker.decompress(rest, max_length=min(_SLICE, entries + 1 - len(content)))
+            rest = b""
             if not part:
                 break
             content += part
-    except lzma.LZMAError:
-        return None
-    return np.frombuffer(content, dtype=np.uint8) if len(content) == entries else None
-
-
-def _checksum(codes: Codes, legend: Legend, zeroing: Zeroing) -> str:
-    return checksum_of(legend, codes, zeroing)
+    except lzma.LZMAError as problem:
+        raise InputError(f"{path}: damaged ({problem})") from None
+    if len(content) != entries:
+        raise InputError(f"{path}: damaged, it does not hold {entries} entries")
+    return np.frombuffer(content, dtype=np.uint8)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers left behind that were killed; those at work keep theirs."""
-    for path in folder.glob(f"*{SUFFIX}.*{_PARTIAL}"):
-        writer = path.name.removesuffix(_PARTIAL).rpartition(".")[2]
-        if writer.isdigit() and not _is_alive(int(writer)):
-            path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-__all__ = [
-    "OtherRulesError",
-    "read_table",
-    "sweep",
-    "table_names",
-    "table_path",
-    "write_table",
-]
+    """Remove the unfinished files of writers that were killed; those at work keep theirs."""
+    for path in folder.glob(f"*{SUFFIX}.*{PARTIAL}"):
+        writer = path.name.removesuffix(PARTIAL).rpartition(".")[2]
+        if writer.isdigit():
+            try:
+                os.kill(int(writer), 0)
+            except ProcessLookupError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                # Another user's, and alive.
+                continue

@@ -127,6 +127,8 @@ class Place:
     """Where a material stands in the block."""
 
     material: Material
+    name: str
+    """`KQvK`."""
     record: int
     """Where its record begins."""
     first: int
@@ -141,18 +143,19 @@ class Block:
     tables: Tables
     places: tuple[Place, ...]
 
-    @property
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """[all entries] the codes, as a view; numbers are little-endian on all our machines."""
-        start = int(self.tables[int(self.tables[ENDGAMES]) + CODES])
-        return self.tables[start:].view(np.uint8)
+    def codes(self, place: Place) -> npt.NDArray[np.uint8]:
+        """[entries] the codes of one table, as a view."""
+        return self._bytes(place, CODES)
 
     def zeroing(self, place: Place) -> npt.NDArray[np.uint8]:
         """[entries] plies to zeroing of one table, as a view; empty where there is no move rule."""
-        start = int(self.tables[int(self.tables[ENDGAMES]) + ZEROING])
-        if start == 0:
-            return np.empty(0, dtype=np.uint8)
-        return self.tables[start:].view(np.uint8)[place.first : place.first + place.entries]
+        return self._bytes(place, ZEROING)
+
+    def _bytes(self, place: Place, kind: int) -> npt.NDArray[np.uint8]:
+        # Numbers are little-endian on all our machines.
+        start = int(self.tables[int(self.tables[ENDGAMES]) + kind])
+        end = place.first + place.entries if start else 0
+        return self.tables[start:].view(np.uint8)[place.first : end]
 
     def legend(self, place: Place) -> npt.NDArray[np.int64]:
         """[256] scores by code, as a view."""
@@ -229,7 +232,8 @@ def make_block(variant: Variant, materials: tuple[Material, ...]) -> Block:
         record[FIRST], record[LEGEND] = entries, legends + number * LEGEND_SIZE
         count = record[SIZE] * record[SIDES] * record[STATES]
         at = records + number * _RECORD
-        places.append(Place(material=material, record=at, first=entries, entries=count))
+        name = material.name(variant)
+        places.append(Place(material=material, name=name, record=at, first=entries, entries=count))
         entries += count
         body += record
     words = (entries + 7) // 8

@@ -6,9 +6,9 @@ rule, stand the plies to zeroing: with them the value at every clock is exact. R
 count in the tables, castling rights are not covered, en passant is.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +19,12 @@ from engine.rules.compilation.compile_time import working_time
 from engine.rules.compilation.signatures import contiguous
 from engine.rules.errors import InputError
 from engine.rules.notation.fen import write_fen
-from engine.rules.tables import CLOCK_RULE, Tables
+from engine.rules.tables import CLOCK_RULE, Rows, Tables
 from engine.rules.variant import Variant
+from search.exact.stored import OtherRulesError
 from search.exact.tablebase.file import (
     Codes,
     Legend,
-    OtherRulesError,
-    Zeroing,
     read_table,
     sweep,
     table_names,
@@ -120,7 +119,7 @@ class Tablebases:
     @property
     def names(self) -> tuple[str, ...]:
         """The materials, `KQvK`."""
-        return tuple(place.material.name(self.variant) for place in self._block.places)
+        return tuple(place.name for place in self._block.places)
 
     @cached_property
     def attached(self) -> Variant:
@@ -129,35 +128,22 @@ class Tablebases:
         twin.__dict__["tables"] = self.tables
         return twin
 
-    def scores(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-        """Scores int16[N] of rows [N, R] (search/scores.py), NO_SCORE where not covered.
+    def scores_at_clock(self, rows: Rows) -> npt.NDArray[np.int16]:
+        """Scores int16[N] of rows [N, R] at their clocks, NO_SCORE where not covered.
 
-        The rows' clocks and repetitions do not matter.
+        probe.py has their order and distances. NO_SCORE also for decided positions near the move
+        rule, of tables that were read from a file of the first format. Repetitions do not matter.
         """
-        scores = np.empty(len(rows), dtype=np.int16)
-        look_up_batch(self.tables, contiguous(rows, np.uint8), scores, False)
-        return scores
+        return self._scores(rows, timed=True)
 
-    def scores_at_clock(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-        """As `scores`, at the rows' clocks (order and distances: search/exact/tablebase/probe.py).
-
-        NO_SCORE also for decided positions near the move rule, of tables that were read from a file
-        of the first format. Repetitions do not matter.
-        """
-        scores = np.empty(len(rows), dtype=np.int16)
-        look_up_batch(self.tables, contiguous(rows, np.uint8), scores, True)
-        return scores
-
-    def values(self, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+    def values(self, rows: Rows) -> npt.NDArray[np.int8]:
         """Exact values int8[N] for the side to move of rows [N, R] at their clocks, or UNPROVEN."""
         scores = self.scores_at_clock(rows)
         values, _ = split_scores(scores)
         values[scores == NO_SCORE] = UNPROVEN
         return values
 
-    def lookup(
-        self, rows: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int16]]:
+    def lookup(self, rows: Rows) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int16]]:
         """Values int8[N] for the side to move, and distances int16[N], of rows uint8[N, R].
 
         A value is -1, 0 or 1, or UNPROVEN where the position is not covered: too many men,
@@ -165,20 +151,24 @@ class Tablebases:
         when the winner hurries and the loser delays, 0 for draws. The rows' clocks and repetitions
         do not matter.
         """
-        scores = self.scores(rows)
+        scores = self._scores(rows, timed=False)
         known = scores != NO_SCORE
         values, distances = split_scores(np.where(known, scores, 0).astype(np.int16))
         values[~known] = UNPROVEN
         return values, distances
 
-    def positions(self, name: str) -> npt.NDArray[np.uint8]:
+    def _scores(self, rows: Rows, *, timed: bool) -> npt.NDArray[np.int16]:
+        scores = np.empty(len(rows), dtype=np.int16)
+        look_up_batch(self.tables, contiguous(rows, np.uint8), scores, timed)
+        return scores
+
+    def positions(self, name: str) -> Rows:
         """The positions of a material, uint8[N, R]; of those that are alike only one.
 
         Raises KeyError for a material that is not covered.
         """
-        place = {p.material.name(self.variant): p for p in self._block.places}[name]
-        codes = self._block.codes[place.first : place.first + place.entries]
-        entries = np.flatnonzero(codes)
+        place = {place.name: place for place in self._block.places}[name]
+        entries = np.flatnonzero(self._block.codes(place))
         rows = np.empty((len(entries), self.variant.row_size), dtype=np.uint8)
         place_all(self.tables, np.int64(place.record), entries, rows)
         return rows
@@ -201,32 +191,23 @@ class Tablebases:
             with path.open("rb"):
                 pass
             found = {path.stem.rpartition("-")[2]: path}
-        return cls._read(found, variant)
-
-    @classmethod
-    def _read(cls, files: dict[str, Path], variant: Variant) -> "Tablebases":
         chosen = []
-        for name, path in files.items():
+        for name, file in found.items():
             try:
                 chosen.append(parse_material(name, variant))
             except InputError as problem:
-                raise InputError(f"{path}: {problem}") from None
+                raise InputError(f"{file}: {problem}") from None
         block = make_block(variant, tuple(sorted(chosen, key=stage)))
-        sizes = {}
         for place in block.places:
-            name = place.material.name(variant)
-            _take_from_file(block, place, files[name], variant, name)
-            sizes[name] = files[name].stat().st_size
-        return cls(variant, block, sizes)
+            _take_from_file(variant, block, place, found[place.name])
+        return cls(variant, block, {name: file.stat().st_size for name, file in found.items()})
 
     def reports(self, seconds: dict[str, float] | None = None) -> list[TableReport]:
         """What each table holds; `seconds` by name where they were solved just now."""
         return [self._report(place, (seconds or {})) for place in self._block.places]
 
     def _report(self, place: Place, seconds: dict[str, float]) -> TableReport:
-        name = place.material.name(self.variant)
-        legend = self._block.legend(place)
-        codes = self._block.codes[place.first : place.first + place.entries]
+        legend, codes = self._block.legend(place), self._block.codes(place)
         counts = np.bincount(codes, minlength=LEGEND_SIZE)
         won, lost = legend > LONGEST, (legend < -LONGEST) & (legend != NO_SCORE)
         going_on = (won | lost) & (np.abs(legend) != WIN)
@@ -242,29 +223,28 @@ class Tablebases:
             place_men(self.tables, np.int64(place.record), entry, row)
             text = write_fen(self.variant, row)
         return TableReport(
-            name=name,
+            name=place.name,
             positions=int(counts[1:].sum()),
             wins=int(counts[won].sum()),
             losses=int(counts[lost].sum()),
             drawn_by_rule=int(drawn),
             longest=longest,
             longest_fen=text,
-            seconds=seconds.get(name, 0.0),
-            bytes=self._files.get(name, 0),
+            seconds=seconds.get(place.name, 0.0),
+            bytes=self._files.get(place.name, 0),
         )
 
 
-def _put(block: Block, place: Place, codes: npt.NDArray[np.uint8], legend: Iterable[int]) -> None:
+def _put(block: Block, place: Place, codes: Codes, legend: Legend) -> None:
     """Write a finished table into the block; code 0 is for what is not known."""
-    scores = list(legend)
-    block.legend(place)[1 : 1 + len(scores)] = scores
-    block.codes[place.first : place.first + place.entries] = codes
+    block.legend(place)[1 : 1 + len(legend)] = legend
+    block.codes(place)[:] = codes
 
 
-def _take_from_file(block: Block, place: Place, path: Path, variant: Variant, name: str) -> bool:
+def _take_from_file(variant: Variant, block: Block, place: Place, path: Path) -> bool:
     """Whether the file has all that is wanted: plies to zeroing where there is a move rule."""
-    codes, legend, zeroing = read_table(path, variant, name, place.entries)
-    _put(block, place, codes, legend.tolist())
+    codes, legend, zeroing = read_table(path, variant, place.name, place.entries)
+    _put(block, place, codes, legend)
     wanted = block.zeroing(place)
     wanted[:] = zeroing if len(zeroing) else UNKNOWN_ZEROING
     return len(zeroing) == len(wanted)
@@ -276,7 +256,7 @@ def solve_endgames(
     *,
     folder: Path | None = None,
     limit_bytes: int = DEFAULT_LIMIT,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, expected: None,
     not_kept: Callable[[OSError], None] | None = None,
 ) -> tuple[Tablebases, list[TableReport]]:
     """Make all tables of up to `men` men, and keep them in `folder` as they come.
@@ -306,33 +286,31 @@ def solve_endgames(
     files: dict[str, int] = {}
     done = 0
     for place in block.places:
-        name = place.material.name(variant)
-        path = None if folder is None else table_path(folder, variant, name)
-        if path is None or not _reuse(block, place, path, variant, name):
-
-            def tell(part: int, before: int = done) -> None:
-                if progress is not None:
-                    progress(before + part, sum(sizes))
-
+        path = None if folder is None else table_path(folder, variant, place.name)
+        if path is not None and _reuse(variant, block, place, path):
+            files[place.name] = path.stat().st_size
+        else:
             start = working_time()
-            codes, legend = _solve_material(block, backward, place, tell)
-            if path is not None:
-                table = codes, legend, block.zeroing(place)
-                files[name] = _keep(path, variant, name, table, not_kept)
-            seconds[name] = working_time() - start
-        elif path is not None:
-            files[name] = path.stat().st_size
+            tell = partial(lambda before, part: progress(before + part, sum(sizes)), done)
+            legend = _solve_material(block, backward, place, tell)
+            table = block.codes(place), legend, block.zeroing(place)
+            try:
+                if path is not None:
+                    files[place.name] = write_table(path, variant, place.name, *table)
+            except OSError as problem:
+                if not_kept is None:
+                    raise
+                not_kept(problem)
+            seconds[place.name] = working_time() - start
         done += place.entries
-        if progress is not None:
-            progress(done, sum(sizes))
+        progress(done, sum(sizes))
     tablebases = Tablebases(variant, block, files)
     return tablebases, tablebases.reports(seconds)
 
 
 def _load_kernels(block: Block, backward: Tables) -> None:
     """Compile or load what will be timed, by doing nothing."""
-    place = block.places[0]
-    work, record = _new_work(0), np.int64(place.record)
+    work, record = _new_work(0), np.int64(block.places[0].record)
     init_entries(block.tables, record, work, 0, 0, False)
     mark_predecessors(block.tables, backward, record, work, 0, 0, 0, False)
     decide_ply(block.tables, record, work, 0, 0, 0, False)
@@ -346,47 +324,30 @@ def _new_work(entries: int) -> Work:
     )
 
 
-def _reuse(block: Block, place: Place, path: Path, variant: Variant, name: str) -> bool:
+def _reuse(variant: Variant, block: Block, place: Place, path: Path) -> bool:
     """Whether the file is there and whole; what is damaged can be made again."""
-    if not path.exists():
-        return False
     try:
-        return _take_from_file(block, place, path, variant, name)
+        return _take_from_file(variant, block, place, path)
     except OtherRulesError:
         raise
     except (InputError, OSError):
         return False
 
 
-def _keep(
-    path: Path,
-    variant: Variant,
-    name: str,
-    table: tuple[Codes, Legend, Zeroing],
-    not_kept: Callable[[OSError], None] | None,
-) -> int:
-    """Write a table; the bytes of its file, 0 where there is none."""
-    try:
-        return write_table(path, variant, name, *table)
-    except OSError as problem:
-        if not_kept is None:
-            raise
-        not_kept(problem)
-        return 0
-
-
 def _solve_material(
     block: Block, backward: Tables, place: Place, tell: Callable[[int], None]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
-    """Codes [E] and the legend of one material, which are put into the block with all plies to
-    zeroing; those it leads to are there."""
+) -> Legend:
+    """Solve one material into the block, where those that it leads to are already.
+
+    Returns its legend.
+    """
     work = _new_work(place.entries)
     _analyse(block.tables, backward, place, work, tell, timed=False)
     codes, legend = _coded(work.scores, place)
-    _put(block, place, codes, legend.tolist())
+    _put(block, place, codes, legend)
     if len(block.zeroing(place)):
         _solve_zeroing(block, backward, place, work)
-    return codes, legend
+    return legend
 
 
 def _solve_zeroing(block: Block, backward: Tables, place: Place, work: Work) -> None:
@@ -446,9 +407,7 @@ def _analyse(
             found, latest = found + more, max(latest, later)
 
 
-def _coded(
-    scores: npt.NDArray[np.int16], place: Place
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
+def _coded(scores: npt.NDArray[np.int16], place: Place) -> tuple[Codes, Legend]:
     """Codes and legend of the final scores: what is still unknown is drawn."""
     scores[scores == NO_SCORE] = 0
     numbers = scores.view(np.uint16)
@@ -460,6 +419,3 @@ def _coded(
     code_of = np.zeros(1 << 16, dtype=np.uint8)
     code_of[legend.view(np.uint16)] = np.arange(1, len(legend) + 1)
     return code_of[numbers], legend
-
-
-__all__ = ["UNPROVEN", "TableReport", "Tablebases", "solve_endgames"]

@@ -22,7 +22,8 @@ from engine.rules.tables import CLOCK
 from engine.rules.variant import Registry, get_variant
 from scripts.cli import main
 from scripts.commands import solve as command
-from search.exact.tablebase.file import OtherRulesError, read_table, write_table
+from search.exact.stored import OtherRulesError
+from search.exact.tablebase.file import read_table, write_table
 from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.scores import UNPROVEN
 
@@ -290,5 +291,5 @@ def test_a_tablebase_whose_checksum_fits_is_still_looked_at(
     write_table(path, SILVERMAN, "KvK", codes, np.array([16384, -32768], np.int16), zeroing)
     assert read_table(path, SILVERMAN, "KvK", 3)[0].tolist() == [0, 1, 2]
     write_table(path, SILVERMAN, "KvK", codes, legend, zeroing)
-    with pytest.raises(InputError, match=f"^{path}: damaged, its scores are none"):
+    with pytest.raises(InputError, match=f"^{path}: damaged, it holds numbers that are no scores"):
         read_table(path, SILVERMAN, "KvK", 3)

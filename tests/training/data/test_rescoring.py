@@ -15,7 +15,8 @@ from engine.rules.tables import CLOCK, REPETITION
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.evaluator import UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
-from search.exact.solver import Solution, solve
+from search.exact.solution import Solution
+from search.exact.solver import solve
 from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.scores import UNPROVEN
 from tests.support.training_cases import SMALL_NETWORK, child_of, hexapawn, self_play_config

@@ -28,7 +28,8 @@ from engine.rules.tables import BLACK_BIT, SIDE
 from engine.rules.variant import Variant, get_variant
 from search.evaluator import UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
-from search.exact.solver import Solution, solve
+from search.exact.solution import Solution
+from search.exact.solver import solve
 from search.scores import UNPROVEN
 from tests.support.training_cases import (
     SMALL_NETWORK,

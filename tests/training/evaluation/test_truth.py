@@ -9,7 +9,8 @@ import pytest
 from engine.rules.variant import get_variant
 from search.evaluator import Evaluation, Evaluator, UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
-from search.exact.solver import Solution, solve
+from search.exact.solution import Solution
+from search.exact.solver import solve
 from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
 from search.mcts.search import tree_search

@@ -159,7 +159,7 @@ def test_a_game_ends_where_the_tables_know_it() -> None:
     for game in range(rows.game_count):
         places = rows_of_game(rows, game)
         # Only the last position may be covered, for what follows it is the tables' value.
-        assert (tables.scores(rows.positions[places]) == NO_SCORE).all()
+        assert (tables.scores_at_clock(rows.positions[places]) == NO_SCORE).all()
         last = Position.from_row(rows.positions[places[-1]], variant)
         (after,) = (
             twin
