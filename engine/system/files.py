@@ -24,8 +24,12 @@ def replacing(path: Path, ending: str = TEMPORARY) -> Iterator[Path]:
     """A temporary name to write to: when the block ends, the file is synced and renamed to `path`.
 
     The name is that of the file with the process's number and `ending`. Where the block fails, the
-    temporary file is removed and the file at `path` stays as it was. Raises OSError.
+    temporary file is removed and the file at `path` stays as it was. A device or a pipe is written
+    to and never replaced. Raises OSError, which names `path`.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
     temporary = path.with_name(f"{path.name}.{os.getpid()}{ending}")
     try:
         yield temporary
@@ -33,6 +37,8 @@ def replacing(path: Path, ending: str = TEMPORARY) -> Iterator[Path]:
         os.replace(temporary, path)
     except BaseException as problem:
         temporary.unlink(missing_ok=True)
+        if isinstance(problem, OSError) and problem.filename == str(temporary):
+            problem.filename = None
         _name(problem, path)
         raise
     # The rename is safe from a power cut only once the directory is synced.

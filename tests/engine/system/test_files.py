@@ -24,7 +24,6 @@ from engine.system.files import (
 from scripts import cli, players
 from search.exact.solver import load_or_solve
 from search.exact.tablebase import tables as tablebase
-from training.data.run_directory import RunDirectory
 
 HEXAPAWN = get_variant("hexapawn")
 
@@ -74,6 +73,25 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_text() == "two"
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_whole(path, "one")
+        assert os.read(reader, 10) == b"one"
+    finally:
+        os.close(reader)
+    assert path.is_fifo()
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "x"
+    with pytest.raises(FileNotFoundError) as refused:
+        write_whole(path, "one")
+    assert refused.value.filename == str(path)
+
+
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_takes_a_whole_line_or_none(tmp_path: Path) -> None:
     path = tmp_path / "x"
@@ -101,15 +119,6 @@ def test_an_unfinished_last_line_is_removed(text: str, lines: list[bytes], tmp_p
     assert whole_lines(path) == lines
     append_json(path, {"b": 2})
     assert whole_lines(path) == [*lines, b'{"b": 2}']
-
-
-@pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_keeps_a_run_s_metrics_whole(tmp_path: Path) -> None:
-    directory = object.__new__(RunDirectory)
-    directory.path = tmp_path
-    with pytest.raises(OSError, match="space"):
-        directory.add_metrics({"round": 1, "loss": 0.5})
-    assert directory.metrics.read_text() == ""
 
 
 @pytest.mark.usefixtures("full_disk")
