@@ -1,15 +1,15 @@
 """From networks, positions and concepts to a report: every probe beside every control.
 
 sample, concepts  ->  Experiment  the split, the resamples, the concepts' labels
-control features  ->  Baselines   scores of raw input and of untrained networks
+control features  ->  baselines   scores of raw input and of untrained networks
 features          ->  cells       scores of one layer, compared with the baselines
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -109,15 +109,21 @@ class Experiment:
     # All concepts, with the reason where one is not measured.
     summaries: tuple[ConceptSummary, ...]
 
+    def fitter(self, features: Features) -> ProbeFitter:
+        """Fits probes to the training rows of features [N, W]."""
+        return ProbeFitter(features, self.outer.train, self.inner)
 
-@dataclass(frozen=True, kw_only=True)
-class Baselines:
-    """Scores of the control features on the held-out rows, and on B resamples of them."""
+    def scores(self, target: Target, probe: LinearProbe, features: Features) -> Resampled:
+        """[1 + B]: on the held-out rows, and on each resample."""
+        test = self.outer.test
+        predictions = probe.predict(features[test])
+        return self.bootstrap.scores(target.concept.kind, target.labels[test], predictions)
 
-    # Of raw input: [1 + B] by concept.
-    raw_input: Mapping[str, Resampled]
-    # Of untrained networks: one [1 + B] for each seed, by concept and layer; none where refused.
-    untrained: Mapping[tuple[str, str], Sequence[Resampled]]
+
+Baselines = Mapping[tuple[str, str], Sequence[Resampled]]
+"""Scores of control features [1 + B], by concept and layer: one for each untrained network, none
+where it is refused; and one of `RAW_INPUT` in place of a layer."""
+RAW_INPUT: Final = "raw input"
 
 
 def probe_networks(
@@ -220,19 +226,17 @@ def prepare(
     bootstrap = Bootstrap(clusters(sample, outer.test), config.resamples, rng)
     targets, summaries = [], []
     for concept in concepts:
-        summary = ConceptSummary(
-            name=concept.name,
-            kind=concept.kind,
-            metric=METRICS[concept.kind],
-            definition=concept.definition,
-        )
         try:
-            target = _target(concept, sample, variant, outer, config, rng)
+            labels = _labels(concept, sample, variant, outer)
         except ConceptUndefinedError as reason:
-            summaries.append(replace(summary, absent=str(reason)))
-        else:
-            summaries.append(_with_labels(summary, target, outer))
-            targets.append(target)
+            summaries.append(_summary(concept, absent=str(reason)))
+            continue
+        summaries.append(_summary(concept, **_balance(concept, labels, outer)))
+        shuffled = shuffled_labels(sample, labels, rng)
+        control_task = control_task_labels(sample, labels, config.seed)
+        targets.append(
+            Target(concept=concept, labels=labels, shuffled=shuffled, control_task=control_task)
+        )
     return Experiment(
         config=config,
         sample=sample,
@@ -244,42 +248,40 @@ def prepare(
     )
 
 
-def _target(
-    concept: Concept,
-    sample: Sample,
-    variant: Variant,
-    outer: Split,
-    config: ProbeConfig,
-    rng: np.random.Generator,
-) -> Target:
+def _labels(concept: Concept, sample: Sample, variant: Variant, outer: Split) -> Labels:
     """Raises ConceptUndefinedError, also where all training labels are equal."""
     labels = concept.labels(sample.rows, variant)
     first = labels[outer.train[0]]
     if (labels[outer.train] == first).all():
         name = f"{first:g}" if concept.kind == "scalar" else concept.class_name(first)
         raise ConceptUndefinedError(f"'{name}' in every training position")
-    return Target(
-        concept=concept,
-        labels=labels,
-        shuffled=shuffled_labels(sample, labels, rng),
-        control_task=control_task_labels(sample, labels, config.seed),
+    return labels
+
+
+def _summary(concept: Concept, **found: Any) -> ConceptSummary:
+    return ConceptSummary(
+        name=concept.name,
+        kind=concept.kind,
+        metric=METRICS[concept.kind],
+        definition=concept.definition,
+        **found,
     )
 
 
-def _with_labels(summary: ConceptSummary, target: Target, outer: Split) -> ConceptSummary:
-    labels = target.labels
-    if target.concept.kind == "scalar":
-        return replace(summary, mean=float(labels.mean()), spread=float(labels.std()))
+def _balance(concept: Concept, labels: Labels, outer: Split) -> dict[str, Any]:
+    """Fields of ConceptSummary: how the labels are distributed."""
+    if concept.kind == "scalar":
+        return {"mean": float(labels.mean()), "spread": float(labels.std())}
     train, test = labels[outer.train], labels[outer.test]
-    classes = tuple(
+    classes = (
         ClassCount(
-            name=target.concept.class_name(label),
+            name=concept.class_name(label),
             train=int((train == label).sum()),
             test=int((test == label).sum()),
         )
         for label in np.unique(np.concatenate([train, test]))
     )
-    return replace(summary, classes=classes)
+    return {"classes": tuple(classes)}
 
 
 def _counts(experiment: Experiment) -> Counts:
@@ -305,22 +307,17 @@ def measure_baselines(
     untrained: Iterator[Iterator[tuple[str, Features]]],
 ) -> Baselines:
     """Score raw input [N, W], and each layer's features [N, W] of each untrained network."""
-    fitter = _fitter(experiment, raw)
-    raw_scores = {
-        target.concept.name: _scores(
-            experiment, target, fitter.fit(target.labels, target.concept.kind), raw
-        )
-        for target in experiment.targets
-    }
-    untrained_scores: dict[tuple[str, str], list[Resampled]] = {}
-    for layer, features in itertools.chain.from_iterable(untrained):
-        fitter = _fitter(experiment, features)
+    found: dict[tuple[str, str], list[Resampled]] = {}
+    for layer, features in itertools.chain(
+        [(RAW_INPUT, raw)], itertools.chain.from_iterable(untrained)
+    ):
+        fitter = experiment.fitter(features)
         for target in experiment.targets:
-            if _refusal(experiment, target, fitter.width) is None:
+            if layer == RAW_INPUT or _refusal(experiment, target, fitter.width) is None:
                 probe = fitter.fit(target.labels, target.concept.kind)
-                scores = _scores(experiment, target, probe, features)
-                untrained_scores.setdefault((target.concept.name, layer), []).append(scores)
-    return Baselines(raw_input=raw_scores, untrained=untrained_scores)
+                scores = experiment.scores(target, probe, features)
+                found.setdefault((target.concept.name, layer), []).append(scores)
+    return found
 
 
 def measure_layer(
@@ -332,14 +329,14 @@ def measure_layer(
     rng: np.random.Generator,
 ) -> list[Cell]:
     """The cells of a layer's features [N, W], one for every target."""
-    fitter = _fitter(experiment, features)
+    fitter = experiment.fitter(features)
     cells = []
     for target in experiment.targets:
         name = target.concept.name
         refused = _refusal(experiment, target, fitter.width)
         measurement = None
         if refused is None:
-            raw, untrained = baselines.raw_input[name], np.stack(baselines.untrained[name, layer])
+            raw, untrained = baselines[name, RAW_INPUT][0], np.stack(baselines[name, layer])
             measurement = _measure(experiment, target, fitter, raw, untrained, rng)
         cells.append(
             Cell(
@@ -372,7 +369,7 @@ def _measure(
     probe = fitter.fit(target.labels, kind)
     shuffled_probe = fitter.fit(target.shuffled, kind)
     control_probe = fitter.fit(target.control_task, kind, penalty=probe.penalty)
-    scores = _scores(experiment, target, probe, features)
+    scores = experiment.scores(target, probe, features)
     gains = experiment.bootstrap.gains(scores, raw, untrained, rng)
     held_out = target.labels[test]
     low, high = experiment.bootstrap.interval(gains, kind, held_out, experiment.config.confidence)
@@ -414,17 +411,3 @@ def _refusal(experiment: Experiment, target: Target, width: int) -> str | None:
                 name = target.concept.class_name(label)
                 return f"refused: {count} distinct {side} positions with '{name}'"
     return None
-
-
-def _fitter(experiment: Experiment, features: Features) -> ProbeFitter:
-    return ProbeFitter(features, experiment.outer.train, experiment.inner)
-
-
-def _scores(
-    experiment: Experiment, target: Target, probe: LinearProbe, features: Features
-) -> Resampled:
-    """[1 + B]: on the held-out rows, and on each resample."""
-    test = experiment.outer.test
-    return experiment.bootstrap.scores(
-        target.concept.kind, target.labels[test], probe.predict(features[test])
-    )
