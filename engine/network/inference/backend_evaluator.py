@@ -1,12 +1,10 @@
 """An evaluator that takes the fastest of several backends, if it agrees with torch in float32."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from engine.network.inference.backends.protocol import (
     Backend,
@@ -50,7 +48,7 @@ class BackendEvaluator:
         self._config = network.config
         self._encoder = CompiledEncoder(network.encoder)
         self._notes: list[str] = []
-        self._choose(_frozen(network))
+        self._choose(network.frozen())
 
     @property
     def backend(self) -> BackendName:
@@ -95,7 +93,7 @@ class BackendEvaluator:
             raise InputError(
                 f"a network of another configuration ({network.config}), not {self._config}"
             )
-        network = _frozen(network)
+        network = network.frozen()
         self._backend.update(network)
         objection = self._objection(self._backend, self._exact(network))
         if objection is not None:
@@ -130,23 +128,18 @@ class BackendEvaluator:
 
     def _exact(self, network: PolicyValueNet) -> NetworkEvaluation:
         """The evaluation that every backend is compared with; raises NotFiniteError."""
-        asked = self._parity
-        exact = NetworkEvaluator(network).evaluate(asked.positions, asked.moves, asked.offsets)
+        exact = NetworkEvaluator(network).evaluate(*self._parity)
         for name, values in (("policy", exact.logits), ("WDL", exact.wdl)):
             require_finite(values, f"evaluation by the network of {self._config.variant}: {name}")
         return exact
 
     def _objection(self, backend: Backend, exact: NetworkEvaluation) -> str | None:
-        asked, limit = self._parity, TOLERANCES[backend.precision]
-        found = _evaluate(self._encoder, backend, asked.positions, asked.moves, asked.offsets)
-        difference = disagreement(exact, found, asked.offsets)
+        found = _evaluate(self._encoder, backend, *self._parity)
+        difference = disagreement(exact, found, self._parity.offsets)
+        limit = TOLERANCES[backend.precision]
         if difference.within(limit):
             return None
         return f"it differs from fp32 torch ({difference}) by more than is tolerated ({limit})"
-
-
-def _frozen(network: PolicyValueNet) -> PolicyValueNet:
-    return copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False)
 
 
 def _seconds(backend: Backend) -> float:

@@ -1,6 +1,7 @@
 """`make_evaluator`: a network as an evaluator, by a named backend or by the fastest."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final, get_args
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 from engine.network.inference.avx512 import backend as avx512
 from engine.network.inference.backend_evaluator import BackendEvaluator, Candidate, Maker
 from engine.network.inference.backends.protocol import (
-    Backend,
     BackendError,
     BackendName,
     PrecisionName,
@@ -67,28 +67,28 @@ def make_evaluator(
     _check_calibration(calibration, variant.row_size, needed=precision == "int8")
 
     def maker(name: BackendName, numbers: PrecisionName) -> Maker:
-        def make(network: PolicyValueNet) -> Backend:
-            if name == "native":
-                return avx512.Avx512Backend(
-                    network, precision=numbers, max_batch=max_batch, calibration=calibration
-                )
-            if name == "openvino":
-                from engine.network.inference.openvino.backend import OpenVinoBackend
+        if name == "native":
+            return partial(
+                avx512.Avx512Backend,
+                precision=numbers,
+                max_batch=max_batch,
+                calibration=calibration,
+            )
+        if name == "openvino":
+            from engine.network.inference.openvino.backend import OpenVinoBackend
 
-                return OpenVinoBackend(
-                    network,
-                    precision=numbers,
-                    max_batch=max_batch,
-                    threads=threads,
-                    calibration=calibration,
-                )
-            if on_gpu:
-                from engine.network.inference.backends.cuda import CudaBackend
+            return partial(
+                OpenVinoBackend,
+                precision=numbers,
+                max_batch=max_batch,
+                threads=threads,
+                calibration=calibration,
+            )
+        if on_gpu:
+            from engine.network.inference.backends.cuda import CudaBackend
 
-                return CudaBackend(network, precision=numbers, max_batch=max_batch)
-            return TorchBackend(network, precision=numbers, max_batch=max_batch)
-
-        return make
+            return partial(CudaBackend, precision=numbers, max_batch=max_batch)
+        return partial(TorchBackend, precision=numbers, max_batch=max_batch)
 
     makers = {candidate: maker(*candidate) for candidate in candidates}
     return BackendEvaluator(network, makers, parity_positions(variant, calibration))

@@ -15,20 +15,20 @@ Writing needs the extra "export" (and OpenVINO for its own format); reading does
 """
 
 import contextlib
-import copy
 import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.network.language.model import LanguageModel
 from engine.network.model.policy_value import Outputs, PolicyValueNet
 from engine.rules.errors import InputError
+from engine.rules.tables import STATE_SIZE
 from engine.system.extras import missing_extra
 from engine.system.files import replacing
 
@@ -37,22 +37,10 @@ OPENVINO_SUFFIX: Final = ".xml"
 """The structure; the weights are in a file beside it with the ending .bin."""
 
 _WRITERS: Final = ("onnx", "onnxscript")
-_STATE_BYTES: Final = 5
-"""Bytes of a row after its squares."""
 
 
 class ExportError(InputError):
     """A network that cannot be exported; names the missing package or the file."""
-
-
-class _Signature(NamedTuple):
-    """The inputs and outputs of a kind of network."""
-
-    example: Tensor
-    inputs: list[str]
-    outputs: list[str]
-    axes: dict[int, Any]
-    """The axes of the input that may have any length, by number."""
 
 
 def save_onnx(network: PolicyValueNet | LanguageModel, path: str | Path) -> None:
@@ -93,16 +81,18 @@ def _require(extra: str, *packages: str) -> None:
 
 
 def _write_onnx(network: PolicyValueNet | LanguageModel, path: Path) -> None:
-    signature = _signature(network)
-    # The copy has closed hook points, no gradients and no dropout.
-    frozen = copy.deepcopy(network).to("cpu", torch.float32).eval().requires_grad_(False)
-    with _quiet(), _any_length(frozen):
+    example, name, outputs, axes = _signature(network)
+    frozen = network.frozen()
+    # Attention with open patterns always computes them; otherwise it chooses by the number of
+    # tokens, and a graph of any length cannot hold the choice.
+    patterns = [name for name in frozen.hook_points.names if name.endswith("attention.pattern")]
+    with _quiet(), frozen.hook_points.read(*patterns):
         program = torch.onnx.export(
             frozen,
-            (signature.example,),
-            input_names=signature.inputs,
-            output_names=signature.outputs,
-            dynamic_shapes=(signature.axes,),
+            (example,),
+            input_names=[name],
+            output_names=outputs,
+            dynamic_shapes=(axes,),
             dynamo=True,
             verbose=False,
         )
@@ -110,32 +100,21 @@ def _write_onnx(network: PolicyValueNet | LanguageModel, path: Path) -> None:
         program.save(path)
 
 
-def _signature(network: nn.Module) -> _Signature:
-    batch = torch.export.Dim("batch")
-    if isinstance(network, LanguageModel):
-        context = network.config.context
-        # The exporter takes an axis of length 1 in the example for a constant.
-        example = torch.zeros(2, min(2, context), dtype=torch.int64)
-        axes = {0: batch}
-        if context > 2:
-            axes[1] = torch.export.Dim("tokens", max=context)
-        return _Signature(example, ["tokens"], ["logits"], axes)
-    assert isinstance(network, PolicyValueNet)
-    example = torch.zeros(2, network.config.squares + _STATE_BYTES, dtype=torch.uint8)
-    return _Signature(example, ["positions"], list(Outputs._fields), {0: batch})
-
-
-@contextlib.contextmanager
-def _any_length(network: nn.Module) -> Iterator[None]:
-    """Within it, attention computes in one way for any number of tokens.
-
-    Attention with open patterns always computes them; a graph of any length cannot hold the choice
-    that is otherwise made by length.
-    """
-    assert isinstance(network, (PolicyValueNet, LanguageModel))
-    patterns = [name for name in network.hook_points.names if name.endswith("attention.pattern")]
-    with network.hook_points.read(*patterns):
-        yield
+def _signature(
+    network: PolicyValueNet | LanguageModel,
+) -> tuple[Tensor, str, list[str], dict[int, Any]]:
+    """An example of the input, its name, those of the outputs, and the axes of the input that may
+    have any length, by number."""
+    axes: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if isinstance(network, PolicyValueNet):
+        example = torch.zeros(2, network.config.squares + STATE_SIZE, dtype=torch.uint8)
+        return example, "positions", list(Outputs._fields), axes
+    context = network.config.context
+    # The exporter takes an axis of length 1 in the example for a constant.
+    example = torch.zeros(2, min(2, context), dtype=torch.int64)
+    if context > 2:
+        axes[1] = torch.export.Dim("tokens", max=context)
+    return example, "tokens", ["logits"], axes
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """How far a backend is from torch in float32 on the parity positions, and how far it may be."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import astuple, dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,7 @@ _LONGEST_GAME: Final = 40
 _SEED: Final = 20250
 
 
-@dataclass(frozen=True)
-class ParityPositions:
+class ParityPositions(NamedTuple):
     """Positions on which backends are compared; none is the end of a game."""
 
     positions: Rows
@@ -46,11 +45,8 @@ class Disagreement:
 
     def within(self, limit: "Disagreement") -> bool:
         """Whether no figure is larger than its limit; NaN never is within."""
-        return (
-            self.wdl <= limit.wdl
-            and self.wdl_mean <= limit.wdl_mean
-            and self.policy <= limit.policy
-        )
+        figures = zip(astuple(self), astuple(limit), strict=True)
+        return all(figure <= most for figure, most in figures)
 
     def __str__(self) -> str:
         wdl = f"WDL by {self.wdl:.2g}, on average {self.wdl_mean:.2g}"

@@ -8,19 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.network.checkpoint import (
-    FORMAT,
-    CheckpointError,
-    Metadata,
-    check_and_load,
-    check_format,
-    checked_metadata,
-    header_field,
-    header_rules,
-    load_tensors,
-    read_metadata,
-    save_tensors,
-)
+from engine.network import checkpoint
 from engine.network.language.model import LanguageModel
 from engine.network.language.move_tokens import SPECIAL, MoveTokenizer
 from engine.network.model.config import LanguageConfig, difference
@@ -36,7 +24,7 @@ class LanguageDescription(NamedTuple):
     tokenizer: MoveTokenizer
     variant_name: str
     variant_digest: str
-    metadata: Metadata
+    metadata: checkpoint.Metadata
 
 
 class LoadedLanguage(NamedTuple):
@@ -44,7 +32,7 @@ class LoadedLanguage(NamedTuple):
 
     model: LanguageModel
     tokenizer: MoveTokenizer
-    metadata: Metadata
+    metadata: checkpoint.Metadata
 
 
 def save_language(
@@ -57,13 +45,13 @@ def save_language(
 ) -> None:
     """Write a model of the variant's games, completely or not at all; raises OSError."""
     header = {
-        "format": FORMAT,
+        "format": checkpoint.FORMAT,
         "language": model.config.to_dict(),
         "tokenizer": {"digest": tokenizer.digest, "words": " ".join(tokenizer.texts)},
         "variant": {"name": variant.name, "digest": variant.digest, "ini": variant.ini()},
         "metadata": dict(metadata),
     }
-    save_tensors(path, model.state_dict(), header)
+    checkpoint.save_tensors(path, model.state_dict(), header)
 
 
 def load_language(
@@ -75,60 +63,62 @@ def load_language(
     OSError, and CheckpointError, naming what is truncated, unknown, missing, of another shape or
     different.
     """
-    tensors, header = load_tensors(path)
+    tensors, header = checkpoint.load_tensors(path)
     found = _describe(Path(path), header)
     if variant is not None and variant.digest != found.variant_digest:
-        raise CheckpointError(
+        raise checkpoint.CheckpointError(
             f"{path}: a language model of {quoted(found.variant_name)}"
             f" (rules {quoted(found.variant_digest)}),"
             f" not of '{variant.name}' (rules {variant.digest})"
         )
     if config is not None:
         check_config(Path(path), found.config, config)
-    model = check_and_load(Path(path), tensors, LanguageModel, found.config)
+    model = checkpoint.check_and_load(Path(path), tensors, LanguageModel, found.config)
     return LoadedLanguage(model, found.tokenizer, found.metadata)
 
 
 def read_language(path: str | Path) -> LanguageDescription:
     """The header of a file, without its tensors. Raises as `load_language`."""
-    return _describe(Path(path), read_metadata(path))
+    return _describe(Path(path), checkpoint.read_metadata(path))
 
 
 def check_config(path: Path, found: LanguageConfig, wanted: LanguageConfig) -> None:
     """Raises CheckpointError, naming the first field in which they differ."""
     different = difference(found, wanted)
     if different:
-        raise CheckpointError(f"{path}: {different}")
+        raise checkpoint.CheckpointError(f"{path}: {different}")
 
 
-def _describe(path: Path, header: Metadata) -> LanguageDescription:
+def _describe(path: Path, header: checkpoint.Metadata) -> LanguageDescription:
     if "language" not in header:
-        raise CheckpointError(f"{path}: holds no language model (no field 'language')")
-    check_format(path, header)
-    language = header_field(path, header, "language")
-    name, digest, _ = header_rules(path, header)
-    tokenizer = _tokenizer(path, header_field(path, header, "tokenizer"))
+        raise checkpoint.CheckpointError(f"{path}: holds no language model (no field 'language')")
+    checkpoint.check_format(path, header)
+    language = checkpoint.header_field(path, header, "language")
+    name, digest, _ = checkpoint.header_rules(path, header)
+    tokenizer = _tokenizer(path, checkpoint.header_field(path, header, "tokenizer"))
     try:
         config = LanguageConfig.from_dict(language)
     except InputError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise checkpoint.CheckpointError(f"{path}: {error}") from None
     if config.vocabulary != len(tokenizer):
-        raise CheckpointError(
+        raise checkpoint.CheckpointError(
             f"{path}: vocabulary = {config.vocabulary}, the tokenizer has {len(tokenizer)} tokens"
         )
-    return LanguageDescription(config, tokenizer, name, digest, checked_metadata(path, header))
+    return LanguageDescription(
+        config, tokenizer, name, digest, checkpoint.checked_metadata(path, header)
+    )
 
 
-def _tokenizer(path: Path, values: Metadata) -> MoveTokenizer:
+def _tokenizer(path: Path, values: checkpoint.Metadata) -> MoveTokenizer:
     words = values.get("words")
     if not isinstance(words, str):
-        raise CheckpointError(f"{path}: missing field 'tokenizer.words'")
+        raise checkpoint.CheckpointError(f"{path}: missing field 'tokenizer.words'")
     try:
         tokenizer = MoveTokenizer(words.split()[len(SPECIAL) :])
     except InputError as error:
-        raise CheckpointError(f"{path}: tokenizer.words: {str(error)[:200]}") from None
+        raise checkpoint.CheckpointError(f"{path}: tokenizer.words: {str(error)[:200]}") from None
     if tokenizer.digest != values.get("digest"):
-        raise CheckpointError(
+        raise checkpoint.CheckpointError(
             f"{path}: tokenizer.digest = {quoted(values.get('digest'))}, its words have"
             f" {tokenizer.digest!r}"
         )

@@ -26,7 +26,7 @@ global, and a copy of a network has all its points closed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
@@ -40,15 +40,15 @@ Edit = Callable[[Tensor], Tensor]
 class HookPoint:
     """One place in a network. Callers open it through `HookPoints`."""
 
-    __slots__ = ("_edits", "name")
+    __slots__ = ("edits", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._edits: list[Edit] = []
+        self.edits: list[Edit] = []
 
     def __call__(self, activation: Tensor) -> Tensor:
         """The activation after all edits; itself, unless the point is open."""
-        for edit in self._edits:
+        for edit in self.edits:
             activation = edit(activation)
         return activation
 
@@ -59,17 +59,7 @@ class HookPoint:
     @property
     def open(self) -> bool:
         """Whether a caller reads or edits it; a module may skip an activation that none does."""
-        return bool(self._edits)
-
-    @contextmanager
-    def edited(self, edit: Edit) -> Iterator[None]:
-        """Apply `edit`, after the edits that are already open, until the block ends."""
-        self._edits.append(edit)
-        try:
-            yield
-        finally:
-            index = next(i for i, other in enumerate(self._edits) if other is edit)
-            del self._edits[index]
+        return bool(self.edits)
 
 
 class HookPoints:
@@ -151,10 +141,16 @@ class HookPoints:
 
     @contextmanager
     def _edited(self, edits: Mapping[str, Edit]) -> Iterator[None]:
-        with ExitStack() as stack:
-            for name in edits:
-                stack.enter_context(self._find(name).edited(edits[name]))
+        """Each edit acts after those that are already open."""
+        opened = [(self._find(name), edit) for name, edit in edits.items()]
+        for point, edit in opened:
+            point.edits.append(edit)
+        try:
             yield
+        finally:
+            for point, edit in opened:
+                index = next(i for i, other in enumerate(point.edits) if other is edit)
+                del point.edits[index]
 
 
 def _checked(name: str, replacement: Tensor | Edit) -> Edit:

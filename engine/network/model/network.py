@@ -1,13 +1,16 @@
 """What all networks share: hook points, and a form without memory that only has shapes."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from engine.network.model.hook_points import HookPoints
+
+_CPU: Final = torch.device("cpu")
 
 
 class Network(nn.Module):
@@ -27,6 +30,11 @@ class Network(nn.Module):
         """
         with _WithoutMemory():
             return cls(config)
+
+    def frozen(self, dtype: torch.dtype = torch.float32, device: torch.device = _CPU) -> Self:
+        """A copy for inference, which later training does not change. Its hook points are closed,
+        and it has neither gradients nor dropout."""
+        return copy.deepcopy(self).to(device, dtype).eval().requires_grad_(False)
 
     @property
     def parameter_count(self) -> int:

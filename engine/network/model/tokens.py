@@ -27,20 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from engine.network.model.config import NetworkConfig
+from engine.rules import tables
 from engine.rules.moves import PROMOTION_SHIFT, SQUARE_BITS, SQUARE_MASK
-from engine.rules.tables import (
-    BLACK_BIT,
-    CASTLING,
-    CLOCK,
-    EN_PASSANT,
-    PIECE_CODES,
-    PIECE_TYPES,
-    REPETITION,
-    SIDE,
-)
 
-TOKENS: Final = PIECE_CODES
-EN_PASSANT_TOKEN: Final = BLACK_BIT
+TOKENS: Final = tables.PIECE_CODES
+EN_PASSANT_TOKEN: Final = tables.BLACK_BIT
 STATE_FEATURES: Final = 6
 
 
@@ -68,19 +59,19 @@ class Encoder(nn.Module):
         self.clock_unit = 1.0 / config.clock_rule if config.clock_rule else 0.0
         places = torch.arange(self.size)
         mirrored = places.view(config.height, config.width).flip(0).flatten()
-        codes = torch.arange(PIECE_CODES, dtype=torch.int32)
-        swapped = torch.where(codes % BLACK_BIT == 0, codes, codes ^ BLACK_BIT)
+        codes = torch.arange(tables.PIECE_CODES, dtype=torch.int32)
+        swapped = torch.where(codes % tables.BLACK_BIT == 0, codes, codes ^ tables.BLACK_BIT)
         bits = (torch.arange(16)[:, None] >> torch.arange(4) & 1).float()
-        promotions = torch.full((PIECE_TYPES,), _UNKNOWN)
+        promotions = torch.full((tables.PIECE_TYPES,), _UNKNOWN)
         promotions[[0, *config.promotion_types]] = torch.arange(1 + len(config.promotion_types))
-        tables = {
+        buffers = {
             "squares": torch.stack([places, mirrored]),
             "codes": torch.stack([codes, swapped]),
             "rights": torch.stack([bits, bits.roll(2, dims=1)]),
             "pairs": _pairs(torch.stack([places, mirrored])),
             "promotions": promotions,
         }
-        for name, table in tables.items():
+        for name, table in buffers.items():
             self.register_buffer(name, table, persistent=False)
 
     def forward(self, positions: Tensor) -> Tokens:
@@ -88,26 +79,26 @@ class Encoder(nn.Module):
         size = self.size
         # ONNX has only 64-bit indices.
         state = positions[:, size:].long()
-        side = state[:, SIDE]
-        marked = self.squares[0] == state[:, EN_PASSANT, None]
+        side = state[:, tables.SIDE]
+        marked = self.squares[0] == state[:, tables.EN_PASSANT, None]
         codes = positions[:, :size] | marked.to(torch.uint8) * EN_PASSANT_TOKEN
         seen = codes.int().gather(1, self.squares[side])
         features = torch.cat(
             [
-                self.rights[side, state[:, CASTLING]],
-                state[:, CLOCK, None] * self.clock_unit,
-                1.0 - torch.exp2(-state[:, REPETITION, None]),
+                self.rights[side, state[:, tables.CASTLING]],
+                state[:, tables.CLOCK, None] * self.clock_unit,
+                1.0 - torch.exp2(-state[:, tables.REPETITION, None]),
             ],
             dim=1,
         )
-        return Tokens(self.codes.flatten()[seen + side[:, None] * PIECE_CODES], features)
+        return Tokens(self.codes.flatten()[seen + side[:, None] * tables.PIECE_CODES], features)
 
     def from_to(self, positions: Tensor, moves: Tensor, rows: Tensor) -> Tensor:
         """Flat indices int64[M] of `moves` int64[M] in a from-to table [B, S, S].
 
         `rows` int64[M] is each move's position; castling is the king taking its own rook.
         """
-        side = positions[rows, self.size + SIDE].long()
+        side = positions[rows, self.size + tables.SIDE].long()
         pair = self.pairs[side, moves & (1 << PROMOTION_SHIFT) - 1]
         return rows * (self.size * self.size) + pair
 

@@ -29,17 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.network.model.tokens import EN_PASSANT_TOKEN, TOKENS
+from engine.rules import tables
 from engine.rules.betza import CAPTURE_ONLY, LEAPS, MOVE_ONLY, RIDES, Movement
-from engine.rules.tables import (
-    BLACK,
-    BLACK_BIT,
-    FIRST_CUSTOM,
-    KING,
-    LARGEST_SIDE,
-    NO_SQUARE,
-    PAWN,
-    WHITE,
-)
 from engine.rules.variant import Variant
 
 Floats = npt.NDArray[np.float32]
@@ -52,7 +43,7 @@ _TRAITS: Final = 5
 _OF_A_TYPE: Final = MOVEMENT + _TRAITS
 PIECE_FEATURES: Final = 2 * _OF_A_TYPE
 REGIONS: Final = 6
-STANDARD_TYPES: Final = FIRST_CUSTOM - 1
+STANDARD_TYPES: Final = tables.FIRST_CUSTOM - 1
 """Chess's own: types 1 to 6."""
 KINDS: Final = 2 * (2 + STANDARD_TYPES)
 """Empty, my chess types, my custom pieces; then en passant, their chess types, their custom
@@ -101,7 +92,7 @@ def movement_features(movement: Movement) -> Floats:
 def _kinds() -> npt.NDArray[np.int64]:
     half = KINDS // 2
     code = np.arange(TOKENS)
-    kinds: npt.NDArray[np.int64] = np.minimum(code % BLACK_BIT, half - 1)
+    kinds: npt.NDArray[np.int64] = np.minimum(code % tables.BLACK_BIT, half - 1)
     return kinds + half * (code >= EN_PASSANT_TOKEN)
 
 
@@ -109,9 +100,9 @@ def _pieces(variant: Variant) -> Floats:
     pieces = np.zeros((TOKENS, PIECE_FEATURES), np.float32)
     for piece_type, movement in variant.movements.items():
         moves = movement_features(movement)
-        pawn = piece_type == PAWN
+        pawn = piece_type == tables.PAWN
         traits = [
-            piece_type == KING,
+            piece_type == tables.KING,
             pawn and bool(variant.promotion_types) and any(variant.promotion_region),
             pawn and any(variant.double_step_region),
             variant.flag_types >> piece_type & 1 and any(variant.flag_region),
@@ -119,12 +110,12 @@ def _pieces(variant: Variant) -> Floats:
         ]
         features = [*moves / max(1.0, float(np.linalg.norm(moves))), *map(float, traits)]
         pieces[piece_type, :_OF_A_TYPE] = features
-        pieces[piece_type | BLACK_BIT, _OF_A_TYPE:] = features
+        pieces[piece_type | tables.BLACK_BIT, _OF_A_TYPE:] = features
     return pieces
 
 
 def _regions(variant: Variant) -> tuple[Floats, Floats]:
-    has_pawns = PAWN in variant.movements
+    has_pawns = tables.PAWN in variant.movements
     nowhere = (0, 0)
     pairs = (
         variant.promotion_region if has_pawns else nowhere,
@@ -132,11 +123,11 @@ def _regions(variant: Variant) -> tuple[Floats, Floats]:
         variant.double_step_region if has_pawns else nowhere,
     )
     boards = [[_board(variant, mask) for mask in pair] for pair in pairs]
-    mine = [(own[WHITE] + own[BLACK][::-1]) / 2 for own in boards]
+    mine = [(own[tables.WHITE] + own[tables.BLACK][::-1]) / 2 for own in boards]
     theirs = [board[::-1] for board in mine]
     shares = np.stack([*mine, *theirs], axis=-1)
-    ranks = np.zeros((LARGEST_SIDE, REGIONS), np.float32)
-    files = np.zeros((LARGEST_SIDE, REGIONS), np.float32)
+    ranks = np.zeros((tables.LARGEST_SIDE, REGIONS), np.float32)
+    files = np.zeros((tables.LARGEST_SIDE, REGIONS), np.float32)
     ranks[: variant.height] = shares.mean(1)
     files[: variant.width] = shares.mean(0)
     return ranks, files
@@ -150,23 +141,25 @@ def _board(variant: Variant, mask: int) -> Floats:
 
 def rules_of(variant: Variant) -> dict[str, Floats]:
     """Rules by name, each as a few numbers, in the order of a universal network's input."""
-    promotes = PAWN in variant.movements and bool(variant.promotion_types)
+    promotes = tables.PAWN in variant.movements and bool(variant.promotion_types)
     into = variant.promotion_types if promotes else ()
     moves = [movement_features(variant.movements[t]) for t in into]
     flagged = any(variant.flag_region) and bool(variant.flag_types)
     sets = variant.extinction_types
     return {
-        "width": _one_of(variant.width, range(1, LARGEST_SIDE + 1)),
-        "height": _one_of(variant.height, range(1, LARGEST_SIDE + 1)),
-        "promotion to": _numbers(*(t in into for t in range(1, FIRST_CUSTOM))),
+        "width": _one_of(variant.width, range(1, tables.LARGEST_SIDE + 1)),
+        "height": _one_of(variant.height, range(1, tables.LARGEST_SIDE + 1)),
+        "promotion to": _numbers(*(t in into for t in range(1, tables.FIRST_CUSTOM))),
         "moves of promoted pieces": np.max([np.zeros(MOVEMENT, np.float32), *moves], axis=0),
-        "double step": _numbers(PAWN in variant.movements and any(variant.double_step_region)),
+        "double step": _numbers(
+            tables.PAWN in variant.movements and any(variant.double_step_region)
+        ),
         "castling": _castling(variant),
         "stalemate": _one_of(variant.stalemate_value, _VALUES),
         "checkmate": _one_of(variant.checkmate_value if variant.has_king else None, _VALUES),
         "goal": _numbers(flagged),
         "extinction": _one_of(variant.extinction_value if sets else None, _VALUES),
-        "extinction at": _numbers(variant.extinction_count / LARGEST_SIDE if sets else 0),
+        "extinction at": _numbers(variant.extinction_count / tables.LARGEST_SIDE if sets else 0),
         "extinction of all": _numbers(any(kinds & kinds - 1 for kinds in sets)),
         "repetition": _numbers(variant.fold_rule > 0, 1 / max(1, variant.fold_rule)),
         "clock": _numbers(variant.clock_rule > 0, variant.clock_rule / _HALF_MOVES),
@@ -181,10 +174,10 @@ def _castling(variant: Variant) -> Floats:
     """For the king's side and the queen's: whether, and the king's file afterwards."""
     numbers: list[Floats] = []
     for king, _, target, _ in variant.castling[:2]:
-        never = king == NO_SQUARE
+        never = king == tables.NO_SQUARE
         numbers += [
             _numbers(not never),
-            _one_of(None if never else target % variant.width, range(LARGEST_SIDE)),
+            _one_of(None if never else target % variant.width, range(tables.LARGEST_SIDE)),
         ]
     return np.concatenate(numbers)
 

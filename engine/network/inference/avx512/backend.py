@@ -4,11 +4,11 @@ The kernels compute every residual tower, and the transformer with ReLU, in widt
 multiples of 16.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
+from engine.network.inference.avx512 import weights
 from engine.network.inference.avx512.code import LANES
 from engine.network.inference.avx512.embedding_and_heads import CHUNK, Heads, HeadWorkspace
 from engine.network.inference.avx512.kernels import (
@@ -28,22 +28,16 @@ from engine.network.inference.avx512.transformer import (
     TransformerWorkspace,
     run_transformer,
 )
-from engine.network.inference.avx512.weights import (
-    aligned,
-    aligned_floats,
-    embedding_of,
-    find_activation_maxima,
-    heads_of,
-    rounded_up,
-    tower_of,
-    transformer_of,
+from engine.network.inference.backends.protocol import (
+    BackendName,
+    Batch,
+    PrecisionName,
+    empty_batch,
 )
-from engine.network.inference.backends.protocol import BackendName, Batch, PrecisionName
 from engine.network.model.compiled_encoder import Rows
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualTower
-from engine.network.model.tokens import STATE_FEATURES
 
 _NUMBERS: Final[dict[PrecisionName, Fixed]] = {"fp32": FP32, "bf16": BF16, "int8": INT8}
 
@@ -85,15 +79,9 @@ class Avx512Backend:
         self._calibration = calibration
         squares = config.squares
         # [B, S, S rounded up to 16]: the kernels write whole registers.
-        self._policy = aligned_floats(max_batch, squares, rounded_up(squares))
-        self._batch = Batch(
-            squares=np.zeros((max_batch, squares), np.int32),
-            state=np.zeros((max_batch, STATE_FEATURES), np.float32),
-            policy=self._policy[:, :, :squares],
-            promotion=np.zeros((max_batch, squares, len(config.promotion_types)), np.float32),
-            wdl=np.zeros((max_batch, 3), np.float32),
-            run=lambda: self._run(max_batch),
-        )
+        self._policy = weights.aligned_floats(max_batch, squares, weights.rounded_up(squares))
+        batch = empty_batch(config, max_batch)
+        self._batch = dataclasses.replace(batch, policy=self._policy[:, :, :squares])
         self.update(network)
 
     def batch(self, count: int) -> Batch:
@@ -106,37 +94,36 @@ class Avx512Backend:
         # Rounding in the heads would show in every logit, and they are a tenth of the work.
         head_number = BF16 if number != FP32 and BF16 in available_numbers() else FP32
         head_blocks = blocks_for(config.width, 4 * LANES)
-        table_blocks = blocks_for(config.width, rounded_up(config.squares))
+        table_blocks = blocks_for(config.width, weights.rounded_up(config.squares))
         maxima = {}
         if number == INT8:
             assert self._calibration is not None
-            maxima = find_activation_maxima(network, self._calibration)
+            maxima = weights.find_activation_maxima(network, self._calibration)
         files, blocks = (0,) * config.width, blocks_for(config.width, config.channels)
-        heads = heads_of(network, head_blocks, head_number)
-        tables: tuple[object, ...]
+        heads = weights.heads_of(network, head_blocks, head_number)
+        embedding = weights.embedding_of(network)
         if isinstance(network.trunk, ResidualTower):
             self._kernel: Callable[..., None] = run_tower
             role = PUT if config.excitation else STREAM if config.norm == "none" else ADD
             self._shape: object = TowerShape(
                 files, blocks, head_blocks, table_blocks, number, head_number, role
             )
-            tables = embedding_of(network), tower_of(network, blocks, number, maxima), heads
+            layers: object = weights.tower_of(network, blocks, number, maxima)
             workspace: object = _tower_workspace(config, len(number))
         else:
             hidden = blocks_for(config.width, config.hidden or LANES)
             values = blocks_for(config.width, config.channels // config.heads)
-            registers = (0,) * (rounded_up(config.squares) // LANES)
+            registers = (0,) * (weights.rounded_up(config.squares) // LANES)
             self._kernel = run_transformer
             self._shape = TransformerShape(
                 files, blocks, hidden, values, head_blocks, table_blocks, registers,
                 number, head_number,
             )  # fmt: skip
-            layers = transformer_of(network, blocks, hidden, number, maxima)
-            tables = embedding_of(network), layers, heads
+            layers = weights.transformer_of(network, blocks, hidden, number, maxima)
             workspace = _transformer_workspace(config, len(number))
         epsilon = network.trunk.norm.eps
         head_workspace = _head_workspace(config, heads, len(head_number))
-        self._tables = *tables, epsilon, workspace, head_workspace
+        self._tables = embedding, layers, heads, epsilon, workspace, head_workspace
 
     def _run(self, size: int) -> None:
         batch = self._batch
@@ -149,31 +136,31 @@ class Avx512Backend:
 def _tower_workspace(config: NetworkConfig, bytes_: int) -> TowerWorkspace:
     squares, channels = config.squares, config.channels
     return TowerWorkspace(
-        fp32=aligned_floats(CHUNK, squares, channels),
-        quantised=aligned(CHUNK, squares, bytes_ * channels),
-        hidden=aligned(CHUNK, squares, bytes_ * channels),
-        branch=aligned_floats(squares, channels),
+        fp32=weights.aligned_floats(CHUNK, squares, channels),
+        quantised=weights.aligned(CHUNK, squares, bytes_ * channels),
+        hidden=weights.aligned(CHUNK, squares, bytes_ * channels),
+        branch=weights.aligned_floats(squares, channels),
     )
 
 
 def _transformer_workspace(config: NetworkConfig, bytes_: int) -> TransformerWorkspace:
     squares, channels = config.squares, config.channels
-    padded = rounded_up(squares)
+    padded = weights.rounded_up(squares)
     return TransformerWorkspace(
-        fp32=aligned_floats(CHUNK, squares, channels),
-        quantised=aligned(squares, bytes_ * channels),
-        hidden=aligned(squares, bytes_ * config.hidden),
-        qkv=aligned_floats(padded, 3 * channels),
-        keys=aligned_floats(channels, padded),
-        scores=aligned_floats(squares, padded),
-        gathered=aligned_floats(squares, channels),
+        fp32=weights.aligned_floats(CHUNK, squares, channels),
+        quantised=weights.aligned(squares, bytes_ * channels),
+        hidden=weights.aligned(squares, bytes_ * config.hidden),
+        qkv=weights.aligned_floats(padded, 3 * channels),
+        keys=weights.aligned_floats(channels, padded),
+        scores=weights.aligned_floats(squares, padded),
+        gathered=weights.aligned_floats(squares, channels),
     )
 
 
 def _head_workspace(config: NetworkConfig, heads: Heads, bytes_: int) -> HeadWorkspace:
-    padded = rounded_up(config.squares)
+    padded = weights.rounded_up(config.squares)
     return HeadWorkspace(
-        quantised=aligned(config.squares, bytes_ * config.channels),
-        outputs=aligned_floats(padded, len(heads.scales)),
-        keys=aligned_floats(config.policy_channels, padded),
+        quantised=weights.aligned(config.squares, bytes_ * config.channels),
+        outputs=weights.aligned_floats(padded, len(heads.scales)),
+        keys=weights.aligned_floats(config.policy_channels, padded),
     )

@@ -4,7 +4,6 @@ A graph holds the copies to the GPU, the network and the copies back, at fixed a
 then one launch and one wait for its end; the host decides nothing in between.
 """
 
-import copy
 import functools
 import threading
 from collections.abc import Callable, Iterator
@@ -85,9 +84,8 @@ class CudaBackend:
         self.precision: PrecisionName = precision
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         # Convolutions use channels last; other weights would be reordered in every step.
-        self.network = copy.deepcopy(network).to(self._stream.device, TORCH_TYPES[precision])
+        self.network = network.frozen(TORCH_TYPES[precision], self._stream.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network.eval().requires_grad_(False)
         self._pool = torch.cuda.graph_pool_handle()
         config = network.config
         squares, promotions = config.squares, len(config.promotion_types)

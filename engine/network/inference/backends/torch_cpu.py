@@ -1,7 +1,5 @@
 """Torch on the CPU, with as many threads as the process has given torch."""
 
-import copy
-
 import torch
 
 from engine.network.inference.backends.allocator import keep_freed_memory
@@ -25,8 +23,7 @@ class TorchBackend:
         self, network: PolicyValueNet, *, precision: PrecisionName, max_batch: int
     ) -> None:
         self.precision: PrecisionName = precision
-        self._network = copy.deepcopy(network).to(TORCH_TYPES[precision])
-        self._network.eval().requires_grad_(False)
+        self._network = network.frozen(TORCH_TYPES[precision])
         self._batch = empty_batch(network.config, max_batch)
         keep_freed_memory()
 
