@@ -342,13 +342,9 @@ def preset(variants: Variants) -> dict[str, Any]:
         tower = values["network"].get("trunk") == "residual"
         return values | ({"network": presets["several"]["network"]} if tower else {})
     (variant,) = several
-    if variant.name in presets:
-        name = variant.name
-    elif variant.irreversible:
-        name = "tiny" if variant.squares <= 12 else "small"
-    else:
-        name = "standard"
-    of_one: dict[str, Any] = presets[name]
+    size = "tiny" if variant.squares <= 12 else "small"
+    by_size = presets[size if variant.irreversible else "standard"]
+    of_one: dict[str, Any] = presets.get(variant.name, by_size)
     return of_one
 
 
@@ -395,20 +391,18 @@ def replace(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
 
 
 def differences(config: Any, overrides: dict[str, Any]) -> list[str]:
-    """What `overrides` asks for that a run (its dataclass) does not have, as `field = theirs, run
-    has ours`."""
+    """What `overrides` asks for that a run's dataclass or table does not have, as `field = theirs,
+    the run has ours`."""
 
-    def compare(ours: dict[str, Any], theirs: dict[str, Any], prefix: str) -> list[str]:
-        found = []
-        for name, value in theirs.items():
-            own = ours.get(name)
-            if isinstance(value, dict) and isinstance(own, dict):
-                found += compare(own, value, f"{prefix}{name}.")
-            elif own != value:
-                found.append(f"{prefix}{name} = {value}, the run has {own}")
-        return found
-
-    return compare(dataclasses.asdict(config), overrides, "")
+    ours = config if isinstance(config, dict) else dataclasses.asdict(config)
+    found = []
+    for name, value in overrides.items():
+        own = ours.get(name)
+        if isinstance(value, dict) and isinstance(own, dict):
+            found += [f"{name}.{different}" for different in differences(own, value)]
+        elif own != value:
+            found.append(f"{name} = {value}, the run has {own}")
+    return found
 
 
 def to_toml(config: Settings) -> str:

@@ -319,8 +319,8 @@ def test_moves_are_drawn_from_their_own_game_whatever_the_shares_are() -> None:
     rng = generator(9)
     offsets = np.array([0, 2, 5, 6])
     for _ in range(60):
-        policy, choices = rng.choice(HOSTILE, 6), np.empty(3, np.int64)
-        _choose_moves(offsets, policy, rng.random(3) < 0.7, rng.random(3), choices)
+        policy = rng.choice(HOSTILE, 6)
+        choices = _choose_moves(offsets, policy, rng.random(3) < 0.7, rng.random(3))
         assert ((offsets[:-1] <= choices) & (choices < offsets[1:])).all()
         places = _first_best(policy.astype(np.float64), offsets)
         assert ((offsets[:-1] <= places) & (places < offsets[1:])).all()

@@ -59,7 +59,7 @@ def _after(variant: Variant, rows: Rows) -> tuple[Rows, npt.NDArray[np.int8], li
     moves, offsets = generate_batch(variant.tables, rows)
     after = np.repeat(rows, np.diff(offsets), axis=0)
     none, lengths = np.zeros((len(after), 1), np.uint64), np.zeros(len(after), np.int64)
-    results = play_moves(variant, after, none, lengths, moves)
+    results = play_moves(variant.tables, after, none, lengths, moves)
     return after, results, [moves, offsets]
 
 

@@ -3,14 +3,14 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from engine.network.checkpoint import read_description
 from engine.rules.errors import InputError
-from training.data.shards import ShardError, describe_games
+from training.data.shards import ShardError, are_counts, describe_games
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS shards (
@@ -45,24 +45,17 @@ def is_kept(round_number: int) -> bool:
 
 
 _ACCOUNT: Final = (
-    "seconds",
-    "plies",
-    "simulations",
-    "evaluations",
-    "evaluator_seconds",
-    "resigned",
-    "checked",
-    "wrong",
+    *("seconds", "plies", "simulations", "evaluations", "evaluator_seconds"),
+    *("resigned", "checked", "wrong"),
 )
 """What an actor that searches counts for each shard."""
 
 
 def _is_source(source: dict[str, Any]) -> bool:
     """Whether a shard's header has round and actor, and all counts or none."""
-    places: list[Any] = [source.get("round"), source.get("actor")]
     counts: list[Any] = [source.get(name) for name in _ACCOUNT] if "simulations" in source else []
     return (
-        all(type(place) is int and 0 <= place < 1 << 53 for place in places)
+        are_counts([source.get("round"), source.get("actor")])
         and all(type(number) in (int, float) and 0 <= number < 1 << 53 for number in counts)
         and (not counts or isinstance(source.get("evaluator"), str))
     )
@@ -73,23 +66,20 @@ def account_of(shards: list[Shard]) -> dict[str, Any]:
     sources = [shard.source for shard in shards if "simulations" in shard.source]
     if not sources:
         return {}
-
-    def total(name: str) -> float:
-        return float(sum(source[name] for source in sources))
-
-    seconds = max(1e-9, total("seconds"))
+    total = {name: sum(source[name] for source in sources) for name in _ACCOUNT}
+    seconds = max(1e-9, total["seconds"])
     account: dict[str, Any] = {
         "evaluator": ", ".join(sorted({source["evaluator"] for source in sources})),
-        "plies": int(total("plies")),
-        "simulations": int(total("simulations")),
+        "plies": int(total["plies"]),
+        "simulations": int(total["simulations"]),
         # Of one actor, while it plays.
-        "simulations_per_second": round(total("simulations") / seconds, 1),
-        "evaluations": int(total("evaluations")),
-        "outside_evaluator": round(1.0 - total("evaluator_seconds") / seconds, 4),
+        "simulations_per_second": round(total["simulations"] / seconds, 1),
+        "evaluations": int(total["evaluations"]),
+        "outside_evaluator": round(1.0 - total["evaluator_seconds"] / seconds, 4),
     }
-    if total("resigned") or total("checked"):
+    if total["resigned"] or total["checked"]:
         account["resignations"] = {
-            name: int(total(name)) for name in ("resigned", "checked", "wrong")
+            name: int(total[name]) for name in ("resigned", "checked", "wrong")
         }
     return account
 
@@ -112,24 +102,32 @@ class Index:
         self._games = directory / "games"
         self._checkpoints = directory / "checkpoints"
         try:
-            self._connect()
-            self._reconcile()
+            self._open()
         except OSError:
             self._path.unlink(missing_ok=True)
-            self._connect()
-            self._reconcile()
+            self._open()
 
-    def _connect(self) -> None:
+    def _open(self) -> None:
         with disk_errors(self._path):
             self._database = sqlite3.connect(self._path)
-            self._database.executescript(_SCHEMA)
+        try:
+            with disk_errors(self._path):
+                self._database.executescript(_SCHEMA)
+            self._reconcile()
+        except BaseException:
+            self.close()
+            raise
+
+    def _execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Execute one statement and commit; returns the rows that it found."""
+        with disk_errors(self._path), self._database:
+            return self._database.execute(statement, values).fetchall()
 
     def _reconcile(self) -> None:
         known = {shard.name for shard in self.shards()}
         present = {path.name for path in self._games.glob("*.safetensors")}
-        with disk_errors(self._path), self._database:
-            for name in known - present:
-                self._database.execute("DELETE FROM shards WHERE name = ?", (name,))
+        for name in known - present:
+            self._execute("DELETE FROM shards WHERE name = ?", name)
         for name in sorted(present - known):
             # The games of a file that cannot be read are played again.
             with contextlib.suppress(InputError):
@@ -142,57 +140,40 @@ class Index:
         if not _is_source(source):
             raise ShardError(f"{self._games / name}: the field 'source' is incomplete")
         shard = Shard(
-            name,
-            source["round"],
-            source["actor"],
-            header["variant"]["name"],
-            header["positions"],
-            header["games"],
-            source,
+            name=name,
+            round=source["round"],
+            actor=source["actor"],
+            variant=header["variant"]["name"],
+            positions=header["positions"],
+            games=header["games"],
+            source=source,
         )
-        with disk_errors(self._path), self._database:
-            self._database.execute(
-                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    shard.name,
-                    shard.round,
-                    shard.actor,
-                    shard.variant,
-                    shard.positions,
-                    shard.games,
-                    json.dumps(source),
-                ),
-            )
+        row = vars(shard) | {"source": json.dumps(source)}
+        self._execute("INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)", *row.values())
         return shard
 
     def shards(self) -> list[Shard]:
         """All shards, oldest first."""
-        with disk_errors(self._path):
-            # Named columns: a table of an older version lacks one, fails here and is rebuilt.
-            rows = self._database.execute(
-                "SELECT name, round, actor, variant, positions, games, source FROM shards"
-                " ORDER BY round, actor, name"
-            )
-            return [
-                Shard(name, number, actor, variant, positions, games, json.loads(source))
-                for name, number, actor, variant, positions, games, source in rows
-            ]
+        # Named columns: a table of an older version lacks one, fails here and is rebuilt.
+        rows = self._execute(
+            "SELECT name, round, actor, variant, positions, games, source FROM shards"
+            " ORDER BY round, actor, name"
+        )
+        return [
+            Shard(name, number, actor, variant, positions, games, json.loads(source))
+            for name, number, actor, variant, positions, games, source in rows
+        ]
 
-    def shards_of(self, variant: str, rounds: range | None = None) -> list[Shard]:
+    def shards_of(self, variant: str, rounds: Container[int] | None = None) -> list[Shard]:
         """Those of one variant, by its name, and of some rounds, oldest first."""
         own = [shard for shard in self.shards() if shard.variant == variant]
         return own if rounds is None else [shard for shard in own if shard.round in rounds]
 
-    def shards_of_round(self, variant: str, number: int) -> list[Shard]:
-        """Those of one variant and one round, oldest first."""
-        return self.shards_of(variant, range(number, number + 1))
-
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
         """Add a checkpoint that is kept."""
-        with disk_errors(self._path), self._database:
-            self._database.execute(
-                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", (name, round_number, step)
-            )
+        self._execute(
+            "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)", name, round_number, step
+        )
 
     def restore_checkpoints(self, last_round: int) -> None:
         """Add the checkpoints up to this round that are kept and that a rebuilt index lacks."""
@@ -208,8 +189,7 @@ class Index:
 
     def checkpoints(self) -> set[str]:
         """The names of the checkpoints that are kept."""
-        with disk_errors(self._path):
-            return {name for (name,) in self._database.execute("SELECT name FROM checkpoints")}
+        return {name for (name,) in self._execute("SELECT name FROM checkpoints")}
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,6 @@
 """Finished games as flat arrays: what the learner gets from self-play, and its file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.network.checkpoint import load_tensors, read_metadata, save_tensors
+from engine.network.checkpoint import header_field, load_tensors, read_metadata, save_tensors
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
@@ -48,7 +48,7 @@ _KINDS: Final = {
     "endings": torch.uint8,
     "games": torch.int32,
 }
-"""Types of the arrays in a file."""
+"""Types of the arrays in a file, by the names of GameRows' fields."""
 
 
 class ShardError(InputError):
@@ -95,37 +95,41 @@ class GameRows:
 
 RAGGED: Final = ("moves", "policy")
 """The arrays with an entry for each legal move."""
-SINGLE: Final = tuple(
-    name for name in GameRows.__dataclass_fields__ if name not in (*RAGGED, "offsets")
-)
+SINGLE: Final = tuple(name for name in _KINDS if name not in (*RAGGED, "offsets"))
 """The arrays with an entry for each position."""
 
 
 def join(parts: Sequence[GameRows]) -> GameRows:
     """All rows of the parts, in order, their games numbered from 0."""
-    fields: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in GameRows.__dataclass_fields__
-        if name not in ("offsets", "games")
+    fields = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in (*SINGLE, *RAGGED)
     }
-    counts = np.concatenate([np.diff(part.offsets) for part in parts])
     firsts = np.cumsum([0] + [part.game_count for part in parts[:-1]])
-    return GameRows(
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        games=np.concatenate(
-            [part.games + first for part, first in zip(parts, firsts, strict=True)]
-        ).astype(np.int32),
-        **fields,
-    )
+    fields["games"] += np.repeat(firsts, [len(part) for part in parts]).astype(np.int32)
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    return GameRows(offsets=_offsets(counts), **fields)
+
+
+def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where so many moves of each position begin and end, int64[N + 1]."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def select_moves(
+    offsets: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The offsets of the positions of these indices, and the places of their moves among all."""
+    counts = offsets[indices + 1] - offsets[indices]
+    selected = _offsets(counts)
+    return selected, np.arange(selected[-1]) + np.repeat(offsets[indices] - selected[:-1], counts)
 
 
 def select(rows: GameRows, indices: npt.NDArray[np.int64]) -> GameRows:
     """The rows of these indices, in their order."""
-    counts = rows.offsets[indices + 1] - rows.offsets[indices]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    flat = np.arange(offsets[-1]) + np.repeat(rows.offsets[indices] - offsets[:-1], counts)
-    single: dict[str, Any] = {name: getattr(rows, name)[indices] for name in SINGLE}
-    return GameRows(offsets=offsets, moves=rows.moves[flat], policy=rows.policy[flat], **single)
+    offsets, places = select_moves(rows.offsets, indices)
+    fields = {name: getattr(rows, name)[indices] for name in SINGLE}
+    fields |= {name: getattr(rows, name)[places] for name in RAGGED}
+    return GameRows(offsets=offsets, **fields)
 
 
 def shard_name(round_number: int, actor: int, part: int, game: int | None) -> str:
@@ -136,7 +140,7 @@ def shard_name(round_number: int, actor: int, part: int, game: int | None) -> st
 
 def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, Any]) -> None:
     """Write a shard and where it is from, whole or not at all; raises OSError."""
-    tensors = {name: getattr(rows, name) for name in GameRows.__dataclass_fields__}
+    tensors = {name: getattr(rows, name) for name in _KINDS}
     header = {
         "format": SHARD_FORMAT,
         "variant": {"name": variant.name, "digest": variant.digest},
@@ -153,6 +157,11 @@ def describe_games(path: Path) -> dict[str, Any]:
     header = read_metadata(path)
     _check_format(path, header)
     return header
+
+
+def are_counts(values: Iterable[object]) -> bool:
+    """Whether all are whole numbers that count something."""
+    return all(type(value) is int and 0 <= value < 1 << 53 for value in values)
 
 
 def shards_of(folder: Path, variant: Variant) -> list[Path]:
@@ -181,16 +190,13 @@ def _check_format(path: Path, header: dict[str, Any]) -> None:
         )
     if header.get("format") != SHARD_FORMAT:
         raise ShardError(f"{path}: not a file of self-play games")
-    variant, source = header.get("variant"), header.get("source")
-    if not isinstance(variant, dict) or not isinstance(source, dict):
-        raise ShardError(f"{path}: missing field 'variant' or 'source'")
+    variant, _ = (header_field(path, header, name) for name in ("variant", "source"))
     for name in ("name", "digest"):
         if not isinstance(variant.get(name), str):
             raise ShardError(f"{path}: missing field 'variant.{name}'")
     for name in ("positions", "games"):
-        count = header.get(name)
-        if type(count) is not int or not 0 <= count < 1 << 53:
-            raise ShardError(f"{path}: {name} = {quoted(count)} is no count")
+        if not are_counts([header.get(name)]):
+            raise ShardError(f"{path}: {name} = {quoted(header.get(name))} is no count")
 
 
 def load_games(path: Path, variant: Variant) -> GameRows:
@@ -202,12 +208,11 @@ def load_games(path: Path, variant: Variant) -> GameRows:
             f"{path}: games of {quoted(header['variant']['name'])} by other rules than"
             f" {variant.name}'s"
         )
-    for name in GameRows.__dataclass_fields__:
+    for name in _KINDS:
         if name not in tensors:
             raise ShardError(f"{path}: the array '{name}' is missing")
-    found = {name: tensors[name] for name in GameRows.__dataclass_fields__}
-    _check_kinds(path, found, variant)
-    rows = GameRows(**{name: tensor.numpy() for name, tensor in found.items()})
+    _check_kinds(path, tensors, variant)
+    rows = GameRows(**{name: tensors[name].numpy() for name in _KINDS})
     _check_values(path, rows, variant)
     return rows
 

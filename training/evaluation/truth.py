@@ -22,6 +22,7 @@ from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
 from search.mcts.search import SearchConfig, tree_search
+from training.data.shards import select_moves
 
 LARGEST_SOLVED: Final = 3_000_000
 """Most positions of a variant that is solved for the truth curve: ten seconds, Hexapawn 5x5."""
@@ -125,15 +126,13 @@ class Truth:
 
     def _select(self, chosen: npt.NDArray[np.int64]) -> "Truth":
         """The positions of these indices, in ascending order."""
-        counts = np.diff(self.offsets)[chosen]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        flat = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
+        offsets, places = select_moves(self.offsets, chosen)
         return replace(
             self,
             positions=self.positions[chosen],
-            moves=self.moves[flat],
+            moves=self.moves[places],
             offsets=offsets,
-            regrets=self.regrets[flat],
+            regrets=self.regrets[places],
         )
 
     def among(self, positions: npt.NDArray[np.uint8]) -> "Truth":

@@ -76,7 +76,7 @@ def _chances(variant: Variant, choose: Choose, own: int) -> Chances:
             rows, weights = np.repeat(rows, counts, axis=0), np.repeat(weights / counts, counts)
         # No position comes back, so the earlier ones do not count.
         history, lengths = np.zeros((len(rows), 1), np.uint64), np.zeros(len(rows), np.int64)
-        results = play_moves(variant, rows, history, lengths, moves[places])
+        results = play_moves(variant.tables, rows, history, lengths, moves[places])
         over = results != UNFINISHED
         # Results are those of the side then to move.
         values = (-results if chooses else results)[over].astype(np.int64)

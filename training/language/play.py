@@ -145,7 +145,7 @@ def play_by_policy(
         made.moves[running, ply] = moves[choices]
         made.surprisal[running, ply] = surprisal
         lengths = np.full(len(running), ply)
-        results = play_moves(variant, positions, histories, lengths, moves[choices])
+        results = play_moves(variant.tables, positions, histories, lengths, moves[choices])
         going = results == UNFINISHED
         running, positions, histories = running[going], positions[going], histories[going]
         if not len(running):

@@ -20,6 +20,7 @@ from engine.settings import quoted
 from search.evaluator import Evaluator
 from training.config import differences
 from training.data.run_directory import LockedDirectory, RunError, changes_of, checkpoints_in
+from training.data.shards import are_counts
 from training.language.config import LanguageTrainingConfig
 from training.language.held_out import (
     PrefixHashes,
@@ -34,7 +35,7 @@ from training.language.run import STATE_FORMAT, LanguageRun, Progress
 from training.language.sources import GameSource, fixed_source, random_source
 from training.language.token_games import TokenGames, load_token_games, save_token_games
 from training.run.monitor import Monitor
-from training.run.state import are_counts, must_fit, read_header
+from training.run.state import must_fit, read_header
 
 _FREE: Final = ("minutes", "rounds")
 """Settings that a resumed run may get anew."""

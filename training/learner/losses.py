@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from engine.network.model.policy_value import Outputs, VariantNetwork
 from engine.rules.compilation.compile_time import working_time
@@ -125,15 +126,14 @@ def flatten(
     An optimiser's step, an EMA and a copy to another process are then one operation each. The
     network's values are copied into `weights`; with `keep` those of `weights` stay.
     """
-    start = 0
-    for parameter in network.parameters():
-        part = slice(start, start + parameter.numel())
-        if not keep:
-            weights[part] = parameter.flatten()
-        parameter.data = weights[part].view_as(parameter)
-        if gradient is not None:
-            parameter.grad = gradient[part].view_as(parameter)
-        start = part.stop
+    parameters = list(network.parameters())
+    if not keep:
+        weights.copy_(parameters_to_vector(parameters))
+    vector_to_parameters(weights, parameters)
+    if gradient is not None:
+        parts = torch.split(gradient, [parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
 
 
 class Gradients(Protocol):

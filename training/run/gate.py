@@ -49,7 +49,7 @@ def gate_score(
             if turn.any():
                 roots = Roots(positions[turn], histories[turn], lengths[turn])
                 moves[turn] = _best_moves(variant, roots, evaluator, search)
-        results = play_moves(variant, positions, histories, lengths, moves)
+        results = play_moves(variant.tables, positions, histories, lengths, moves)
         over = results != UNFINISHED
         # The result is for the side that did not move.
         points[games_left[over]] = 0.5 + 0.5 * np.where(challenging, -results, results)[over]

@@ -4,8 +4,8 @@ A kind of training is a `Trainer`: self-play training is `rounds.TrainingRun`, t
 models is in training/language. What they share:
 
 - `training.data.run_directory.LockedDirectory`: files, lock, configuration, metrics and log;
-- `training.run.state`: `read_header`, `must_fit` and `are_counts` for the state file,
-  `saved_round` for messages, `naming_fault` for numbers that are not finite;
+- `training.run.state`: `read_header` and `must_fit` for the state file, `saved_round` for messages,
+  `naming_fault` for numbers that are not finite;
 - `training.run.monitor.Monitor`: who watches;
 - this loop.
 

@@ -168,7 +168,7 @@ class TrainingRun(RunState):
         written: list[Shard] = []
         requests = []
         for state in self.states:
-            shards = self.index.shards_of_round(state.variant.name, self.progress.round + 1)
+            shards = self.index.shards_of(state.variant.name, [self.progress.round + 1])
             written += shards
             missing = state.quota - sum(shard.positions for shard in shards)
             if missing > 0:

@@ -1,11 +1,11 @@
 """What a run saves: a checkpoint, then the learner's state, which commits the round.
 
-`read_header`, `must_fit`, `are_counts`, `saved_round` and `naming_fault` serve every kind of
+`read_header`, `must_fit`, `saved_round` and `naming_fault` serve every kind of
 training; the rest is of self-play training.
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from training.data.run_directory import (
     is_checkpoint,
     is_round_line,
 )
+from training.data.shards import are_counts
 from training.learner.learner import Learner
 from training.learner.networks import Settings, check_settings
 from training.run.variant_state import VariantState
@@ -49,11 +50,6 @@ def must_fit(path: Path, what: str) -> Iterator[None]:
     except (KeyError, RuntimeError, ValueError, TypeError) as problem:
         text = textwrap.shorten(str(problem), 160, placeholder=" …")
         raise RunError(f"{path}: does not fit {what} ({text})") from None
-
-
-def are_counts(values: Iterable[object]) -> bool:
-    """Whether all are whole numbers that count something."""
-    return all(type(value) is int and 0 <= value < 1 << 53 for value in values)
 
 
 def saved_round(directory: Path) -> int | None:

@@ -38,15 +38,18 @@ _RESIGN_TURNS: Final = 2
 
 
 @kernel
-def _play_moves(
+def play_moves(
     tables: Tables,
     positions: Array2D[np.uint8],
     histories: Array2D[np.uint64],
     lengths: npt.NDArray[np.int64],
     moves: npt.NDArray[np.uint16],
-    results: npt.NDArray[np.int8],
-) -> None:
-    """Play one move in each game; `results` says how it ended for the side then to move."""
+) -> npt.NDArray[np.int8]:
+    """Play one move in each game, in place: positions [G, R], histories [G, H], their lengths [G].
+
+    Returns the results [G] for the side then to move, or UNFINISHED.
+    """
+    results = np.empty(positions.shape[0], np.int8)
     legal, scratch = np.empty(MAX_MOVES, np.uint16), np.empty(positions.shape[1], np.uint8)
     for game in range(positions.shape[0]):
         row = positions[game]
@@ -54,6 +57,7 @@ def _play_moves(
         lengths[game] += 1
         reason = termination(tables, row, generate(tables, row, legal))
         results[game] = terminal_value(tables, reason, row) if reason else UNFINISHED
+    return results
 
 
 @kernel
@@ -130,31 +134,17 @@ def start_games(
     return positions, histories, lengths
 
 
-def play_moves(
-    variant: Variant,
-    positions: npt.NDArray[np.uint8],
-    histories: npt.NDArray[np.uint64],
-    lengths: npt.NDArray[np.int64],
-    moves: npt.NDArray[np.uint16],
-) -> npt.NDArray[np.int8]:
-    """Play one move in each game, in place; the results [G] for the side then to move, or
-    UNFINISHED."""
-    results = np.empty(len(moves), dtype=np.int8)
-    _play_moves(variant.tables, positions, histories, lengths, moves, results)
-    return results
-
-
 @kernel
 def _choose_moves(
     offsets: npt.NDArray[np.int64],
     policy: npt.NDArray[np.float32],
     drawn: npt.NDArray[np.bool_],
     draws: npt.NDArray[np.float64],
-    choices: npt.NDArray[np.int64],
-) -> None:
+) -> npt.NDArray[np.int64]:
     """The index [G] of each game's move in all moves: drawn in proportion to the policy, or the
     most likely one."""
-    for game in range(choices.shape[0]):
+    choices = np.empty(drawn.shape[0], np.int64)
+    for game in range(drawn.shape[0]):
         start, end = offsets[game], offsets[game + 1]
         best, total = start, 0.0
         for index in range(start, end):
@@ -171,6 +161,7 @@ def _choose_moves(
             if left < 0.0:
                 choices[game] = index
                 break
+    return choices
 
 
 @dataclass(kw_only=True)
@@ -203,8 +194,7 @@ class SelfPlay:
         self.simulations = config.simulations
         self.statistics = Statistics()
         games = config.games
-        started = start_games(variant, config, games, rng)
-        self._positions, self._histories, self._lengths = started
+        self._positions, self._histories, self._lengths = start_games(variant, config, games, rng)
         self._recorder = Recorder(games, config.longest_game, variant.row_size)
         # Turns in a row in which each side's value was lost; games in which nobody resigns.
         self._lost = np.zeros((games, 2), dtype=np.int64)
@@ -260,12 +250,11 @@ class SelfPlay:
         moves = self._choose(result, full)
         self._recorder.note(self._positions, result, moves, rows=full)
         resigned = self._resign(result) if self._resigns else np.zeros(len(moves), dtype=np.bool_)
-        results = play_moves(self._variant, self._positions, self._histories, self._lengths, moves)
+        tables = self._variant.tables
+        results = play_moves(tables, self._positions, self._histories, self._lengths, moves)
         whole = results != UNFINISHED
-        if self._variant.tables[ENDGAMES]:
-            _look_up_results(
-                self._variant.tables, self._positions, self._histories, self._lengths, results
-            )
+        if tables[ENDGAMES]:
+            _look_up_results(tables, self._positions, self._histories, self._lengths, results)
         # The side that resigned was to move before.
         results[resigned & (results == UNFINISHED)] = 1
         self._expected *= -1
@@ -305,10 +294,9 @@ class SelfPlay:
 
         A full Gumbel search has drawn its move by its noise (Danihelka et al. 2022, section 3).
         """
-        games = len(self._positions)
-        choices = np.empty(games, dtype=np.int64)
         drawn = self._recorder.plies < self._config.temperature_plies
-        _choose_moves(result.offsets, result.policy, drawn, self._rng.random(games), choices)
+        draws = self._rng.random(len(drawn))
+        choices = _choose_moves(result.offsets, result.policy, drawn, draws)
         if full and self._config.search == "gumbel":
             choices = np.where(drawn, result.offsets[:-1] + result.choices, choices)
         moves: npt.NDArray[np.uint16] = result.moves[choices]

@@ -32,8 +32,8 @@ class Notes(NamedTuple):
     """[G, L, R]."""
     starts: Array2D[np.int64]
     """[G, L + 1] where the moves of each row begin in the game's pool."""
-    wdl: Array3D[np.float32]
-    """[G, L, 3] the search's."""
+    search_wdl: Array3D[np.float32]
+    """[G, L, 3]."""
     proven: Array2D[np.int8]
     """[G, L]."""
     surprise: Array2D[np.float32]
@@ -48,17 +48,6 @@ class Notes(NamedTuple):
     """[G, E] and their shares."""
 
 
-class Searched(NamedTuple):
-    """The part of a SearchResult that is recorded; see there."""
-
-    offsets: npt.NDArray[np.int64]
-    moves: npt.NDArray[np.uint16]
-    policy: npt.NDArray[np.float32]
-    priors: npt.NDArray[np.float32]
-    wdl: Array2D[np.float32]
-    proven: npt.NDArray[np.int8]
-
-
 @kernel
 def _note_replies(notes: Notes, moves: npt.NDArray[np.uint16]) -> None:
     """`moves[g]` is about to be played: the reply to the row of one ply ago, if there is one."""
@@ -69,25 +58,33 @@ def _note_replies(notes: Notes, moves: npt.NDArray[np.uint16]) -> None:
 
 
 @kernel
-def _note_rows(notes: Notes, positions: Array2D[np.uint8], found: Searched) -> None:
-    """Add a row to every game; the pools must be large enough."""
+def _note_rows(
+    notes: Notes,
+    positions: Array2D[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    moves: npt.NDArray[np.uint16],
+    policy: npt.NDArray[np.float32],
+    priors: npt.NDArray[np.float32],
+    wdl: Array2D[np.float32],
+    proven: npt.NDArray[np.int8],
+) -> None:
+    """Add a row to every game, with what its search found; the pools must be large enough."""
     for game in range(positions.shape[0]):
         row = notes.counts[game]
         copy_into(notes.positions[game, row], positions[game])
         notes.times[game, row] = notes.plies[game]
-        copy_into(notes.wdl[game, row], found.wdl[game])
-        notes.proven[game, row] = found.proven[game]
+        copy_into(notes.search_wdl[game, row], wdl[game])
+        notes.proven[game, row] = proven[game]
         notes.replies[game, row] = NO_REPLY
         place = notes.starts[game, row]
         surprise = 0.0
-        for index in range(found.offsets[game], found.offsets[game + 1]):
-            share = found.policy[index]
-            notes.moves[game, place] = found.moves[index]
-            notes.policy[game, place] = share
+        for index in range(offsets[game], offsets[game + 1]):
+            notes.moves[game, place] = moves[index]
+            notes.policy[game, place] = policy[index]
             place += 1
-            if share > 0.0:
-                prior = max(np.float64(found.priors[index]), _SMALLEST_PRIOR)
-                surprise += share * np.log(share / prior)
+            if policy[index] > 0.0:
+                prior = max(np.float64(priors[index]), _SMALLEST_PRIOR)
+                surprise += policy[index] * np.log(policy[index] / prior)
         notes.surprise[game, row] = max(surprise, 0.0)
         notes.starts[game, row + 1] = place
         notes.counts[game] = row + 1
@@ -103,7 +100,7 @@ class Recorder:
             plies=np.zeros(games, np.int64),
             positions=np.zeros((games, longest, row_size), np.uint8),
             starts=np.zeros((games, longest + 1), np.int64),
-            wdl=np.zeros((games, longest, 3), np.float32),
+            search_wdl=np.zeros((games, longest, 3), np.float32),
             proven=np.zeros((games, longest), np.int8),
             surprise=np.zeros((games, longest), np.float32),
             replies=np.zeros((games, longest), np.uint16),
@@ -134,8 +131,8 @@ class Recorder:
         _note_replies(self._notes, moves)
         if rows:
             self._reserve(result)
-            searched = Searched(*(getattr(result, name) for name in Searched._fields))
-            _note_rows(self._notes, positions, searched)
+            found = (result.offsets, result.moves, result.policy, result.priors)
+            _note_rows(self._notes, positions, *found, result.wdl, result.proven)
         self._notes.plies[:] += 1
 
     def _reserve(self, result: SearchResult) -> None:
@@ -163,23 +160,20 @@ class Recorder:
         """
         notes = self._notes
         count = int(notes.counts[game])
-        rows = slice(0, count)
-        moves = slice(0, int(notes.starts[game, count]))
-        plies_left = notes.plies[game] - notes.times[game, rows]
-        signs = np.where(plies_left % 2 == 0, 1, -1)
+        moves = int(notes.starts[game, count])
+        plies_left = notes.plies[game] - notes.times[game, :count]
+        moves_left = plies_left if whole else np.full_like(plies_left, UNKNOWN_END)
+        fields = {
+            name: getattr(notes, name)[game, :count].copy()
+            for name in ("positions", "search_wdl", "proven", "replies", "surprise")
+        }
         return GameRows(
-            positions=notes.positions[game, rows].copy(),
             offsets=notes.starts[game, : count + 1].copy(),
-            moves=notes.moves[game, moves].copy(),
-            policy=notes.policy[game, moves].copy(),
-            search_wdl=notes.wdl[game, rows].copy(),
-            proven=notes.proven[game, rows].copy(),
-            outcomes=(signs * value).astype(np.int8),
-            moves_left=(plies_left if whole else np.full_like(plies_left, UNKNOWN_END)).astype(
-                np.int16
-            ),
-            replies=notes.replies[game, rows].copy(),
-            surprise=notes.surprise[game, rows].copy(),
+            moves=notes.moves[game, :moves].copy(),
+            policy=notes.policy[game, :moves].copy(),
+            outcomes=(np.where(plies_left % 2 == 0, 1, -1) * value).astype(np.int8),
+            moves_left=moves_left.astype(np.int16),
             endings=np.broadcast_to(ending, (count, len(ending))).copy(),
             games=np.zeros(count, dtype=np.int32),
+            **fields,
         )
