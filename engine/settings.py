@@ -57,6 +57,7 @@ class Range:
         return f"{start} to {'below ' if self.below_high else ''}{self.high}"
 
 
+_LONGEST_QUOTE: Final = 80
 LATER: Final = "later"
 """Written into a field's type: files of older versions lack the field, and take its default."""
 
@@ -83,10 +84,14 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 def check(instance: Any) -> dict[str, Any]:
     """The values of a dataclass by name, each as its field's type has it; raises SettingError."""
-    return {
-        name: _check_field(name, hint, getattr(instance, name))
-        for name, hint in _hints(type(instance)).items()
-    }
+    checked = {}
+    for name, hint in _hints(type(instance)).items():
+        value = getattr(instance, name)
+        try:
+            checked[name] = _convert(hint, value)
+        except (OverflowError, ValueError):
+            raise SettingError(f"{name} = {quoted(value)} is not {_wanted(hint)}") from None
+    return checked
 
 
 def build(
@@ -130,9 +135,6 @@ def shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_QUOTE else f"{text[: _LONGEST_QUOTE - 1]}…"
 
 
-_LONGEST_QUOTE: Final = 80
-
-
 def _read_hints(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
@@ -145,13 +147,6 @@ _hints: Callable[[Any], dict[str, Any]] = functools.cache(_read_hints)
 def _plain(hint: Any) -> Any:
     """The type without its notes."""
     return hint.__origin__ if get_origin(hint) is Annotated else hint
-
-
-def _check_field(name: str, hint: Any, value: object) -> Any:
-    try:
-        return _convert(hint, value)
-    except (OverflowError, ValueError):
-        raise SettingError(f"{name} = {quoted(value)} is not {_wanted(hint)}") from None
 
 
 def _convert(hint: Any, value: Any) -> Any:

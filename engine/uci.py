@@ -16,9 +16,9 @@ from typing import Final, TextIO
 
 from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
-from engine.rules.position import Position, Termination
-from engine.rules.tables import BLACK, CLOCK, LARGEST_SIDE, REPETITION
-from engine.rules.variant import Variant, get_variant, load_variants, variant_names
+from engine.rules.position import Position
+from engine.rules.tables import BLACK
+from engine.rules.variant import HEXAPAWNS, Variant, get_variant, load_variants, variant_names
 
 FIRST_VARIANT: Final = "chess"
 _NO_MOVE: Final = "(none)"
@@ -70,13 +70,6 @@ def clock_share(remaining: float, increment: float, moves_to_go: int | None) -> 
     share = remaining / (moves_to_go or _MOVES_TO_GO) + 0.8 * increment
     share = min(share, 0.5 * remaining)
     return max(_LEAST_SECONDS, 0.5 * share, share - _OVERHEAD)
-
-
-def variant_choices() -> list[str]:
-    """What `UCI_Variant` offers: all names, sizes of Hexapawn included."""
-    sizes = range(3, LARGEST_SIDE + 1)
-    hexapawns = [f"hexapawn{width}x{height}" for width in sizes for height in sizes]
-    return [*variant_names(), *hexapawns]
 
 
 @dataclass(frozen=True)
@@ -166,12 +159,11 @@ class UciSession:
         self._say(f"info string {name}{' '.join(str(problem).split())}")
 
     def _introduce(self, words: list[str]) -> None:
-        choices = "".join(f" var {name}" for name in variant_choices())
         self._say(f"id name {self._name}")
         self._say("id author the Pawnscope developers")
+        choices = "".join(f" var {name}" for name in (*variant_names(), *HEXAPAWNS))
         self._say(f"option name UCI_Variant type combo default {FIRST_VARIANT}{choices}")
-        self._say(f"option name VariantPath type string default {_NO_FILE}")
-        for name in self._texts:
+        for name in ("VariantPath", *self._texts):
             self._say(f"option name {name} type string default {_NO_FILE}")
         self._say("option name UCI_ShowWDL type check default false")
         self._say("uciok")
@@ -211,15 +203,12 @@ class UciSession:
                 if value not in ("true", "false"):
                     raise UciError(f"UCI_ShowWDL is '{value}', expected true or false")
                 self._show_wdl = value == "true"
-            case _:
-                self._set_text(name, "" if value == _NO_FILE else value)
-
-    def _set_text(self, name: str, value: str) -> None:
-        known = {option.lower(): change for option, change in self._texts.items()}
-        if name.lower() not in known:
-            raise UciError(f"no such option '{name}'")
-        known[name.lower()](value)
-        self._players.clear()
+            case key:
+                changes = {option.lower(): change for option, change in self._texts.items()}
+                if key not in changes:
+                    raise UciError(f"no such option '{name}'")
+                changes[key]("" if value == _NO_FILE else value)
+                self._players.clear()
 
     def _set_variant(self, name: str) -> None:
         self._variant = get_variant(name)
@@ -242,20 +231,18 @@ class UciSession:
         else:
             raise UciError(f"position '{' '.join(start)}': expected startpos or fen FEN")
         for text in moves:
-            position = _played_on(position)
+            position = position.continued()
             position.push_uci(text)
         self._position = position
 
     def _display(self, words: list[str]) -> None:
-        for line in str(self._position).splitlines():
-            self._say(line)
-        moves = [self._position.uci(move) for move in self._position.legal_moves]
-        self._say(f"Fen: {self._position.fen()}")
-        self._say(f"Legal moves: {' '.join(moves)}")
+        position = self._position
+        moves = " ".join(position.uci(move) for move in position.legal_moves)
+        self._say(f"{position}\nFen: {position.fen()}\nLegal moves: {moves}")
 
     def _go(self, words: list[str]) -> None:
         self._await_search()
-        position = _played_on(self._position)
+        position = self._position.continued()
         try:
             limits = parse_go(words, position.turn)
         except UciError as problem:
@@ -323,23 +310,6 @@ def _choices(player: Player, position: Position, limits: Limits) -> Iterator[Cho
         if latest.nodes >= best.nodes:
             best = latest
     yield best
-
-
-def _played_on(position: Position) -> Position:
-    """The position as that of a new game where the rules on repetition or the clock ended it.
-
-    GUIs decide on such draws, many only when a player claims one, and go on asking.
-    """
-    outcome = position.outcome()
-    if outcome is None or outcome.termination not in (
-        Termination.REPETITION,
-        Termination.MOVE_RULE,
-    ):
-        return position
-    row = position.row.copy()
-    row[position.variant.squares + CLOCK] = 0
-    row[position.variant.squares + REPETITION] = 0
-    return Position.from_row(row, position.variant)
 
 
 def parse_go(words: list[str], turn: int) -> Limits:

@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from engine.rules.compilation.decorators import (
-    internal_kernel,
-    kernel,
-)
+from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.tables import (
     EMPTY,
     HAS_KING,

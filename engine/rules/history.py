@@ -3,10 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import (
-    copy_into,
-    kernel,
-)
+from engine.rules.compilation.decorators import copy_into, kernel
 from engine.rules.kernels import apply
 from engine.rules.tables import (
     BOARD,
@@ -60,12 +57,7 @@ def repetitions(
 
 @kernel
 def play_move(
-    tables: Tables,
-    row: Row,
-    move: Int,
-    history: npt.NDArray[np.uint64],
-    length: int,
-    out: Row,
+    tables: Tables, row: Row, move: Int, history: npt.NDArray[np.uint64], length: int, out: Row
 ) -> np.uint64:
     """Write the position after a legal move into `out`, repetitions counted; returns its hash.
 
@@ -82,12 +74,7 @@ def play_move(
 
 @kernel
 def push(
-    tables: Tables,
-    row: Row,
-    move: Int,
-    history: npt.NDArray[np.uint64],
-    length: int,
-    scratch: Row,
+    tables: Tables, row: Row, move: Int, history: npt.NDArray[np.uint64], length: int, scratch: Row
 ) -> None:
     """Play a legal move in place, after `length` earlier positions.
 

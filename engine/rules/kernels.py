@@ -182,14 +182,17 @@ def _en_passant_moves(tables: Tables, row: Row, out: Moves, count: int) -> int:
     return count
 
 
+@inlined
+def _castling_squares(tables: Tables, right: Int) -> tuple[int, int, int, int]:
+    """King from, rook from, king to, rook to."""
+    start = CASTLING_SQUARES + 4 * right
+    return tables[start], tables[start + 1], tables[start + 2], tables[start + 3]
+
+
 @internal_kernel
 def _castling_is_clear(tables: Tables, row: Row, right: Int, side: Int) -> bool:
     """All squares between king, rook and their targets empty, none on the king's way attacked."""
-    king, rook = tables[CASTLING_SQUARES + 4 * right], tables[CASTLING_SQUARES + 4 * right + 1]
-    king_to, rook_to = (
-        tables[CASTLING_SQUARES + 4 * right + 2],
-        tables[CASTLING_SQUARES + 4 * right + 3],
-    )
+    king, rook, king_to, rook_to = _castling_squares(tables, right)
     low = min(min(king, rook), min(king_to, rook_to))
     high = max(max(king, rook), max(king_to, rook_to))
     for square in range(low, high + 1):
@@ -209,10 +212,7 @@ def _castling_moves(tables: Tables, row: Row, out: Moves, count: int) -> int:
     rights = row[tables[SQUARES] + CASTLING]
     for right in range(2 * side, 2 * side + 2):
         if rights >> right & 1 and _castling_is_clear(tables, row, right, side):
-            king, rook = (
-                tables[CASTLING_SQUARES + 4 * right],
-                tables[CASTLING_SQUARES + 4 * right + 1],
-            )
+            king, rook, _, _ = _castling_squares(tables, right)
             move = np.int64(king) | np.int64(rook) << 6
             if _leaves_king_safe(tables, row, move):
                 out[count] = move
@@ -269,14 +269,12 @@ def generate(tables: Tables, row: Row, out: Moves) -> int:
 @internal_kernel
 def _castle(tables: Tables, row: Row, out: Row, king: Int, rook: Int) -> None:
     for right in range(CASTLING_RIGHTS):
-        if (
-            tables[CASTLING_SQUARES + 4 * right] == king
-            and tables[CASTLING_SQUARES + 4 * right + 1] == rook
-        ):
+        king_from, rook_from, king_to, rook_to = _castling_squares(tables, right)
+        if king_from == king and rook_from == rook:
             out[king] = EMPTY
             out[rook] = EMPTY
-            out[tables[CASTLING_SQUARES + 4 * right + 2]] = row[king]
-            out[tables[CASTLING_SQUARES + 4 * right + 3]] = row[rook]
+            out[king_to] = row[king]
+            out[rook_to] = row[rook]
 
 
 @internal_kernel

@@ -5,12 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.rules.attacks import is_check
-from engine.rules.compilation.decorators import (
-    inlined,
-    internal_kernel,
-    kernel,
-    shared_kernel,
-)
+from engine.rules.compilation.decorators import inlined, internal_kernel, kernel, shared_kernel
 from engine.rules.tables import (
     BISHOP,
     CHECKMATE_VALUE,

@@ -41,6 +41,3 @@ def perft(tables: Tables, row: Row, depth: int) -> int:
     """Number of move sequences of `depth` plies (bulk counting at the last ply); hears ^C."""
     with interruptible() as stop:
         return int(_count(tables, contiguous(row, np.uint8), depth, stop))
-
-
-__all__ = ["perft"]

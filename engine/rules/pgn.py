@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.rules.errors import InputError
 from engine.rules.position import Position
-from engine.rules.tables import BLACK, CLOCK, REPETITION
+from engine.rules.tables import BLACK
 from engine.rules.variant import Variant, get_variant
 
 RESULTS: Final = ("1-0", "0-1", "1/2-1/2", "*")
@@ -27,10 +27,10 @@ _CHESS: Final = "chess"
 _LINE_LENGTH: Final = 80
 
 _TAG: Final = re.compile(r'\[\s*(\w+)\s+"((?:[^"\\]|\\.)*)"\s*\]')
-_TOKEN: Final = re.compile(r"\$\d+|[(){};]|[^\s(){};$]+|\$")
-_MOVE_NUMBER: Final = re.compile(r"\d+\.*|\.+")
+_WORD: Final = re.compile(r"\$\d+|[(){};$]|[^\s(){};$]+")
+_SKIPPED: Final = re.compile(r"\d+\.*|\.+|[!?]+|\$\d+")
+"""Numbers of moves, annotations and numeric glyphs."""
 _NUMBERED_MOVE: Final = re.compile(r"\d+\.+(?=[^.\d])")
-_ANNOTATION: Final = re.compile(r"[!?]+")
 
 
 class PgnError(InputError):
@@ -77,16 +77,6 @@ def _comment_words(text: str) -> list[str]:
     return ["{", *words, "}"] if words else []
 
 
-def _played_on(position: Position) -> Position:
-    """The position, as a new game where it is drawn: people need not claim a draw."""
-    if position.legal_moves:
-        return position
-    row = position.row.copy()
-    row[position.variant.squares + CLOCK] = 0
-    row[position.variant.squares + REPETITION] = 0
-    return Position.from_row(row, position.variant)
-
-
 def _movetext(game: GameRecord) -> Iterator[str]:
     position = Position(game.variant, game.start_fen)
     number = int(game.start_fen.split()[-1])
@@ -96,7 +86,7 @@ def _movetext(game: GameRecord) -> Iterator[str]:
         black = position.turn == BLACK
         if interrupted or not black:
             yield f"{number}{'...' if black else '.'}"
-        position = _played_on(position)
+        position = position.continued()
         yield position.san(move)
         position.push(move)
         number += black
@@ -124,24 +114,92 @@ def write_pgn(game: GameRecord) -> str:
     return "\n".join([*_tag_lines(game), "", *_wrap(_movetext(game)), "", ""])
 
 
-class _GameReader:
-    """One game as it is read, word by word."""
+class _Token(NamedTuple):
+    """A part of the text: the value of a tag, a comment, or a word of the movetext."""
 
-    def __init__(self, line_number: int) -> None:
-        self.first_line = line_number
+    line: int
+    text: str
+    # Name of the tag; empty for other tokens.
+    tag: str = ""
+    is_comment: bool = False
+
+
+def _tokens(lines: Iterable[str]) -> Iterator[_Token]:
+    """The tokens of a text; a tag begins a line or follows a result or another tag."""
+    comment: list[str] | None = None
+    opened = 0
+    for number, raw in enumerate(lines, start=1):
+        line = raw.removeprefix("\ufeff")
+        rest = "" if line.startswith("%") and comment is None else line.strip()
+        tag_may_follow = True
+        while rest:
+            if comment is not None:
+                inside, brace, rest = rest.partition("}")
+                comment += inside.split()
+                if brace:
+                    yield _Token(number, " ".join(comment), is_comment=True)
+                    comment, tag_may_follow = None, False
+            elif tag_may_follow and rest.startswith("["):
+                match = _TAG.match(rest)
+                if match is None:
+                    raise _at(number, f"'{rest}' is not a tag such as [White \"name\"]")
+                rest = rest[match.end() :]
+                yield _Token(number, re.sub(r"\\(.)", r"\1", match[2]), tag=match[1])
+            elif match := _WORD.match(rest):
+                word, rest = match[0], rest[match.end() :]
+                tag_may_follow = word in RESULTS
+                if word == "{":
+                    comment, opened = [], number
+                elif word == "}":
+                    raise _at(number, "'}' closes no comment")
+                elif word == ";":
+                    yield _Token(number, " ".join(rest.split()), is_comment=True)
+                    rest = ""
+                else:
+                    yield _Token(number, word)
+            rest = rest.lstrip()
+    if comment is not None:
+        raise _at(opened, "a comment '{' is never closed")
+
+
+class _GameReader:
+    """One game as it is read, token by token."""
+
+    def __init__(self) -> None:
         self.tags: dict[str, str] = {}
         self.tag_lines: dict[str, int] = {}
+        self.in_movetext = False
         self.position: Position | None = None
         self.start_fen = ""
         self.moves: list[int] = []
         self.comments: dict[int, str] = {}
-        self.comment: list[str] | None = None
-        self.depth = 0
-        self.opened_line = line_number
+        # Lines in which the variations begin that are not yet closed.
+        self.variations: list[int] = []
 
-    def add_tag(self, name: str, value: str, line_number: int) -> None:
-        self.tags[name] = re.sub(r"\\(.)", r"\1", value)
-        self.tag_lines[name] = line_number
+    def read(self, token: _Token) -> bool:
+        """Take one token; whether it is the result that ends the game."""
+        text = token.text
+        if token.tag:
+            if self.in_movetext:
+                raise self.unfinished(token.line)
+            self.tags[token.tag], self.tag_lines[token.tag] = text, token.line
+            return False
+        self.in_movetext = True
+        if token.is_comment:
+            if text and not self.variations:
+                before = self.comments.get(len(self.moves))
+                self.comments[len(self.moves)] = f"{before} {text}" if before else text
+        elif text == "(":
+            self.variations.append(token.line)
+        elif text == ")":
+            if not self.variations:
+                raise _at(token.line, "')' closes no variation")
+            self.variations.pop()
+        elif not self.variations and text in RESULTS:
+            return True
+        elif not self.variations and not _SKIPPED.fullmatch(text):
+            self.push_san(_NUMBERED_MOVE.sub("", text, count=1), token.line)
+        return False
 
     def start(self, line_number: int) -> Position:
         """The position that the tags describe, made when the first move is read."""
@@ -160,107 +218,34 @@ class _GameReader:
         return self.position
 
     def push_san(self, text: str, line_number: int) -> None:
-        position = self.position = _played_on(self.start(line_number))
+        position = self.position = self.start(line_number).continued()
         try:
-            move = position.parse_san(text)
+            self.moves.append(position.push_san(text))
         except InputError as error:
             raise _at(line_number, str(error)) from error
-        position.push(move)
-        self.moves.append(move)
-
-    def end_comment(self) -> None:
-        words, self.comment = self.comment or [], None
-        if words and not self.depth:
-            before = self.comments.get(len(self.moves))
-            self.comments[len(self.moves)] = " ".join([*([before] if before else []), *words])
 
     def finish(self, result: str, line_number: int) -> GameRecord:
         variant = self.start(line_number).variant
+        given = self.tags.keys() - {*_OWN_TAGS, "Result"}
         return GameRecord(
             variant=variant,
             start_fen=self.start_fen,
             moves=tuple(self.moves),
             result=result,
-            tags={
-                name: value
-                for name, value in self.tags.items()
-                if name not in _OWN_TAGS and name != "Result"
-            },
+            tags={name: value for name, value in self.tags.items() if name in given},
             comments=self.comments,
         )
+
+    def unfinished(self, line_number: int) -> PgnError:
+        """The error of a game that ends, at that line, without a result."""
+        if self.variations:
+            return _at(self.variations[0], "a variation '(' is never closed")
+        last = f"after {len(self.moves)} moves" if self.moves else "without moves"
+        return _at(line_number, f"the game ends {last} and without a result ({' '.join(RESULTS)})")
 
 
 def _at(line_number: int, what: str) -> PgnError:
     return PgnError(f"PGN line {line_number}: {what}")
-
-
-def _read_tags(game: _GameReader, line: str, line_number: int) -> None:
-    rest = line.strip()
-    while rest:
-        match = _TAG.match(rest)
-        if match is None:
-            raise _at(line_number, f"'{rest}' is not a tag such as [White \"name\"]")
-        game.add_tag(match[1], match[2], line_number)
-        rest = rest[match.end() :].strip()
-
-
-def _read_comment(game: _GameReader, text: str) -> str:
-    """Read on inside braces; what follows the closing brace, or nothing."""
-    assert game.comment is not None
-    inside, brace, rest = text.partition("}")
-    game.comment += inside.split()
-    if brace:
-        game.end_comment()
-    return rest
-
-
-def _read_word(game: _GameReader, word: str, line_number: int) -> bool:
-    """Take one word of the movetext; True where it is the result that ends the game."""
-    if word in ("(", ")"):
-        game.depth += 1 if word == "(" else -1
-        game.opened_line = line_number if game.depth == 1 and word == "(" else game.opened_line
-        if game.depth < 0:
-            raise _at(line_number, "')' closes no variation")
-    elif game.depth or (word.startswith("$") and len(word) > 1):
-        return False
-    elif word in RESULTS:
-        return True
-    elif not _MOVE_NUMBER.fullmatch(word) and not _ANNOTATION.fullmatch(word):
-        game.push_san(_NUMBERED_MOVE.sub("", word, count=1), line_number)
-    return False
-
-
-def _read_movetext(game: _GameReader, line: str, line_number: int) -> tuple[str, str]:
-    """Read a line; the result that ended the game, if any, and what follows it."""
-    rest = line
-    while rest:
-        if game.comment is not None:
-            rest = _read_comment(game, rest)
-            continue
-        match = _TOKEN.search(rest)
-        if match is None:
-            break
-        word, rest = match[0], rest[match.end() :]
-        if word == "{":
-            game.comment, game.opened_line = [], line_number
-        elif word == ";":
-            game.comment = rest.split()
-            game.end_comment()
-            break
-        elif word == "}":
-            raise _at(line_number, "'}' closes no comment")
-        elif _read_word(game, word, line_number):
-            return word, rest
-    return "", ""
-
-
-def _check_closed(game: _GameReader, line_number: int) -> None:
-    if game.comment is not None:
-        raise _at(game.opened_line, "a comment '{' is never closed")
-    if game.depth:
-        raise _at(game.opened_line, "a variation '(' is never closed")
-    last = f"after {len(game.moves)} moves" if game.moves else "without moves"
-    raise _at(line_number, f"the game ends {last} and without a result ({' '.join(RESULTS)})")
 
 
 def read_pgn(source: str | Iterable[str]) -> Iterator[GameRecord]:
@@ -271,26 +256,11 @@ def read_pgn(source: str | Iterable[str]) -> Iterator[GameRecord]:
     FEN or a move that is not legal, a game without a result.
     """
     game: _GameReader | None = None
-    in_movetext = False
     line_number = 0
-    lines = source.splitlines() if isinstance(source, str) else source
-    for line_number, raw in enumerate(lines, start=1):
-        line = raw.removeprefix("\ufeff").rstrip("\r\n")
-        in_comment = game is not None and game.comment is not None
-        if line.startswith("%") and not in_comment:
-            continue
-        while line.strip():
-            if game is None:
-                game, in_movetext = _GameReader(line_number), False
-            if game.comment is None and line.lstrip().startswith("["):
-                if in_movetext:
-                    _check_closed(game, line_number)
-                _read_tags(game, line, line_number)
-                break
-            in_movetext = True
-            result, line = _read_movetext(game, line, line_number)
-            if result:
-                yield game.finish(result, line_number)
-                game = None
+    for token in _tokens(source.splitlines() if isinstance(source, str) else source):
+        game, line_number = game or _GameReader(), token.line
+        if game.read(token):
+            yield game.finish(token.text, token.line)
+            game = None
     if game is not None:
-        _check_closed(game, line_number)
+        raise game.unfinished(line_number)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,7 @@ from engine.rules.notation.board_text import board_text
 from engine.rules.notation.fen import parse_fen, write_fen
 from engine.rules.notation.san import parse_san, write_san
 from engine.rules.notation.uci import parse_uci, write_uci
-from engine.rules.tables import (
-    BLACK,
-    CLOCK,
-    SIDE,
-    WHITE,
-)
+from engine.rules.tables import BLACK, CLOCK, REPETITION, SIDE, WHITE
 from engine.rules.variant import Variant
 
 
@@ -33,6 +29,9 @@ class Termination(IntEnum):
     INSUFFICIENT_MATERIAL = outcome.INSUFFICIENT_MATERIAL
     MOVE_RULE = outcome.MOVE_RULE
     REPETITION = outcome.REPETITION_RULE
+
+
+_CLAIMED_DRAWS: Final = (Termination.REPETITION, Termination.MOVE_RULE)
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,6 @@ class Outcome:
         return 0 if self.winner is None else 1 if self.winner == colour else -1
 
 
-@dataclass(frozen=True)
-class _Played:
-    move: int
-    row: npt.NDArray[np.uint8]
-    """The row before the move."""
-
-
 class Position:
     """A position in a game: the row, and the earlier positions that count as repetitions.
 
@@ -75,12 +67,8 @@ class Position:
         self.row, self._first_full_move = parse_fen(variant, text)
         self._first_side = self.turn
         self.hashes: list[int] = []
-        self._played: list[_Played] = []
-
-    @classmethod
-    def from_fen(cls, text: str, variant: Variant) -> "Position":
-        """The position of a FEN; raises FenError that quotes it."""
-        return cls(variant, text)
+        # The moves played, each with the row before it.
+        self._played: list[tuple[int, npt.NDArray[np.uint8]]] = []
 
     @classmethod
     def from_row(
@@ -109,12 +97,12 @@ class Position:
     @property
     def move_stack(self) -> list[int]:
         """The moves played since this object was made."""
-        return [played.move for played in self._played]
+        return [move for move, _ in self._played]
 
     @property
     def first_row(self) -> npt.NDArray[np.uint8]:
         """The row with which this object was made, before the moves of `move_stack`."""
-        return self._played[0].row if self._played else self.row
+        return self._played[0][1] if self._played else self.row
 
     @property
     def clock(self) -> int:
@@ -142,6 +130,18 @@ class Position:
         winner = None if value == 0 else self.turn if value > 0 else 1 - self.turn
         return Outcome(winner, termination)
 
+    def continued(self) -> "Position":
+        """This position, with its clock and repetitions at 0 where these have drawn the game.
+
+        A draw of this kind may have to be claimed, and people and GUIs may play on.
+        """
+        ending = self.outcome()
+        if ending is None or ending.termination not in _CLAIMED_DRAWS:
+            return self
+        row = self.row.copy()
+        row[[self.variant.squares + CLOCK, self.variant.squares + REPETITION]] = 0
+        return Position.from_row(row, self.variant)
+
     def is_check(self) -> bool:
         """Whether the side to move stands in check."""
         return bool(is_check(self.variant.tables, self.row))
@@ -150,15 +150,11 @@ class Position:
         """Whether the move takes a piece, en passant included."""
         return kernels.is_capture(self.variant.tables, self.row, move)
 
-    def piece_at(self, square: int) -> int:
-        """The piece code on a square, EMPTY for none."""
-        return int(self.row[square])
-
     def push(self, move: int) -> None:
         """Play a legal move (trusted: take it from `legal_moves` or a parser)."""
         tables = self.variant.tables
         self.hashes.append(int(hash_row(tables, self.row)))
-        self._played.append(_Played(int(move), self.row))
+        self._played.append((int(move), self.row))
         recent = np.array(self.hashes[-self.clock - 1 :], dtype=np.uint64)
         after = np.empty_like(self.row)
         play_move(tables, self.row, move, recent, len(recent), after)
@@ -166,10 +162,9 @@ class Position:
 
     def pop(self) -> int:
         """Take the last move back and return it; raises IndexError where none was played."""
-        played = self._played.pop()
+        move, self.row = self._played.pop()
         self.hashes.pop()
-        self.row = played.row
-        return played.move
+        return move
 
     def fen(self) -> str:
         """The FEN of the position."""

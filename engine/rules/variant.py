@@ -21,6 +21,7 @@ from engine.rules.tables import (
     CASTLING_RIGHTS,
     FIRST_CUSTOM,
     KING,
+    LARGEST_SIDE,
     NO_SQUARE,
     PIECE_TYPES,
     QUEEN,
@@ -41,8 +42,11 @@ from engine.rules.variant_file.sections import (
 LARGEST_CLOCK_RULE: Final = 127
 """Full moves: twice as many half-moves still fit the row's clock byte."""
 
+_SIDES: Final = range(3, LARGEST_SIDE + 1)
 _FILE: Final = Path(__file__).with_name("variants.ini")
 _HEXAPAWN: Final = re.compile(r"hexapawn([1-8])x([3-8])$")
+HEXAPAWNS: Final = tuple(f"hexapawn{width}x{height}" for width in _SIDES for height in _SIDES)
+"""Sizes of Hexapawn as they are offered; narrower boards exist as well."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -268,7 +272,10 @@ class Registry:
         self._settings: dict[str, dict[str, Setting]] = {}
 
     def add_text(self, text: str, source: str) -> list[str]:
-        """Define every section of a variant file, all or none; returns their names."""
+        """Define every section of a variant file, all or none; returns their names.
+
+        Errors call the text `source`; raises VariantError.
+        """
         known, fresh = dict(self._settings), dict[str, Variant]()
         for section in parse_sections(text, source):
             if section.name in known:
@@ -289,6 +296,7 @@ class Registry:
         return list(fresh)
 
     def _is_hexapawn(self, name: str) -> bool:
+        """Whether it names a size of Hexapawn, which is then defined."""
         match = _HEXAPAWN.fullmatch(name)
         if match and name not in self._variants:
             width, height = int(match[1]), int(match[2])
@@ -302,13 +310,14 @@ class Registry:
         return match is not None
 
     def get(self, name: str) -> Variant:
-        """The variant of that name; raises UnknownVariantError with the nearest names."""
+        """The variant of that name, `hexapawnWxH` included; raises UnknownVariantError, with the
+        nearest names."""
         if name not in self._variants and not self._is_hexapawn(name):
             raise UnknownVariantError(f"unknown variant '{name}'{_nearest(name, self.names())}")
         return self._variants[name]
 
     def names(self) -> list[str]:
-        """The defined names, in the order of their files."""
+        """The defined names, in the order of their files; `hexapawnWxH` exist besides."""
         return [name for name in self._variants if not _HEXAPAWN.fullmatch(name)]
 
 
@@ -328,29 +337,16 @@ def _with_new_letters(inherited: dict[str, Setting], own: dict[str, Setting]) ->
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    candidates = [*names, *(f"hexapawn{w}x{h}" for w in range(3, 9) for h in range(3, 9))]
-    near = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), (*names, *HEXAPAWNS), n=3, cutoff=0.5)
     return f" (did you mean {', '.join(near)}?)" if near else "; your own come with --variants FILE"
 
 
 _registry: Final = Registry()
-BUILT_IN: Final = tuple(_registry.add_text(_FILE.read_text(encoding="utf-8"), _FILE.name))
+get_variant: Final = _registry.get
+variant_names: Final = _registry.names
+define_variants: Final = _registry.add_text
+BUILT_IN: Final = tuple(define_variants(_FILE.read_text(encoding="utf-8"), _FILE.name))
 """Names of the variants that come with the program; `hexapawnWxH` exist besides."""
-
-
-def get_variant(name: str) -> Variant:
-    """The variant of that name, `hexapawnWxH` included; raises UnknownVariantError."""
-    return _registry.get(name)
-
-
-def variant_names() -> list[str]:
-    """The built-in names and those of loaded files; `hexapawnWxH` exist besides."""
-    return _registry.names()
-
-
-def define_variants(text: str, source: str) -> list[str]:
-    """Add the variants of a text, which errors call `source`; returns the new names."""
-    return _registry.add_text(text, source)
 
 
 def load_variants(path: str | Path) -> list[str]:
@@ -359,4 +355,4 @@ def load_variants(path: str | Path) -> list[str]:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise VariantError(f"{path}: not a text file") from None
-    return _registry.add_text(text, str(path))
+    return define_variants(text, str(path))

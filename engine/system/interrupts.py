@@ -142,6 +142,3 @@ def interruptible(stop: StopFlag | None = None) -> Iterator[StopFlag]:
         _listener = _Listener()
     with _listener.raising(flag):
         yield flag
-
-
-__all__ = ["StopFlag", "interruptible", "interrupts_postponed"]

@@ -13,17 +13,7 @@ All arrays are C-contiguous, unless `Strided3D` says otherwise, and writable.
 
 import types as python_types
 from collections.abc import Callable
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    Literal,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -37,11 +27,7 @@ _STRIDED: Final = "strided"
 Strided3D = Annotated[npt.NDArray[_Number], 3, _STRIDED]
 """Of any strides: a part of a larger array may be handed over."""
 
-_PYTHON_NUMBERS: Final[dict[Any, types.Type]] = {
-    bool: types.boolean,
-    int: types.int64,
-    float: types.float64,
-}
+_PYTHON_NUMBERS: Final = {bool: types.boolean, int: types.int64, float: types.float64}
 
 
 def contiguous(values: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -64,16 +50,20 @@ def declared_types(function: Callable[..., Any]) -> tuple[types.Type, ...]:
 
 
 def _type_of(hint: Any, place: str) -> types.Type:
+    notes: list[Any] = []
     if get_origin(hint) is Annotated:
-        inner, *about = get_args(hint)
-        rank = next((part for part in about if isinstance(part, int)), 1)
-        record = next((part for part in about if isinstance(part, np.dtype)), None)
-        layout: Literal["A", "C"] = "A" if _STRIDED in about else "C"
-        return _array(inner, rank, record, layout, place)
+        hint, *notes = get_args(hint)
     if get_origin(hint) is np.ndarray:
-        return _array(hint, 1, None, "C", place)
+        held = next((note for note in notes if isinstance(note, np.dtype)), None)
+        rank = next((note for note in notes if isinstance(note, int)), 1)
+        element: Any = from_dtype(_held(hint, place) if held is None else held)
+        return types.Array(element, rank, "A" if _STRIDED in notes else "C")
     if get_origin(hint) in (Union, python_types.UnionType):
-        return _widest([_type_of(choice, place) for choice in get_args(hint)], hint, place)
+        choices = [_type_of(choice, place) for choice in get_args(hint)]
+        if not all(isinstance(choice, types.Number | types.Boolean) for choice in choices):
+            raise TypeError(f"{place}: no single machine type holds all of {hint!r}")
+        # Of `int | np.uint16` the wider one, which holds both.
+        return max(choices, key=lambda choice: getattr(choice, "bitwidth", 1))
     if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
         hints = get_type_hints(hint, include_extras=True)
         fields = [_type_of(hints[name], f"{place}.{name}") for name in hint._fields]
@@ -85,23 +75,10 @@ def _type_of(hint: Any, place: str) -> types.Type:
     raise TypeError(f"{place}: no machine type follows from the annotation {hint!r}")
 
 
-def _widest(choices: list[types.Type], hint: Any, place: str) -> types.Type:
-    """Of `int | np.uint16` the wider one, which holds both."""
-    if not all(isinstance(choice, types.Number | types.Boolean) for choice in choices):
-        raise TypeError(f"{place}: no single machine type holds all of {hint!r}")
-    return max(choices, key=lambda choice: getattr(choice, "bitwidth", 1))
-
-
-def _array(
-    hint: Any, rank: int, record: np.dtype[Any] | None, layout: Literal["A", "C"], place: str
-) -> types.Type:
-    if record is None:
-        held = get_args(get_args(hint)[1])[0]
-        if held in (Any, np.void, np.generic) or isinstance(held, TypeVar):
-            raise TypeError(f"{place}: {hint!r} does not say what the array holds")
-        record = np.dtype(held)
-    element: Any = from_dtype(record)
-    return types.Array(element, rank, layout)
-
-
-__all__ = ["Array2D", "Array3D", "Strided3D", "contiguous", "declared_types"]
+def _held(hint: Any, place: str) -> np.dtype[Any]:
+    """What an array holds by its annotation."""
+    held = get_args(get_args(hint)[1])[0]
+    if held in (Any, np.void, np.generic) or isinstance(held, TypeVar):
+        raise TypeError(f"{place}: {hint!r} does not say what the array holds")
+    dtype: np.dtype[Any] = np.dtype(held)
+    return dtype

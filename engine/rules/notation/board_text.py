@@ -1,33 +1,11 @@
 """The board as text, with files and ranks, for terminals, logs and `str(position)`."""
 
-import numpy as np
-import numpy.typing as npt
-
 from engine.rules.geometry import Geometry
-from engine.rules.tables import BLACK_BIT, EMPTY
-
-_EMPTY_SIGN = "."
-_WHITE_SYMBOLS = dict(zip("pnbrqk", "♙♘♗♖♕♔", strict=True))
-_BLACK_SYMBOLS = dict(zip("pnbrqk", "♟♞♝♜♛♚", strict=True))
+from engine.rules.notation.fen import piece_symbol
+from engine.rules.tables import Row
 
 
-def piece_text(code: int, variant: Geometry, *, unicode: bool = False) -> str:
-    """One sign for a piece: its letter (capital for White) or, where it has one, its symbol."""
-    if code == EMPTY:
-        return _EMPTY_SIGN
-    letter = variant.piece_letters[code & ~BLACK_BIT]
-    if code & BLACK_BIT:
-        return _BLACK_SYMBOLS.get(letter, letter) if unicode else letter
-    return _WHITE_SYMBOLS.get(letter, letter.upper()) if unicode else letter.upper()
-
-
-def board_text(
-    row: npt.NDArray[np.uint8],
-    variant: Geometry,
-    *,
-    unicode: bool = False,
-    flipped: bool = False,
-) -> str:
+def board_text(row: Row, board: Geometry, *, flipped: bool = False) -> str:
     """Draw a row `[R]`; `flipped` shows it from Black's side. No line ends in a blank or newline.
 
     3  p p p
@@ -36,15 +14,11 @@ def board_text(
 
        a b c
     """
-    files = range(variant.width)[:: -1 if flipped else 1]
-    ranks = range(variant.height)[:: 1 if flipped else -1]
-    margin = len(str(variant.height))
+    files = range(board.width)[:: -1 if flipped else 1]
+    ranks = range(board.height)[:: 1 if flipped else -1]
     lines = []
     for rank in ranks:
-        signs = [
-            piece_text(int(row[rank * variant.width + file]), variant, unicode=unicode)
-            for file in files
-        ]
-        lines.append(f"{rank + 1:>{margin}}  {' '.join(signs)}")
+        codes = (int(row[rank * board.width + file]) for file in files)
+        lines.append(f"{rank + 1}  {' '.join(piece_symbol(board, code) for code in codes)}")
     letters = " ".join(chr(ord("a") + file) for file in files)
-    return "\n".join([*lines, "", f"{'':{margin}}  {letters}"])
+    return "\n".join([*lines, "", f"   {letters}"])

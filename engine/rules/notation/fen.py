@@ -52,7 +52,9 @@ def parse_square(board: Geometry, text: str) -> int:
 
 
 def piece_symbol(board: Geometry, code: int) -> str:
-    """The FEN letter of a piece code: upper case for White."""
+    """The FEN letter of a piece code, upper case for White; "." for an empty square."""
+    if code == EMPTY:
+        return "."
     letter = board.piece_letters[code & ~BLACK_BIT]
     return letter if code & BLACK_BIT else letter.upper()
 
@@ -98,9 +100,7 @@ def _split_fields(text: str) -> tuple[str, str, str, str, int, int]:
         if not number.isdigit() or int(number) > high:
             raise FenError(f"FEN '{text}': the counter '{number}' is not a number up to {high}")
     castling, en_passant = (*texts, "-", "-")[:2]
-    clock, full_move = (*(int(number) for number in numbers), 0, 1)[:2] if numbers else (0, 1)
-    if len(numbers) == 1:
-        full_move = 1
+    clock, full_move = map(int, (*numbers, *("0", "1")[len(numbers) :]))
     return fields[0], side, castling, en_passant, clock, full_move
 
 
@@ -190,7 +190,7 @@ def placement_text(board: Geometry, row: Row) -> str:
     ranks = []
     for rank in reversed(range(board.height)):
         codes = row[rank * board.width : (rank + 1) * board.width].tolist()
-        signs = "".join(piece_symbol(board, code) if code else "." for code in codes)
+        signs = "".join(piece_symbol(board, code) for code in codes)
         ranks.append(re.sub(r"\.+", lambda gap: str(len(gap[0])), signs))
     return "/".join(ranks)
 

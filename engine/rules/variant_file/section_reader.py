@@ -5,26 +5,10 @@ from typing import Final
 
 from engine.rules.betza import Movement, parse_betza
 from engine.rules.errors import InputError, VariantError
-from engine.rules.tables import (
-    BISHOP,
-    FIRST_CUSTOM,
-    KING,
-    KNIGHT,
-    LARGEST_SIDE,
-    PAWN,
-    QUEEN,
-    ROOK,
-)
+from engine.rules.tables import BISHOP, FIRST_CUSTOM, KING, KNIGHT, LARGEST_SIDE, PAWN, QUEEN, ROOK
 from engine.rules.variant_file.sections import CUSTOM_KEYS, PIECE_KEYS, Setting
 
-_STANDARD: Final = {
-    PAWN: "fmWfcF",
-    KNIGHT: "N",
-    BISHOP: "B",
-    ROOK: "R",
-    QUEEN: "Q",
-    KING: "K",
-}
+_STANDARD: Final = {PAWN: "fmWfcF", KNIGHT: "N", BISHOP: "B", ROOK: "R", QUEEN: "Q", KING: "K"}
 _VALUES: Final = {"win": 1, "draw": 0, "loss": -1}
 
 

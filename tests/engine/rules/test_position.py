@@ -87,7 +87,7 @@ def test_what_a_move_does() -> None:
     assert not position.is_capture(castling)
     position.push(castling)
     assert position.fen() == "r3k2r/1P6/8/3pP3/8/8/8/R4RK1 b kq - 1 9"
-    assert position.piece_at(4) == EMPTY
+    assert position.row[4] == EMPTY
     assert position.turn == BLACK
 
 
