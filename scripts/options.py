@@ -21,7 +21,7 @@ import tyro
 from tyro import conf
 
 from engine.rules.errors import InputError
-from engine.settings import SettingError, check
+from engine.settings import Natural, SettingError, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,21 @@ class FigureOptions(Options):
 
     # Print one JSON object, and nothing else, on standard output.
     json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions(FigureOptions):
+    """What every command takes in which a language model draws tokens."""
+
+    # Divides the logits: 0 always takes the most likely token, 1 samples from the model's
+    # probabilities.
+    temperature: float = 1.0
+    # Sample only from this number of most likely tokens; 0 for all.
+    top_k: int = 0
+    # Sample only from the fewest most likely tokens whose probabilities sum to this.
+    top_p: float = 1.0
+    # Seed of the sampling.
+    seed: Natural = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from engine.network.inference.backends.protocol import BackendError, BackendName
 from engine.network.inference.parity import random_positions
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.variant import get_variant
-from scripts.benchmarks.network import GAME, single_thread
+from scripts.benchmarks.network import GAME
 from scripts.benchmarks.rows import Row, row
 from training.config import resolve
 from training.selfplay.acting_evaluator import ActingEvaluator
@@ -84,7 +84,7 @@ def compared() -> Iterator[Row]:
 def main() -> None:
     """Measure and print."""
     pin_to_core(0)
-    single_thread()
+    torch.set_num_threads(1)
     for found in compared():
         print(
             f"{found.name:<52}{found.value:>12,.2f} {found.unit:<14}"

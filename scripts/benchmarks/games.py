@@ -67,16 +67,8 @@ def search() -> Iterator[Row]:
         yield row(f"search/{name}/uniform/gumbel", "simulations/s", gumbel, peer)
 
 
-def start_roots(variant: Variant) -> Roots:
-    """A batch of start positions."""
-    return Roots(
-        np.repeat(variant.start_row[None], BATCH, axis=0),
-        np.zeros((BATCH, 1), dtype=np.uint64),
-        np.zeros(BATCH, dtype=np.int64),
-    )
-
-
 def _simulate(variant: Variant, evaluator: Evaluator, config: SearchConfig) -> int:
-    rng = np.random.default_rng(1)
-    result = tree_search(variant, start_roots(variant), evaluator, config, rng)
+    starts = np.repeat(variant.start_row[None], BATCH, axis=0)
+    roots = Roots(starts, np.zeros((BATCH, 1), np.uint64), np.zeros(BATCH, np.int64))
+    result = tree_search(variant, roots, evaluator, config, np.random.default_rng(1))
     return int(result.simulations.sum())

@@ -33,13 +33,7 @@ from search.mcts.roots import Roots
 from search.mcts.search import tree_search
 
 LARGER: Final[dict[str, dict[str, object]]] = {
-    "transformer-8x256": {
-        "trunk": "transformer",
-        "blocks": 8,
-        "channels": 256,
-        "heads": 8,
-        "hidden": 512,
-    },
+    "transformer-8x256": {"blocks": 8, "channels": 256, "heads": 8, "hidden": 512},
     "residual-8x256": {"trunk": "residual", "blocks": 8, "channels": 256},
 }
 """Networks that are too large for a CPU to play with."""

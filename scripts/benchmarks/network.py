@@ -1,4 +1,7 @@
-"""Benchmarks of arithmetic: the machine's ceiling, the network on each backend, the learner."""
+"""Benchmarks of arithmetic: the machine's ceiling, the network on each backend, the learner.
+
+All on one thread of torch, which the caller sets.
+"""
 
 import functools
 import statistics
@@ -52,15 +55,9 @@ _SIDE: Final = 1024
 """Size of the ceiling's matrices: enough for full speed, and they fit a cache."""
 
 
-def single_thread() -> None:
-    """One thread for torch, as a self-play worker has."""
-    torch.set_num_threads(1)
-
-
 @functools.cache
 def matmul_ceiling(precision: str) -> tuple[float, ...]:
     """Multiplications and additions a second of one core in a large product, each repeat."""
-    single_thread()
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}[precision]
     matrix = torch.randint(-100, 100, (_SIDE, _SIDE)).to(dtype)
     multiply = torch._int_mm if precision == "int8" else torch.mm
@@ -124,15 +121,8 @@ def network_evaluator(
     )
 
 
-def fastest_backend(name: str, precision: str) -> str:
-    """The backend that is measured as the fastest; raises InputError where none works."""
-    single_thread()
-    return network_evaluator(name, precision, "auto").backend
-
-
 def network_rates(name: str, precision: str, backend: str, batch: int = BATCH) -> list[float]:
     """Positions a second of one core in each repeat; raises InputError."""
-    single_thread()
     variant = get_variant(GAME)
     rows: npt.NDArray[np.uint8] = np.ascontiguousarray(game_rows().positions[:batch])
     moves, offsets = generate_batch(variant.tables, rows)
@@ -163,7 +153,6 @@ def network() -> Iterator[Row]:
 
 def learner() -> Iterator[Row]:
     """Rows per second of the learner on one thread; backward costs twice as much as forward."""
-    single_thread()
     variant = get_variant(GAME)
     for name in NETWORKS:
         config = LearningConfig(batch=256)

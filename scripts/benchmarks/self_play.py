@@ -19,7 +19,6 @@ from engine.system.processes import usable_cores
 from scripts.benchmarks.network import (
     GAME,
     NETWORKS,
-    fastest_backend,
     network_evaluator,
     network_rates,
 )
@@ -71,28 +70,22 @@ def self_play() -> Iterator[Row]:
     for name in NETWORKS:
         for precision in ("fp32", "bf16", "int8"):
             try:
-                backend = fastest_backend(name, precision)
+                backend = network_evaluator(name, precision, "auto").backend
             except InputError:
                 continue
             alone = statistics.median(network_rates(name, precision, backend))
             peer = (f"the network alone on {workers} cores, by {backend}", workers * alone)
-            yield from _rows(f"self-play/{GAME}/{name}/{precision}", workers, peer, name, backend)
-
-
-def _rows(
-    label: str, workers: int, peer: tuple[str, float], name: str, backend: str
-) -> Iterator[Row]:
-    precision = label.rsplit("/", 1)[1]
-    repeats = _play_everywhere(workers, name, precision, backend)
-    evaluations = [sum(r.evaluations / r.seconds for r in turn) for turn in repeats]
-    plies = [sum(r.plies / r.seconds for r in turn) for turn in repeats]
-    outside = [
-        100.0 * (1.0 - sum(r.network_seconds for r in turn) / sum(r.seconds for r in turn))
-        for turn in repeats
-    ]
-    yield row(label, "simulations/s", evaluations, peer)
-    yield row(f"{label}/moves", "moves/s", plies)
-    yield row(f"{label}/outside-the-network", "% of the time", outside)
+            repeats = _play_everywhere(workers, name, precision, backend)
+            evaluations = [sum(r.evaluations / r.seconds for r in turn) for turn in repeats]
+            plies = [sum(r.plies / r.seconds for r in turn) for turn in repeats]
+            outside = [
+                100.0 * (1.0 - sum(r.network_seconds for r in turn) / sum(r.seconds for r in turn))
+                for turn in repeats
+            ]
+            label = f"self-play/{GAME}/{name}/{precision}"
+            yield row(label, "simulations/s", evaluations, peer)
+            yield row(f"{label}/moves", "moves/s", plies)
+            yield row(f"{label}/outside-the-network", "% of the time", outside)
 
 
 def _play_everywhere(

@@ -50,6 +50,8 @@ def main(arguments: list[str]) -> int:
 
 def _measure(options: BenchOptions) -> Iterator[Row]:
     """The rows of the groups that were asked for, each as it is found."""
+    import torch
+
     from scripts.benchmarks import games, gpu, language, network, peers, self_play
 
     measures: dict[str, Callable[[], Iterator[Row]]] = {
@@ -68,6 +70,8 @@ def _measure(options: BenchOptions) -> Iterator[Row]:
         if group == "gpu" and options.only is None and not gpu.available():
             continue
         if options.only in (None, group):
+            if group not in ("gpu", "language"):
+                torch.set_num_threads(1)
             yield from measures[group]()
 
 

@@ -21,17 +21,7 @@ from training.config import merge, resolve
 from training.data.run_directory import checkpoint_of, read_metrics
 from training.data.shards import save_games
 from training.selfplay.games import SelfPlay
-from training.studies.study import (
-    ONE_CORE,
-    Line,
-    Report,
-    Results,
-    Training,
-    evaluator_of,
-    train_side_by_side,
-    truth_curve,
-    truth_of,
-)
+from training.studies import study
 
 Settings = dict[str, Any]
 
@@ -116,13 +106,13 @@ def overrides_of(name: str, seed: int, folder: Path, minutes: float) -> Settings
         "self_play": {"backend": backend, "precision": "fp32"},
         "learning": {"precision": "fp32"},
     }
-    settings = merge(merge(merge(ONE_CORE, BASE), fixed), VARIATIONS[name])
+    settings = merge(merge(merge(study.ONE_CORE, BASE), fixed), VARIATIONS[name])
     if "warm_start" in settings:
         settings["warm_start"] = str(folder / settings["warm_start"])
     return settings
 
 
-def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
+def measure(folder: Path, minutes: float, report: study.Report) -> dict[str, Any]:
     """For each variation a line for every seed, and its curve [(seconds, share kept)] with seed 1.
 
     Resumes as `training.studies.study` says; raises InputError, OSError.
@@ -130,7 +120,7 @@ def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
     make_warm_start(get_variant(VARIANT), folder)
     trainings = {
         # Seed by seed: variations are compared as soon as each has one.
-        (name, seed): Training(
+        (name, seed): study.Training(
             path=folder / "runs" / f"{name.replace(' ', '-')}-{seed}",
             variants=VARIANT,
             overrides=overrides_of(name, seed, folder, minutes),
@@ -138,15 +128,15 @@ def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
         for seed in range(1, SEEDS + 1)
         for name in VARIATIONS
     }
-    train_side_by_side(list(trainings.values()), report)
-    results = Results(folder)
+    study.train_side_by_side(list(trainings.values()), report)
+    results = study.Results(folder)
     found: dict[str, Any] = {name: {"seeds": []} for name in VARIATIONS}
     for (name, seed), training in trainings.items():
         line = results.get(["trained", name, seed, str(minutes)], _measure, training, folder)
         found[name]["seeds"].append(line)
         report(f"{name}, seed {seed}: raw {line['raw']:.1%}, with search {line['search']:.1%}")
     for name, figures in found.items():
-        figures["curve"] = truth_curve(results, folder, trainings[name, 1].path.name, VARIANT)
+        figures["curve"] = study.truth_curve(results, folder, trainings[name, 1].path.name, VARIANT)
     return found
 
 
@@ -164,11 +154,11 @@ def make_warm_start(variant: Variant, folder: Path) -> None:
     save_games(path, rows, variant, {"round": 0, "actor": 0, "checkpoint": "solver"})
 
 
-def _measure(training: Training, folder: Path) -> Line:
+def _measure(training: study.Training, folder: Path) -> study.Line:
     """The figures of a finished training."""
-    truth = truth_of(VARIANT, folder, SAMPLE)
+    truth = study.truth_of(VARIANT, folder, SAMPLE)
     searched = truth.sample(SEARCH_SAMPLE, np.random.default_rng(_SEED))
-    evaluator = evaluator_of(checkpoint_of(training.path), truth.variant)
+    evaluator = study.evaluator_of(checkpoint_of(training.path), truth.variant)
     last = read_metrics(training.path)[-1]
     return {
         "raw": truth.raw(evaluator),

@@ -11,16 +11,7 @@ from scripts.experiments.study import Figures, match_text
 from scripts.players import SHIPPED
 from scripts.plots.curve import Panel
 from training.data.run_directory import checkpoint_of
-from training.studies.study import (
-    ONE_CORE,
-    Curve,
-    Report,
-    Results,
-    Training,
-    checkpoints,
-    score,
-    train_side_by_side,
-)
+from training.studies import study
 
 TITLE: Final = "Los Alamos, from Gardner's network and from zero"
 FROM_GARDNER: Final = "from Gardner's network"
@@ -31,36 +22,36 @@ _GAMES: Final = 40
 _LAST_GAMES: Final = 100
 
 
-def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
+def measure(folder: Path, minutes: float, report: study.Report) -> dict[str, Any]:
     """The curves [(seconds, score against OPPONENT)], and the match of the last two networks.
 
     Resumes as `training.studies.study` says; raises InputError, OSError.
     """
     variant = get_variant("losalamos")
-    settings = ONE_CORE | {"minutes": minutes}
+    settings = study.ONE_CORE | {"minutes": minutes}
     gardner = {"initial": str(SHIPPED / "gardner.safetensors")}
     trainings = {
-        FROM_GARDNER: Training(
+        FROM_GARDNER: study.Training(
             path=folder / "runs" / "gardner",
             variants=variant.name,
             overrides=settings | gardner,
         ),
-        FROM_ZERO: Training(
+        FROM_ZERO: study.Training(
             path=folder / "runs" / "zero", variants=variant.name, overrides=settings
         ),
     }
-    train_side_by_side(list(trainings.values()), report)
-    results = Results(folder)
-    curves: dict[str, Curve] = {}
+    study.train_side_by_side(list(trainings.values()), report)
+    results = study.Results(folder)
+    curves: dict[str, study.Curve] = {}
     for name, training in trainings.items():
         curves[name] = []
-        for seconds, path in checkpoints(training.path):
+        for seconds, path in study.checkpoints(training.path):
             key = ["score", training.path.name, path.name, OPPONENT]
-            line = results.get(key, score, f"{_PLAYER}:{path}", OPPONENT, variant, _GAMES)
+            line = results.get(key, study.score, f"{_PLAYER}:{path}", OPPONENT, variant, _GAMES)
             curves[name].append((seconds, line["score"]))
             report(f"{name}, {seconds:.0f} s: {line['score']:.1%} against {OPPONENT}")
     last = [f"{_PLAYER}:{checkpoint_of(training.path)}" for training in trainings.values()]
-    match = results.get(["last", *last], score, *last, variant, _LAST_GAMES)
+    match = results.get(["last", *last], study.score, *last, variant, _LAST_GAMES)
     return {"curves": curves, "games": _GAMES, "opponent": OPPONENT, "last": match}
 
 

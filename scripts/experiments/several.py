@@ -13,15 +13,7 @@ from scripts.experiments.study import KEPT_AXIS, Figures, match_text
 from scripts.plots.curve import Panel
 from training.config import merge
 from training.data.run_directory import checkpoint_of
-from training.studies.study import (
-    ONE_CORE,
-    Report,
-    Results,
-    Training,
-    score,
-    train_side_by_side,
-    truth_curve,
-)
+from training.studies import study
 
 TITLE: Final = "One network for three variants beside networks for one"
 SOLVED: Final = ("hexapawn4x4", "hexapawn5x4")
@@ -32,13 +24,7 @@ _PLAYER: Final = "mcts:32"
 _GAMES: Final = 200
 
 SETTINGS: Final[dict[str, Any]] = {
-    "network": {
-        "trunk": "transformer",
-        "blocks": 4,
-        "channels": 64,
-        "heads": 2,
-        "hidden": 128,
-    },
+    "network": {"trunk": "transformer", "blocks": 4, "channels": 64, "heads": 2, "hidden": 128},
     "self_play": {
         "games": 96,
         "first_simulations": 0,
@@ -67,28 +53,28 @@ SETTINGS: Final[dict[str, Any]] = {
 """The same for every run, whatever the preset of its game says."""
 
 
-def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
+def measure(folder: Path, minutes: float, report: study.Report) -> dict[str, Any]:
     """For each size of Hexapawn the curves [(seconds, share kept)], and the match on Gardner.
 
     Resumes as `training.studies.study` says; raises InputError, OSError.
     """
     variants = (*SOLVED, CHESS)
-    settings = merge(ONE_CORE, SETTINGS) | {"minutes": minutes}
+    settings = merge(study.ONE_CORE, SETTINGS) | {"minutes": minutes}
     trainings = [
-        Training(path=folder / "runs" / run, variants=names, overrides=settings)
+        study.Training(path=folder / "runs" / run, variants=names, overrides=settings)
         for run, names in [("several", "+".join(variants)), *((name, name) for name in variants)]
     ]
-    train_side_by_side(trainings, report)
-    results = Results(folder)
+    study.train_side_by_side(trainings, report)
+    results = study.Results(folder)
     found: dict[str, Any] = {}
     for name in SOLVED:
         found[name] = {
-            SEVERAL: truth_curve(results, folder, "several", name),
-            SINGLE: truth_curve(results, folder, name, name),
+            SEVERAL: study.truth_curve(results, folder, "several", name),
+            SINGLE: study.truth_curve(results, folder, name, name),
         }
         report(f"{name}: {found[name][SEVERAL][-1][1]:.1%} by {SEVERAL}")
     one, other = (f"{_PLAYER}:{checkpoint_of(folder / 'runs' / run)}" for run in ("several", CHESS))
-    match = results.get(["match", one, other], score, one, other, get_variant(CHESS), _GAMES)
+    match = results.get(["match", one, other], study.score, one, other, get_variant(CHESS), _GAMES)
     report(f"{CHESS}: {match['score']:.1%} by {SEVERAL} against {SINGLE}")
     return found | {CHESS: match}
 

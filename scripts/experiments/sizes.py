@@ -10,15 +10,7 @@ from typing import Any, Final
 from scripts.experiments.study import KEPT_AXIS, Figures
 from scripts.plots.curve import Panel
 from training.config import merge
-from training.studies.study import (
-    ONE_CORE,
-    Report,
-    Results,
-    Training,
-    chance,
-    train_side_by_side,
-    truth_curve,
-)
+from training.studies import study
 
 TITLE: Final = "Hexapawn on boards of sizes that a network has never seen"
 TRAINED: Final = ("hexapawn", "hexapawn4x4", "hexapawn3x5", "hexapawn5x4")
@@ -28,37 +20,31 @@ SINGLE: Final = "trained on this size"
 
 SETTINGS: Final[dict[str, Any]] = {
     "teacher": "solver",
-    "network": {
-        "trunk": "transformer",
-        "blocks": 4,
-        "channels": 64,
-        "heads": 2,
-        "hidden": 128,
-    },
+    "network": {"trunk": "transformer", "blocks": 4, "channels": 64, "heads": 2, "hidden": 128},
     "self_play": {"positions": 4096},
     "learning": {"batch": 256, "replay_ratio": 1.0, "learning_rate": 2e-3, "ema_steps": 100},
 }
 
 
-def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
+def measure(folder: Path, minutes: float, report: study.Report) -> dict[str, Any]:
     """For each size its curves [(seconds, share kept)] and the share that random moves keep.
 
     Resumes as `training.studies.study` says; raises InputError, OSError.
     """
     runs = {"together": "+".join(TRAINED), **{name: name for name in UNSEEN}}
-    settings = merge(ONE_CORE, SETTINGS) | {"minutes": minutes}
+    settings = merge(study.ONE_CORE, SETTINGS) | {"minutes": minutes}
     trainings = [
-        Training(path=folder / "runs" / name, variants=variants, overrides=settings)
+        study.Training(path=folder / "runs" / name, variants=variants, overrides=settings)
         for name, variants in runs.items()
     ]
-    train_side_by_side(trainings, report)
-    results = Results(folder)
+    study.train_side_by_side(trainings, report)
+    results = study.Results(folder)
     found: dict[str, Any] = {}
     for name in (*UNSEEN, *TRAINED):
-        curves = {TOGETHER: truth_curve(results, folder, "together", name)}
+        curves = {TOGETHER: study.truth_curve(results, folder, "together", name)}
         if name in UNSEEN:
-            curves[SINGLE] = truth_curve(results, folder, name, name)
-        found[name] = {"chance": chance(results, folder, name), "curves": curves}
+            curves[SINGLE] = study.truth_curve(results, folder, name, name)
+        found[name] = {"chance": study.chance(results, folder, name), "curves": curves}
         report(f"{name}: {curves[TOGETHER][-1][1]:.1%} by a network {TOGETHER}")
     return found
 

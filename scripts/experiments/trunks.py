@@ -27,16 +27,7 @@ from scripts.experiments.study import KEPT_AXIS, Figures, elo_text
 from scripts.plots.curve import Panel
 from training.config import merge
 from training.data.run_directory import checkpoint_of
-from training.studies.study import (
-    ONE_CORE,
-    Line,
-    Report,
-    Results,
-    Training,
-    score,
-    train_side_by_side,
-    truth_curve,
-)
+from training.studies import study
 
 TITLE: Final = "Tower and transformer, trained on one core for the same time"
 SOLVED: Final = "hexapawn5x4"
@@ -88,21 +79,26 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 
 
-def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
+def measure(folder: Path, minutes: float, report: study.Report) -> dict[str, Any]:
     """For each network "parameters", "speed" by backend, "truth" by seed, "curve", and its matches
     against the tower: "match" at equal simulations, "timed" at equal time a move.
 
     Resumes as `training.studies.study` says; raises InputError, OSError.
     """
-    trainings = [training_of(folder, name, SOLVED, seed, minutes) for seed, name in _seeded()]
+    # Seed by seed: networks that are compared train at the same time.
+    trainings = [
+        training_of(folder, name, SOLVED, seed, minutes)
+        for seed in range(1, SEEDS + 1)
+        for name in TRUNKS
+    ]
     trainings += [training_of(folder, name, CHESS, 1, minutes) for name in TRUNKS]
-    train_side_by_side(trainings, report)
-    results = Results(folder)
+    study.train_side_by_side(trainings, report)
+    results = study.Results(folder)
     speeds = results.get(["speed", *TRUNKS], measure_speeds, get_variant(CHESS))["speeds"]
     found: dict[str, Any] = {}
     for name, settings in TRUNKS.items():
         curves = [
-            truth_curve(results, folder, _run(name, SOLVED, seed), SOLVED)
+            study.truth_curve(results, folder, _run(name, SOLVED, seed), SOLVED)
             for seed in range(1, SEEDS + 1)
         ]
         found[name] = {
@@ -113,16 +109,19 @@ def measure(folder: Path, minutes: float, report: Report) -> dict[str, Any]:
         }
         report(f"{SOLVED}: {statistics.mean(found[name]['truth']):.1%} kept by {name}")
     for name in list(TRUNKS)[1:]:
-        for kind, simulations in (("match", SIMULATIONS), ("timed", _in_equal_time(speeds, name))):
-            line = _match(results, folder, name, simulations)
+        # Simulations in the time of the tower's, at least one.
+        ratio = max(speeds[name].values()) / max(speeds[TOWER].values())
+        timed = max(1, round(SIMULATIONS * ratio))
+        for kind, simulations in (("match", SIMULATIONS), ("timed", timed)):
+            players = [
+                f"mcts:{count}:{checkpoint_of(folder / 'runs' / _run(network, CHESS, 1))}"
+                for network, count in ((name, simulations), (TOWER, SIMULATIONS))
+            ]
+            key = ["match", *players]
+            line = results.get(key, study.score, *players, get_variant(CHESS), _GAMES)
             found[name][kind] = {**line, "simulations": simulations}
             report(f"{CHESS}: {line['score']:.1%} by {name}, {simulations} simulations a move")
     return found
-
-
-def _seeded() -> list[tuple[int, str]]:
-    """Seed by seed: networks that are compared train at the same time."""
-    return [(seed, name) for seed in range(1, SEEDS + 1) for name in TRUNKS]
 
 
 def _run(name: str, variant: str, seed: int) -> str:
@@ -130,13 +129,13 @@ def _run(name: str, variant: str, seed: int) -> str:
     return f"{name.replace(',', '').replace(' ', '-')}-{variant}-{seed}"
 
 
-def training_of(folder: Path, name: str, variant: str, seed: int, minutes: float) -> Training:
+def training_of(folder: Path, name: str, variant: str, seed: int, minutes: float) -> study.Training:
     """The training of a network of the table."""
     own = {"network": TRUNKS[name], "seed": seed, "minutes": minutes}
-    return Training(
+    return study.Training(
         path=folder / "runs" / _run(name, variant, seed),
         variants=variant,
-        overrides=merge(merge(ONE_CORE, SETTINGS), own),
+        overrides=merge(merge(study.ONE_CORE, SETTINGS), own),
     )
 
 
@@ -146,7 +145,7 @@ def fresh(settings: Mapping[str, Any], variant: Variant) -> PolicyValueNet:
     return PolicyValueNet(NetworkConfig.for_variant(variant, settings)).eval()
 
 
-def measure_speeds(variant: Variant) -> Line:
+def measure_speeds(variant: Variant) -> study.Line:
     """Positions a second of one thread, by network and "backend precision": the median of turns.
 
     Backends that this machine lacks, or that do not compute a network, are left out.
@@ -179,21 +178,6 @@ def measure_speeds(variant: Variant) -> Line:
     for (name, way), seconds in taken.items():
         speeds[name][way] = round(_BATCH / statistics.median(seconds), 1)
     return {"speeds": speeds}
-
-
-def _in_equal_time(speeds: Mapping[str, Mapping[str, float]], name: str) -> int:
-    """Simulations of a network in the time of the tower's, at least one."""
-    ratio = max(speeds[name].values()) / max(speeds[TOWER].values())
-    return max(1, round(SIMULATIONS * ratio))
-
-
-def _match(results: Results, folder: Path, name: str, simulations: int) -> Line:
-    """A network against the tower, each with the last checkpoint of its run."""
-    one, other = (
-        f"mcts:{count}:{checkpoint_of(folder / 'runs' / _run(network, CHESS, 1))}"
-        for network, count in ((name, simulations), (TOWER, SIMULATIONS))
-    )
-    return results.get(["match", one, other], score, one, other, get_variant(CHESS), _GAMES)
 
 
 def table(found: Figures) -> list[str]:

@@ -105,8 +105,11 @@ def draw_simulations(points: Sequence[dict[str, Any]], raw: float, title: str, p
     with _figure(path, title, panels=2) as (shares, regrets):
         for search in dict.fromkeys(point["search"] for point in points):
             own = [point for point in points if point["search"] == search]
-            _draw_search(shares, own, "share", 100.0, _COLOURS.get(search, _QUIET))
-            _draw_search(regrets, own, "regret", 1.0, _COLOURS.get(search, _QUIET))
+            colour = _COLOURS.get(search, _QUIET)
+            names = "simulations", "share", "share_low", "share_high"
+            _draw_intervals(shares, own, *names, colour, label=search, scale=100.0)
+            names = "simulations", "regret", "regret_low", "regret_high"
+            _draw_intervals(regrets, own, *names, colour, label=search)
         shares.axhline(100 * raw, color=_QUIET, linewidth=1, linestyle=":", label="raw network")
         shares.set_ylabel("positions in which the move\nkeeps the game's exact value, %")
         regrets.set_ylabel("mean value given away\n(a win and a loss lie 2 apart)")
@@ -120,21 +123,31 @@ def draw_simulations(points: Sequence[dict[str, Any]], raw: float, title: str, p
         shares.legend(frameon=False, loc="lower right")
 
 
-def _draw_search(
-    axes: Any, points: Sequence[dict[str, Any]], name: str, scale: float, colour: str
+def _draw_intervals(
+    axes: Any,
+    rows: Sequence[Mapping[str, Any]],
+    x: str,
+    y: str,
+    low: str,
+    high: str,
+    colour: str,
+    *,
+    label: str | None = None,
+    scale: float = 1.0,
 ) -> None:
-    values = [scale * point[name] for point in points]
-    below = [scale * (point[name] - point[f"{name}_low"]) for point in points]
-    above = [scale * (point[f"{name}_high"] - point[name]) for point in points]
+    """A curve of the figures of that name in the rows, with the bounds of their intervals."""
     axes.errorbar(
-        [point["simulations"] for point in points],
-        values,
-        yerr=[below, above],
+        [row[x] for row in rows],
+        [scale * row[y] for row in rows],
+        yerr=[
+            [scale * (row[y] - row[low]) for row in rows],
+            [scale * (row[high] - row[y]) for row in rows],
+        ],
         color=colour,
         marker="o",
         markersize=4,
         capsize=3,
-        label=points[0]["search"],
+        label=label,
     )
 
 
@@ -192,18 +205,7 @@ def draw_ladder(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     with _figure(path, title) as (axes,):
         trained = sorted((row for row in rows if row["hours"] is not None), key=itemgetter("hours"))
         if trained:
-            elos = [row["elo"] for row in trained]
-            below = [row["elo"] - row["low"] for row in trained]
-            above = [row["high"] - row["elo"] for row in trained]
-            axes.errorbar(
-                [row["hours"] for row in trained],
-                elos,
-                yerr=[below, above],
-                color=_SEARCH,
-                marker="o",
-                markersize=4,
-                capsize=3,
-            )
+            _draw_intervals(axes, trained, "hours", "elo", "low", "high", _SEARCH)
         known = sorted((row for row in rows if row["hours"] is None), key=itemgetter("elo"))
         for row in known:
             axes.axhline(row["elo"], color=_QUIET, linewidth=1, linestyle=":")

@@ -215,7 +215,6 @@ class _Side:
     """
 
     def __init__(self, which: int, player: Player, make_copy: MakeCopy | None) -> None:
-        self.name = player.name
         self._which, self._make_copy = which, make_copy
         self.is_engine = isinstance(player, ExternalPlayer)
         self._copies: dict[int, Player] = {0: player}

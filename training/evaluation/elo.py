@@ -14,6 +14,8 @@ from training.evaluation.pentanomial import PAIR_SCORES
 
 TAIL: Final = 0.025
 """Probability beyond each bound of a 95 % interval."""
+NORMAL_WIDTH: Final = 1.959964
+"""Standard deviations on each side of the mean that contain 95 % of a normal distribution."""
 _HALF: Final = 0.5
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-PairCounts = tuple[int, int, int, int, int]
-"""Pairs in which A took 0, ½, 1, 1½ and 2 points."""
+PairCounts = tuple[int, ...]
+"""int[5]: pairs in which A took 0, ½, 1, 1½ and 2 points."""
 PAIR_SCORES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Share of the points that a pair of games can give."""
 
@@ -118,8 +118,7 @@ class PairTally:
     @property
     def counts(self) -> PairCounts:
         """All complete pairs."""
-        zero, half, one, more, two = self._counts
-        return zero, half, one, more, two
+        return tuple(self._counts)
 
     @property
     def distinct(self) -> int:
@@ -148,5 +147,4 @@ class PairTally:
         Of games played in parallel short ones end first. A match that is stopped by its score must
         not count them before the long ones.
         """
-        zero, half, one, more, two = self._ordered
-        return zero, half, one, more, two
+        return tuple(self._ordered)

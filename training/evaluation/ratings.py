@@ -15,14 +15,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
-from training.evaluation.elo import mean_score, shown_score
+from training.evaluation.elo import NORMAL_WIDTH, mean_score, shown_score
 from training.evaluation.pentanomial import Score
 
 ELO_UNIT: Final = 400.0 / math.log(10.0)
 """Elo points that multiply the odds by e."""
-_QUANTILE: Final = 1.959964
-"""Standard errors on each side of the mean that contain 95 % of a normal distribution."""
 _MOST_STEPS: Final = 100
 _LONGEST_STEP: Final = 2.0
 """In units of `ELO_UNIT`: Newton's method overshoots at extreme scores."""
@@ -76,7 +75,7 @@ def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
     errors = _standard_errors(design, weights, strengths, played)
     games = {name: sum(p.games for p in played if name in (p.a, p.b)) for name in names}
     elos = ELO_UNIT * np.concatenate([[0.0], strengths])
-    widths = ELO_UNIT * _QUANTILE * np.concatenate([[0.0], errors])
+    widths = ELO_UNIT * NORMAL_WIDTH * np.concatenate([[0.0], errors])
     return {
         name: Rating(
             name=name,
@@ -107,11 +106,6 @@ def _weight(pairing: Pairing) -> float:
     return pairing.games * (pairing.independent_pairs / pairs if pairs else 1.0)
 
 
-def _expected(design: Matrix, strengths: Matrix) -> Matrix:
-    expected: Matrix = 1.0 / (1.0 + np.exp(-design @ strengths))
-    return expected
-
-
 def _information(design: Matrix, weights: Matrix, expected: Matrix) -> Matrix:
     information: Matrix = design.T @ (design * (weights * expected * (1 - expected))[:, None])
     return information
@@ -121,7 +115,7 @@ def _most_likely(design: Matrix, weights: Matrix, scores: Matrix) -> Matrix:
     """Newton's method on a concave function, with limited steps."""
     strengths: Matrix = np.zeros(design.shape[1])
     for _ in range(_MOST_STEPS):
-        expected = _expected(design, strengths)
+        expected = expit(design @ strengths)
         gradient = design.T @ (weights * (scores - expected))
         step = np.linalg.solve(_information(design, weights, expected), gradient)
         longest = np.abs(step).max(initial=0.0)
@@ -140,7 +134,7 @@ def _standard_errors(
     gradient of a pairing varies as its score does: what the model expects of independent games,
     times the design effect (`mean_score`).
     """
-    expected = _expected(design, strengths)
+    expected = expit(design @ strengths)
     effects = np.empty(len(played))
     for row, pairing in enumerate(played):
         mean, variance = mean_score(

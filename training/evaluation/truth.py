@@ -193,41 +193,31 @@ class Reached:
         return self.raw == 1.0 and self.measured == self.decision_positions
 
 
+@dataclass(kw_only=True)
 class TruthCurve:
     """The points of one variant's truth curve."""
 
-    def __init__(
-        self,
-        truth: Truth,
-        *,
-        raw: Truth,
-        search: Truth,
-        simulations: int,
-    ) -> None:
-        """`raw` and `search` are the parts of `truth` that are measured during the run."""
-        self._truth = truth
-        self._raw, self._search = raw, search
-        # Decision positions that the teacher holds out; None where there are none.
-        self.held_out: Truth | None = None
-        self._simulations = simulations
-        # The last share of the raw network; None before the first measurement.
-        self.raw: float | None = None
+    truth: Truth
+    # The parts of `truth` that are measured during the run.
+    raw: Truth
+    search: Truth
+    simulations: int
+    # Decision positions that the teacher holds out; None where there are none.
+    held_out: Truth | None = None
+    # The last share of the raw network; None before the first measurement.
+    reached: Reached | None = None
 
     def measure_raw(self, evaluator: Evaluator) -> float:
-        """The share that the raw network keeps; recorded."""
-        self.raw = self._raw.raw(evaluator)
-        return self.raw
-
-    @property
-    def reached(self) -> Reached | None:
-        """The last measured share of the raw network; None before the first measurement."""
-        if self.raw is None:
-            return None
-        return Reached(raw=self.raw, measured=len(self._raw), decision_positions=len(self._truth))
+        """The share that the raw network keeps; recorded in `reached`."""
+        share = self.raw.raw(evaluator)
+        self.reached = Reached(
+            raw=share, measured=len(self.raw), decision_positions=len(self.truth)
+        )
+        return share
 
     def measure(self, evaluator: Evaluator) -> dict[str, float]:
         """A point: the shares kept by the raw network and by search."""
-        search = self._search.search(evaluator, self._simulations)
+        search = self.search.search(evaluator, self.simulations)
         point = {"raw": self.measure_raw(evaluator), "search": search}
         if self.held_out is not None:
             point["held_out"] = self.held_out.raw(evaluator)
@@ -236,13 +226,13 @@ class TruthCurve:
     def conclude(self, evaluator: Evaluator, *, raw: int, search: int, seed: int) -> TruthShares:
         """The final measurement, on up to so many positions for the raw network and for search."""
         generator = np.random.default_rng(seed)
-        searched = self._truth.sample(search, generator)
-        measured = self._truth.sample(raw, generator)
+        searched = self.truth.sample(search, generator)
+        measured = self.truth.sample(raw, generator)
         return TruthShares(
-            decision_positions=len(self._truth),
+            decision_positions=len(self.truth),
             raw=measured.raw(evaluator),
             raw_positions=len(measured),
-            search=searched.search(evaluator, self._simulations),
+            search=searched.search(evaluator, self.simulations),
             searched=len(searched),
         )
 
@@ -265,14 +255,12 @@ class TruthCurves:
     @property
     def raw(self) -> float | None:
         """The lowest of the raw networks' last shares; None before the first measurement."""
-        shares = [curve.raw for curve in self._curves.values() if curve.raw is not None]
-        return min(shares, default=None)
+        return min((reached.raw for reached in self.reached.values()), default=None)
 
     @property
     def reached(self) -> dict[str, Reached]:
         """The last measured shares of the raw networks, by variant."""
-        found = {name: curve.reached for name, curve in self._curves.items()}
-        return {name: reached for name, reached in found.items() if reached is not None}
+        return {name: curve.reached for name, curve in self._curves.items() if curve.reached}
 
     def is_due(self, seconds: float) -> bool:
         """Whether a point is due, `seconds` into the run.

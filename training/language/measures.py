@@ -24,6 +24,7 @@ from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.history import push
 from engine.rules.tables import MAX_MOVES, Tables
 from engine.rules.variant import Variant
+from training.evaluation.elo import NORMAL_WIDTH
 from training.language.token_games import TokenGames
 
 _BATCH: Final = 32
@@ -31,8 +32,6 @@ _OWN_BATCH: Final = 128
 """Games that a model plays at once: their key/value caches must fit in memory."""
 TEMPERATURE_1: Final = Sampling()
 HALF_TEMPERATURE: Final = Sampling(temperature=0.5)
-_NORMAL: Final = 1.959964
-"""Standard deviations of 95 % confidence."""
 _LARGEST_EXPONENT: Final = 709.0
 """The largest argument of exp in float64, rounded down."""
 
@@ -93,7 +92,7 @@ class Share:
         clusters = int((totals > 0).sum())
         tells_spread = alone > 0.0 and clusters > 1
         effective = total / max(1.0, clustered / alone) if tells_spread else float(clusters)
-        z2 = _NORMAL**2 / effective
+        z2 = NORMAL_WIDTH**2 / effective
         middle = (share + z2 / 2) / (1 + z2)
         half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
         # Despite rounding the interval contains the share.
@@ -143,8 +142,8 @@ class Perplexity:
         return cls(
             tokens=total,
             perplexity=_exponential(mean),
-            low=max(1.0, _exponential(mean - _NORMAL * spread)),
-            high=_exponential(mean + _NORMAL * spread),
+            low=max(1.0, _exponential(mean - NORMAL_WIDTH * spread)),
+            high=_exponential(mean + NORMAL_WIDTH * spread),
             floor=_exponential(lowest),
         )
 

@@ -58,28 +58,18 @@ class LanguageDirectory(LockedDirectory[LanguageTrainingConfig]):
             return config
 
         def existing() -> LanguageTrainingConfig:
-            config = _existing_config(path, variant, overrides)
+            config = LanguageTrainingConfig.load(path / "config.toml")
+            changes = changes_of(path, config, variant.name, overrides, _FREE)
+            if "minutes" in changes:
+                # Rounds take precedence over minutes, so the run's earlier limit must go.
+                changes.setdefault("rounds", 0)
+            settings = dataclasses.asdict(config) | changes
+            config = LanguageTrainingConfig.resolve(variant, settings)
             # The new minutes or rounds are the run's from now on.
             self.write_config(config)
             return config
 
         super().__init__(path, "a language run", new, existing)
-
-    @property
-    def policy_games(self) -> Path:
-        """The games that a network played."""
-        return self.path / "games.safetensors"
-
-
-def _existing_config(
-    path: Path, variant: Variant, overrides: dict[str, Any]
-) -> LanguageTrainingConfig:
-    config = LanguageTrainingConfig.load(path / "config.toml")
-    changes = changes_of(path, config, variant.name, overrides, _FREE)
-    if "minutes" in changes:
-        # Rounds take precedence over minutes, so the run's earlier limit must go.
-        changes.setdefault("rounds", 0)
-    return LanguageTrainingConfig.resolve(variant, dataclasses.asdict(config) | changes)
 
 
 def tokenizer_of(config: LanguageTrainingConfig, variant: Variant) -> MoveTokenizer:
@@ -146,7 +136,7 @@ def _corpus(
     load_evaluator: LoadEvaluator,
 ) -> TokenGames:
     """The policy games of the run's own file, which is written first if it is missing."""
-    config, path = directory.config, directory.policy_games
+    config, path = directory.config, directory.path / "games.safetensors"
     if not path.exists():
         evaluator = load_evaluator(config.checkpoint, variant)
         codes = tokenizer.codes(variant)

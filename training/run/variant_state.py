@@ -133,7 +133,7 @@ def make_curve(
     generator = config.generator(SAMPLING)
     raw, search = (-(-size // variants) for size in (config.raw_sample, config.search_sample))
     curve = TruthCurve(
-        truth,
+        truth=truth,
         search=truth.sample(search, generator),
         raw=truth.sample(raw, generator),
         simulations=config.search_simulations,

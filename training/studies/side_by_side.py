@@ -36,16 +36,6 @@ def run_side_by_side(function: Callable[[Task], Result], tasks: Sequence[Task]) 
             yield done.result()
 
 
-def many_trainings(count: int, seconds: float) -> str:
-    """What is about to happen where so many trainings of so many seconds are missing, in words."""
-    at_once = max(1, min(count, len(usable_cores())))
-    minutes = -(-count // at_once) * seconds / 60
-    return (
-        f"{count} trainings of {seconds:g} s are missing, {at_once} at a time:"
-        f" {minutes:.1f} minutes of learning"
-    )
-
-
 def _pin(free: "Queue[int]") -> None:
     """Give a new process a core of its own (Linux only) and one thread."""
     core = free.get()

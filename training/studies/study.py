@@ -24,6 +24,7 @@ from engine.network.checkpoint import load_checkpoint, read_description
 from engine.network.inference.evaluator import make_evaluator
 from engine.rules.variant import Variant, get_variant
 from engine.system.files import append_json, whole_lines, write_whole
+from engine.system.processes import usable_cores
 from search.evaluator import Evaluator
 from search.exact.solver import load_or_solve
 from search.players.make import make_player
@@ -33,7 +34,7 @@ from training.evaluation.arena import play_match
 from training.evaluation.truth import Truth
 from training.run.monitor import Monitor
 from training.run.setup import open_directory, open_run
-from training.studies.side_by_side import many_trainings, run_side_by_side
+from training.studies.side_by_side import run_side_by_side
 
 Line = dict[str, Any]
 Curve = list[tuple[float, float]]
@@ -105,17 +106,13 @@ class Training:
 def train(training: Training) -> Path:
     """Start or resume the run until its time is over; its directory. Raises InputError, OSError."""
     if "teacher" not in training.overrides and not training.path.exists():
-        _warm_up(training)
+        # A short round in a temporary directory: kernels are compiled before the run's time starts.
+        with tempfile.TemporaryDirectory() as folder:
+            overrides = merge(training.overrides, _SHORT_ROUND)
+            _run(replace(training, path=Path(folder) / "run", overrides=overrides))
     _run(training)
     write_whole(training.path / OVER, f"{training.overrides['minutes']}\n")
     return training.path
-
-
-def _warm_up(training: Training) -> None:
-    """A short round in a temporary directory: kernels are compiled before the run's time starts."""
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = merge(training.overrides, _SHORT_ROUND)
-        _run(replace(training, path=Path(folder) / "run", overrides=overrides))
 
 
 def _run(training: Training) -> None:
@@ -131,8 +128,12 @@ def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
     """All of them, one on each core at a time; raises InputError, OSError."""
     missing = [one for one in trainings if not _is_over(one)]
     if missing:
-        longest = max(one.overrides["minutes"] for one in missing)
-        report(many_trainings(len(missing), 60.0 * longest))
+        minutes = max(one.overrides["minutes"] for one in missing)
+        at_once = min(len(missing), len(usable_cores()))
+        report(
+            f"{len(missing)} trainings of {60 * minutes:g} s are missing, {at_once} at a time:"
+            f" {-(-len(missing) // at_once) * minutes:.1f} minutes of learning"
+        )
     for path in run_side_by_side(train, missing):
         report(f"{path} is trained")
 

@@ -13,7 +13,7 @@ from engine.rules.position import Position
 from engine.rules.tables import SIDE
 from engine.rules.variant import Variant, get_variant
 from engine.settings import Natural
-from scripts.options import FigureOptions, parse_options, print_json
+from scripts.options import SamplingOptions, parse_options, print_json
 from scripts.players import load_language
 
 _SHOWN: Final = 8
@@ -21,7 +21,7 @@ _BAR: Final = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageContinueOptions(FigureOptions):
+class LanguageContinueOptions(SamplingOptions):
     """Show a move language model's predictions for the next move, and let it continue the game."""
 
     # The game.
@@ -32,14 +32,6 @@ class LanguageContinueOptions(FigureOptions):
     checkpoint: str | None = None
     # The largest number of plies to add; 0 only shows the predictions.
     plies: Natural = 20
-    # Divides the logits; 0 always takes the most likely token.
-    temperature: float = 1.0
-    # Sample only from this number of most likely tokens; 0 for all.
-    top_k: int = 0
-    # Sample only from the fewest most likely tokens whose probabilities sum to this.
-    top_p: float = 1.0
-    # Seed of the sampling.
-    seed: Natural = 1
 
 
 def main(arguments: list[str]) -> int:

@@ -15,9 +15,8 @@ from engine.network.checkpoint import CheckpointError
 from engine.network.language import gpt2
 from engine.network.language.sampling import Sampling
 from engine.rules.errors import InputError
-from engine.settings import Natural
 from engine.system.extras import missing_extra
-from scripts.options import FigureOptions, parse_options, print_json
+from scripts.options import SamplingOptions, parse_options, print_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,7 +26,7 @@ END_OF_TEXT: Final = "<|endoftext|>"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextOptions(FigureOptions):
+class TextOptions(SamplingOptions):
     """Continue a text with a GPT-2 model in a local folder.
 
     The folder holds config.json and model.safetensors in the Hugging Face layout, and the
@@ -41,15 +40,6 @@ class TextOptions(FigureOptions):
     prompt: str = ""
     # The largest number of tokens to write; the model may end its text earlier.
     tokens: int = 100
-    # Divides the logits: 0 always takes the most likely token, 1 samples from the model's
-    # probabilities.
-    temperature: float = 1.0
-    # Sample only from this number of most likely tokens; 0 for all.
-    top_k: int = 0
-    # Sample only from the fewest most likely tokens whose probabilities sum to this.
-    top_p: float = 1.0
-    # Seed of the sampling.
-    seed: Natural = 1
     # Print the number of parameters of GPT-2's four sizes instead.
     gpt2_sizes: bool = False
 

@@ -362,7 +362,7 @@ def _holds(results: np.ndarray[tuple[int, int], np.dtype[np.float64]], planted: 
         wins=counts[0],
         draws=counts[1],
         losses=counts[2],
-        pairs=pairs,  # type: ignore[arg-type]
+        pairs=pairs,
         distinct_pairs=len(totals),
         independent_pairs=len(totals),
         distinct=2 * len(totals),

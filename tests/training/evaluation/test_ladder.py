@@ -116,7 +116,7 @@ def test_ratings_are_finite_and_turn_with_the_sides(
         games = []
         for (one, other), (*counts, share) in zip(names, played, strict=True):
             distinct = max(1, round(share * sum(counts)))
-            pairs: PairCounts = tuple(counts[::-1] if turned else counts)  # type: ignore[assignment]
+            pairs: PairCounts = tuple(counts[::-1] if turned else counts)
             games.append(pairing(*((other, one) if turned else (one, other)), pairs, distinct))
         found.append(fit_ratings(games, "a"))
     for name in "abc":
