@@ -51,7 +51,7 @@ _NONE: Final = -1
 
 
 class Store(NamedTuple):
-    """The cached entries: S slots (a multiple of _BUCKET, or 0) and P logits."""
+    """The cached entries: S slots (a multiple of _BUCKET) and P logits."""
 
     slots: Annotated[npt.NDArray[np.void], SLOT]
     """[S] SLOT."""
@@ -100,8 +100,6 @@ def _is_held(store: Store, slot: Int) -> bool:
 @inlined
 def _find(store: Store, key: np.uint64, positions: Rows, index: Int, count: Int) -> Int:
     """The slot that holds a position, _NONE where none does."""
-    if store.slots.shape[0] == 0:
-        return np.int64(_NONE)
     first = _bucket_of(store, key)
     for slot in range(first, first + _BUCKET):
         known = store.slots[slot]
@@ -125,7 +123,7 @@ def _store(
 ) -> None:
     """Store one evaluation, `wdl` [3]; a position with more moves than the ring is left out."""
     size, count = store.logits.shape[0], logits.shape[0]
-    if store.slots.shape[0] == 0 or count > size:
+    if count > size:
         return
     first = _bucket_of(store, key)
     chosen = first
@@ -245,14 +243,11 @@ class CachedEvaluator:
     """
 
     def __init__(self, evaluator: Evaluator, variant: Variant, *, size: int) -> None:
-        """Cache up to `size` bytes; with 0, only equal positions of one batch are merged.
-
-        Raises InputError for a size that is too small for any entry.
-        """
+        """Cache up to `size` bytes; raises InputError where that is too little for any entry."""
         self._evaluator = evaluator
         self._tables = variant.tables
         self._store = _make_store(max(size, 0), variant.row_size)
-        if size != 0 and not len(self._store.slots):
+        if not len(self._store.slots):
             raise InputError(f"a cache of {size} bytes holds no position of {variant.name}")
         # Positions answered from the cache.
         self.hits = 0

@@ -55,8 +55,7 @@ class Evaluator(Protocol):
         """Evaluate `positions` uint8[B, R], B >= 1.
 
         `moves[offsets[i]:offsets[i + 1]]` (uint16[M], int64[B + 1]) are the legal moves of position
-        i, at least one each. The caller overwrites the arrays
-        afterwards: keep a copy.
+        i, at least one each. The caller overwrites the arrays afterwards: keep a copy.
         """
         ...
 

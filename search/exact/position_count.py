@@ -4,21 +4,21 @@ The positions are visited in levels, from the start. A move gains ranks or captu
 
     level = sum over the pieces on the board of (ranks gained - board height)
 
-every move leads to a higher level: a position comes after all positions that lead to it, and has
-one level only. Where a level holds more than `sample` positions, a random sample of them is
-expanded, each with a weight, the number of positions that it represents. A position that d others
-lead to then has the weight W, the sum over the sampled ones among the d: W is an unbiased estimate
-of d, and W / d would be the weight of the position. But d is unknown: most of the d were left out.
+every move leads to a higher level. A position has one level, after those of all positions that lead
+to it. Where a level holds more than `sample` positions, only a random sample of them is expanded,
+each with a weight: the number of positions that it represents. Let d positions lead to a position,
+and W be the sum of the weights of those among them that were sampled. W is an unbiased estimate of
+d, and W / d would be the weight of the position. But d is unknown: most of the d were not sampled.
 
 So three independent sweeps run side by side. The products of their weights estimate the means of d,
-d**2 and d**3 over a level, hence mean and spread of d as seen from a move that leads to a position.
-A negative binomial is fitted to these. A position found from k sampled ones, with Z more missed,
-counts W * E[1 / (k + Z)], which is exact where nothing was left out.
+d**2 and d**3 over a level, and from them the mean and the spread of d. A negative binomial is
+fitted to these. A position that k sampled ones lead to, with Z more that were not sampled, counts
+W * E[1 / (k + Z)], which is exact where all were sampled.
 
-Assumed: d varies as a negative binomial, and how many moves a position has does not depend on how
-many ways lead to it. Neither holds exactly, and the errors of the levels multiply: on games of 3e5
-to 4e7 positions the estimate was 0.65 to 1.1 of the truth. Beyond 1e9, where the sweeps seldom
-meet, it is an order of magnitude at best.
+Two assumptions: d varies as a negative binomial, and the number of a position's moves does not
+depend on d. Neither holds exactly, and the errors of the levels multiply: on games of 3e5 to 4e7
+positions the estimate was 0.65 to 1.1 of the truth. Beyond 1e9, where the sweeps seldom find the
+same position, it is an order of magnitude at best.
 """
 
 from typing import Final
@@ -39,11 +39,11 @@ Levels = npt.NDArray[np.int64]
 SWEEPS: Final = 3
 """Independent samples; the third moment of d takes three."""
 SAMPLE: Final = 4000
-"""Positions of a level that go on in each sweep."""
+"""Positions of a level that each sweep expands."""
 MOST_POSITIONS: Final = 10**12
-"""The estimate ends here: it stands for this many or more."""
+"""The largest estimate: it stands for this many or more."""
 _ENOUGH_MEETINGS: Final = 30
-"""Positions found by several sweeps, to measure a level's ways; else the last level's serve."""
+"""Positions found by several sweeps from which d is measured; with fewer, the last level counts."""
 _MOST_SPREAD: Final = 5.0
 _INTERVALS: Final = 1000
 """Of the numerical integral."""
@@ -101,7 +101,7 @@ def _shares(found: Weights, missed: float, spread: float) -> Weights:
 
 
 class _Sweeps:
-    """The levels still to come: for each (sweep, keys, weights) of the moves that lead there."""
+    """The levels ahead: for each the (sweep, keys, weights) of the moves that lead there."""
 
     def __init__(self, variant: Variant) -> None:
         self.tables = variant.tables
@@ -119,7 +119,7 @@ class _Sweeps:
         }
 
     def next_level(self) -> list[tuple[Keys, Weights]]:
-        """For each sweep the distinct positions of the lowest level and what they count for."""
+        """For each sweep the distinct positions of the lowest level, and their weights."""
         parts = self.pending.pop(min(self.pending))
         keys = np.concatenate([part[1] for part in parts])
         weights = np.concatenate([part[2] for part in parts])
@@ -162,17 +162,17 @@ class _Sweeps:
         return keys, totals * _shares(found, missed, self.spread)
 
     def expand(self, sweep: int, keys: Keys, weights: Weights) -> None:
-        """Hand the positions' weights on to the positions after them."""
+        """Add the positions' weights to those of the positions after them."""
         rows = np.empty((len(keys), self.row_size), np.uint8)
         _unpack_all(self.layout, keys, rows)
         moves, offsets = generate_batch(self.tables, rows)
         children = np.empty((len(moves), self.layout.halves), np.uint32)
         levels = np.empty(len(moves), np.int64)
         _pack_children(self.tables, self.layout, rows, moves, offsets, children, levels)
-        handed_on = np.repeat(weights, np.diff(offsets))
+        added = np.repeat(weights, np.diff(offsets))
         for level in np.unique(levels):
             chosen = levels == level
-            part = (sweep, children[chosen], handed_on[chosen])
+            part = (sweep, children[chosen], added[chosen])
             self.pending.setdefault(int(level), []).append(part)
 
 

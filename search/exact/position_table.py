@@ -13,9 +13,9 @@ line of the cache:
     [ 1 | upper half of word 0 ][ lower half ] … [ score ]       12 bytes up to 31 squares, else 20
 
 The table is open addressing with linear probing *in the order of the first half* (Amble and Knuth,
-"Ordered hash tables", 1974): a search stops at the first larger one, so that the table works at a
-load of 0.9, and because `home` rises with it, the whole table is sorted and grows in place. It
-needs no second copy, which keeps a position at 17 or 28 bytes even in the moment of growth.
+"Ordered hash tables", 1974). A search ends at the first larger half, so that a load of 0.9 is not
+too slow. `home` rises with the first half, so that the whole table is sorted and grows in place,
+without a second copy: a position takes at most 17 or 28 bytes, also while the table grows.
 """
 
 from typing import Final, NamedTuple
@@ -55,7 +55,7 @@ EMPTY_SLOT: Final = np.uint32(0)
 SCORE_BIAS: Final = 1 << 15
 """Added to a score in its slot, which has no sign."""
 _MOST_GROWN: Final = 4
-"""A table that is read and would grow beyond so many times its size is not one of ours."""
+"""A table from a file that does not fit in so many times its size does not hold positions."""
 EMPTY_CELL: Final = 0
 EN_PASSANT_CELL: Final = 1
 FIRST_PIECE_CELL: Final = 2

@@ -152,11 +152,7 @@ def _classify(
 
 @kernel
 def _unpack_from(
-    stored: StoredPositions,
-    kinds: npt.NDArray[np.uint8],
-    least: int,
-    rows: Rows,
-    stop: StopFlag,
+    stored: StoredPositions, kinds: npt.NDArray[np.uint8], least: int, rows: Rows, stop: StopFlag
 ) -> None:
     """Write the positions of kind >= `least` into `rows`."""
     count = 0

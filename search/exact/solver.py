@@ -1,10 +1,10 @@
 """Solves a game whose moves cannot be taken back, exactly, from its start.
 
-Where every move goes forward no position can return, so that the game is a graph without cycles
-and one depth-first pass settles it: a position is scored when all positions after it are. The pass
-visits every reachable position once, runs on a stack of its own (no recursion) and writes into the
-table of position_table.py: 12 bytes a position up to 31 squares, 20 above, and at most 17 or 28
-with the room that the table keeps free.
+Where every move goes forward no position can return. The game is then a graph without cycles, and
+one depth-first pass solves it: a position is scored when all positions after it are. The pass
+visits every reachable position once, with a stack of its own instead of recursion. It writes into
+the table of position_table.py: 12 bytes a position up to 31 squares, 20 above, and with the free
+slots at most 17 or 28.
 
 A game that does not fit is refused before the long work starts, by the estimate of
 position_count.py.
@@ -247,7 +247,8 @@ class _Pass:
             stop = min(target, self.table.room)
             tables, stored = self.variant.tables, self.table.stored()
             status = _search(tables, stored, self._stack, self._state, stop)
-            self._note_bytes()
+            stack = sum(array.nbytes for array in self._stack)
+            self.peak_bytes = max(self.peak_bytes, self.table.slots.nbytes + stack)
             if status == _FINISHED or (status == _LIMIT_REACHED and self.count >= limit):
                 break
             if status == _TABLE_FULL or self.count >= self.table.room:
@@ -265,10 +266,6 @@ class _Pass:
                 f" {format_bytes(self.limit_bytes)} and there are more; raise it with --limit"
             )
         self.table.grow()
-
-    def _note_bytes(self) -> None:
-        stack = sum(array.nbytes for array in self._stack)
-        self.peak_bytes = max(self.peak_bytes, self.table.slots.nbytes + stack)
 
 
 def format_bytes(size: float) -> str:

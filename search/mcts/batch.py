@@ -13,12 +13,7 @@ from typing import Annotated, ClassVar, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import (
-    copy_into,
-    internal_kernel,
-    kernel,
-    shared_kernel,
-)
+from engine.rules.compilation.decorators import copy_into, internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.tables import MAX_MOVES, Int, Moves, Tables
 from engine.rules.variant import Variant

@@ -94,9 +94,7 @@ def root_width(trees: Trees) -> int:
 
 
 def collect(
-    trees: Trees,
-    choices: npt.NDArray[np.int32],
-    weights: npt.NDArray[np.float32] | None = None,
+    trees: Trees, choices: npt.NDArray[np.int32], weights: npt.NDArray[np.float32] | None = None
 ) -> SearchResult:
     """Read the roots of B trees; `weights` [B, A] make the policy, the visits where absent."""
     roots = trees.nodes[:, ROOT]

@@ -24,12 +24,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import (
-    copy_into,
-    internal_kernel,
-    kernel,
-    shared_kernel,
-)
+from engine.rules.compilation.decorators import copy_into, internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.history import hash_row, repetitions
 from engine.rules.kernels import apply, generate

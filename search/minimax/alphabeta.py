@@ -98,24 +98,16 @@ TranspositionTable = Annotated[npt.NDArray[np.void], ENTRY]
 
 
 @internal_kernel
-def _clock_key(tables: Tables, row: Row) -> np.uint64:
-    """The part of a key that depends on the clock, 0 unless endgame tables may be probed.
-
-    Their scores depend on the clock: they count the plies to the move rule, however many.
-    """
-    if tables[CLOCK_RULE] == 0 or not has_few_men(tables, row):
-        return np.uint64(0)
-    return np.uint64(row[tables[SQUARES] + CLOCK]) * np.uint64(_CLOCK_KEY)
-
-
-@internal_kernel
 def _entry_key(tables: Tables, stack: SearchStack, ply: int) -> np.uint64:
-    """The key of a position; a repeated one has its own, since it is nearer to a draw."""
-    repetition = stack.rows[ply, tables[SQUARES] + REPETITION]
+    """The key of a position; a repeated one has its own, since it is nearer to a draw.
+
+    Where endgame tables may be probed, so has every clock, on which their scores depend.
+    """
+    row = stack.rows[ply]
     key: np.uint64 = stack.hashes[stack.before + ply]
-    if tables[ENDGAMES] != 0:
-        key ^= _clock_key(tables, stack.rows[ply])
-    return key ^ np.uint64(_REPETITION_KEY) if repetition else key
+    if tables[ENDGAMES] != 0 and tables[CLOCK_RULE] != 0 and has_few_men(tables, row):
+        key ^= np.uint64(row[tables[SQUARES] + CLOCK]) * np.uint64(_CLOCK_KEY)
+    return key ^ np.uint64(_REPETITION_KEY) if row[tables[SQUARES] + REPETITION] else key
 
 
 @internal_kernel
@@ -275,13 +267,7 @@ def _generate_moves(tables: Tables, stack: SearchStack, ply: int) -> tuple[int, 
 
 
 @internal_kernel
-def _quiesce(
-    tables: Tables,
-    stack: SearchStack,
-    ply: int,
-    alpha: Int,
-    beta: Int,
-) -> Int:
+def _quiesce(tables: Tables, stack: SearchStack, ply: int, alpha: Int, beta: Int) -> Int:
     """Search captures and promotions, and every answer to a check, until the position is quiet.
 
     Except in check, the side to move may also stop and take the material balance.

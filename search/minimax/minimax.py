@@ -45,11 +45,7 @@ def _minimax(tables: Tables, stack: SearchStack, ply: int, depth: int) -> Int:
 
 
 def minimax(
-    position: Position,
-    depth: int,
-    *,
-    stop: StopFlag | None = None,
-    node_limit: int | None = None,
+    position: Position, depth: int, *, stop: StopFlag | None = None, node_limit: int | None = None
 ) -> ScoredLine:
     """Search every line of up to `depth` plies; material is the score at its end.
 

@@ -73,10 +73,7 @@ class ScoredLine:
 
 
 def start_stack(
-    position: Position,
-    plies: int,
-    stop: StopFlag | None = None,
-    node_limit: int | None = None,
+    position: Position, plies: int, stop: StopFlag | None = None, node_limit: int | None = None
 ) -> SearchStack:
     """A stack for up to `plies` plies from a position."""
     variant, before = position.variant, len(position.hashes)

@@ -47,6 +47,7 @@ PLAYER_FORMS: Final = (
 )
 _DETERMINISTIC: Final = ("minimax", "alphabeta", "mcts", "gumbel", "policy", "language")
 """Kinds whose players `make_player` makes without random numbers: their searches have no noise."""
+_SIMULATIONS: Final = "the number of simulations"
 _NUMBER: Final = re.compile(r"[1-9]\d{0,8}")
 _Loader = TypeVar("_Loader")
 
@@ -106,13 +107,15 @@ def _make(
         case "perfect":
             return PerfectPlayer(_required(load_solution, "solution")(variant), rng)
         case "minimax":
-            return MinimaxPlayer(_depth(rest))
+            return MinimaxPlayer(_number(rest, "the depth", MOST_DEPTH))
         case "alphabeta":
-            return AlphaBetaPlayer(AlphaBetaConfig(depth=_depth(rest)))
+            depth = _number(rest, "the depth", MOST_DEPTH)
+            return AlphaBetaPlayer(AlphaBetaConfig(depth=depth))
         case "uct":
-            return UctPlayer(UctConfig(simulations=_simulations(rest)), rng)
+            count = _number(rest, _SIMULATIONS, MOST_SIMULATIONS)
+            return UctPlayer(UctConfig(simulations=count), rng)
         case "mcts" | "gumbel":
-            count = _simulations(text)
+            count = _number(text, _SIMULATIONS, MOST_SIMULATIONS)
             leaves = leaves_alone(count)
             config: SearchConfig = PuctConfig(simulations=count, leaves=leaves)
             if kind == "gumbel":
@@ -140,14 +143,6 @@ def _number(text: str, what: str, most: int) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > most:
         raise _FormError(f"{what} must be a whole number from 1 to {most}, not '{text}'")
     return int(text)
-
-
-def _depth(text: str) -> int:
-    return _number(text, "the depth", MOST_DEPTH)
-
-
-def _simulations(text: str) -> int:
-    return _number(text, "the number of simulations", MOST_SIMULATIONS)
 
 
 def _external(rest: str, variant: Variant) -> Player:

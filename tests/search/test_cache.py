@@ -66,16 +66,6 @@ def test_each_position_is_judged_once() -> None:
     assert asked.batches == [3, 1]
 
 
-def test_without_memory_equal_positions_of_a_batch_are_still_judged_once() -> None:
-    variant = get_variant("gardner")
-    cache = CachedEvaluator(Asked(variant), variant, size=0)
-    batch = batch_of(openings("gardner", 3) * 2)
-    for _ in range(2):
-        assert_same_answer(cache.evaluate(*batch), ScatteredEvaluator(variant).evaluate(*batch))
-    assert counts(cache) == (0, 6, 6)
-    assert cache.size < 100
-
-
 @pytest.mark.nojit
 def test_clock_and_repetitions_belong_to_the_position() -> None:
     variant = get_variant("gardner")
@@ -152,7 +142,7 @@ def test_new_weights_make_all_forgotten() -> None:
     assert cache.hits == 0
 
 
-@pytest.mark.parametrize("size", [1 << 20, 4000, 0])
+@pytest.mark.parametrize("size", [1 << 20, 4000])
 def test_searches_are_the_same_with_and_without(size: int) -> None:
     variant = get_variant("gardner")
     roots = roots_of(*openings("gardner", 3), *openings("gardner", 3))
@@ -191,8 +181,8 @@ class _Zeros:
         )
 
 
-@pytest.mark.parametrize("size", [-1, 100])
+@pytest.mark.parametrize("size", [-1, 0, 100])
 def test_a_size_that_holds_nothing_is_refused(size: int) -> None:
     variant = get_variant("gardner")
-    with pytest.raises(InputError, match=str(size)):
+    with pytest.raises(InputError, match=f"cache of {size} bytes"):
         CachedEvaluator(_Zeros(), variant, size=size)

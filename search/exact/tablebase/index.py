@@ -1,19 +1,18 @@
 """Where a position stands in the endgame tables: one block of numbers behind the variant's own.
 
 The block is appended to `Variant.tables` (ENDGAMES says where), so that every kernel that knows the
-rules can look positions up (probe.py), and one that finds no block there loses nothing.
-It holds, one behind
-the other:
+rules can look positions up (probe.py); without a block that costs one comparison. It holds, one
+behind the other:
 
     head        numbers and maps of squares, places below
     hash        signature of a material -> record, and whether its colours are to be exchanged
-    records     one a material: where its codes begin, its groups of like men
+    records     one a material: where its codes begin, its groups of equal men
     legends     [256] a record: code -> score (search/scores.py; a draw is 0), NO_SCORE for code 0
     codes       one byte an entry, eight in a number, the lowest first
     zeroing     as many bytes again: plies to the next move that resets the clock, see ZEROING
 
-An entry is (en-passant state, side to move, index); the index counts the squares of each group of
-like men, as combinations where there are several, like the digits of a number:
+An entry is (en-passant state, side to move, index). The index is a number with one digit for each
+group of equal men: the square of a single man, the combination of squares of several:
 
     index = (... near(anchor) * radix + digit) * radix + digit ...
 
@@ -22,7 +21,7 @@ half. Where colours may be exchanged and both sides have the same men, White is 
 """
 
 from dataclasses import dataclass
-from math import comb
+from math import comb, prod
 from typing import Final
 
 import numpy as np
@@ -57,6 +56,7 @@ from search.exact.tablebase.material import (
     Material,
     is_colour_symmetric,
     is_mirror_symmetric,
+    square_images,
 )
 from search.scores import NO_SCORE
 
@@ -163,24 +163,15 @@ class Block:
         return self.tables[start : start + LEGEND_SIZE]
 
 
-@dataclass(frozen=True)
 class _Shape:
     """What the sizes of tables depend on."""
 
-    variant: Variant
-    mirrored: bool
-    turned: bool
-    passed: tuple[tuple[int, ...], tuple[int, ...]]
-    """Squares passed over by the other side's double steps, by side to move."""
-
-    @classmethod
-    def of(cls, variant: Variant) -> "_Shape":
-        return cls(
-            variant,
-            is_mirror_symmetric(variant),
-            is_colour_symmetric(variant),
-            (_passed_squares(variant, 0), _passed_squares(variant, 1)),
-        )
+    def __init__(self, variant: Variant) -> None:
+        self.variant = variant
+        self.mirrored = is_mirror_symmetric(variant)
+        self.turned = is_colour_symmetric(variant)
+        # Squares passed over by the other side's double steps, by side to move.
+        self.passed = _passed_squares(variant, 0), _passed_squares(variant, 1)
 
     def record(self, material: Material) -> list[int]:
         """A record without its places."""
@@ -193,13 +184,10 @@ class _Shape:
         packed = [
             code | men << 5 | radix << 8 for (code, men), radix in zip(groups, radices, strict=True)
         ]
-        size = 1
-        for radix in radices:
-            size *= radix
         sides = 1 if self.turned and material == material.turned else 2
         states = 1 + max(map(len, self.passed)) if material.has_passing else 1
         padding = [0] * (MOST_MEN - len(packed))
-        return [0, size, sides, states, 0, int(anchored), len(packed), *packed, *padding]
+        return [0, prod(radices), sides, states, 0, int(anchored), len(packed), *packed, *padding]
 
 
 def _passed_squares(variant: Variant, side: int) -> tuple[int, ...]:
@@ -212,13 +200,13 @@ def _passed_squares(variant: Variant, side: int) -> tuple[int, ...]:
 
 def entries_of(variant: Variant, material: Material) -> int:
     """Entries of the material's table."""
-    record = _Shape.of(variant).record(material)
+    record = _Shape(variant).record(material)
     return record[SIZE] * record[SIDES] * record[STATES]
 
 
 def make_block(variant: Variant, materials: tuple[Material, ...]) -> Block:
     """Room for the tables of these materials, with nothing known yet."""
-    shape = _Shape.of(variant)
+    shape = _Shape(variant)
     base = len(variant.tables)
     slots = 4
     while slots < 4 * len(materials):
@@ -254,17 +242,15 @@ def make_block(variant: Variant, materials: tuple[Material, ...]) -> Block:
 def _write_head(head: npt.NDArray[np.int64], shape: _Shape) -> None:
     """Fill keys, maps and binomials."""
     variant = shape.variant
-    width, height = variant.width, variant.height
+    width = variant.width
     generator = np.random.Generator(np.random.PCG64(0x454E4447))
     # Sums of a board's men stay below 2**63.
     head[KEYS : KEYS + PIECE_CODES] = generator.integers(1, 2**56, size=PIECE_CODES)
+    maps = head[_MAPS : _MAPS + 4 * BOARD].reshape(4, BOARD)
+    maps[:, : variant.squares] = square_images(variant)
     near = 0
     for square in range(variant.squares):
-        rank, file = divmod(square, width)
-        over, across = height - 1 - rank, width - 1 - file
-        images = (square, over * width + file, rank * width + across, over * width + across)
-        for number, image in enumerate(images):
-            head[_MAPS + number * BOARD + square] = image
+        file, across = square % width, width - 1 - square % width
         head[_ASIDE + square] = 2 if file == across else int(file > across)
         if file <= across:
             head[_NEAR + square], head[_FROM_NEAR + near] = near, square

@@ -6,6 +6,9 @@ from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from engine.rules.errors import InputError
 from engine.rules.tables import BLACK_BIT, KING, PAWN
 from engine.rules.variant import Variant
@@ -63,26 +66,27 @@ def _regions(variant: Variant) -> list[tuple[int, int]]:
     return [variant.flag_region, *(pawns if PAWN in variant.piece_letters else [])]
 
 
+def square_images(variant: Variant) -> npt.NDArray[np.int64]:
+    """int64[4, squares]: the squares as they are, turned over, mirrored, and both."""
+    board = np.arange(variant.squares).reshape(variant.height, variant.width)
+    images = (board, board[::-1], board[:, ::-1], board[::-1, ::-1])
+    return np.stack(images).reshape(4, variant.squares)
+
+
+def _moved(region: int, image: npt.NDArray[np.int64]) -> int:
+    return sum(1 << to for square, to in enumerate(image.tolist()) if region >> square & 1)
+
+
 def is_colour_symmetric(variant: Variant) -> bool:
     """Whether exchanging the colours and turning the board over leaves the rules as they are."""
-    width, last = variant.width, variant.height - 1
-
-    def turned(region: int) -> int:
-        squares = (s for s in range(variant.squares) if region >> s & 1)
-        return sum(1 << (last - s // width) * width + s % width for s in squares)
-
-    return all(turned(white) == black for white, black in _regions(variant))
+    _, over, _, _ = square_images(variant)
+    return all(_moved(white, over) == black for white, black in _regions(variant))
 
 
 def is_mirror_symmetric(variant: Variant) -> bool:
     """Whether left and right may be exchanged where nobody can castle."""
-    width = variant.width
-
-    def mirrored(region: int) -> int:
-        squares = (s for s in range(variant.squares) if region >> s & 1)
-        return sum(1 << s + width - 1 - 2 * (s % width) for s in squares)
-
-    return all(mirrored(region) == region for pair in _regions(variant) for region in pair)
+    _, _, mirrored, _ = square_images(variant)
+    return all(_moved(region, mirrored) == region for pair in _regions(variant) for region in pair)
 
 
 def materials(variant: Variant, men: int) -> tuple[Material, ...]:
