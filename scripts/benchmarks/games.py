@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -21,13 +22,13 @@ def perft() -> Iterator[Row]:
     """Move generation; on the 8x8 board beside python-chess, if that is installed."""
     for name, depth in (("gardner", 6), ("hexapawn5x5", 8)):
         variant = get_variant(name)
-        found = rates(lambda v=variant, d=depth: count_moves(v.tables, v.start_row, d))  # type: ignore[misc]
+        found = rates(partial(count_moves, variant.tables, variant.start_row, depth))
         yield row(f"perft/{name}", "nodes/s", found)
     peer = None
     if missing_extra("bench", "chess") is None:
         peer = ("python-chess", statistics.median(rates(_python_chess_nodes)))
     chess = get_variant("chess")
-    found = rates(lambda: count_moves(chess.tables, chess.start_row, 4))
+    found = rates(partial(count_moves, chess.tables, chess.start_row, 4))
     yield row("perft/chess", "nodes/s", found, peer)
 
 
@@ -58,13 +59,12 @@ def search() -> Iterator[Row]:
     uniform = UniformEvaluator()
     for name in ("hexapawn5x5", "breakthrough5", "gardner"):
         variant = get_variant(name)
-        noisy = PuctConfig(simulations=SIMULATIONS, noise_fraction=0.25)
-        puct = rates(lambda v=variant, c=noisy: _simulate(v, uniform, c))  # type: ignore[misc]
-        yield row(f"search/{name}/uniform", "simulations/s", puct)
-        halving = GumbelConfig(simulations=SIMULATIONS)
-        gumbel = rates(lambda v=variant, c=halving: _simulate(v, uniform, c))  # type: ignore[misc]
-        peer = ("PUCT", statistics.median(puct))
-        yield row(f"search/{name}/uniform/gumbel", "simulations/s", gumbel, peer)
+        puct = PuctConfig(simulations=SIMULATIONS, noise_fraction=0.25)
+        found = rates(partial(_simulate, variant, uniform, puct))
+        yield row(f"search/{name}/uniform", "simulations/s", found)
+        peer = ("PUCT", statistics.median(found))
+        found = rates(partial(_simulate, variant, uniform, GumbelConfig(simulations=SIMULATIONS)))
+        yield row(f"search/{name}/uniform/gumbel", "simulations/s", found, peer)
 
 
 def _simulate(variant: Variant, evaluator: Evaluator, config: SearchConfig) -> int:

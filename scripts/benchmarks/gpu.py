@@ -262,10 +262,9 @@ def _eager(
 
 def search() -> Iterator[Row]:
     """PUCT with the network on the GPU, by one thread and by several."""
-    for name in ("transformer-4x64", "residual-5x64", "residual-8x256"):
-        yield from _searched(name, games=LARGEST, threads=1)
-    for threads in (1, 2, 4, 8):
-        yield from _searched("residual-5x64", games=1024, threads=threads)
+    for name in ("transformer-4x64", "residual-5x64"):
+        for threads in (1, 8):
+            yield from _searched(name, games=1024, threads=threads)
 
 
 def _searched(name: str, *, games: int, threads: int) -> Iterator[Row]:

@@ -31,15 +31,9 @@ _LONGEST: Final = 600.0
 
 def peers(python: Path) -> Iterator[Row]:
     """Rows of pgx with mctx, if `python` can import them; raises InputError."""
-    if _has(python, _PGX):
+    check = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {_PGX!r})))"
+    if python.exists() and not subprocess.run([python, "-c", check], check=False).returncode:
         yield from _run(python, _SCRIPTS / "peer_pgx.py")
-
-
-def _has(python: Path, modules: tuple[str, ...]) -> bool:
-    if not python.exists():
-        return False
-    check = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {modules!r})))"
-    return subprocess.run([python, "-c", check], check=False).returncode == 0
 
 
 def _run(python: Path, script: Path) -> Iterator[Row]:

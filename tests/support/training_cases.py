@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.player import Player
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import Registry, Variant, get_variant
 from search.evaluator import UniformEvaluator
@@ -14,6 +15,9 @@ from search.exact.solver import solve
 from search.scores import UNPROVEN
 from training.config import SelfPlayConfig
 from training.data.shards import NO_REPLY, GameRows, select
+from training.evaluation import arena
+from training.evaluation.arena import PlayedGame
+from training.evaluation.openings import Opening
 from training.selfplay.games import SelfPlay
 
 SMALL_NETWORK: dict[str, Any] = {
@@ -119,3 +123,18 @@ def hexapawn() -> tuple[Variant, Solution]:
 def rows_of_game(rows: GameRows, game: int) -> npt.NDArray[np.int64]:
     """The places of one game's rows."""
     return np.flatnonzero(rows.games == game)
+
+
+def play_game(
+    white: Player,
+    black: Player,
+    variant: Variant,
+    opening: Opening = (),
+    longest_game: int = arena.LONGEST_GAME,
+) -> PlayedGame:
+    """One game, White being A; forfeits as in a match."""
+    game = arena._Game(0, 0, (white.name, black.name), variant, opening, longest_game)
+    sides = arena._Side(0, white, None), arena._Side(1, black, None)
+    while not game.over:
+        sides[game.mover].ask([game], None)
+    return game.finished()

@@ -391,18 +391,3 @@ def play_match(
         )
     )
     return summarise(played, games_repeat=games_repeat(a, b))
-
-
-def play_game(
-    white: Player,
-    black: Player,
-    variant: Variant,
-    opening: Opening = (),
-    longest_game: int = LONGEST_GAME,
-) -> PlayedGame:
-    """One game, White being A; forfeits as in `match_games`."""
-    game = _Game(0, 0, (white.name, black.name), variant, opening, longest_game)
-    sides = _Side(0, white, None), _Side(1, black, None)
-    while not game.over:
-        sides[game.mover].ask([game], None)
-    return game.finished()

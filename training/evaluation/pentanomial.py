@@ -45,22 +45,19 @@ class _Game(NamedTuple):
     continuations: tuple[int, ...]
 
 
-class _NewGames:
-    """Which pairs are new, in their order."""
+_Seen = tuple[set[int], set[int]]
+"""Continuations that the first and the second games of pairs have had."""
 
-    def __init__(self) -> None:
-        self._seen: tuple[set[int], set[int]] = set(), set()
 
-    def take(self, first: _Game, second: _Game) -> bool:
-        """Whether neither game of the pair repeats an earlier one with the same colours.
+def _is_new(pair: tuple[_Game, _Game], seen: _Seen) -> bool:
+    """Whether neither game repeats an earlier one with the same colours; adds both to `seen`.
 
-        A longer opening can lead into a game that was played before, with one of the two colours.
-        """
-        is_new = True
-        for game, seen in zip((first, second), self._seen, strict=True):
-            is_new = is_new and game.continuations[0] not in seen
-            seen.update(game.continuations)
-        return is_new
+    A longer opening can lead into a game that was played before, with one of the two colours.
+    """
+    repeats = [game.continuations[0] in met for game, met in zip(pair, seen, strict=True)]
+    for game, met in zip(pair, seen, strict=True):
+        met.update(game.continuations)
+    return not any(repeats)
 
 
 class PairTally:
@@ -71,7 +68,7 @@ class PairTally:
         self._games_repeat = games_repeat
         self._halves: dict[int, _Game] = {}
         self._counts, self._ordered = [0] * 5, [0] * 5
-        self._met = _NewGames()
+        self._seen: _Seen = set(), set()
         self._next = 0
 
     def add(
@@ -93,7 +90,7 @@ class PairTally:
             return
         self._counts[self._place(number // 2)] += 1
         while 2 * self._next in self._halves and 2 * self._next + 1 in self._halves:
-            is_new = self._met.take(*self._games(self._next))
+            is_new = _is_new(self._games(self._next), self._seen)
             self._ordered[self._place(self._next)] += is_new or not self._games_repeat
             self._next += 1
 
@@ -134,8 +131,8 @@ class PairTally:
         """
         if not self._games_repeat:
             return sum(self._counts)
-        new = _NewGames()
-        return sum(new.take(*self._games(pair)) for pair in self._complete())
+        seen: _Seen = set(), set()
+        return sum(_is_new(self._games(pair), seen) for pair in self._complete())
 
     def _complete(self) -> list[int]:
         return [n // 2 for n in sorted(self._halves) if n % 2 == 0 and n + 1 in self._halves]

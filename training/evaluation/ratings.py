@@ -73,7 +73,6 @@ def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
     design = design[:, 1:]
     strengths = _most_likely(design, weights, scores)
     errors = _standard_errors(design, weights, strengths, played)
-    games = {name: sum(p.games for p in played if name in (p.a, p.b)) for name in names}
     elos = ELO_UNIT * np.concatenate([[0.0], strengths])
     widths = ELO_UNIT * NORMAL_WIDTH * np.concatenate([[0.0], errors])
     return {
@@ -82,7 +81,7 @@ def fit_ratings(pairings: Iterable[Pairing], zero: str) -> dict[str, Rating]:
             elo=float(elo),
             low=float(elo - width),
             high=float(elo + width),
-            games=games[name],
+            games=sum(pairing.games for pairing in played if name in (pairing.a, pairing.b)),
         )
         for name, elo, width in zip(names, elos, widths, strict=True)
     }

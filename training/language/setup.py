@@ -14,7 +14,7 @@ import torch
 
 from engine.network.checkpoint import CheckpointError, header_field, load_tensors
 from engine.network.inference.network_evaluator import fastest_precision
-from engine.network.language.move_tokens import Codes, MoveTokenizer
+from engine.network.language.move_tokens import MoveTokenizer
 from engine.rules.variant import Variant
 from engine.settings import quoted
 from search.evaluator import Evaluator
@@ -32,7 +32,7 @@ from training.language.learner import LanguageLearner, fresh_model
 from training.language.measures import Measures
 from training.language.play import CHUNK, play_by_policy, play_corpus, play_randomly
 from training.language.run import STATE_FORMAT, LanguageRun, Progress
-from training.language.sources import GameSource, fixed_source, random_source
+from training.language.sources import fixed_source, random_source
 from training.language.token_games import TokenGames, load_token_games, save_token_games
 from training.run.monitor import Monitor
 from training.run.state import must_fit, read_header
@@ -91,7 +91,12 @@ def open_language_run(
     codes = tokenizer.codes(variant)
     hashes = PrefixHashes(len(tokenizer), config.context)
     if config.games == "random":
-        source, held_out = _random_games(config, variant, codes, hashes)
+        held_out = held_out_games(
+            lambda rng: play_randomly(variant, codes, CHUNK, config.context, rng),
+            hashes,
+            config.held_out_games,
+        )
+        source = random_source(variant, codes, hashes, games=config.round_games, seed=config.seed)
     else:
         corpus = _corpus(directory, variant, tokenizer, monitor, load_evaluator)
         held_out = distinct_held_out(corpus, hashes, config.held_out_games)
@@ -113,19 +118,6 @@ def open_language_run(
     if header is not None:
         _restore(run, header)
     return run
-
-
-def _random_games(
-    config: LanguageTrainingConfig, variant: Variant, codes: Codes, hashes: PrefixHashes
-) -> tuple[GameSource, TokenGames]:
-    """The training set, and the games that are held out of it."""
-
-    def make(rng: np.random.Generator) -> TokenGames:
-        return play_randomly(variant, codes, CHUNK, config.context, rng)
-
-    held_out = held_out_games(make, hashes, config.held_out_games)
-    source = random_source(variant, codes, hashes, games=config.round_games, seed=config.seed)
-    return source, held_out
 
 
 def _corpus(
