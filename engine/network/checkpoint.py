@@ -33,7 +33,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from engine.network.finite import require_finite_tensors, tensor_fault
+from engine.network.finite import require_finite_tensors
 from engine.network.model.config import NetworkConfig
 from engine.network.model.former_names import with_current_names
 from engine.network.model.network import Network
@@ -272,10 +272,10 @@ def _metadata(path: Path, file: Any) -> Metadata:
 
 def refuse_faults(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raises CheckpointError, naming the tensor, for NaN or an infinity in one."""
-    for name, tensor in tensors.items():
-        fault = tensor_fault(tensor)
-        if fault is not None:
-            raise CheckpointError(f"{path}: tensor '{name}' is {fault}")
+    try:
+        require_finite_tensors(tensors, f"{path}: tensor")
+    except NotFiniteError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _describe(path: Path, header: Metadata) -> Description | UniversalDescription:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from engine.network import checkpoint
 from engine.network.language.model import LanguageModel
 from engine.network.language.move_tokens import SPECIAL, MoveTokenizer
-from engine.network.model.config import LanguageConfig, difference
+from engine.network.model.config import LanguageConfig
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.settings import quoted
@@ -54,14 +54,11 @@ def save_language(
     checkpoint.save_tensors(path, model.state_dict(), header)
 
 
-def load_language(
-    path: str | Path, *, variant: Variant | None = None, config: LanguageConfig | None = None
-) -> LoadedLanguage:
+def load_language(path: str | Path, *, variant: Variant | None = None) -> LoadedLanguage:
     """The model of `save_language`, in float32 on the CPU, its vocabulary and metadata.
 
-    Where `variant` or `config` is given, the file must have the same rules or configuration. Raises
-    OSError, and CheckpointError, naming what is truncated, unknown, missing, of another shape or
-    different.
+    Where `variant` is given, the file must have the same rules. Raises OSError, and
+    CheckpointError, naming what is truncated, unknown, missing, of another shape or different.
     """
     tensors, header = checkpoint.load_tensors(path)
     found = _describe(Path(path), header)
@@ -71,8 +68,6 @@ def load_language(
             f" (rules {quoted(found.variant_digest)}),"
             f" not of '{variant.name}' (rules {variant.digest})"
         )
-    if config is not None:
-        check_config(Path(path), found.config, config)
     model = checkpoint.check_and_load(Path(path), tensors, LanguageModel, found.config)
     return LoadedLanguage(model, found.tokenizer, found.metadata)
 
@@ -80,13 +75,6 @@ def load_language(
 def read_language(path: str | Path) -> LanguageDescription:
     """The header of a file, without its tensors. Raises as `load_language`."""
     return _describe(Path(path), checkpoint.read_metadata(path))
-
-
-def check_config(path: Path, found: LanguageConfig, wanted: LanguageConfig) -> None:
-    """Raises CheckpointError, naming the first field in which they differ."""
-    different = difference(found, wanted)
-    if different:
-        raise checkpoint.CheckpointError(f"{path}: {different}")
 
 
 def _describe(path: Path, header: checkpoint.Metadata) -> LanguageDescription:

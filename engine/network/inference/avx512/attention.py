@@ -13,18 +13,10 @@ from engine.network.inference.avx512.code import (
     INTS,
     LANES,
     REGISTER_BYTES,
-    Builder,
+    Code,
     Value,
-    broadcast,
-    call,
-    each,
     floats,
-    fused,
     ints,
-    load,
-    maximum,
-    store,
-    sum_lanes,
     word,
 )
 
@@ -52,34 +44,34 @@ def _transpose(
     registers of 16.
     """
 
-    def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
+    def generate(context: Any, llvm: Any, signature: Any, arguments: Any) -> Value:
+        code = Code(llvm)
         source, source_stride, target, target_stride, rows, columns = arguments
 
         def tile(down: Value, across: Value) -> None:
-            corner = builder.mul(builder.mul(down, source_stride), word(LANES))
-            corner = builder.add(corner, builder.mul(across, word(REGISTER_BYTES)))
+            corner = code.mul(code.mul(down, source_stride), word(LANES))
+            corner = code.add(corner, code.mul(across, word(REGISTER_BYTES)))
             lines = [
-                load(
-                    builder,
+                code.load(
                     source,
-                    builder.add(corner, builder.mul(source_stride, word(k))),
+                    code.add(corner, code.mul(source_stride, word(k))),
                     FLOATS,
                 )
                 for k in range(LANES)
             ]
-            corner = builder.mul(builder.mul(across, target_stride), word(LANES))
-            corner = builder.add(corner, builder.mul(down, word(REGISTER_BYTES)))
-            for k, line in enumerate(_transposed(builder, lines)):
-                place = builder.add(corner, builder.mul(target_stride, word(k)))
-                store(builder, line, target, place)
+            corner = code.mul(code.mul(across, target_stride), word(LANES))
+            corner = code.add(corner, code.mul(down, word(REGISTER_BYTES)))
+            for k, line in enumerate(_transposed(code, lines)):
+                place = code.add(corner, code.mul(target_stride, word(k)))
+                code.store(line, target, place)
 
-        each(builder, rows, lambda down: each(builder, columns, lambda across: tile(down, across)))
+        code.each(rows, lambda down: code.each(columns, lambda across: tile(down, across)))
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 6), generate
 
 
-def _transposed(builder: Builder, lines: Sequence[Value]) -> list[Value]:
+def _transposed(code: Code, lines: Sequence[Value]) -> list[Value]:
     """The columns of 16 registers: they are interleaved four times, which rotates the 8 bits of an
     index (row, column) by four."""
     half = LANES // 2
@@ -90,7 +82,7 @@ def _transposed(builder: Builder, lines: Sequence[Value]) -> list[Value]:
     lines = list(lines)
     for _ in range(4):
         lines = [
-            builder.shuffle_vector(lines[k // 2], lines[k // 2 + half], orders[k % 2])
+            code.shuffle_vector(lines[k // 2], lines[k // 2 + half], orders[k % 2])
             for k in range(LANES)
         ]
     return lines
@@ -100,51 +92,50 @@ def _softmax(typing_context: Any, registers: Any, scores: Any, bias: Any, rows: 
     """Softmax of `scores` plus `bias`, in place, for `rows` rows of `len(registers)` * 16."""
     width = len(registers)
 
-    def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
+    def generate(context: Any, llvm: Any, signature: Any, arguments: Any) -> Value:
+        code = Code(llvm)
         _, scores, bias, rows = arguments
 
         def row(index: Value) -> None:
-            start = builder.mul(index, word(width * REGISTER_BYTES))
-            places = [builder.add(start, word(k * REGISTER_BYTES)) for k in range(width)]
+            start = code.mul(index, word(width * REGISTER_BYTES))
+            places = [code.add(start, word(k * REGISTER_BYTES)) for k in range(width)]
             values = [
-                builder.fadd(
-                    load(builder, scores, place, FLOATS), load(builder, bias, place, FLOATS)
-                )
+                code.fadd(code.load(scores, place, FLOATS), code.load(bias, place, FLOATS))
                 for place in places
             ]
             highest = values[0]
             for value in values[1:]:
-                highest = maximum(builder, highest, value)
+                highest = code.maximum(highest, value)
             name = "llvm.vector.reduce.fmax.v16f32"
-            top = call(builder, name, FLOATS.element, highest, fast=True)
-            tops = broadcast(builder, top, FLOATS)
-            powers = [_exponential(builder, builder.fsub(value, tops)) for value in values]
+            top = code.call(name, FLOATS.element, highest, fast=True)
+            tops = code.broadcast(top, FLOATS)
+            powers = [_exponential(code, code.fsub(value, tops)) for value in values]
             total = powers[0]
             for power in powers[1:]:
-                total = builder.fadd(total, power)
-            share = builder.fdiv(ir.Constant(FLOATS.element, 1.0), sum_lanes(builder, total))
-            shares = broadcast(builder, share, FLOATS)
+                total = code.fadd(total, power)
+            share = code.fdiv(ir.Constant(FLOATS.element, 1.0), code.sum_lanes(total))
+            shares = code.broadcast(share, FLOATS)
             for place, power in zip(places, powers, strict=True):
-                store(builder, builder.fmul(power, shares), scores, place)
+                code.store(code.fmul(power, shares), scores, place)
 
-        each(builder, rows, row)
+        code.each(rows, row)
         return context.get_dummy_value()
 
     return types.void(registers, *[types.intp] * 3), generate
 
 
-def _exponential(builder: Builder, value: Value) -> Value:
+def _exponential(code: Code, value: Value) -> Value:
     """e^value, for values up to 0."""
-    value = maximum(builder, value, floats(_LOWEST))
-    value = builder.fmul(value, floats(1 / math.log(2)))
-    whole = call(builder, "llvm.nearbyint.v16f32", FLOATS, value)
-    rest = builder.fsub(value, whole)
+    value = code.maximum(value, floats(_LOWEST))
+    value = code.fmul(value, floats(1 / math.log(2)))
+    whole = code.call("llvm.nearbyint.v16f32", FLOATS, value)
+    rest = code.fsub(value, whole)
     result = floats(_POWERS[-1])
     for power in reversed(_POWERS[:-1]):
-        result = fused(builder, result, rest, floats(power))
+        result = code.fused(result, rest, floats(power))
     # A float's exponent begins at bit 23: adding to it multiplies by a power of two.
-    shift = builder.shl(builder.fptosi(whole, INTS), ints(23))
-    return builder.bitcast(builder.add(builder.bitcast(result, INTS), shift), FLOATS)
+    shift = code.shl(code.fptosi(whole, INTS), ints(23))
+    return code.bitcast(code.add(code.bitcast(result, INTS), shift), FLOATS)
 
 
 transpose: Final[Any] = intrinsic(_transpose)

@@ -38,19 +38,9 @@ from engine.network.inference.avx512.code import (
     INTS,
     LANES,
     REGISTER_BYTES,
-    Builder,
+    Code,
     Value,
-    broadcast,
-    call,
-    convert,
-    each,
     floats,
-    fused,
-    load,
-    loop,
-    relu,
-    store,
-    sum_lanes,
     word,
 )
 from engine.rules.compilation.decorators import JIT_ENABLED
@@ -105,23 +95,21 @@ def blocks_for(files: int, outputs: int) -> Fixed:
 class _Tile:
     """Writes the code of a tile. Sizes given as Python numbers are compiled in."""
 
-    def __init__(self, builder: Builder, files: int, blocks: int, taps: int, bytes_: int) -> None:
-        self.builder = builder
+    def __init__(self, code: Code, files: int, blocks: int, taps: int, bytes_: int) -> None:
+        self.code = code
         self.files, self.blocks, self.taps, self.bytes = files, blocks, taps, bytes_
         self.sums = INTS if bytes_ == 1 else FLOATS
 
     def dot(self, total: Value, group: Value, weights: Value) -> Value:
         """`total` plus the products of a group of inputs and the weights of 16 outputs."""
-        builder = self.builder
+        code = self.code
         if self.bytes == 1:
             name = "llvm.x86.avx512.vpdpbusd.512"
-            return call(builder, name, INTS, total, group, weights)
+            return code.call(name, INTS, total, group, weights)
         if self.bytes == 2:
-            pairs = [builder.bitcast(value, BFLOAT_PAIRS) for value in (group, weights)]
-            return call(builder, "llvm.x86.avx512bf16.dpbf16ps.512", FLOATS, total, *pairs)
-        return fused(
-            builder, builder.bitcast(group, FLOATS), builder.bitcast(weights, FLOATS), total
-        )
+            pairs = [code.bitcast(value, BFLOAT_PAIRS) for value in (group, weights)]
+            return code.call("llvm.x86.avx512bf16.dpbf16ps.512", FLOATS, total, *pairs)
+        return code.fused(code.bitcast(group, FLOATS), code.bitcast(weights, FLOATS), total)
 
     def row(
         self,
@@ -134,42 +122,42 @@ class _Tile:
         groups: Value,
     ) -> list[Value]:
         """The sums [files * blocks] of one row of the board."""
-        builder, reach = self.builder, self.taps // 2
-        first = builder.icmp_signed("==", rank, word(0))
-        last = builder.icmp_signed("==", rank, builder.sub(ranks, word(1)))
-        low = builder.select(first, word(reach), word(0))
-        high = builder.select(last, word(self.taps - reach), word(self.taps))
-        row_bytes = builder.mul(stride, word(self.files))
-        tap_bytes = builder.mul(groups, group_bytes)
+        code, reach = self.code, self.taps // 2
+        first = code.icmp_signed("==", rank, word(0))
+        last = code.icmp_signed("==", rank, code.sub(ranks, word(1)))
+        low = code.select(first, word(reach), word(0))
+        high = code.select(last, word(self.taps - reach), word(self.taps))
+        row_bytes = code.mul(stride, word(self.files))
+        tap_bytes = code.mul(groups, group_bytes)
 
         def tap_row(tap: Value, sums: list[Value]) -> Sequence[Value]:
-            source_rank = builder.sub(builder.add(rank, tap), word(reach))
-            inputs = builder.add(source, builder.mul(source_rank, row_bytes))
-            matrix = builder.add(weights, builder.mul(tap, tap_bytes))
+            source_rank = code.sub(code.add(rank, tap), word(reach))
+            inputs = code.add(source, code.mul(source_rank, row_bytes))
+            matrix = code.add(weights, code.mul(tap, tap_bytes))
 
             def group(index: Value, sums: list[Value]) -> Sequence[Value]:
-                group_inputs = builder.add(inputs, builder.mul(index, word(GROUP_BYTES)))
-                group_weights = builder.add(matrix, builder.mul(index, group_bytes))
+                group_inputs = code.add(inputs, code.mul(index, word(GROUP_BYTES)))
+                group_weights = code.add(matrix, code.mul(index, group_bytes))
                 return self.products(group_inputs, stride, group_weights, sums)
 
-            return loop(builder, word(0), groups, sums, group)
+            return code.loop(word(0), groups, sums, group)
 
         zero = ir.Constant(self.sums, None)
-        return loop(builder, low, high, [zero] * (self.files * self.blocks), tap_row)
+        return code.loop(low, high, [zero] * (self.files * self.blocks), tap_row)
 
     def products(
         self, inputs: Value, stride: Value, weights: Value, sums: list[Value]
     ) -> list[Value]:
         """`sums` plus the products of one group of one row of squares."""
-        builder, sums = self.builder, list(sums)
+        code, sums = self.code, list(sums)
         loaded, offset = [], word(0)
         for _ in range(self.files):
-            loaded.append(broadcast(builder, load(builder, inputs, offset, INT), INTS))
-            offset = builder.add(offset, stride)
+            loaded.append(code.broadcast(code.load(inputs, offset, INT), INTS))
+            offset = code.add(offset, stride)
         for tap in range(self.taps):
             for block in range(self.blocks):
                 place = word((tap * self.blocks + block) * REGISTER_BYTES)
-                vector = load(builder, weights, place, INTS)
+                vector = code.load(weights, place, INTS)
                 for square in range(self.files):
                     target = square - tap + self.taps // 2
                     if 0 <= target < self.files:
@@ -186,40 +174,40 @@ class _Tile:
         column: Value,
     ) -> None:
         """Scale a row's sums and write them as `role` says, beginning at a square and a column."""
-        builder = self.builder
+        code = self.code
         for block in range(self.blocks):
-            first = builder.add(column, word(block * LANES))
-            bytes_ = builder.mul(first, word(4))
-            scale = load(builder, targets["scales"], bytes_, FLOATS)
+            first = code.add(column, word(block * LANES))
+            bytes_ = code.mul(first, word(4))
+            scale = code.load(targets["scales"], bytes_, FLOATS)
             for file in range(self.files):
                 total = totals[file * self.blocks + block]
-                value = builder.sitofp(total, FLOATS) if self.bytes == 1 else total
-                place = builder.add(square, word(file))
-                offset = builder.add(builder.mul(place, targets["bias_stride"]), bytes_)
-                bias = load(builder, targets["biases"], offset, FLOATS)
-                value = fused(builder, value, scale, bias)
+                value = code.sitofp(total, FLOATS) if self.bytes == 1 else total
+                place = code.add(square, word(file))
+                offset = code.add(code.mul(place, targets["bias_stride"]), bytes_)
+                bias = code.load(targets["biases"], offset, FLOATS)
+                value = code.fused(value, scale, bias)
                 self.write_square(value, targets, role, place, first)
 
     def write_square(
         self, value: Value, targets: dict[str, Value], role: int, square: Value, column: Value
     ) -> None:
         """Write 16 outputs of one square."""
-        builder = self.builder
-        bytes_ = builder.mul(column, word(4))
-        fp32_offset = builder.add(builder.mul(square, targets["fp32_stride"]), bytes_)
+        code = self.code
+        bytes_ = code.mul(column, word(4))
+        fp32_offset = code.add(code.mul(square, targets["fp32_stride"]), bytes_)
         if role in (len(STREAM), len(ADD)):
-            value = builder.fadd(value, load(builder, targets["fp32"], fp32_offset, FLOATS))
+            value = code.fadd(value, code.load(targets["fp32"], fp32_offset, FLOATS))
         if role in (len(STREAM), len(RELU)):
-            value = relu(builder, value)
+            value = code.relu(value)
         if role != len(RELU):
-            store(builder, value, targets["fp32"], fp32_offset)
+            code.store(value, targets["fp32"], fp32_offset)
         if role == len(STREAM):
-            value = builder.fmul(value, targets["unit"])
+            value = code.fmul(value, targets["unit"])
         if role in (len(STREAM), len(RELU)):
-            converted = convert(builder, value, self.bytes)
-            place = builder.mul(column, word(self.bytes))
-            place = builder.add(builder.mul(square, targets["quantised_stride"]), place)
-            store(builder, converted, targets["quantised"], place)
+            converted = code.convert(value, self.bytes)
+            place = code.mul(column, word(self.bytes))
+            place = code.add(code.mul(square, targets["quantised_stride"]), place)
+            code.store(converted, targets["quantised"], place)
 
 
 _TARGETS: Final = (
@@ -271,25 +259,26 @@ def _convolve(
     fixed = [len(length) for length in (files, blocks, taps, number)]
     written = len(role)
 
-    def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
+    def generate(context: Any, llvm: Any, signature: Any, arguments: Any) -> Value:
+        code = Code(llvm)
         source, stride, weights, group_bytes, part_bytes = arguments[5:10]
         ranks, groups, parts, unit = arguments[17:]
         targets = dict(zip(_TARGETS, arguments[10:17], strict=True))
-        targets["unit"] = broadcast(builder, unit, FLOATS)
-        tile = _Tile(builder, *fixed)
+        targets["unit"] = code.broadcast(unit, FLOATS)
+        tile = _Tile(code, *fixed)
 
         def part(index: Value) -> None:
-            part_weights = builder.add(weights, builder.mul(index, part_bytes))
-            columns = builder.mul(index, word(tile.blocks * LANES))
+            part_weights = code.add(weights, code.mul(index, part_bytes))
+            columns = code.mul(index, word(tile.blocks * LANES))
 
             def row(rank: Value) -> None:
                 sums = tile.row(source, stride, part_weights, group_bytes, rank, ranks, groups)
-                squares = builder.mul(rank, word(tile.files))
+                squares = code.mul(rank, word(tile.files))
                 tile.write(sums, targets, written, squares, columns)
 
-            each(builder, ranks, row)
+            code.each(ranks, row)
 
-        each(builder, parts, part)
+        code.each(parts, part)
         return context.get_dummy_value()
 
     words = [types.intp] * 15
@@ -302,16 +291,17 @@ def _quantise(
     """Quantise `count` (a multiple of 16) numbers, times `unit` and plus `zero`."""
     bytes_ = len(number)
 
-    def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
+    def generate(context: Any, llvm: Any, signature: Any, arguments: Any) -> Value:
+        code = Code(llvm)
         _, fp32, quantised, count, unit, zero = arguments
-        units, zeros = (broadcast(builder, value, FLOATS) for value in (unit, zero))
+        units, zeros = (code.broadcast(value, FLOATS) for value in (unit, zero))
 
         def register(index: Value) -> None:
-            value = load(builder, fp32, builder.mul(index, word(REGISTER_BYTES)), FLOATS)
-            converted = convert(builder, fused(builder, value, units, zeros), bytes_)
-            store(builder, converted, quantised, builder.mul(index, word(bytes_ * LANES)))
+            value = code.load(fp32, code.mul(index, word(REGISTER_BYTES)), FLOATS)
+            converted = code.convert(code.fused(value, units, zeros), bytes_)
+            code.store(converted, quantised, code.mul(index, word(bytes_ * LANES)))
 
-        each(builder, builder.sdiv(count, word(LANES)), register)
+        code.each(code.sdiv(count, word(LANES)), register)
         return context.get_dummy_value()
 
     return types.void(number, *[types.intp] * 3, types.float32, types.float32), generate
@@ -335,47 +325,48 @@ def _normalise(
     """
     bytes_ = len(number)
 
-    def generate(context: Any, builder: Builder, signature: Any, arguments: Any) -> Value:
+    def generate(context: Any, llvm: Any, signature: Any, arguments: Any) -> Value:
+        code = Code(llvm)
         _, fp32, quantised, squares, channels, gain, shift, epsilon = arguments
-        registers = builder.sdiv(channels, word(LANES))
-        count = builder.sitofp(channels, FLOAT)
+        registers = code.sdiv(channels, word(LANES))
+        count = code.sitofp(channels, FLOAT)
 
         def square(index: Value) -> None:
-            source = builder.add(fp32, builder.mul(builder.mul(index, channels), word(4)))
-            target = builder.add(quantised, builder.mul(builder.mul(index, channels), word(bytes_)))
+            source = code.add(fp32, code.mul(code.mul(index, channels), word(4)))
+            target = code.add(quantised, code.mul(code.mul(index, channels), word(bytes_)))
 
             def register(index: Value) -> Value:
-                return load(builder, source, builder.mul(index, word(REGISTER_BYTES)), FLOATS)
+                return code.load(source, code.mul(index, word(REGISTER_BYTES)), FLOATS)
 
             def add(index: Value, carried: list[Value]) -> Sequence[Value]:
                 value = register(index)
                 return [
-                    builder.fadd(carried[0], value),
-                    fused(builder, value, value, carried[1]),
+                    code.fadd(carried[0], value),
+                    code.fused(value, value, carried[1]),
                 ]
 
-            sums = loop(builder, word(0), registers, [floats(0.0), floats(0.0)], add)
-            mean, power = (builder.fdiv(sum_lanes(builder, value), count) for value in sums)
-            variance = builder.fsub(power, builder.fmul(mean, mean))
+            sums = code.loop(word(0), registers, [floats(0.0), floats(0.0)], add)
+            mean, power = (code.fdiv(code.sum_lanes(value), count) for value in sums)
+            variance = code.fsub(power, code.fmul(mean, mean))
             # Rounding may make it slightly negative.
-            none = builder.fcmp_ordered("<", variance, ir.Constant(FLOAT, 0.0))
-            variance = builder.select(none, ir.Constant(FLOAT, 0.0), variance)
-            deviation = call(builder, "llvm.sqrt.f32", FLOAT, builder.fadd(variance, epsilon))
-            means = broadcast(builder, mean, FLOATS)
-            scale = builder.fdiv(ir.Constant(FLOAT, 1.0), deviation)
-            scales = broadcast(builder, scale, FLOATS)
+            none = code.fcmp_ordered("<", variance, ir.Constant(FLOAT, 0.0))
+            variance = code.select(none, ir.Constant(FLOAT, 0.0), variance)
+            deviation = code.call("llvm.sqrt.f32", FLOAT, code.fadd(variance, epsilon))
+            means = code.broadcast(mean, FLOATS)
+            scale = code.fdiv(ir.Constant(FLOAT, 1.0), deviation)
+            scales = code.broadcast(scale, FLOATS)
 
             def write(index: Value) -> None:
-                offset = builder.mul(index, word(REGISTER_BYTES))
-                value = builder.fmul(builder.fsub(register(index), means), scales)
-                gains = load(builder, gain, offset, FLOATS)
-                value = fused(builder, value, gains, load(builder, shift, offset, FLOATS))
-                converted = convert(builder, value, bytes_)
-                store(builder, converted, target, builder.mul(index, word(bytes_ * LANES)))
+                offset = code.mul(index, word(REGISTER_BYTES))
+                value = code.fmul(code.fsub(register(index), means), scales)
+                gains = code.load(gain, offset, FLOATS)
+                value = code.fused(value, gains, code.load(shift, offset, FLOATS))
+                converted = code.convert(value, bytes_)
+                code.store(converted, target, code.mul(index, word(bytes_ * LANES)))
 
-            each(builder, registers, write)
+            code.each(registers, write)
 
-        each(builder, squares, square)
+        code.each(squares, square)
         return context.get_dummy_value()
 
     return types.void(number, *[types.intp] * 6, types.float32), generate

@@ -55,6 +55,12 @@ def array(tensor: Tensor) -> Floats:
     return np.ascontiguousarray(tensor.detach().float().numpy())
 
 
+def _parameters(layer: nn.Linear | nn.Conv2d | nn.LayerNorm) -> tuple[Floats, Floats]:
+    """Weight and bias."""
+    assert layer.bias is not None
+    return array(layer.weight), array(layer.bias)
+
+
 def aligned(*shape: int) -> Bytes:
     """uint8 zeros that begin at a multiple of 64 bytes."""
     size = int(np.prod(shape))
@@ -109,9 +115,7 @@ class _Stack:
 
     def __init__(self, blocks: Fixed, number: Fixed, outputs: int) -> None:
         self._blocks, self._number, self._outputs = blocks, number, outputs
-        self._packed: list[Bytes] = []
-        self._scales: list[Floats] = []
-        self._biases: list[Floats] = []
+        self._layers: list[tuple[Bytes, Floats, Floats]] = []
 
     def add(
         self,
@@ -129,23 +133,17 @@ class _Stack:
         scale = packed.steps * np.float32(output_unit / unit)
         # The number that stands for 0 is multiplied, too; its share is subtracted.
         shift = np.float32(zero) * packed.sums * scale
-        self._biases.append(bias * np.float32(output_unit) - shift)
-        self._scales.append(scale)
-        self._packed.append(packed.weights)
+        self._layers.append((packed.weights, scale, bias * np.float32(output_unit) - shift))
         return packed
 
     def linear(self) -> Linear:
         """All layers."""
-        count = len(self._packed)
-        weights = aligned(count, self._packed[0].size if count else 0)
-        for place, packed in zip(weights, self._packed, strict=True):
-            place[:] = packed
-        shape = count, self._outputs
-        return Linear(
-            weights=weights,
-            scales=np.array(self._scales, np.float32).reshape(shape),
-            biases=np.array(self._biases, np.float32).reshape(shape),
-        )
+        layers = self._layers
+        stacked = aligned(len(layers), layers[0][0].size if layers else 0)
+        numbers = np.zeros((2, len(layers), self._outputs), np.float32)
+        for i, (weights, scales, biases) in enumerate(layers):
+            stacked[i], numbers[:, i] = weights, (scales, biases)
+        return Linear(stacked, *numbers)
 
 
 def embedding_of(network: PolicyValueNet) -> Embedding:
@@ -188,7 +186,7 @@ def tower_of(
         assert isinstance(block, ResidualBlock)
         units[i] = largest_input / maxima[block.first] if in_int8 else 1.0
         hidden = _LARGEST_UNSIGNED / maxima[block.second] if in_int8 else 1.0
-        weight, bias = array(block.first.weight), _bias(block.first)
+        weight, bias = _parameters(block.first)
         packed = first.add(weight, bias, unit=float(units[i]), output_unit=hidden)
         maps[i] = bias * np.float32(hidden)
         if zero:
@@ -196,7 +194,7 @@ def tower_of(
             written = np.rint(weight / packed.steps[:, None, None, None]).astype(np.float32)
             sums = _tap_sums(written, (config.height, config.width))
             maps[i] -= zero * sums * packed.steps * np.float32(hidden / units[i])
-        second.add(array(block.second.weight), _bias(block.second), unit=hidden)
+        second.add(*_parameters(block.second), unit=hidden)
         if block.norm is not None:
             norms[:, i] = _quantised_norm(block.norm, float(units[i]), zero)
         if block.excitation is not None:
@@ -226,13 +224,8 @@ def tower_of(
 def _quantised_norm(norm: nn.LayerNorm, unit: float, zero: float) -> Floats:
     """[2, D], weight and bias of a LayerNorm in whose outputs `unit` stands for 1.0 and `zero` for
     0."""
-    weight, bias = array(norm.weight), array(norm.bias)
+    weight, bias = _parameters(norm)
     return np.stack([weight * np.float32(unit), bias * np.float32(unit) + np.float32(zero)])
-
-
-def _bias(layer: nn.Conv2d) -> Floats:
-    assert layer.bias is not None
-    return array(layer.bias)
 
 
 def transformer_of(
@@ -261,16 +254,14 @@ def transformer_of(
         attention, mlp = block.attention, block.mlp
         input_unit, units[i] = unit(attention.qkv), unit(attention.out)
         norms[i, :2] = _quantised_norm(block.attention_norm, input_unit, zero)
-        weight, bias = array(attention.qkv.weight) * scales, array(attention.qkv.bias)
-        qkv.add(weight, bias * scales[:, 0], unit=input_unit, zero=zero)
-        weight, bias = array(attention.out.weight), array(attention.out.bias)
-        out.add(weight, bias, unit=float(units[i]), zero=zero)
+        weight, bias = _parameters(attention.qkv)
+        qkv.add(weight * scales, bias * scales[:, 0], unit=input_unit, zero=zero)
+        out.add(*_parameters(attention.out), unit=float(units[i]), zero=zero)
         if mlp is not None and block.mlp_norm is not None:
             input_unit, hidden = unit(mlp.up), unit(mlp.down, _LARGEST_UNSIGNED)
             norms[i, 2:] = _quantised_norm(block.mlp_norm, input_unit, zero)
-            weight, bias = array(mlp.up.weight), array(mlp.up.bias)
-            up.add(weight, bias, unit=input_unit, zero=zero, output_unit=hidden)
-            down.add(array(mlp.down.weight), array(mlp.down.bias), unit=hidden)
+            up.add(*_parameters(mlp.up), unit=input_unit, zero=zero, output_unit=hidden)
+            down.add(*_parameters(mlp.down), unit=hidden)
     bias = np.full(
         (L, config.heads, config.squares, rounded_up(config.squares)), MASKED, np.float32
     )

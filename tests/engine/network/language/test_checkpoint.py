@@ -8,7 +8,6 @@ import torch
 from engine.network.checkpoint import CheckpointError, load_tensors, save_tensors
 from engine.network.language.checkpoint import load_language, read_language, save_language
 from engine.network.language.move_tokens import MoveTokenizer
-from engine.network.model.config import LanguageConfig
 from engine.rules.variant import get_variant
 from tests.support.language_cases import lively_model
 
@@ -31,7 +30,7 @@ def test_a_checkpoint_holds_model_vocabulary_rules_and_metadata(path: Path) -> N
     assert found.config == model.config
     assert found.tokenizer.texts == TOKENIZER.texts
     assert (found.variant_name, found.variant_digest) == ("hexapawn", HEXAPAWN.digest)
-    loaded = load_language(path, variant=HEXAPAWN, config=model.config)
+    loaded = load_language(path, variant=HEXAPAWN)
     assert loaded.metadata == {"round": 0}
     tokens = torch.tensor([[0, 4, 9]])
     assert torch.equal(loaded.model.eval()(tokens), model(tokens))
@@ -62,9 +61,6 @@ def test_damaged_headers_are_refused_by_field(
 def test_what_is_not_the_wanted_model_is_refused(path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"a language model of 'hexapawn'.*not of 'gardner'"):
         load_language(path, variant=get_variant("gardner"))
-    config = lively_model(vocabulary=len(TOKENIZER)).config
-    with pytest.raises(CheckpointError, match="blocks = 2, not 1"):
-        load_language(path, config=LanguageConfig.from_dict(config.to_dict() | {"blocks": 1}))
     with pytest.raises(CheckpointError, match="no field 'language'"):
         load_language(next((ROOT / "engine" / "weights").glob("*.safetensors")))
     tensors, header = load_tensors(path)
