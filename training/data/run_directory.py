@@ -140,7 +140,13 @@ class RunDirectory(LockedDirectory[TrainingConfig]):
         for `chosen`, which only a new run takes over. Raises as `LockedDirectory`."""
 
         def existing() -> TrainingConfig:
-            return _existing_config(path, variants, overrides)
+            config = load_config(path / "config.toml")
+            # How long to train and when to stop are asked anew each time; the rest belongs to the
+            # run. `chosen` is measured, and a file with settings may come from another machine.
+            free = ("minutes", "stop_at_raw")
+            asked = {name: value for name, value in overrides.items() if name != "chosen"}
+            changes = changes_of(path, config, joined_names(variants), asked, free)
+            return replace(config, changes)
 
         super().__init__(path, "a training run", lambda: resolve(variants, overrides), existing)
 
@@ -151,15 +157,6 @@ class RunDirectory(LockedDirectory[TrainingConfig]):
         """
         self.write_config(dataclasses.replace(load_config(self.config_path), chosen=chosen))
         self.config = dataclasses.replace(self.config, chosen=chosen)
-
-
-def _existing_config(path: Path, variants: Variants, overrides: dict[str, Any]) -> TrainingConfig:
-    config = load_config(path / "config.toml")
-    # How long to train and when to stop are asked anew each time; the rest belongs to the run.
-    free = ("minutes", "stop_at_raw")
-    # `chosen` is measured and not asked for: a file with settings may come from another machine.
-    asked = {name: value for name, value in overrides.items() if name != "chosen"}
-    return replace(config, changes_of(path, config, joined_names(variants), asked, free))
 
 
 def changes_of(

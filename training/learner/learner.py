@@ -82,10 +82,7 @@ class _AdamW:
         """The inverse of `state`; raises as `check`."""
         self.check(state)
         for name, tensor in self._state.items():
-            if state:
-                tensor.copy_(state[name])
-            else:
-                tensor.zero_()
+            tensor.copy_(state[name] if state else torch.zeros(()))
 
 
 class Learner:
@@ -156,7 +153,10 @@ class Learner:
         config = self._config
         rate = config.learning_rate * min(1.0, (self.steps + 1) / (config.warm_up + 1))
         norm = torch.nn.utils.get_total_norm([self._gradient])
-        require_finite_gradient(_gradients_by_name(self.network), norm)
+        named = self.network.named_parameters()
+        require_finite_gradient(
+            {name: value.grad for name, value in named if value.grad is not None}, norm
+        )
         torch.nn.utils.clip_grads_with_norm_([self._parameter], 1.0, norm)
         self._optimiser.step(rate)
         self.steps += 1
@@ -222,9 +222,3 @@ def check_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str,
             wanted = torch.Size() if name == "step" else parameters[index].shape
             if entry.shape != wanted or not entry.is_floating_point():
                 raise ValueError(f"optimiser's {name} of parameter {index}: {list(entry.shape)}")
-
-
-def _gradients_by_name(network: nn.Module) -> dict[str, Tensor]:
-    """The gradient of every parameter that has one."""
-    named = network.named_parameters()
-    return {name: parameter.grad for name, parameter in named if parameter.grad is not None}

@@ -147,7 +147,6 @@ class Gradients(Protocol):
 
         A batch is a draw for each variant of the run, in their order.
         """
-        ...
 
 
 def add_gradient(

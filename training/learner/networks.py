@@ -73,6 +73,15 @@ def checkpoint_settings(path: Path) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
+def get_or_define(name: str, text: str, source: str) -> Variant:
+    """As `get_variant`; the rules of a variant that this process does not know are in the text."""
+    try:
+        return get_variant(name)
+    except UnknownVariantError:
+        define_variants(text, source)
+        return get_variant(name)
+
+
 def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -> Network:
     """A network of these settings with the weights of a checkpoint.
 
@@ -84,7 +93,10 @@ def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -
     description = read_description(path)
     if isinstance(settings, NetworkConfig):
         if isinstance(description, Description):
-            _define(path, description)
+            name = description.variant_name
+            # Its rules are in the file.
+            if not description.is_for(get_or_define(name, description.variant_ini, str(path))):
+                raise CheckpointError(f"{path}: the rules of {name} have changed since")
             network: Network = load_checkpoint(path).network
         else:
             network = load_universal(path).network
@@ -97,15 +109,3 @@ def begun_network(path: Path, variants: Sequence[Variant], settings: Settings) -
     fresh, old = begun.state_dict(), universal.state_dict()
     begun.load_state_dict({name: old.get(name, tensor) for name, tensor in fresh.items()})
     return begun
-
-
-def _define(path: Path, description: Description) -> None:
-    """Define the variant of a checkpoint, if it is unknown; its rules are in the file."""
-    name = description.variant_name
-    try:
-        known = get_variant(name)
-    except UnknownVariantError:
-        define_variants(description.variant_ini, str(path))
-        known = get_variant(name)
-    if not description.is_for(known):
-        raise CheckpointError(f"{path}: the rules of {name} have changed since")

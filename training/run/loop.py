@@ -28,23 +28,18 @@ class Trainer(Protocol):
     def begin(self) -> None:
         """Before the first round of a session: bring the metrics into agreement with the saved
         state, and measure what the first call of `reason_to_stop` needs."""
-        ...
 
     def reason_to_stop(self) -> Reason | None:
         """Why no other round begins, None where one does."""
-        ...
 
     def run_round(self) -> None:
         """Play and learn one round, and count it. Afterwards `save` may be called."""
-        ...
 
     def finish_round(self) -> None:
         """Save, measure and report, as often as this kind of training does."""
-        ...
 
     def save(self) -> None:
         """Write the state of now."""
-        ...
 
 
 def run_rounds(trainer: Trainer, interrupted: Callable[[], bool] = lambda: False) -> Reason:

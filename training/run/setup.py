@@ -142,6 +142,11 @@ def _teachers(config: TrainingConfig, states: Sequence[VariantState], index: Ind
         shown, _ = divide(variant, positions, config.held_out, config.seed)
         written = sum(shard.positions for shard in index.shards_of(variant.name))
         teachers[variant.name] = TeacherActor(
-            variant, solution, shown, config.seed, written, state.number
+            variant=variant,
+            solution=solution,
+            positions=shown,
+            seed=config.seed,
+            drawn=written,
+            game=state.number,
         )
     return LocalActors(teachers)

@@ -9,6 +9,7 @@ symmetric position of a held-out one, by mirror or by colour, is learned
 """
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -118,25 +119,19 @@ def _best_line(
     return replies, rows[:, : variant.squares].copy()
 
 
+@dataclass(kw_only=True)
 class TeacherActor:
     """A source of positions (`actors.protocol.Source`): the next ones that the solver knows."""
 
-    def __init__(
-        self,
-        variant: Variant,
-        solution: Solution,
-        positions: Positions,
-        seed: int,
-        drawn: int,
-        game: int | None = None,
-    ) -> None:
-        """`drawn` positions were written by earlier sessions; `game` as in `shard_name`."""
-        self._variant = variant
-        self._solution = solution
-        self._positions = positions
-        self._seed = seed
-        self._drawn = drawn
-        self._game = game
+    variant: Variant
+    solution: Solution
+    # Those that it draws from.
+    positions: Positions
+    seed: int
+    # How many were drawn so far, in earlier sessions too.
+    drawn: int
+    # As in `shard_name`.
+    game: int | None
 
     def prepare(self, request: SelfPlayRequest, chosen: str) -> str:
         """See `Source`: the solver needs no network."""
@@ -144,22 +139,22 @@ class TeacherActor:
 
     def play(self, request: SelfPlayRequest, progress: Progress) -> list[str]:
         """Write one shard; raises OSError."""
-        places = np.arange(self._drawn, self._drawn + request.positions)
-        self._drawn += request.positions
-        epochs, turns = np.divmod(places, len(self._positions))
+        places = np.arange(self.drawn, self.drawn + request.positions)
+        self.drawn += request.positions
+        epochs, turns = np.divmod(places, len(self.positions))
         chosen = np.concatenate(
             [self._shuffled(int(epoch))[turns[epochs == epoch]] for epoch in np.unique(epochs)]
         )
-        rows = teacher_rows(self._variant, self._solution, self._positions[chosen])
+        rows = teacher_rows(self.variant, self.solution, self.positions[chosen])
         # After a kill the round has shards already.
-        names = (shard_name(request.round, 0, part, self._game) for part in itertools.count())
+        names = (shard_name(request.round, 0, part, self.game) for part in itertools.count())
         name = next(name for name in names if not (request.folder / name).exists())
         source = {"round": request.round, "actor": 0, "checkpoint": "solver"}
-        save_games(request.folder / name, rows, self._variant, source)
+        save_games(request.folder / name, rows, self.variant, source)
         progress(len(rows))
         return [name]
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         """The order of the positions in an epoch."""
-        generator = np.random.default_rng([self._seed, epoch])
-        return generator.permutation(len(self._positions))
+        generator = np.random.default_rng([self.seed, epoch])
+        return generator.permutation(len(self.positions))

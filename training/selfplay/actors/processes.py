@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from engine.rules.compilation.compile_time import add_compile_seconds, compile_seconds, working_time
-from engine.rules.errors import InputError, UnknownVariantError
-from engine.rules.variant import Variant, define_variants, get_variant
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant
 from engine.system.processes import interrupts_held, usable_cores
 from training.config import LearningConfig, SelfPlayConfig
 from training.data.shards import select
 from training.learner.losses import Draw, add_gradients, flatten
-from training.learner.networks import Network, Settings, build_network
+from training.learner.networks import Network, Settings, build_network, get_or_define
 from training.selfplay.actors.local import LocalActors, make_local_actors
 from training.selfplay.actors.protocol import Progress, SelfPlayRequest
 
@@ -108,7 +108,7 @@ def _work(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pin_to_core(actor_arguments["number"])
     torch.set_num_threads(1)
-    variants = [_variant_of(name, ini) for name, ini in rules]
+    variants = [get_or_define(name, ini, name) for name, ini in rules]
     weights, gradient = map(_vector, memory)
     make_actors = partial(make_local_actors, variants, **actor_arguments)
     tasks = _tasks(variants, learning, settings, (weights, gradient), make_actors, pipe.send)
@@ -124,15 +124,6 @@ def _work(
             except (OSError, InputError) as problem:
                 answer = problem
             pipe.send(_Answer(answer, compile_seconds() - before))
-
-
-def _variant_of(name: str, ini: str) -> Variant:
-    """A variant that this process may not know."""
-    try:
-        return get_variant(name)
-    except UnknownVariantError:
-        define_variants(ini, name)
-        return get_variant(name)
 
 
 def pin_to_core(number: int) -> None:

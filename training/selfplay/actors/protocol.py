@@ -33,12 +33,10 @@ class Actors(Protocol):
         That is what was `chosen` for each; where the list is empty, what the configuration names or
         finds fastest. Raises OSError, InputError, BackendError.
         """
-        ...
 
     def play(self, requests: Sequence[SelfPlayRequest], progress: Progress) -> list[str]:
         """Fulfil the requests with the weights of their checkpoints; the names of the whole shards
         that were written. Raises OSError, InputError."""
-        ...
 
 
 class Source(Protocol):
@@ -46,8 +44,6 @@ class Source(Protocol):
 
     def prepare(self, request: SelfPlayRequest, chosen: str) -> str:
         """As `Actors` for one request; "" where nothing was chosen."""
-        ...
 
     def play(self, request: SelfPlayRequest, progress: Progress) -> list[str]:
         """As `Actors` for one request."""
-        ...
