@@ -46,11 +46,6 @@ class Movement:
         return all(ranks > 0 for _, ranks in (*self.leaps, *self.rides))
 
 
-def _is_forward(vector: Vector, atom: str) -> bool:
-    ranks = vector[1]
-    return ranks == 2 if atom == "N" else ranks > 0
-
-
 def parse_betza(text: str) -> Movement:
     """Read Betza's notation; raises InputError that quotes the sign it cannot read."""
     leaps: dict[Vector, int] = {}
@@ -68,8 +63,9 @@ def parse_betza(text: str) -> Movement:
             vectors, target = (
                 (_LEAPERS[sign], leaps) if sign in _LEAPERS else (_RIDERS[sign], rides)
             )
+            least = 2 if sign == "N" else 1
             for vector in vectors:
-                if not forward or _is_forward(vector, sign):
+                if not forward or vector[1] >= least:
                     target[vector] = target.get(vector, 0) | (mode or MOVE_OR_CAPTURE)
             mode, forward = 0, False
         else:

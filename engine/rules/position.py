@@ -45,7 +45,7 @@ class Outcome:
     @property
     def result(self) -> str:
         """As in a PGN: 1-0, 0-1 or 1/2-1/2."""
-        return {WHITE: "1-0", BLACK: "0-1"}.get(self.winner, "1/2-1/2")  # type: ignore[arg-type]
+        return {WHITE: "1-0", BLACK: "0-1", None: "1/2-1/2"}[self.winner]
 
     def value(self, colour: int) -> int:
         """1, 0 or -1 for the colour that asks."""

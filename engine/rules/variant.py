@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -216,7 +217,8 @@ def _compile(variant: Variant) -> Tables:
     head = np.zeros(layout.FIRST_LINE, dtype=np.int64)
     mating = sum(1 << t for t in variant.piece_letters if t in (ROOK, QUEEN) or t >= FIRST_CUSTOM)
     promoted = sum(1 << t for t in variant.promotion_types)
-    scalars = {
+    light = (square for square in range(squares) if (square % width + square // width) % 2)
+    fields: dict[int, int | Sequence[int]] = {
         layout.SQUARES: squares,
         layout.WIDTH: width,
         layout.HAS_KING: int(variant.has_king),
@@ -230,12 +232,8 @@ def _compile(variant: Variant) -> Tables:
         layout.CLOCK_RULE: variant.clock_rule,
         layout.MATING_TYPES: mating,
         layout.PROMOTES_TO_MATING: int(bool(mating & promoted)),
-        layout.LIGHT_SQUARES: layout.bitmap(
-            s for s in range(squares) if (s % width + s // width) % 2
-        ),
+        layout.LIGHT_SQUARES: layout.bitmap(light),
         layout.PROMOTION_COUNT: len(variant.promotion_types),
-    }
-    vectors = {
         layout.PROMOTION_REGION: [layout.signed(mask) for mask in variant.promotion_region],
         layout.FLAG_REGION: [layout.signed(mask) for mask in variant.flag_region],
         layout.PROMOTION_TYPES: variant.promotion_types,
@@ -243,9 +241,8 @@ def _compile(variant: Variant) -> Tables:
         layout.CASTLING_SQUARES: [square for squares in variant.castling for square in squares],
         layout.CASTLING_KEEP: _castling_keep(variant),
     }
-    for place, number in scalars.items():
-        head[place] = number
-    for place, numbers in vectors.items():
+    for place, values in fields.items():
+        numbers = np.atleast_1d(values)
         head[place : place + len(numbers)] = numbers
     lines = layout.piece_lines(variant.movements, width, height, variant.double_step_region)
     layout.write_lines(head, width, height)

@@ -210,29 +210,24 @@ def kernels() -> tuple[Kernel, ...]:
     return tuple(_KERNELS)
 
 
-def kernel(function: F) -> F:
-    """Compile `function` to machine code, for Python and for other kernels; it trusts its input."""
-    return _kernel_of(function)
+def _decorator(*, is_shared: bool = False, is_internal: bool = False) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        if not JIT_ENABLED:
+            return function
+        made = Kernel(function, None, _OPTIONS | {"no_cpython_wrapper": is_internal})
+        made.is_shared, made.is_internal = is_shared, is_internal
+        _KERNELS.append(made)
+        return cast(F, made)
+
+    return decorate
 
 
-def shared_kernel(function: F) -> F:
-    """As `kernel`, with one copy of its code for all callers: for large ones with several."""
-    return _kernel_of(function, is_shared=True)
-
-
-def internal_kernel(function: F) -> F:
-    """As `kernel`, without an entrance for Python, which takes a third of a small one's code."""
-    return _kernel_of(function, is_internal=True)
-
-
-def _kernel_of(function: F, *, is_shared: bool = False, is_internal: bool = False) -> F:
-    if not JIT_ENABLED:
-        return function
-    options = _OPTIONS | {"no_cpython_wrapper": True} if is_internal else dict(_OPTIONS)
-    made = Kernel(function, None, options)
-    made.is_shared, made.is_internal = is_shared, is_internal
-    _KERNELS.append(made)
-    return cast(F, made)
+kernel: Final = _decorator()
+"""Compile to machine code, for Python and for other kernels; it trusts its input."""
+shared_kernel: Final = _decorator(is_shared=True)
+"""As `kernel`, with one copy of its code for all callers: for large ones with several."""
+internal_kernel: Final = _decorator(is_internal=True)
+"""As `kernel`, without an entrance for Python, which takes a third of a small one's code."""
 
 
 def generic_kernel(function: F) -> F:
@@ -242,9 +237,8 @@ def generic_kernel(function: F) -> F:
 
 def inlined(function: F) -> F:
     """As `kernel`, but its callers absorb its code: an array costs seven words at every call."""
-    if not JIT_ENABLED:
-        return function
-    return cast(F, GenericKernel(function, None, _OPTIONS | {"inline": "always"}))
+    options = _OPTIONS | {"inline": "always"}
+    return cast(F, GenericKernel(function, None, options)) if JIT_ENABLED else function
 
 
 if not JIT_ENABLED:

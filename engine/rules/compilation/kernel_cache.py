@@ -70,7 +70,10 @@ class KernelCache:
 
     def __init__(self, base: Path | None = None) -> None:
         """`base` is the folder of folders; the user's cache directory unless noted."""
-        self._base = base or _default_base()
+        if named := os.environ.get("NUMBA_CACHE_DIR"):
+            base = base or Path(named) / "pawnscope" / "kernels"
+        # No shared folder as a fallback: nobody else may write code that is run here.
+        self._base = base or cache_folder("kernels") or Path(os.devnull) / "kernels"
         self._folder: Path | None = None
         self.problem = ""
 
@@ -136,11 +139,3 @@ class KernelCache:
             self.problem = f"{problem.strerror}: {path.parent}"
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-
-
-def _default_base() -> Path:
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    if named:
-        return Path(named) / "pawnscope" / "kernels"
-    # No shared folder as a fallback: nobody else may write code that is run here.
-    return cache_folder("kernels") or Path(os.devnull) / "kernels"
