@@ -42,6 +42,8 @@ _GO_NUMBERS: Final = frozenset(
 )
 _IGNORED: Final = frozenset(("debug", "register", "ponderhit"))
 """Commands of the protocol that have nothing to do here."""
+_AFTER_THE_SEARCH: Final = frozenset(("ucinewgame", "setoption", "position", "go"))
+"""Commands that wait until a search under way has ended."""
 
 
 class UciError(InputError):
@@ -142,6 +144,8 @@ class UciSession:
         try:
             if words[0] not in commands:
                 raise UciError(f"unknown command '{words[0]}'")
+            if words[0] in _AFTER_THE_SEARCH:
+                self._await_search()
             commands[words[0]](words[1:])
         except (InputError, OSError) as problem:
             if isinstance(problem, BrokenPipeError):
@@ -183,11 +187,9 @@ class UciSession:
         return self._players[variant.digest]
 
     def _new_game(self, words: list[str]) -> None:
-        self._await_search()
         self._position = Position(self._variant)
 
     def _set_option(self, words: list[str]) -> None:
-        self._await_search()
         if len(words) < 2 or words[0] != "name":
             raise UciError(f"setoption '{' '.join(words)}': expected name NAME value VALUE")
         split = words.index("value") if "value" in words else len(words)
@@ -221,7 +223,6 @@ class UciSession:
 
     def _set_position(self, words: list[str]) -> None:
         """Take the new position; where any of it is wrong the old one stays."""
-        self._await_search()
         split = words.index("moves") if "moves" in words else len(words)
         start, moves = words[:split], words[split + 1 :]
         if start == ["startpos"]:
@@ -241,7 +242,6 @@ class UciSession:
         self._say(f"{position}\nFen: {position.fen()}\nLegal moves: {moves}")
 
     def _go(self, words: list[str]) -> None:
-        self._await_search()
         position = self._position.continued()
         try:
             limits = parse_go(words, position.turn)
@@ -284,7 +284,7 @@ class UciSession:
             self._running.stop.set()
 
     def _await_search(self) -> None:
-        """Before a command that changes the game: a search that never ends is stopped."""
+        """Wait for the end of the search; one that never ends is stopped."""
         if self._running is not None and self._running.endless:
             self._running.stop.set()
         self._finish(None)

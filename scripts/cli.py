@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import select
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +20,10 @@ from engine.system.termination import Terminated, raise_on_termination
 
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 1
-INTERRUPTED: Final = 130
-"""As a shell reports a process that SIGINT ended."""
-TERMINATED: Final = 143
-"""As a shell reports a process that SIGTERM ended."""
-READER_LEFT: Final = 141
-"""As a shell reports a process that SIGPIPE ended."""
+# As a shell reports a process that a signal ended.
+INTERRUPTED: Final = 128 + signal.SIGINT
+TERMINATED: Final = 128 + signal.SIGTERM
+READER_LEFT: Final = 128 + signal.SIGPIPE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from engine.rules import kernels
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.perft import perft
 from engine.rules.position import Position
-from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import get_variant
 from engine.settings import Natural
 from scripts.options import FigureOptions, parse_options, print_json
@@ -58,10 +57,9 @@ def count(position: Position, depth: int, *, split: bool) -> tuple[int, dict[str
     tables = position.variant.tables
     if not split or depth == 0:
         return perft(tables, position.row, depth), {}
-    moves = np.empty(MAX_MOVES, np.uint16)
     child = np.empty_like(position.row)
     behind_each = {}
-    for move in moves[: kernels.generate(tables, position.row, moves)]:
+    for move in kernels.generated_moves(tables, position.row):
         kernels.apply(tables, position.row, move, child)
-        behind_each[position.uci(int(move))] = perft(tables, child, depth - 1)
+        behind_each[position.uci(move)] = perft(tables, child, depth - 1)
     return sum(behind_each.values()), behind_each

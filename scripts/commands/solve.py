@@ -16,11 +16,6 @@ from search.exact.solution import Solution
 from search.exact.solver import format_bytes, solve
 from search.exact.tablebase.tables import TableReport, solve_endgames
 
-_UNITS = {"": 1, "b": 1} | {
-    f"{prefix}{ending}": base**power
-    for power, prefix in enumerate("kmgt", start=1)
-    for ending, base in (("", 1024), ("ib", 1024), ("b", 1000))
-}
 _WINNERS = {1: "the side that moves first wins", 2: "the side that moves second wins", 0: "a draw"}
 
 
@@ -61,10 +56,11 @@ def main(arguments: list[str]) -> int:
             solution.save(options.out)
     finally:
         # Also where the file cannot be written.
+        found = figures(solution)
         if options.json:
-            print_json(figures(solution))
+            print_json(found)
         else:
-            describe(solution)
+            describe(solution, found)
     return 0
 
 
@@ -81,9 +77,8 @@ def figures(solution: Solution) -> dict[str, int | float]:
     }
 
 
-def describe(solution: Solution) -> None:
+def describe(solution: Solution, found: dict[str, int | float]) -> None:
     """Print the figures as text."""
-    found = figures(solution)
     positions, seconds = solution.position_count, found["seconds"]
     print(f"{solution.variant.name}: {_WINNERS[solution.winner]}, in {solution.plies} plies")
     print(
@@ -109,10 +104,11 @@ def _solve_endgames(options: SolveOptions, variant: Variant, men: int, limit_byt
             progress=bars.reach,
             not_kept=problems.append,
         )
+    found = endgame_figures(reports, tablebases.memory)
     if options.json:
-        print_json(endgame_figures(reports, tablebases.memory))
+        print_json(found)
     else:
-        describe_endgames(variant, men, reports, tablebases.memory)
+        describe_endgames(variant, men, reports, found)
     if problems:
         raise problems[0]
     return 0
@@ -131,9 +127,10 @@ def endgame_figures(reports: list[TableReport], size: int) -> dict[str, Any]:
     }
 
 
-def describe_endgames(variant: Variant, men: int, reports: list[TableReport], size: int) -> None:
+def describe_endgames(
+    variant: Variant, men: int, reports: list[TableReport], found: dict[str, Any]
+) -> None:
     """Print the tables as text."""
-    found = endgame_figures(reports, size)
     width = max(len("material"), *(len(report.name) for report in reports))
     print(f"{'material':{width}} {'positions':>11} {'won':>6} {'lost':>6} {'plies':>5}  longest")
     for report in reports:
@@ -150,7 +147,7 @@ def describe_endgames(variant: Variant, men: int, reports: list[TableReport], si
     )
     print(
         f"{len(reports) - read} solved in {found['seconds']:.3g} s, {read} read;"
-        f" {format_bytes(size)} in memory{files}"
+        f" {format_bytes(found['bytes'])} in memory{files}"
     )
 
 
@@ -162,7 +159,8 @@ def peak_memory() -> int:
 
 def parse_size(text: str) -> int:
     """Bytes of `8GiB`, `500MB`, `64k` or a plain number; raises InputError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    if match is None or match[2] not in _UNITS:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?b)?|b)?", text.strip().lower())
+    if match is None:
         raise InputError(f"--limit '{text}': expected a size like 8GiB or 500MB")
-    return int(float(match[1]) * _UNITS[match[2]])
+    base = 1000 if match[3] == "b" else 1024
+    return int(float(match[1]) * base ** " kmgt".index(match[2] or " "))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.system.processes import usable_cores
@@ -64,24 +64,22 @@ def plan(pytest_arguments: Sequence[str], cores: int, *, quick: bool = False) ->
     parallel = ("-n", str(workers), "--dist", "worksteal") if workers > 1 else ()
     # Workers share the cores; torch would give each of them all.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // workers)))}
-    checks = [
+    without_kernels = Check(
+        name="NUMBA_DISABLE_JIT=1 pytest -m nojit",
+        arguments=("pytest", "-q", *given, "-m", "nojit"),
+        variables={"NUMBA_DISABLE_JIT": "1", **threads},
+        good=(0, PYTEST_FOUND_NO_TESTS) if given else (0,),
+    )
+    selected = (*given, *QUICK) if quick else given
+    return [
         # Before the tests' processes begin, which would compile the same side by side.
         Check(name="pawnscope compile", arguments=("scripts.cli", "compile"), good=(0, 1)),
         Check(name="ruff check", arguments=("ruff", "check")),
         Check(name="ruff format --check", arguments=("ruff", "format", "--check")),
         Check(name="mypy --strict", arguments=("mypy", "--strict")),
-        Check(
-            name="NUMBA_DISABLE_JIT=1 pytest -m nojit",
-            arguments=("pytest", "-q", *given, "-m", "nojit"),
-            variables={"NUMBA_DISABLE_JIT": "1", **threads},
-            good=(0, PYTEST_FOUND_NO_TESTS) if given else (0,),
-        ),
-        Check(name="pytest", arguments=("pytest", *parallel, *given), variables=threads),
+        *([] if quick else [without_kernels]),
+        Check(name="pytest", arguments=("pytest", *parallel, *selected), variables=threads),
     ]
-    if not quick:
-        return checks
-    *static, _, tests = checks
-    return [*static, replace(tests, arguments=(*tests.arguments, *QUICK))]
 
 
 def run(check: Check) -> bool:
