@@ -173,17 +173,6 @@ def _piece_lines(
     return lines
 
 
-def _double_step(
-    lines: list[list[tuple[int, int]]], square: int, forward: int, squares: int
-) -> None:
-    """Lengthen the pawn's plain step by one square."""
-    for line in lines:
-        target, mode = line[0]
-        beyond = target + forward
-        if target == square + forward and mode == MOVE_ONLY and 0 <= beyond < squares:
-            line.append((beyond, MOVE_ONLY))
-
-
 PieceLines = dict[tuple[int, int], list[list[tuple[int, int]]]]
 
 
@@ -197,9 +186,14 @@ def piece_lines(
             code = piece_type | colour * BLACK_BIT
             for square in range(width * height):
                 lines = _piece_lines(movement, code, square, width, height)
-                if piece_type == PAWN and double_step[colour] >> square & 1:
-                    forward = -width if colour else width
-                    _double_step(lines, square, forward, width * height)
+                forward = -width if colour else width
+                beyond = square + 2 * forward
+                may_double = piece_type == PAWN and double_step[colour] >> square & 1
+                if may_double and 0 <= beyond < width * height:
+                    # The pawn's plain step is longer by one square.
+                    for line in lines:
+                        if line[0] == (square + forward, MOVE_ONLY):
+                            line.append((beyond, MOVE_ONLY))
                 result[code, square] = lines
     return result
 

@@ -24,7 +24,6 @@ from engine.rules.tables import (
     LARGEST_CLOCK,
     NO_SQUARE,
     PAWN,
-    REPETITION,
     ROOK,
     SIDE,
     WHITE,
@@ -59,13 +58,11 @@ def piece_symbol(board: Geometry, code: int) -> str:
     return letter if code & BLACK_BIT else letter.upper()
 
 
-def _place_pieces(board: Geometry, placement: str, row: Row, text: str) -> None:
+def _place_pieces(board: Geometry, placement: str, row: Row) -> None:
     codes = {letter: piece_type for piece_type, letter in board.piece_letters.items()}
     ranks = placement.split("/")
     if len(ranks) != board.height:
-        raise FenError(
-            f"FEN '{text}': '{placement}' has {len(ranks)} ranks, {board.name} has {board.height}"
-        )
+        raise FenError(f"'{placement}' has {len(ranks)} ranks, {board.name} has {board.height}")
     for index, rank in enumerate(ranks):
         squares: list[int] = []
         for sign in rank:
@@ -74,12 +71,10 @@ def _place_pieces(board: Geometry, placement: str, row: Row, text: str) -> None:
             elif sign.lower() in codes:
                 squares.append(codes[sign.lower()] | (BLACK_BIT if sign.islower() else 0))
             else:
-                raise FenError(f"FEN '{text}': '{sign}' is not a piece of {board.name}")
+                raise FenError(f"'{sign}' is not a piece of {board.name}")
         if len(squares) != board.width:
-            raise FenError(
-                f"FEN '{text}': the rank '{rank}' has {len(squares)} squares, {board.name} has"
-                f" {board.width}"
-            )
+            counted = f"{len(squares)} squares, {board.name} has {board.width}"
+            raise FenError(f"the rank '{rank}' has {counted}")
         start = (board.height - 1 - index) * board.width
         row[start : start + board.width] = squares
 
@@ -87,43 +82,39 @@ def _place_pieces(board: Geometry, placement: str, row: Row, text: str) -> None:
 def _split_fields(text: str) -> tuple[str, str, str, str, int, int]:
     fields = text.split()
     if not 1 <= len(fields) <= 6:
-        raise FenError(f"FEN '{text}': expected 1 to 6 fields, found {len(fields)}")
+        raise FenError(f"expected 1 to 6 fields, found {len(fields)}")
     side = fields[1] if len(fields) > 1 else "w"
     if side not in ("w", "b"):
-        raise FenError(f"FEN '{text}': the side to move is '{side}', expected w or b")
+        raise FenError(f"the side to move is '{side}', expected w or b")
     rest = fields[2:]
     texts = [field for field in rest if not re.fullmatch(r"-?\d+", field)]
     numbers = rest[len(texts) :]
     if rest[: len(texts)] != texts or len(texts) > 2 or len(numbers) > 2:
-        raise FenError(f"FEN '{text}': cannot read '{' '.join(rest)}' after the side to move")
+        raise FenError(f"cannot read '{' '.join(rest)}' after the side to move")
     for number, high in zip(numbers, (LARGEST_CLOCK, 10**6), strict=False):
         if not number.isdigit() or int(number) > high:
-            raise FenError(f"FEN '{text}': the counter '{number}' is not a number up to {high}")
+            raise FenError(f"the counter '{number}' is not a number up to {high}")
     castling, en_passant = (*texts, "-", "-")[:2]
     clock, full_move = map(int, (*numbers, *("0", "1")[len(numbers) :]))
     return fields[0], side, castling, en_passant, clock, full_move
 
 
-def _set_castling(board: Geometry, castling: str, row: Row, text: str) -> None:
-    if castling == "-":
-        return
+def _set_castling(board: Geometry, castling: str, row: Row) -> None:
     for letter in castling:
         if letter not in _RIGHTS or castling.count(letter) > 1:
-            raise FenError(f"FEN '{text}': the castling rights '{castling}' cannot be read")
+            raise FenError(f"the castling rights '{castling}' cannot be read")
         right = _RIGHTS.index(letter)
         king, rook = board.castling[right][:2]
         colour_bit = BLACK_BIT if right >= 2 else 0
         if king == NO_SQUARE or row[king] != KING | colour_bit:
-            raise FenError(f"FEN '{text}': no king can castle for the right '{letter}'")
+            raise FenError(f"no king can castle for the right '{letter}'")
         if row[rook] != ROOK | colour_bit:
-            raise FenError(f"FEN '{text}': no rook can castle for the right '{letter}'")
+            raise FenError(f"no rook can castle for the right '{letter}'")
         row[board.squares + CASTLING] |= 1 << right
 
 
-def _set_en_passant(board: Geometry, name: str, row: Row, text: str) -> None:
+def _set_en_passant(board: Geometry, name: str, row: Row) -> None:
     """Keep the square only where a capture there is legal, as `apply` does."""
-    if name == "-":
-        return
     square = parse_square(board, name)
     side = int(row[board.squares + SIDE])
     forward = board.width if side == BLACK else -board.width
@@ -136,7 +127,7 @@ def _set_en_passant(board: Geometry, name: str, row: Row, text: str) -> None:
         or not board.double_step_region[1 - side] >> start & 1
         or (pieces[start], pieces[square], pieces[end]) != (EMPTY, EMPTY, mover)
     ):
-        raise FenError(f"FEN '{text}': no pawn has just passed over '{name}'")
+        raise FenError(f"no pawn has just passed over '{name}'")
     row[board.squares + EN_PASSANT] = square
     sources = [
         from_square(move)
@@ -147,41 +138,41 @@ def _set_en_passant(board: Geometry, name: str, row: Row, text: str) -> None:
         row[board.squares + EN_PASSANT] = NO_SQUARE
 
 
-def _check_pieces(board: Geometry, row: Row, text: str) -> None:
+def _check_pieces(board: Geometry, row: Row) -> None:
     pieces = row[: board.squares]
     for colour, name in ((WHITE, "White"), (BLACK, "Black")):
         bit = BLACK_BIT if colour == BLACK else 0
         kings = int((pieces == (KING | bit)).sum())
         if board.has_king and kings != 1:
-            raise FenError(f"FEN '{text}': {name} has {kings} kings, expected 1")
-        pawns = np.flatnonzero(pieces == (PAWN | bit))
-        for square in pawns:
-            if board.promotion_region[colour] >> int(square) & 1:
-                raise FenError(
-                    f"FEN '{text}': a pawn stands on {square_name(board, int(square))}, where it"
-                    " must promote"
-                )
+            raise FenError(f"{name} has {kings} kings, expected 1")
+        for square in np.flatnonzero(pieces == (PAWN | bit)).tolist():
+            if board.promotion_region[colour] >> square & 1:
+                where = square_name(board, square)
+                raise FenError(f"a pawn stands on {where}, where it must promote")
     if board.has_king:
         waiting = row.copy()
         waiting[board.squares + SIDE] ^= 1
         if is_check(board.tables, waiting):
-            raise FenError(f"FEN '{text}': the side that is not to move stands in check")
+            raise FenError("the side that is not to move stands in check")
 
 
 def parse_fen(board: Geometry, text: str) -> tuple[Row, int]:
     """A row uint8[R] and the number of the full move; raises FenError that quotes the text."""
     text = " ".join(text.split())
-    placement, side, castling, en_passant, clock, full_move = _split_fields(text)
-    row = np.zeros(board.row_size, dtype=np.uint8)
-    _place_pieces(board, placement, row, text)
-    squares = board.squares
-    row[squares + SIDE] = BLACK if side == "b" else WHITE
-    row[squares + EN_PASSANT] = NO_SQUARE
-    row[squares + CLOCK] = clock
-    row[squares + REPETITION] = 0
-    _check_pieces(board, row, text)
-    _set_castling(board, castling, row, text)
-    _set_en_passant(board, en_passant, row, text)
+    try:
+        placement, side, castling, en_passant, clock, full_move = _split_fields(text)
+        row = np.zeros(board.row_size, dtype=np.uint8)
+        _place_pieces(board, placement, row)
+        state = row[board.squares :]
+        state[SIDE] = BLACK if side == "b" else WHITE
+        state[EN_PASSANT], state[CLOCK] = NO_SQUARE, clock
+        _check_pieces(board, row)
+        if castling != "-":
+            _set_castling(board, castling, row)
+        if en_passant != "-":
+            _set_en_passant(board, en_passant, row)
+    except FenError as problem:
+        raise FenError(f"FEN '{text}': {problem}") from None
     return row, full_move
 
 
