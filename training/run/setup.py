@@ -14,7 +14,7 @@ from training.data.run_directory import RunDirectory, RunError, checkpoint_of
 from training.evaluation.truth import TruthCurves
 from training.learner import networks
 from training.learner.learner import Learner
-from training.run import choices as chosen
+from training.run import choices
 from training.run.monitor import Monitor
 from training.run.rounds import TrainingRun
 from training.run.state import Progress, read_state
@@ -64,14 +64,14 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
         VariantState(variant, config, number=number, variants=len(variants))
         for number, variant in enumerate(variants)
     ]
-    choices = chosen.Choices(directory, monitor.note)
-    torch.set_num_threads(chosen.choose_threads(config, choices))
+    kept = choices.Choices(directory, monitor.note)
+    torch.set_num_threads(choices.choose_threads(config, kept))
     with ExitStack() as resources:
         index = resources.enter_context(closing(Index(directory.path)))
         settings = networks.settings_of(variants, config)
         progress, header = read_state(directory, index, states, settings)
         network = _first_network(config, variants, settings, progress, new=header is None)
-        learning = chosen.resolve_learning(variants, network, config, choices)
+        learning = choices.resolve_learning(variants, network, config, kept)
         keys: dict[str, Any] = {
             "seed": config.seed,
             "first_round": progress.round,
@@ -84,7 +84,7 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
         if config.self_play.actors:
             pool = WorkerPool(variants, config.self_play, learning, network, **keys)
             resources.callback(pool.close)
-        workers = chosen.choose_gradient_workers(variants, network, learning, pool, choices)
+        workers = choices.choose_gradient_workers(variants, network, learning, pool, kept)
         curves = {state.variant.name: state.curve for state in states if state.curve}
         actors: Actors
         if config.teacher == "solver":
@@ -98,7 +98,7 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
             learner=Learner(variants, network, learning, workers),
             progress=progress,
             monitor=monitor,
-            choices=choices,
+            choices=kept,
             curves=TruthCurves(curves, config.measure_seconds),
             actors=actors,
         )
@@ -107,7 +107,7 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
             # A worker that still starts would count as time of the first round.
             pool.prepare([], [])
         requests = [run.request_for(state, 0) for state in states]
-        run.inference = chosen.prepare_actors(actors, requests, config.self_play, choices)
+        run.inference = choices.prepare_actors(actors, requests, config.self_play, kept)
         run.resources = resources.pop_all()
     return run
 
