@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.rules.errors import InputError
 from scripts.benchmarks.rows import Row
 from scripts.options import FigureOptions, parse_options, print_json
 
-GROUPS = (
-    *("ceiling", "perft", "solve", "search", "network"),
-    *("gpu", "learner", "language", "self-play", "peers"),
-)
+Group = Literal[
+    "ceiling", "perft", "solve", "search", "network", "gpu", "learner", "language", "self-play",
+    "peers",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +24,8 @@ class BenchOptions(FigureOptions):
     GPU where there is one. The extra "bench" brings python-chess, a peer of perft.
     """
 
-    # Only one group: ceiling, perft, solve, search, network, gpu, learner, language, self-play or
-    # peers.
-    only: str | None = None
+    # Only one group.
+    only: Group | None = None
     # Python of an environment with pgx and mctx; the one in .venv-peers unless given.
     peers: Path | None = None
 
@@ -33,8 +33,6 @@ class BenchOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Measure and print."""
     options = parse_options(BenchOptions, "bench", arguments)
-    if options.only is not None and options.only not in GROUPS:
-        raise InputError(f"--only {options.only!r}: the groups are {', '.join(GROUPS)}")
     if options.peers is not None and not options.peers.exists():
         raise InputError(f"--peers {options.peers}: no such file")
     keep_freed_memory()
@@ -66,13 +64,13 @@ def _measure(options: BenchOptions) -> Iterator[Row]:
         "self-play": self_play.self_play,
         "peers": lambda: peers.peers(options.peers or peers.DEFAULT_PYTHON),
     }
-    for group in GROUPS:
+    for group, measure in measures.items():
         if group == "gpu" and options.only is None and not gpu.available():
             continue
         if options.only in (None, group):
             if group not in ("gpu", "language"):
                 torch.set_num_threads(1)
-            yield from measures[group]()
+            yield from measure()
 
 
 def _show(found: Row) -> None:

@@ -3,7 +3,7 @@
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Annotated
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from engine.probing.report.cells import CheckpointSummary, Report
 from engine.probing.report.html import render_html
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from engine.settings import Natural
+from engine.settings import Natural, Range
 from engine.system.files import write_whole
 from scripts.options import FigureOptions, parse_options, require_writable
 from scripts.players import is_solved_quickly, load_solution
@@ -31,8 +31,6 @@ from scripts.progress import Bars
 from search.exact.solution import Solution
 from training.data.run_directory import run_checkpoints
 from training.data.shards import load_games, shards_of
-
-FEWEST_POSITIONS: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +45,7 @@ class ProbeOptions(FigureOptions):
     # run's directory, or report-GAME.html where its networks play several variants.
     out: Path | None = None
     # Positions to probe on, at most.
-    positions: int = 12_000
+    positions: Annotated[int, Range(20)] = 12_000
     # How a probe reads the squares of a layer; "squares" is slow and needs many positions.
     readout: Readout = "mean+max"
     # Of positions, splits and controls.
@@ -57,8 +55,6 @@ class ProbeOptions(FigureOptions):
 def main(arguments: list[str]) -> int:
     """Write the report and print a summary of it."""
     options = parse_options(ProbeOptions, "probe", arguments)
-    if options.positions < FEWEST_POSITIONS:
-        raise InputError(f"--positions {options.positions}: at least {FEWEST_POSITIONS}")
     html = _report_path(options)
     with closing(Bars(quiet=options.json)) as bars:
         bars.begin("probing", 0, " layers")

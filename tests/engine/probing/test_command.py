@@ -166,7 +166,7 @@ def test_a_closed_folder_is_named_before_the_work(
         (("nowhere",), "No such file or directory: nowhere"),
         (("empty",), "no checkpoints there"),
         (("half.safetensors",), "truncated or not a safetensors file"),
-        (("one.safetensors", "--positions", "3"), "--positions 3: at least 20"),
+        (("one.safetensors", "--positions", "3"), "--positions 3 is not a whole number of at"),
         (("one.safetensors", "--out", "page.json"), "--out page.json: the report's name ends in"),
         (("one.safetensors", "--readout", "median"), "--readout is 'median', not one of"),
         (("one.safetensors", "--out", "no/such/page.html"), "there is no folder no/such"),
