@@ -73,16 +73,6 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A network to probe."""
-
-    # How the report describes it.
-    summary: CheckpointSummary
-    # All subjects of a report have one configuration.
-    network: PolicyValueNet
-
-
-@dataclass(frozen=True, kw_only=True)
 class Target:
     """What a probe is fitted to: a concept's labels [N], and those of two controls."""
 
@@ -127,7 +117,7 @@ RAW_INPUT: Final = "raw input"
 
 
 def probe_networks(
-    subjects: Sequence[Subject],
+    subjects: Sequence[tuple[CheckpointSummary, PolicyValueNet]],
     sample: Sample,
     concepts: Sequence[Concept],
     variant: Variant,
@@ -136,13 +126,14 @@ def probe_networks(
     config: ProbeConfig | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Probe every layer of every subject for every concept.
+    """Probe every layer of every network for every concept.
 
-    `run` names the run in the report. Raises InputError for an unknown layer, and where there are
+    `subjects` are the networks, all of one configuration, and how the report describes them; `run`
+    names the run there. Raises InputError for an unknown layer, and where there are
     too few positions to hold any out.
     """
     config = config or ProbeConfig()
-    network = subjects[0].network
+    network = subjects[0][1]
     layers = config.layers or stream_points(network)
     rng = np.random.default_rng(config.seed)
     total = (config.random_networks + len(subjects)) * len(layers)
@@ -163,11 +154,9 @@ def probe_networks(
         )
         cells = [
             cell
-            for subject in subjects
-            for layer, features in features_of(subject.network)
-            for cell in measure_layer(
-                experiment, baselines, subject.summary.name, layer, features, rng
-            )
+            for summary, probed in subjects
+            for layer, features in features_of(probed)
+            for cell in measure_layer(experiment, baselines, summary.name, layer, features, rng)
         ]
     order = [summary.name for summary in experiment.summaries]
     return Report(
@@ -180,7 +169,7 @@ def probe_networks(
         resamples=config.resamples,
         confidence=config.confidence,
         counts=_counts(experiment),
-        checkpoints=tuple(subject.summary for subject in subjects),
+        checkpoints=tuple(summary for summary, _ in subjects),
         layers=tuple(layers),
         concepts=experiment.summaries,
         cells=tuple(sorted(cells, key=lambda cell: order.index(cell.concept))),

@@ -14,11 +14,12 @@ from engine.network.checkpoint import (
     variant_of,
 )
 from engine.network.inference.backends.allocator import keep_freed_memory
+from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import Readout
 from engine.probing.concepts.exact import game_value
 from engine.probing.concepts.registry import registered_concepts
 from engine.probing.data.samples import Sample, draw_games, draw_positions, play_random_games
-from engine.probing.measure import ProbeConfig, Progress, Subject, probe_networks
+from engine.probing.measure import ProbeConfig, Progress, probe_networks
 from engine.probing.report.cells import CheckpointSummary, Report
 from engine.probing.report.html import render_html
 from engine.rules.errors import InputError
@@ -127,7 +128,9 @@ def _report_path(options: ProbeOptions) -> Path:
     return path
 
 
-def _subjects(paths: list[Path], variant: Variant) -> list[Subject]:
+def _subjects(
+    paths: list[Path], variant: Variant
+) -> list[tuple[CheckpointSummary, PolicyValueNet]]:
     roles = ["only"] if len(paths) == 1 else ["first", "last"]
     subjects = []
     for path, role in zip(paths, roles, strict=True):
@@ -135,8 +138,8 @@ def _subjects(paths: list[Path], variant: Variant) -> list[Subject]:
         step = metadata.get("step")
         step = step if isinstance(step, int) else None
         summary = CheckpointSummary(name=path.stem, role=role, step=step)
-        subjects.append(Subject(summary=summary, network=network))
-    if subjects[0].network.config != subjects[-1].network.config:
+        subjects.append((summary, network))
+    if subjects[0][1].config != subjects[-1][1].config:
         raise InputError(f"{paths[0]} and {paths[-1]} are networks of different builds")
     return subjects
 

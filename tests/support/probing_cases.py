@@ -9,7 +9,7 @@ import torch
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.concepts.registry import Concept
 from engine.probing.data.samples import Sample
-from engine.probing.measure import ProbeConfig, Subject, probe_networks
+from engine.probing.measure import ProbeConfig, probe_networks
 from engine.probing.report.cells import CheckpointSummary, Report
 from engine.rules.tables import BLACK_BIT, EMPTY, EN_PASSANT, NO_SQUARE, SIDE
 from engine.rules.variant import Variant, get_variant
@@ -85,9 +85,11 @@ def game_rows(name: str, games: int, plies: int = 60) -> tuple[Rows, npt.NDArray
     return np.stack(rows), np.array(numbers)
 
 
-def subject(network: PolicyValueNet, name: str = "planted") -> Subject:
+def subject(
+    network: PolicyValueNet, name: str = "planted"
+) -> tuple[CheckpointSummary, PolicyValueNet]:
     """A network as the only one of a report."""
-    return Subject(summary=CheckpointSummary(name=name, role="only", step=7), network=network)
+    return CheckpointSummary(name=name, role="only", step=7), network
 
 
 def planted_report(

@@ -58,25 +58,19 @@ class StoredSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """A transformer backbone, for tokens of any meaning."""
+    """A transformer backbone, for tokens of any meaning. See LanguageConfig for the sizes."""
 
-    # D, the width of the residual stream.
     channels: int
-    # Blocks of attention and MLP.
     blocks: int
-    # H, attention heads in a block; divides `channels`.
     heads: int
-    # M, width of the MLP's hidden layer; 0 leaves the MLPs out.
     hidden: int
-    # Between the MLP's layers: "gelu" is the tanh approximation, as in GPT-2.
     activation: Activation
+    context: int
     # "geometric" adds a learned bias for relative file and rank to the attention scores, "learned"
     # adds a vector for each place to the tokens, "none" leaves tokens a set.
     position: Position
     # Whether a token sees only itself and the tokens before it.
     causal: bool
-    # T, the most tokens of one sequence.
-    context: int
     # (files, ranks) of the board whose squares are the tokens, for "geometric" only; where it is
     # None, every forward pass names the steps of its board.
     board: tuple[int, int] | None = None

@@ -15,7 +15,7 @@ it is. Untrained networks are read in the same way, so that the maximum favours 
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,6 @@ Readout = Literal["mean+max", "mean", "squares"]
 Features = npt.NDArray[np.float32]
 """[N, W]: one vector of width W a position."""
 
-READOUTS: Final[tuple[Readout, ...]] = get_args(Readout)
 BATCH: Final = 256
 
 

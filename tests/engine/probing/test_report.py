@@ -3,6 +3,7 @@
 import copy
 import json
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.activations.capture import READOUTS, Readout, capture, stream_points
+from engine.probing.activations.capture import Readout, capture, stream_points
 from engine.probing.concepts.material import material
 from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Kind, Labels
 from engine.probing.controls.features import raw_input, untrained_networks
@@ -285,7 +286,7 @@ def test_games_are_kept_together_and_drawn_together() -> None:
 
 
 @pytest.mark.parametrize("trunk", ["geometric", "residual"])
-@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("readout", get_args(Readout))
 def test_features_are_the_activations(trunk: str, readout: Readout) -> None:
     network = lively_network("hexapawn4x4", trunk).train()
     rows = solved_rows("hexapawn4x4", 10)
