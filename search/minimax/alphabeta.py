@@ -1,4 +1,4 @@
-"""Alpha-beta with iterative deepening, a transposition table, quiescence and move stack.
+"""Alpha-beta with iterative deepening, a transposition table, quiescence and move ordering.
 
 Knuth and Moore 1975 for alpha-beta, Slate and Atkin 1977 for the rest. Entries of the transposition
 table are used only at the very depth that they were searched to, so that without quiescence the
@@ -6,13 +6,16 @@ score is that of plain minimax, which a test holds.
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.attacks import is_check
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
+from engine.rules.compilation.signatures import Array2D
+from engine.rules.kernels import generate
+from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.tables import (
     CLOCK,
@@ -38,7 +41,7 @@ from search.minimax.search_stack import (
     ScoredLine,
     SearchStack,
     enter,
-    generate_moves,
+    final_score,
     keep_variation,
     play,
     scored_line,
@@ -97,27 +100,36 @@ TranspositionTable = Annotated[npt.NDArray[np.void], ENTRY]
 """[2 ** table_bits] ENTRY."""
 
 
+class MoveOrdering(NamedTuple):
+    """What orders the moves of a position."""
+
+    killers: Array2D[np.uint16]
+    """[P + 1, 2] quiet moves that caused a cutoff at this ply, the latest first."""
+    history: Array2D[np.int32]
+    """[32, 64] cutoffs by quiet moves of (piece code, target), weighted by depth squared."""
+    priorities: Array2D[np.int32]
+    """[P + 1, MAX_MOVES] of each move at each ply; the highest is searched first."""
+
+
+@internal_kernel
+def _clock_key(tables: Tables, row: Row) -> np.uint64:
+    """The part of a key that depends on the clock, 0 unless endgame tables may be probed.
+
+    Their scores depend on the clock: they count the plies to the move rule, however many.
+    """
+    if tables[CLOCK_RULE] == 0 or not has_few_men(tables, row):
+        return np.uint64(0)
+    return np.uint64(row[tables[SQUARES] + CLOCK]) * np.uint64(_CLOCK_KEY)
+
+
 @internal_kernel
 def _entry_key(tables: Tables, stack: SearchStack, ply: int) -> np.uint64:
-    """The key of a position; a repeated one has its own, since it is nearer to a draw.
-
-    Where endgame tables may be probed, so has every clock, on which their scores depend.
-    """
-    row = stack.rows[ply]
+    """The key of a position; a repeated one has its own, since it is nearer to a draw."""
+    repetition = stack.rows[ply, tables[SQUARES] + REPETITION]
     key: np.uint64 = stack.hashes[stack.before + ply]
-    if tables[ENDGAMES] != 0 and tables[CLOCK_RULE] != 0 and has_few_men(tables, row):
-        key ^= np.uint64(row[tables[SQUARES] + CLOCK]) * np.uint64(_CLOCK_KEY)
-    return key ^ np.uint64(_REPETITION_KEY) if row[tables[SQUARES] + REPETITION] else key
-
-
-@internal_kernel
-def _shifted(score: Int, plies: int) -> Int:
-    """A score in which a win or a loss is `plies` nearer."""
-    if score >= WIN_SCORE - LONGEST_WIN:
-        return score + plies
-    if score <= LONGEST_WIN - WIN_SCORE:
-        return score - plies
-    return score
+    if tables[ENDGAMES] != 0:
+        key ^= _clock_key(tables, stack.rows[ply])
+    return key ^ np.uint64(_REPETITION_KEY) if repetition else key
 
 
 @kernel
@@ -140,7 +152,11 @@ def _probe(
     near_the_move_rule = tables[CLOCK_RULE] != 0 and clock + depth >= tables[CLOCK_RULE]
     if entry["depth"] != depth or near_the_move_rule:
         return move, NO_SCORE
-    score = _shifted(np.int64(entry["score"]), -ply)
+    score: Int = np.int64(entry["score"])
+    if score >= WIN_SCORE - LONGEST_WIN:
+        score -= ply
+    elif score <= LONGEST_WIN - WIN_SCORE:
+        score += ply
     bound = entry["bound"]
     if (
         bound == EXACT
@@ -163,9 +179,13 @@ def _store(
     bound: int,
 ) -> None:
     key = _entry_key(tables, stack, ply)
+    if score >= WIN_SCORE - LONGEST_WIN:
+        score += ply
+    elif score <= LONGEST_WIN - WIN_SCORE:
+        score -= ply
     entry = table[np.int64(key & np.uint64(table.shape[0] - 1))]
     entry["key"] = key
-    entry["score"] = _shifted(score, ply)
+    entry["score"] = score
     entry["move"] = move
     entry["depth"] = depth
     entry["bound"] = bound
@@ -179,7 +199,9 @@ def _is_quiet(row: Row, move: Int) -> bool:
 
 
 @internal_kernel
-def _order_moves(stack: SearchStack, ply: int, count: int, first: Int) -> None:
+def _order_moves(
+    stack: SearchStack, ordering: MoveOrdering, ply: int, count: int, first: Int
+) -> None:
     """Stored move, captures (most valuable victim, least valuable attacker), killers, history."""
     row = stack.rows[ply]
     for place in range(count):
@@ -190,19 +212,19 @@ def _order_moves(stack: SearchStack, ply: int, count: int, first: Int) -> None:
         elif not _is_quiet(row, move):
             gain = np.int64(stack.piece_values[victim]) + np.int64(stack.piece_values[move >> 12])
             priority = _CAPTURE + 16 * gain - np.int64(stack.piece_values[code]) // 16
-        elif move == stack.killers[ply, 0]:
+        elif move == ordering.killers[ply, 0]:
             priority = _KILLER + 1
-        elif move == stack.killers[ply, 1]:
+        elif move == ordering.killers[ply, 1]:
             priority = _KILLER
         else:
-            priority = np.int64(stack.cutoffs[code, move >> 6 & 63])
-        stack.priorities[ply, place] = priority
+            priority = np.int64(ordering.history[code, move >> 6 & 63])
+        ordering.priorities[ply, place] = priority
 
 
 @internal_kernel
-def _next_move(stack: SearchStack, ply: int, place: int, count: int) -> Int:
+def _next_move(stack: SearchStack, ordering: MoveOrdering, ply: int, place: int, count: int) -> Int:
     """Swap the first of the remaining moves in order of priority to `place` and return it."""
-    moves, priorities = stack.moves[ply], stack.priorities[ply]
+    moves, priorities = stack.moves[ply], ordering.priorities[ply]
     best = place
     for other in range(place + 1, count):
         if priorities[other] > priorities[best]:
@@ -214,18 +236,29 @@ def _next_move(stack: SearchStack, ply: int, place: int, count: int) -> Int:
 
 
 @internal_kernel
-def _store_cutoff(stack: SearchStack, ply: int, depth: int, move: Int) -> None:
+def _store_cutoff(
+    stack: SearchStack, ordering: MoveOrdering, ply: int, depth: int, move: Int
+) -> None:
     row = stack.rows[ply]
     if not _is_quiet(row, move):
         return
-    if stack.killers[ply, 0] != move:
-        stack.killers[ply, 1] = stack.killers[ply, 0]
-        stack.killers[ply, 0] = move
+    if ordering.killers[ply, 0] != move:
+        ordering.killers[ply, 1] = ordering.killers[ply, 0]
+        ordering.killers[ply, 0] = move
     target = move >> 6 & 63
     code = row[move & 63]
-    stack.cutoffs[code, target] += depth * depth
-    if stack.cutoffs[code, target] > _LARGEST_HISTORY:
-        stack.cutoffs[code, target] = _LARGEST_HISTORY
+    ordering.history[code, target] += depth * depth
+    if ordering.history[code, target] > _LARGEST_HISTORY:
+        ordering.history[code, target] = _LARGEST_HISTORY
+
+
+@internal_kernel
+def _known_score(tables: Tables, row: Row, count: int, ply: int) -> Int:
+    """The score of a finished game, else NO_SCORE."""
+    reason = termination(tables, row, count)
+    if reason != ONGOING:
+        return np.int64(final_score(terminal_value(tables, reason, row), ply))
+    return np.int64(NO_SCORE)
 
 
 @internal_kernel
@@ -242,15 +275,15 @@ def _repetition_is_near(tables: Tables, rows: Rows, before_root: bool, ply: int)
 
 
 @shared_kernel
-def _endgame_score(tables: Tables, stack: SearchStack, ply: int) -> Int:
+def _endgame_score(tables: Tables, rows: Rows, before_root: bool, ply: int) -> Int:
     """The score of a covered endgame, else NO_SCORE, also where a repetition may change it."""
-    score = probe(tables, stack.rows[ply])
+    score = probe(tables, rows[ply])
     # The root is always searched: the search must return a move.
     if score == NO_SCORE or ply == 0:
         return np.int64(NO_SCORE)
     if -LONGEST <= score <= LONGEST:
         return np.int64(0)
-    if _repetition_is_near(tables, stack.rows, stack.counters[REPETITION_NEAR] != 0, ply):
+    if _repetition_is_near(tables, rows, before_root, ply):
         return np.int64(NO_SCORE)
     if score > LONGEST:
         return WIN_SCORE - min(ply + WIN - score, LONGEST_WIN - 1)
@@ -258,26 +291,23 @@ def _endgame_score(tables: Tables, stack: SearchStack, ply: int) -> Int:
 
 
 @internal_kernel
-def _generate_moves(tables: Tables, stack: SearchStack, ply: int) -> tuple[int, Int]:
-    """As `generate_moves`, with the scores of endgame tables."""
-    count, known = generate_moves(tables, stack, ply)
-    if tables[ENDGAMES] != 0 and known == NO_SCORE:
-        known = _endgame_score(tables, stack, ply)
-    return count, known
-
-
-@internal_kernel
-def _quiesce(tables: Tables, stack: SearchStack, ply: int, alpha: Int, beta: Int) -> Int:
+def _quiesce(
+    tables: Tables, stack: SearchStack, ordering: MoveOrdering, ply: int, alpha: Int, beta: Int
+) -> Int:
     """Search captures and promotions, and every answer to a check, until the position is quiet.
 
     Except in check, the side to move may also stop and take the material balance.
     """
     if not enter(stack, ply):
         return 0
-    count, known = _generate_moves(tables, stack, ply)
+    row = stack.rows[ply]
+    count = generate(tables, row, stack.moves[ply])
+    known = _known_score(tables, row, count, ply)
+    if tables[ENDGAMES] != 0 and known == NO_SCORE:
+        near = stack.counters[REPETITION_NEAR] != 0
+        known = _endgame_score(tables, stack.rows, near, ply)
     if known != NO_SCORE:
         return known
-    row = stack.rows[ply]
     balance = material(tables, row, stack.piece_values)
     if ply + 1 >= stack.rows.shape[0]:
         return balance
@@ -286,13 +316,13 @@ def _quiesce(tables: Tables, stack: SearchStack, ply: int, alpha: Int, beta: Int
     if best >= beta:
         return best
     alpha = max(alpha, best)
-    _order_moves(stack, ply, count, np.int64(NO_MOVE))
+    _order_moves(stack, ordering, ply, count, np.int64(NO_MOVE))
     for place in range(count):
-        move = _next_move(stack, ply, place, count)
+        move = _next_move(stack, ordering, ply, place, count)
         if not checked and _is_quiet(row, move):
             break
         play(tables, stack, ply, move)
-        score = -_quiesce(tables, stack, ply + 1, -beta, -alpha)
+        score = -_quiesce(tables, stack, ordering, ply + 1, -beta, -alpha)
         if stack.counters[ABORTED] != 0:
             return 0
         best = max(best, score)
@@ -307,6 +337,7 @@ def _alphabeta(
     tables: Tables,
     stack: SearchStack,
     table: TranspositionTable,
+    ordering: MoveOrdering,
     ply: int,
     depth: int,
     alpha: Int,
@@ -315,25 +346,30 @@ def _alphabeta(
 ) -> Int:
     """The score of the position at `ply`: exact within (alpha, beta), else a bound (fail-soft)."""
     if depth == 0 and quiescence:
-        return _quiesce(tables, stack, ply, alpha, beta)
+        return _quiesce(tables, stack, ordering, ply, alpha, beta)
     if not enter(stack, ply):
         return 0
-    count, known = _generate_moves(tables, stack, ply)
+    row = stack.rows[ply]
+    count = generate(tables, row, stack.moves[ply])
+    known = _known_score(tables, row, count, ply)
+    if tables[ENDGAMES] != 0 and known == NO_SCORE:
+        near = stack.counters[REPETITION_NEAR] != 0
+        known = _endgame_score(tables, stack.rows, near, ply)
     if known != NO_SCORE:
         return known
     if depth == 0:
-        return material(tables, stack.rows[ply], stack.piece_values)
+        return material(tables, row, stack.piece_values)
     first, stored = _probe(tables, stack, table, ply, depth, alpha, beta)
     if stored != NO_SCORE and ply > 0:
         return stored
-    _order_moves(stack, ply, count, first)
+    _order_moves(stack, ordering, ply, count, first)
     best: Int = np.int64(NO_SCORE)
     best_move: Int = np.int64(NO_MOVE)
     for place in range(count):
-        move = _next_move(stack, ply, place, count)
+        move = _next_move(stack, ordering, ply, place, count)
         play(tables, stack, ply, move)
         score = -_alphabeta(
-            tables, stack, table, ply + 1, depth - 1, -beta, -max(alpha, best), quiescence
+            tables, stack, table, ordering, ply + 1, depth - 1, -beta, -max(alpha, best), quiescence
         )
         if stack.counters[ABORTED] != 0:
             return best
@@ -342,7 +378,7 @@ def _alphabeta(
             if score > alpha:
                 keep_variation(stack, ply, move)
             if score >= beta:
-                _store_cutoff(stack, ply, depth, move)
+                _store_cutoff(stack, ordering, ply, depth, move)
                 break
     bound = AT_LEAST if best >= beta else EXACT if best > alpha else AT_MOST
     _store(tables, stack, table, ply, depth, best, best_move, bound)
@@ -363,18 +399,31 @@ def alphabeta(
     by the variant's rule; a score from the transposition table accounts only for those of the
     position itself.
     """
-    tables = position.variant.tables
-    table = np.zeros(2**config.table_bits, dtype=ENTRY)
     with interruptible(stop) as flag:
         stack = start_stack(position, config.depth + _QUIESCENCE_PLIES, flag, node_limit)
-        result = scored_line(stack, 0, 0)
-        for depth in range(1, config.depth + 1):
-            window = NO_SCORE, -NO_SCORE
-            score = int(_alphabeta(tables, stack, table, 0, depth, *window, config.quiescence))
-            if stack.counters[ABORTED]:
-                kept = result if result.moves else scored_line(stack, score, 0)
-                return replace(kept, nodes=int(stack.counters[NODES]))
-            result = scored_line(stack, score, depth)
-            if not result.moves or WIN_SCORE - abs(score) <= depth:
-                break
+        return _deepen(position.variant.tables, stack, config)
+
+
+def _deepen(tables: Tables, stack: SearchStack, config: AlphaBetaConfig) -> ScoredLine:
+    """As `alphabeta`, on a stack that holds the position."""
+    plies = stack.rows.shape[0]
+    table = np.zeros(2**config.table_bits, dtype=ENTRY)
+    ordering = MoveOrdering(
+        killers=np.zeros((plies, 2), dtype=np.uint16),
+        history=np.zeros((32, 64), dtype=np.int32),
+        priorities=np.zeros((plies, stack.moves.shape[1]), dtype=np.int32),
+    )
+    result = scored_line(stack, 0, 0)
+    for depth in range(1, config.depth + 1):
+        score = int(
+            _alphabeta(
+                tables, stack, table, ordering, 0, depth, NO_SCORE, -NO_SCORE, config.quiescence
+            )
+        )
+        if stack.counters[ABORTED]:
+            kept = result if result.moves else scored_line(stack, score, 0)
+            return replace(kept, nodes=int(stack.counters[NODES]))
+        result = scored_line(stack, score, depth)
+        if not result.moves or WIN_SCORE - abs(score) <= depth:
+            break
     return result

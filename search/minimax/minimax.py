@@ -3,6 +3,8 @@
 import numpy as np
 
 from engine.rules.compilation.decorators import kernel
+from engine.rules.kernels import generate
+from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
 from engine.rules.tables import Int, Tables
 from engine.system.interrupts import StopFlag, interruptible
@@ -12,7 +14,7 @@ from search.minimax.search_stack import (
     ScoredLine,
     SearchStack,
     enter,
-    generate_moves,
+    final_score,
     keep_variation,
     play,
     scored_line,
@@ -26,11 +28,13 @@ def _minimax(tables: Tables, stack: SearchStack, ply: int, depth: int) -> Int:
     """The score of the position at `ply` from its side to move, in negamax form."""
     if not enter(stack, ply):
         return 0
-    count, known = generate_moves(tables, stack, ply)
-    if known != NO_SCORE:
-        return known
+    row = stack.rows[ply]
+    count = generate(tables, row, stack.moves[ply])
+    reason = termination(tables, row, count)
+    if reason != ONGOING:
+        return final_score(terminal_value(tables, reason, row), ply)
     if depth == 0:
-        return material(tables, stack.rows[ply], stack.piece_values)
+        return material(tables, row, stack.piece_values)
     best: Int = NO_SCORE
     for place in range(count):
         move = np.int64(stack.moves[ply, place])

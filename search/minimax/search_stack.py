@@ -9,14 +9,10 @@ import numpy.typing as npt
 from engine.rules.compilation.decorators import internal_kernel, kernel
 from engine.rules.compilation.signatures import Array2D
 from engine.rules.history import hash_row, play_move
-from engine.rules.kernels import generate
-from engine.rules.outcome import ONGOING, terminal_value, termination
 from engine.rules.position import Position
-from engine.rules.tables import BOARD, MAX_MOVES, PIECE_CODES, Int, Rows, Tables
-from engine.system.interrupts import StopFlag
+from engine.rules.tables import MAX_MOVES, Int, Tables
 from search.exact.tablebase.probe import repetition_is_near
 from search.minimax.material import WIN_SCORE, piece_values
-from search.scores import NO_SCORE
 
 NODES: Final = 0
 NODE_LIMIT: Final = 1
@@ -30,16 +26,10 @@ _NO_LIMIT: Final = 2**62
 class SearchStack(NamedTuple):
     """P + 1 plies from the root at ply 0, after H earlier positions of the game."""
 
-    rows: Rows
+    rows: Array2D[np.uint8]
     """[P + 1, R] positions."""
     moves: Array2D[np.uint16]
     """[P + 1, MAX_MOVES] the legal moves at each ply."""
-    priorities: Array2D[np.int32]
-    """[P + 1, MAX_MOVES] of each move; alpha-beta searches the highest first."""
-    killers: Array2D[np.uint16]
-    """[P + 1, 2] quiet moves that caused a cutoff at each ply, the latest first."""
-    cutoffs: Array2D[np.int32]
-    """[32, 64] by quiet moves of (piece code, target), weighted by depth squared."""
     hashes: npt.NDArray[np.uint64]
     """[H + P + 1] Zobrist hashes: the game before the root, then the line."""
     before: int
@@ -54,7 +44,7 @@ class SearchStack(NamedTuple):
     """[4] NODES so far; NODE_LIMIT; ABORTED, 1 once a limit ended the search; REPETITION_NEAR, 1
     where the next occurrence of a position before the root, since the last capture or pawn move, is
     a draw (set only with endgame tables)."""
-    stop: StopFlag
+    stop: npt.NDArray[np.uint8]
     """[1] set to 1 from outside to end the search."""
 
 
@@ -73,9 +63,12 @@ class ScoredLine:
 
 
 def start_stack(
-    position: Position, plies: int, stop: StopFlag | None = None, node_limit: int | None = None
+    position: Position,
+    plies: int,
+    stop: npt.NDArray[np.uint8] | None = None,
+    node_limit: int | None = None,
 ) -> SearchStack:
-    """A stack for up to `plies` plies from a position."""
+    """A stack for up to `plies` plies from a position; `stop` is uint8[1]."""
     variant, before = position.variant, len(position.hashes)
     rows = np.empty((plies + 1, variant.row_size), dtype=np.uint8)
     rows[0] = position.row
@@ -87,9 +80,6 @@ def start_stack(
     return SearchStack(
         rows=rows,
         moves=np.empty((plies + 1, MAX_MOVES), dtype=np.uint16),
-        priorities=np.empty((plies + 1, MAX_MOVES), dtype=np.int32),
-        killers=np.zeros((plies + 1, 2), dtype=np.uint16),
-        cutoffs=np.zeros((PIECE_CODES, BOARD), dtype=np.int32),
         hashes=hashes,
         before=before,
         variations=np.zeros((plies + 2, plies + 2), dtype=np.uint16),
@@ -118,20 +108,6 @@ def enter(stack: SearchStack, ply: int) -> bool:
     return True
 
 
-@internal_kernel
-def generate_moves(tables: Tables, stack: SearchStack, ply: int) -> tuple[int, Int]:
-    """Write the legal moves of `ply`; their number, and the score where the game is over.
-
-    The score is NO_SCORE where it is not; earlier wins score higher.
-    """
-    row = stack.rows[ply]
-    count = generate(tables, row, stack.moves[ply])
-    reason = termination(tables, row, count)
-    if reason == ONGOING:
-        return count, np.int64(NO_SCORE)
-    return count, np.int64(terminal_value(tables, reason, row) * (WIN_SCORE - ply))
-
-
 @kernel
 def play(tables: Tables, stack: SearchStack, ply: int, move: Int) -> None:
     """Play the move of `ply` into the row of the next ply, and count repetitions."""
@@ -149,3 +125,9 @@ def keep_variation(stack: SearchStack, ply: int, move: Int) -> None:
     for place in range(length):
         stack.variations[ply, place + 1] = stack.variations[ply + 1, place]
     stack.lengths[ply] = length + 1
+
+
+@internal_kernel
+def final_score(value: int, ply: int) -> int:
+    """The score of a finished game of value -1, 0 or 1; earlier wins score higher."""
+    return value * (WIN_SCORE - ply)

@@ -129,11 +129,11 @@ def sweep(folder: Path) -> None:
     """Remove the unfinished files of writers that were killed; those at work keep theirs."""
     for path in folder.glob(f"*{SUFFIX}.*{PARTIAL}"):
         writer = path.name.removesuffix(PARTIAL).rpartition(".")[2]
-        if writer.isdigit():
+        if writer.isdecimal():
             try:
                 os.kill(int(writer), 0)
-            except ProcessLookupError:
+            except (ProcessLookupError, OverflowError):
                 path.unlink(missing_ok=True)
-            except OSError:
+            except PermissionError:
                 # Another user's, and alive.
                 continue

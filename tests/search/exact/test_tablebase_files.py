@@ -208,11 +208,13 @@ def test_leavings_of_the_killed_are_swept_up(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     left = tmp_path / f"silverman4x4-KvK.tablebase.{dead.pid}.partial"
+    nobody = tmp_path / f"silverman4x4-KvK.tablebase.{10**20}.partial"
     at_work = tmp_path / f"silverman4x4-KvK.tablebase.{os.getppid()}.partial"
-    for path in (left, at_work):
+    for path in (left, nobody, at_work):
         path.write_bytes(b"half")
     solve_endgames(SILVERMAN, 2, folder=tmp_path)
     assert not left.exists()
+    assert not nobody.exists()
     assert at_work.exists()
 
 
