@@ -1,1 +1,1 @@
-"""Rules, networks and probes: what the rooms above are built from."""
+"""Rules, networks and probes: what `search`, `training` and `scripts` are built on."""

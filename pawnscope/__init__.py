@@ -106,10 +106,15 @@ def load_network(variant: Variant, checkpoint: str | Path | None = None) -> "Pol
 
 
 def evaluate(network: "PolicyValueNet", position: Position) -> PositionEvaluation:
-    """Evaluate a position without search; raises InputError where the game is over."""
+    """Evaluate a position without search.
+
+    Raises InputError where the game is over or the network is one of another variant.
+    """
     moves = _legal_moves(position)
     rows = position.row[None]
-    found = _evaluate(_evaluator_of(network), rows, *generate_batch(position.variant.tables, rows))
+    found = _evaluate(
+        _evaluator_of(network, position), rows, *generate_batch(position.variant.tables, rows)
+    )
     exponentials = np.exp(found.logits - found.logits.max())
     policy = dict(zip(moves, (exponentials / exponentials.sum()).tolist(), strict=True))
     win, draw, loss = found.wdl[0].tolist()
@@ -122,10 +127,10 @@ def search(
     """Search a position by PUCT without noise; deterministic.
 
     Without a network every position counts as a draw with equal moves, until the game's end is
-    found. Raises InputError where the game is over.
+    found. Raises InputError where the game is over or the network is one of another variant.
     """
     moves = _legal_moves(position)
-    evaluator = UniformEvaluator() if network is None else _evaluator_of(network)
+    evaluator = UniformEvaluator() if network is None else _evaluator_of(network, position)
     config = PuctConfig(simulations=simulations)
     roots = Roots.from_positions([position])
     # Without noise the generator is never used.
@@ -193,9 +198,12 @@ def _legal_moves(position: Position) -> list[str]:
     return [position.uci(move) for move in legal_moves(position)]
 
 
-def _evaluator_of(network: "PolicyValueNet") -> Evaluator:
+def _evaluator_of(network: "PolicyValueNet", position: Position) -> Evaluator:
     from engine.network.inference.network_evaluator import NetworkEvaluator
 
+    ours, theirs = position.variant.name, network.config.variant
+    if theirs != ours:
+        raise InputError(f"a network for {theirs} does not evaluate positions of {ours}")
     return NetworkEvaluator(network)
 
 

@@ -37,7 +37,7 @@ class Evaluation(NamedTuple):
 
 
 class EvaluationLike(Protocol):
-    """An `Evaluation`, or a class with its fields from a room that cannot import it."""
+    """An `Evaluation`, or a class with its fields from `engine`, which cannot import it."""
 
     @property
     def logits(self) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ import pytest
 import pawnscope
 from engine.network.model.policy_value import PolicyValueNet
 from search.exact.solver import solve
-from tests.support.network_cases import lively_network
+from tests.support.network.network_cases import lively_network
 
 HEXAPAWN = pawnscope.get_variant("hexapawn")
 
@@ -109,6 +109,16 @@ def test_a_finished_game_is_refused(network: PolicyValueNet) -> None:
     for ask in (pawnscope.search, lambda p: pawnscope.evaluate(network, p)):
         with pytest.raises(pawnscope.InputError, match="P2/1pp/3"):
             ask(over)
+
+
+def test_a_network_for_another_variant_is_refused(network: PolicyValueNet) -> None:
+    position = pawnscope.Position(pawnscope.get_variant("hexapawn4x4"))
+    for ask in (
+        lambda: pawnscope.evaluate(network, position),
+        lambda: pawnscope.search(position, network, simulations=8),
+    ):
+        with pytest.raises(pawnscope.InputError, match=r"for hexapawn does not .* of hexapawn4x4"):
+            ask()
 
 
 def test_training_resumes_where_it_was(tmp_path: Path) -> None:

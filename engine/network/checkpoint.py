@@ -1,4 +1,4 @@
-"""Networks on disk: the one module of this room that reads and writes files.
+"""Networks on disk: the one module of `engine/network` that reads and writes files.
 
 A checkpoint is a safetensors file. Its header holds, as one JSON object, what is needed to build
 the network again and the rules that it was trained for:

@@ -30,7 +30,7 @@ from scripts.options import FigureOptions, parse_options, print_json
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
 """Variants whose networks, as the presets build them, are compiled as well where the processor can
-run the AVX-512 kernels: those that a newcomer meets first. Others are compiled when used."""
+run the AVX-512 kernels. Others are compiled when used."""
 _WEIGHT_OF_A_NETWORK: Final = 10_000
 """In bytes of code; they take longest."""
 _COMPLETE: Final = "complete"

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTEST_FOUND_NO_TESTS = 5
 MOST_WORKERS = 8
 QUICK = (
-    "tests/test_house.py",
+    "tests/test_architecture.py",
     "tests/engine/test_settings.py",
     "tests/engine/rules/test_naive_rules.py",
     "tests/engine/rules/test_notation.py",
@@ -36,7 +36,7 @@ QUICK = (
     "tests/training/data",
     "tests/training/test_config.py",
 )
-"""Tests of the rules of the house, of the variants, of search, of settings and of a run's data."""
+"""Tests of the code base's own rules, of variants, of search, of settings and of a run's data."""
 LEFT_OUT = (
     "left out by --quick: tests without compiled kernels, and those of networks, probing, solving,"
     " players, training and commands, and comparisons with pyffish and python-chess"

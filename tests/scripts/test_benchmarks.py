@@ -12,8 +12,8 @@ from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.benchmarks import peers
 from scripts.benchmarks.language import CONFIG, flops_a_token, without_points
-from tests.support.network_cases import TRUNKS, lively_network, random_rows
-from tests.support.process_cases import assert_ends, process_in
+from tests.support.network.network_cases import TRUNKS, lively_network, random_rows
+from tests.support.training.process_cases import assert_ends, process_in
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)

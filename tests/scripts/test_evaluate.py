@@ -21,8 +21,8 @@ from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts import players
 from scripts.commands import evaluate
-from tests.support.network_cases import with_torch_alone
-from tests.support.training_cases import SMALL_NETWORK, hexapawn
+from tests.support.network.network_cases import with_torch_alone
+from tests.support.training.training_cases import SMALL_NETWORK, hexapawn
 from training.config import resolve, to_toml
 from training.evaluation.simulations import COUNTS
 from training.evaluation.versus_random import chances_against_random, raw_chooser

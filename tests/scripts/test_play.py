@@ -20,7 +20,7 @@ from scripts import cli, players
 from scripts.commands import play
 from scripts.commands.play import TerminalGame
 from scripts.players import SHIPPED, default_player, find_checkpoint, load_evaluator, player_of
-from tests.support.network_cases import lively_network
+from tests.support.network.network_cases import lively_network
 
 HEXAPAWN = get_variant("hexapawn")
 START_BOARD = "3  p p p\n2  . . .\n1  P P P\n\n   a b c\n"

@@ -21,7 +21,7 @@ from scripts.setup.checks import QUICK, plan
 from scripts.setup.environment import Environment, SetupError, check_python, run_quietly
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("engine", "pawnscope", "scripts", "search", "training")
+PACKAGES = ("engine", "pawnscope", "scripts", "search", "training")
 STAMP = ".venv/pawnscope-stamp"
 
 
@@ -253,9 +253,9 @@ def test_every_module_can_be_imported_by_a_default_install() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     default = {re.split(r"[<>=~]", requirement)[0] for requirement in project["dependencies"]}
     bringing = importlib.metadata.packages_distributions()
-    rooms = {"engine", "scripts", "search", "training"}
-    for room in rooms:
-        for path in (ROOT / room).rglob("*.py"):
+    packages = {"engine", "scripts", "search", "training"}
+    for package in packages:
+        for path in (ROOT / package).rglob("*.py"):
             if path.name == "peer_pgx.py":  # runs in the peers' environment
                 continue
             names = {
@@ -293,7 +293,7 @@ def test_the_packages_are_found_by_rule() -> None:
     rule = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert rule["find"].pop("namespaces") is False
     found = set(find_packages(str(ROOT), **rule["find"]))
-    folders = {path.parent for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert found == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
 
 
@@ -301,13 +301,17 @@ def test_packages_hold_their_data() -> None:
     """Files that the code reads, and the markers of types, are installed with it."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     everywhere = rules["package-data"].pop("*")
-    installed = {path for room in ROOMS for each in everywhere for path in (ROOT / room).glob(each)}
+    installed = {
+        path for package in PACKAGES for each in everywhere for path in (ROOT / package).glob(each)
+    }
     for package, patterns in rules["package-data"].items():
         folder = ROOT / package.replace(".", "/")
         installed |= {path for pattern in patterns for path in folder.glob(pattern)}
-    assert {ROOT / room / "py.typed" for room in ROOMS} <= installed
+    assert {ROOT / package / "py.typed" for package in PACKAGES} <= installed
     kinds = {".css", ".ini", ".j2", ".safetensors", ".toml"}
-    data = {path for room in ROOMS for path in (ROOT / room).rglob("*") if path.suffix in kinds}
+    data = {
+        path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.suffix in kinds
+    }
     assert len(data) >= 5
     assert data <= installed
 

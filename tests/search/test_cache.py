@@ -13,8 +13,15 @@ from search.evaluator import Evaluation
 from search.mcts.gumbel import GumbelConfig
 from search.mcts.puct import PuctConfig
 from search.mcts.search import tree_search
-from tests.support.search_cases import Moves, Offsets, Rows, ScatteredEvaluator, children, roots_of
-from tests.support.tree_cases import assert_same, generator, openings
+from tests.support.search.search_cases import (
+    Moves,
+    Offsets,
+    Rows,
+    ScatteredEvaluator,
+    children,
+    roots_of,
+)
+from tests.support.search.tree_cases import assert_same, generator, openings
 
 
 class Asked:

@@ -35,9 +35,9 @@ from search.mcts.uct import UctConfig, _choose_edge
 from search.players.network import PolicyPlayer, TreePlayer
 from search.randomness import random_gamma, seed_states
 from search.scores import UNPROVEN
-from tests.support.search_cases import Moves, Offsets, Rows, roots_of
-from tests.support.training_cases import hexapawn, self_play_config
-from tests.support.tree_cases import generator
+from tests.support.search.search_cases import Moves, Offsets, Rows, roots_of
+from tests.support.search.tree_cases import generator
+from tests.support.training.training_cases import hexapawn, self_play_config
 from training.evaluation.textbook import value_sign_accuracy
 from training.evaluation.truth import Truth
 from training.evaluation.versus_random import _first_best, raw_chooser
@@ -193,8 +193,8 @@ def test_only_evaluate_calls_an_evaluator() -> None:
         "scripts/experiments/trunks.py",
     }
     found = set()
-    for room in ("search", "training", "scripts"):
-        for path in (ROOT_FOLDER / room).rglob("*.py"):
+    for package in ("search", "training", "scripts"):
+        for path in (ROOT_FOLDER / package).rglob("*.py"):
             calls = [
                 node
                 for node in ast.walk(ast.parse(path.read_text()))

@@ -9,8 +9,8 @@ import pytest
 
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from tests.support.training_cases import child_of
-from tests.support.variant_lists import BUILT_IN, HEXAPAWNS
+from tests.support.rules.variant_lists import BUILT_IN, HEXAPAWNS
+from tests.support.training.training_cases import child_of
 from training.config import (
     FORMER_NAMES,
     LearningConfig,

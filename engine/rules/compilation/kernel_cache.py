@@ -28,9 +28,9 @@ from numba.core.serialize import dumps
 from engine.system.files import cache_folder
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
-KERNEL_ROOMS: Final = ("engine/rules", "engine/network", "engine/probing", "search", "training")
-_CONSTANT_ROOMS: Final = ("engine/rules", "engine/network", "search")
-"""Rooms of which every module counts: kernels take constants, and pieces of code, from them."""
+KERNEL_FOLDERS: Final = ("engine/rules", "engine/network", "engine/probing", "search", "training")
+_CONSTANT_FOLDERS: Final = ("engine/rules", "engine/network", "search")
+"""Folders of which every module counts: kernels take constants, and pieces of code, from them."""
 KERNEL_WORDS: Final = (b"kernel\n", b"@inlined", b"intrinsic")
 """What only a module with kernels holds: the end of a decorator's line, or the like."""
 _KEPT_FOLDERS: Final = 8
@@ -44,7 +44,7 @@ def kernel_modules() -> list[Path]:
 
 
 def _sources() -> list[Path]:
-    return [path for room in KERNEL_ROOMS for path in sorted((_ROOT / room).rglob("*.py"))]
+    return [path for folder in KERNEL_FOLDERS for path in sorted((_ROOT / folder).rglob("*.py"))]
 
 
 def _holds_kernels(source: bytes) -> bool:
@@ -56,7 +56,7 @@ def _source_digest() -> str:
     for path in _sources():
         source = path.read_bytes()
         name = path.relative_to(_ROOT).as_posix()
-        if name.startswith(_CONSTANT_ROOMS) or _holds_kernels(source):
+        if name.startswith(_CONSTANT_FOLDERS) or _holds_kernels(source):
             digest.update(f"{name} {len(source)} ".encode())
             digest.update(source)
     return digest.hexdigest()

@@ -33,8 +33,13 @@ from engine.rules.kernels import generate_batch
 from engine.rules.variant import get_variant
 from scripts import cli
 from scripts.players import default_player, find_checkpoint, load_evaluator, newest_checkpoint
-from tests.support.network_cases import TRUNKS, lively_network, random_rows
-from tests.support.universal_cases import UNIVERSAL_TRUNKS, boards, distance, lively_universal
+from tests.support.network.network_cases import TRUNKS, lively_network, random_rows
+from tests.support.network.universal_cases import (
+    UNIVERSAL_TRUNKS,
+    boards,
+    distance,
+    lively_universal,
+)
 
 METADATA = {"step": 1200, "seed": 7, "losses": [0.5, 0.25], "note": "née 'x'"}
 TRAINED_ON = ["hexapawn4x4", "gardner"]

@@ -13,9 +13,9 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.variant import get_variant
 from scripts import cli
 from search.evaluator import UniformEvaluator
-from tests.support.network_cases import lively_network
-from tests.support.training_cases import self_play_config
-from tests.support.universal_cases import lively_universal
+from tests.support.network.network_cases import lively_network
+from tests.support.network.universal_cases import lively_universal
+from tests.support.training.training_cases import self_play_config
 from training.data.shards import save_games
 from training.selfplay.games import SelfPlay
 

@@ -18,8 +18,15 @@ from engine.probing.concepts.registry import (
 from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, SIDE
 from engine.rules.variant import Variant, get_variant
-from tests.support.probing_cases import Row, game_rows, mirrored, recoloured, solution, solved_rows
-from tests.support.training_cases import child_of
+from tests.support.network.probing_cases import (
+    Row,
+    game_rows,
+    mirrored,
+    recoloured,
+    solution,
+    solved_rows,
+)
+from tests.support.training.training_cases import child_of
 
 
 def answer(asked: Concept, name: str, fen: str) -> float:

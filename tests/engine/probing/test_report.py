@@ -25,8 +25,8 @@ from engine.probing.report.cells import Measurement, Report
 from engine.probing.report.html import render_html
 from engine.rules.tables import BLACK_BIT, EMPTY
 from engine.rules.variant import Variant, get_variant
-from tests.support.network_cases import lively_network, small_config
-from tests.support.probing_cases import (
+from tests.support.network.network_cases import lively_network, small_config
+from tests.support.network.probing_cases import (
     QUICK,
     game_rows,
     mirrored,

@@ -17,7 +17,12 @@ from engine.probing.data.splits import clusters, count_distinct, split
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION
 from engine.rules.variant import get_variant
-from tests.support.probing_cases import game_rows, identity, solved_rows, symmetric_positions
+from tests.support.network.probing_cases import (
+    game_rows,
+    identity,
+    solved_rows,
+    symmetric_positions,
+)
 
 
 def test_symmetric_positions_are_one_canonical_position_and_nothing_else_is() -> None:

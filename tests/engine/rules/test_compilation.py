@@ -31,7 +31,7 @@ from engine.rules.perft import perft
 from engine.rules.variant import get_variant
 from scripts import cli
 from search.exact.solver import solve
-from tests.support.network_cases import TRUNKS, lively_network
+from tests.support.network.network_cases import TRUNKS, lively_network
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORD = np.dtype([("score", np.float32), ("before", np.int32)], align=True)
@@ -101,8 +101,8 @@ def test_every_kernel_has_one_signature_and_a_name_of_its_own() -> None:
 def test_every_module_with_kernels_is_known() -> None:
     """The cache's key and `pawnscope compile` find them by words in the source; here by syntax."""
     known = set(kernel_modules())
-    for room in ("engine", "search", "training"):
-        for path in (ROOT / room).rglob("*.py"):
+    for package in ("engine", "search", "training"):
+        for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.FunctionDef):
                     names = {ast.unparse(decorator) for decorator in node.decorator_list}

@@ -11,10 +11,10 @@ from tests.engine.rules.test_naive_rules import (
     random_placements,
 )
 from tests.engine.rules.test_referees import Referee, assert_same_end, texts_of
-from tests.support.invented_variants import invented_ini
-from tests.support.naive_rules import start
-from tests.support.naive_variant import rules_of
-from tests.support.random_games import random_games, replayed
+from tests.support.rules.invented_variants import invented_ini
+from tests.support.rules.naive_rules import start
+from tests.support.rules.naive_variant import rules_of
+from tests.support.rules.random_games import random_games, replayed
 
 SEEDS = range(30)
 

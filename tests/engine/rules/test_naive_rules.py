@@ -9,10 +9,10 @@ import pytest
 from engine.rules.errors import FenError
 from engine.rules.position import Position, Termination
 from engine.rules.variant import Variant, get_variant
-from tests.support.naive_rules import Game, start
-from tests.support.naive_variant import Rules, rules_of
-from tests.support.random_games import random_games, replayed
-from tests.support.variant_lists import EVERY
+from tests.support.rules.naive_rules import Game, start
+from tests.support.rules.naive_variant import Rules, rules_of
+from tests.support.rules.random_games import random_games, replayed
+from tests.support.rules.variant_lists import EVERY
 
 ENDS = {
     "checkmate": Termination.CHECKMATE,

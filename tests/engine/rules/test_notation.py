@@ -12,8 +12,8 @@ from engine.rules.notation.board_text import board_text
 from engine.rules.pgn import GameRecord, PgnError, read_pgn, write_pgn
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from tests.support.random_games import random_games, replayed
-from tests.support.variant_lists import EVERY
+from tests.support.rules.random_games import random_games, replayed
+from tests.support.rules.variant_lists import EVERY
 
 GARDNER_START = "rnbqk/ppppp/5/PPPPP/RNBQK w - - 0 1"
 

@@ -5,9 +5,9 @@ import pytest
 from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.variant import BUILT_IN, get_variant
-from tests.support.naive_rules import start
-from tests.support.naive_variant import rules_of
-from tests.support.perft_rows import golden_rows, referee_perft
+from tests.support.rules.naive_rules import start
+from tests.support.rules.naive_variant import rules_of
+from tests.support.rules.perft_rows import golden_rows, referee_perft
 
 ROWS = golden_rows()
 NAMES = [name for name, _, _ in ROWS]

@@ -6,8 +6,8 @@ from engine.rules.moves import from_square, make_move, promotion, to_square
 from engine.rules.position import Outcome, Position, Termination
 from engine.rules.tables import BLACK, EMPTY, WHITE
 from engine.rules.variant import get_variant
-from tests.support.random_games import random_games, replayed
-from tests.support.variant_lists import EVERY
+from tests.support.rules.random_games import random_games, replayed
+from tests.support.rules.variant_lists import EVERY
 
 SHUFFLE = ("g1f3", "g8f6", "f3g1", "f6g8")
 

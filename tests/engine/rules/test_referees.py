@@ -23,8 +23,8 @@ import engine.rules.variant
 from engine.rules.position import Position, Termination
 from engine.rules.tables import KING, PAWN
 from engine.rules.variant import get_variant
-from tests.support.random_games import random_games, replayed
-from tests.support.variant_lists import EVERY, HEXAPAWNS, STRANGE, STRANGE_FILE
+from tests.support.rules.random_games import random_games, replayed
+from tests.support.rules.variant_lists import EVERY, HEXAPAWNS, STRANGE, STRANGE_FILE
 
 FULL = os.environ.get("PAWNSCOPE_FULL_REFEREE") == "1"
 GAMES = 200 if FULL else 100

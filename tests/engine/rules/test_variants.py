@@ -13,10 +13,10 @@ from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.tables import QUEEN, ROOK
 from engine.rules.variant import Registry, get_variant, load_variants, variant_names
-from tests.support.naive_rules import start
-from tests.support.naive_variant import rules_of
-from tests.support.random_games import random_games, replayed
-from tests.support.variant_lists import BUILT_IN, EVERY
+from tests.support.rules.naive_rules import start
+from tests.support.rules.naive_variant import rules_of
+from tests.support.rules.random_games import random_games, replayed
+from tests.support.rules.variant_lists import BUILT_IN, EVERY
 
 PROMISED = [
     *("hexapawn", "breakthrough", "breakthrough5", "breakthrough6", "breakthrough7", "gardner"),

@@ -27,7 +27,7 @@ HEXAPAWN = get_variant("hexapawn")
 
 def test_long_kernels_hear_an_interrupt() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.interrupt_cases"],
+        [sys.executable, "-m", "tests.support.rules.interrupt_cases"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ from engine.rules.variant import get_variant
 from scripts import cli
 from scripts.experiments import ablation
 from scripts.experiments.ablation import BASE, VARIATIONS, overrides_of, table
-from tests.support.network_cases import with_torch_alone
+from tests.support.network.network_cases import with_torch_alone
 from training.config import merge, resolve
 from training.data.shards import load_games
 from training.studies import study

@@ -19,7 +19,7 @@ from scripts.experiments.trunks import (
     measure_speeds,
     training_of,
 )
-from tests.support.network_cases import with_torch_alone
+from tests.support.network.network_cases import with_torch_alone
 from training.config import resolve
 from training.studies import study
 

@@ -19,7 +19,7 @@ from scripts.commands import solve as command
 from search.exact.position_count import sampled_count
 from search.exact.solution import Solution, UnreachablePositionError
 from search.exact.solver import estimate_positions, load_or_solve, solve
-from tests.support.solver_cases import known_positions, row_of, strange_game
+from tests.support.search.solver_cases import known_positions, row_of, strange_game
 
 GOLDEN_FILE = Path(__file__).resolve().parents[2] / "golden" / "hexapawn.tsv"
 GOLDEN = [

@@ -16,9 +16,9 @@ from search.exact.tablebase.tables import Tablebases, TableReport, solve_endgame
 from search.minimax.material import WIN_SCORE
 from search.minimax.minimax import minimax
 from search.scores import UNPROVEN
-from tests.support.invented_variants import invented_ini
-from tests.support.search_cases import colour_swapped
-from tests.support.tablebase_cases import has_unborn_pawn, known_endgames, small_endgame
+from tests.support.rules.invented_variants import invented_ini
+from tests.support.search.search_cases import colour_swapped
+from tests.support.search.tablebase_cases import has_unborn_pawn, known_endgames, small_endgame
 
 CHESS = get_variant("chess")
 

@@ -32,10 +32,10 @@ from search.minimax.search_stack import start_stack
 from search.players.builtin import AlphaBetaPlayer, PerfectPlayer
 from search.players.tablebase import PerfectEndgamePlayer, table_choice, with_tablebases
 from search.scores import NO_SCORE, UNPROVEN
-from tests.support.clock_cases import ClockTruth, at_clock, clock_truth, king_and, placed
-from tests.support.search_cases import searched
-from tests.support.tablebase_cases import has_unborn_pawn, hurried_endgame, legal_rows
-from tests.support.training_cases import child_of
+from tests.support.search.clock_cases import ClockTruth, at_clock, clock_truth, king_and, placed
+from tests.support.search.search_cases import searched
+from tests.support.search.tablebase_cases import has_unborn_pawn, hurried_endgame, legal_rows
+from tests.support.training.training_cases import child_of
 
 GARDNER = get_variant("gardner")
 SILVERMAN = get_variant("silverman4x4")

@@ -25,7 +25,7 @@ from search.minimax.alphabeta import AlphaBetaConfig, alphabeta
 from search.minimax.material import WIN_SCORE
 from search.players.tablebase import TablebaseBatchPlayer, TablebasePlayer, with_tablebases
 from search.scores import UNPROVEN
-from tests.support.search_cases import roots_of, searched
+from tests.support.search.search_cases import roots_of, searched
 
 GARDNER = get_variant("gardner")
 KEYS = ("visit_counts", "q_values", "proven_moves", "distances", "policy", "wdl", "proven")

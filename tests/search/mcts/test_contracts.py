@@ -15,7 +15,7 @@ from search.mcts.puct import PuctConfig
 from search.mcts.result import SearchResult
 from search.mcts.search import tree_search
 from search.scores import UNPROVEN
-from tests.support.search_cases import (
+from tests.support.search.search_cases import (
     ScatteredEvaluator,
     TrueOrFalse,
     WhiteIsWinning,
@@ -29,7 +29,7 @@ from tests.support.search_cases import (
     swapped_move,
     unfinished,
 )
-from tests.support.tree_cases import WINS_IN_ONE, assert_same, generator, openings
+from tests.support.search.tree_cases import WINS_IN_ONE, assert_same, generator, openings
 
 Config = PuctConfig | GumbelConfig
 KINDS: Final = [PuctConfig, GumbelConfig]

@@ -15,14 +15,14 @@ from search.mcts.result import SearchResult
 from search.mcts.search import tree_search
 from search.mcts.selection import considered_visits
 from search.scores import UNPROVEN
-from tests.support.search_cases import (
+from tests.support.search.search_cases import (
     ScatteredEvaluator,
     TrueOrFalse,
     game_of,
     roots_of,
     unfinished,
 )
-from tests.support.tree_cases import (
+from tests.support.search.tree_cases import (
     FromTable,
     PlantedBandit,
     generator,

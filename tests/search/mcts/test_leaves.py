@@ -13,7 +13,7 @@ from search.mcts.gumbel import GumbelConfig, GumbelSearch
 from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.tree import EDGES_USED, NODES_USED
 from search.scores import UNPROVEN
-from tests.support.search_cases import (
+from tests.support.search.search_cases import (
     Moves,
     Offsets,
     Rows,
@@ -25,7 +25,7 @@ from tests.support.search_cases import (
     roots_of,
     unfinished,
 )
-from tests.support.tree_cases import WINS_IN_ONE, generator, openings
+from tests.support.search.tree_cases import WINS_IN_ONE, generator, openings
 
 KINDS = ["puct", "gumbel"]
 

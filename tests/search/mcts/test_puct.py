@@ -14,7 +14,7 @@ from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.result import SearchResult
 from search.mcts.search import tree_search
 from search.scores import UNPROVEN
-from tests.support.search_cases import (
+from tests.support.search.search_cases import (
     ScatteredEvaluator,
     TrueOrFalse,
     WhiteIsWinning,
@@ -25,7 +25,7 @@ from tests.support.search_cases import (
     roots_of,
     unfinished,
 )
-from tests.support.tree_cases import (
+from tests.support.search.tree_cases import (
     FromTable,
     PlantedBandit,
     assert_same,

@@ -18,7 +18,7 @@ from search.mcts.search import tree_search
 from search.mcts.tree import EDGES_USED, NODES_USED, ROOT, UNVISITED, Trees
 from search.players.network import TreePlayer
 from search.scores import UNPROVEN
-from tests.support.search_cases import (
+from tests.support.search.search_cases import (
     Moves,
     Offsets,
     Rows,
@@ -29,7 +29,7 @@ from tests.support.search_cases import (
     roots_of,
     unfinished,
 )
-from tests.support.tree_cases import generator, openings
+from tests.support.search.tree_cases import generator, openings
 
 KINDS = ["puct", "gumbel"]
 NODE_FIELDS = ("hash", "visits", "win", "draw", "loss", "raw_value", "distance", "proven")

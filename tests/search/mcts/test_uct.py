@@ -11,7 +11,7 @@ from engine.rules.variant import get_variant
 from search.mcts.result import SearchResult
 from search.mcts.roots import Roots
 from search.mcts.uct import UctConfig, UctSearch
-from tests.support.search_cases import decisions, keeping_moves, unfinished
+from tests.support.search.search_cases import decisions, keeping_moves, unfinished
 
 
 def uct_search(position: Position, config: UctConfig, rng: np.random.Generator) -> SearchResult:

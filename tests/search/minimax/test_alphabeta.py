@@ -9,7 +9,7 @@ from engine.rules.variant import get_variant
 from search.minimax.alphabeta import AlphaBetaConfig, alphabeta
 from search.minimax.material import WIN_SCORE, piece_values, score_to_value
 from search.minimax.minimax import minimax
-from tests.support.search_cases import exact_value, play_out, reachable
+from tests.support.search.search_cases import exact_value, play_out, reachable
 
 WHOLE_GAME = 9
 """Plies: no game of 3x3 Hexapawn is longer."""

@@ -19,10 +19,10 @@ from search.players.external import (
     UciEngine,
     close_players,
 )
-from tests.support.process_cases import PATIENCE, assert_ends, is_running, process_in
+from tests.support.training.process_cases import PATIENCE, assert_ends, is_running, process_in
 
 GARDNER = get_variant("gardner")
-STRANGE = Path(__file__).resolve().parents[2] / "support" / "strange_uci_engine.py"
+STRANGE = Path(__file__).resolve().parents[2] / "support" / "search" / "strange_uci_engine.py"
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,13 @@ from search.players.language import LanguagePlayer
 from search.players.make import PLAYER_FORMS, is_deterministic, make_player
 from search.players.network import TreePlayer
 from search.players.tablebase import with_tablebases
-from tests.support.search_cases import TrueOrFalse, decisions, exact_value, keeping_moves, reachable
+from tests.support.search.search_cases import (
+    TrueOrFalse,
+    decisions,
+    exact_value,
+    keeping_moves,
+    reachable,
+)
 
 SPECS = [
     "random",
@@ -42,7 +48,7 @@ SPECS = [
     "policy",
 ]
 SEARCHERS = ["minimax:64", "alphabeta:3", "uct:50", "mcts:30", "gumbel:30"]
-FAKE_ENGINE = Path(__file__).resolve().parents[2] / "support" / "fake_uci_engine.py"
+FAKE_ENGINE = Path(__file__).resolve().parents[2] / "support" / "search" / "fake_uci_engine.py"
 
 
 def no_network(checkpoint: str | None, variant: Variant) -> Evaluator:

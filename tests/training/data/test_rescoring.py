@@ -19,7 +19,12 @@ from search.exact.solution import Solution
 from search.exact.solver import solve
 from search.exact.tablebase.tables import Tablebases, solve_endgames
 from search.scores import UNPROVEN
-from tests.support.training_cases import SMALL_NETWORK, child_of, hexapawn, self_play_config
+from tests.support.training.training_cases import (
+    SMALL_NETWORK,
+    child_of,
+    hexapawn,
+    self_play_config,
+)
 from training.data.rescoring import exact_values, rescore
 from training.data.shards import GameRows, load_games, select
 from training.data.targets import value_targets

@@ -10,7 +10,7 @@ import pytest
 from engine.network.checkpoint import load_tensors, save_tensors
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from tests.support.training_cases import played_rows, random_rows
+from tests.support.training.training_cases import played_rows, random_rows
 from training.config import LearningConfig
 from training.data import shards as games
 from training.data.replay import ReplayWindow, window_size

@@ -7,8 +7,8 @@ from engine.rules import kernels
 from engine.rules.position import Position
 from engine.rules.tables import EN_PASSANT, NO_SQUARE
 from engine.rules.variant import get_variant
-from tests.support.random_games import random_games, replayed
-from tests.support.variant_lists import EVERY
+from tests.support.rules.random_games import random_games, replayed
+from tests.support.rules.variant_lists import EVERY
 from training.data.symmetry import mirror_moves, mirror_positions
 
 MIRRORABLE = [name for name in EVERY if get_variant(name).mirrorable]

@@ -31,7 +31,7 @@ from search.exact.evaluator import SolverEvaluator
 from search.exact.solution import Solution
 from search.exact.solver import solve
 from search.scores import UNPROVEN
-from tests.support.training_cases import (
+from tests.support.training.training_cases import (
     SMALL_NETWORK,
     child_of,
     hexapawn,

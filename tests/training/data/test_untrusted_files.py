@@ -27,8 +27,8 @@ from engine.network.stored_json import LARGEST_TEXT, parse_json
 from engine.rules.errors import InputError, NotFiniteError
 from engine.rules.kernels import generate_batch
 from search.evaluator import evaluate
-from tests.support.language_cases import lively_model
-from tests.support.untrusted_cases import (
+from tests.support.network.language_cases import lively_model
+from tests.support.training.untrusted_cases import (
     GARDNER,
     games_file,
     language_file,

@@ -23,7 +23,7 @@ from search.mcts.puct import PuctConfig
 from search.players.builtin import PerfectPlayer, RandomPlayer
 from search.players.external import EngineError, EngineTimeoutError
 from search.players.network import PolicyPlayer, TreePlayer
-from tests.support.training_cases import play_game
+from tests.support.training.training_cases import play_game
 from training.evaluation.arena import (
     Ending,
     MatchResult,

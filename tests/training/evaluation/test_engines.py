@@ -211,7 +211,7 @@ def test_a_match_without_engines_ends_with_what_was_played() -> None:
 
 def test_an_engine_hears_of_new_games(tmp_path: Path) -> None:
     log = tmp_path / "heard"
-    script = Path(__file__).resolve().parents[2] / "support" / "fake_uci_engine.py"
+    script = Path(__file__).resolve().parents[2] / "support" / "search" / "fake_uci_engine.py"
     import sys
 
     engine = ExternalPlayer(f"{sys.executable} {script} {log} a2a3", GARDNER)

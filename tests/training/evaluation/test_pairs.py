@@ -19,7 +19,7 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
 from search.players.make import make_player
-from tests.support.training_cases import play_game
+from tests.support.training.training_cases import play_game
 from training.evaluation import openings
 from training.evaluation.arena import summarise
 from training.evaluation.elo import elo_difference, elo_of_score, expected_score

@@ -14,8 +14,8 @@ from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
 from search.mcts.search import tree_search
 from search.scores import UNPROVEN
-from tests.support.search_cases import TrueOrFalse, decisions, exact_value
-from tests.support.training_cases import hexapawn
+from tests.support.search.search_cases import TrueOrFalse, decisions, exact_value
+from tests.support.training.training_cases import hexapawn
 from training.evaluation.simulations import (
     COUNTS,
     SearchPoint,

@@ -14,7 +14,7 @@ from search.exact.solver import solve
 from search.mcts.puct import PuctConfig
 from search.mcts.roots import Roots
 from search.mcts.search import tree_search
-from tests.support.training_cases import hexapawn
+from tests.support.training.training_cases import hexapawn
 from training.config import TrainingConfig
 from training.evaluation import truth as truth_module
 from training.evaluation.truth import Truth, TruthCurves

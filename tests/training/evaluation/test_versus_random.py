@@ -12,8 +12,13 @@ from engine.rules.variant import get_variant
 from search.evaluator import Evaluator, UniformEvaluator
 from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
-from tests.support.search_cases import ScatteredEvaluator, WhiteIsWinning, children, unfinished
-from tests.support.training_cases import child_of, hexapawn
+from tests.support.search.search_cases import (
+    ScatteredEvaluator,
+    WhiteIsWinning,
+    children,
+    unfinished,
+)
+from tests.support.training.training_cases import child_of, hexapawn
 from training.evaluation.textbook import value_sign_accuracy
 from training.evaluation.truth import search_positions
 from training.evaluation.versus_random import chances_against_random, raw_chooser

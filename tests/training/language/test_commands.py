@@ -26,8 +26,8 @@ from scripts.players import player_of
 from search.evaluator import UniformEvaluator
 from search.players.language import LanguagePlayer
 from search.players.make import make_player
-from tests.support.move_language_cases import QuietMonitor
-from tests.support.random_games import random_games
+from tests.support.rules.random_games import random_games
+from tests.support.training.move_language_cases import QuietMonitor
 from training.language.config import LanguageTrainingConfig
 from training.language.learner import fresh_model
 from training.language.setup import LanguageDirectory, open_language_run

@@ -24,9 +24,9 @@ from engine.rules.position import Position
 from engine.rules.tables import MAX_MOVES
 from engine.rules.variant import BUILT_IN, Variant, get_variant
 from search.evaluator import Evaluation, Moves, Offsets, Rows
-from tests.support.move_language_cases import random_token_games
-from tests.support.random_games import random_games, replayed
-from tests.support.variant_lists import EVERY, HEXAPAWNS
+from tests.support.rules.random_games import random_games, replayed
+from tests.support.rules.variant_lists import EVERY, HEXAPAWNS
+from tests.support.training.move_language_cases import random_token_games
 from training.language import play as language_play
 from training.language.held_out import (
     PrefixHashes,

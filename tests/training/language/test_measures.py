@@ -15,7 +15,7 @@ from engine.network.language.sampling import Sampling, draw
 from engine.network.model.config import LanguageConfig
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
-from tests.support.move_language_cases import Perfect, Uniform, random_token_games
+from tests.support.training.move_language_cases import Perfect, Uniform, random_token_games
 from training.language.measures import (
     HALF_TEMPERATURE,
     TEMPERATURE_1,

@@ -22,7 +22,7 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Registry, get_variant
 from scripts.commands.language import train as language_train
 from search.evaluator import UniformEvaluator
-from tests.support.move_language_cases import (
+from tests.support.training.move_language_cases import (
     SMALL,
     QuietMonitor,
     no_evaluator,

@@ -13,8 +13,8 @@ from engine.rules.kernels import generate_batch
 from engine.rules.tables import SIDE
 from engine.rules.variant import get_variant
 from search.scores import UNPROVEN
-from tests.support.network_cases import lively_network
-from tests.support.training_cases import SMALL_NETWORK, hexapawn, perfect_rows
+from tests.support.network.network_cases import lively_network
+from tests.support.training.training_cases import SMALL_NETWORK, hexapawn, perfect_rows
 from training.config import LearningConfig
 from training.data.replay import ReplayWindow
 from training.data.shards import GameRows

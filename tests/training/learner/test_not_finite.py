@@ -32,11 +32,11 @@ from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from engine.settings import SettingError
 from scripts import cli
-from tests.support.language_cases import lively_model
-from tests.support.move_language_cases import train_small
-from tests.support.network_cases import lively_network, small_config
-from tests.support.run_cases import SETTINGS, Watch, train
-from tests.support.training_cases import hexapawn, perfect_rows
+from tests.support.network.language_cases import lively_model
+from tests.support.network.network_cases import lively_network, small_config
+from tests.support.training.move_language_cases import train_small
+from tests.support.training.run_cases import SETTINGS, Watch, train
+from tests.support.training.training_cases import hexapawn, perfect_rows
 from training.config import LearningConfig, resolve
 from training.data.replay import ReplayWindow
 from training.language.learner import LanguageLearner

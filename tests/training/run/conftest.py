@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.run_cases import PLAYED_ROUNDS, Watch, train
+from tests.support.training.run_cases import PLAYED_ROUNDS, Watch, train
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from engine.network.inference.evaluator import make_evaluator
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.variant import get_variant
-from tests.support.run_cases import SETTINGS, Watch, state_of, train
-from tests.support.training_cases import SMALL_NETWORK, self_play_config
+from tests.support.training.run_cases import SETTINGS, Watch, state_of, train
+from tests.support.training.training_cases import SMALL_NETWORK, self_play_config
 from training.config import LearningConfig
 from training.data import run_directory as directory_module
 from training.data.run_directory import RunDirectory

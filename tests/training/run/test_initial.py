@@ -19,9 +19,9 @@ from engine.network.model.transfer import transfer_weights
 from engine.network.model.universal import UniversalConfig
 from engine.rules.variant import Variant, define_variants, get_variant
 from search.exact.solver import solve
-from tests.support.network_cases import lively_network
-from tests.support.run_cases import SETTINGS, Watch, contents, refused, state_of, train
-from tests.support.universal_cases import lively_universal
+from tests.support.network.network_cases import lively_network
+from tests.support.network.universal_cases import lively_universal
+from tests.support.training.run_cases import SETTINGS, Watch, contents, refused, state_of, train
 from training.config import Variants, load_config
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.learner.networks import begun_network

@@ -8,7 +8,7 @@ import torch
 
 from engine.network.checkpoint import load_tensors
 from engine.rules.variant import get_variant
-from tests.support.run_cases import StopHere, Watch, state_of
+from tests.support.training.run_cases import StopHere, Watch, state_of
 from training.data.run_directory import read_metrics
 from training.run.setup import open_directory, open_run
 

@@ -11,7 +11,7 @@ from numba.core import event
 from engine.network.checkpoint import load_tensors, save_tensors
 from engine.rules.compilation import compile_time
 from engine.rules.compilation.compile_time import working_time
-from tests.support.run_cases import PLAYED_ROUNDS, SETTINGS, StopHere, Watch, train
+from tests.support.training.run_cases import PLAYED_ROUNDS, SETTINGS, StopHere, Watch, train
 from training.data.run_directory import RunDirectory, RunError, read_metrics
 from training.evaluation import truth as truth_module
 from training.evaluation.truth import TruthCurve

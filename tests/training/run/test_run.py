@@ -21,7 +21,7 @@ from engine.network.checkpoint import (
 )
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from tests.support.run_cases import SETTINGS, Watch, contents, refused, state_of, train
+from tests.support.training.run_cases import SETTINGS, Watch, contents, refused, state_of, train
 from training.config import parse_variants
 from training.data.index import Index, is_kept
 from training.data.run_directory import RunDirectory, read_metrics, run_checkpoints

@@ -22,9 +22,9 @@ from engine.rules.variant import Variant, get_variant
 from scripts import cli
 from scripts.commands import evaluate
 from search.exact.solver import solve
-from tests.support.run_cases import SETTINGS, Watch, refused, state_of, train
-from tests.support.training_cases import perfect_rows, self_play_config
-from tests.support.universal_cases import lively_universal
+from tests.support.network.universal_cases import lively_universal
+from tests.support.training.run_cases import SETTINGS, Watch, refused, state_of, train
+from tests.support.training.training_cases import perfect_rows, self_play_config
 from training.config import LearningConfig, joined_names, merge, parse_variants, preset, resolve
 from training.data.index import Index
 from training.data.run_directory import RunError, read_metrics, run_checkpoints

@@ -10,9 +10,9 @@ import torch
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from tests.support.network_cases import small_config
-from tests.support.training_cases import played_rows
-from tests.support.untrusted_cases import games_file, network_file, read, write
+from tests.support.network.network_cases import small_config
+from tests.support.training.training_cases import played_rows
+from tests.support.training.untrusted_cases import games_file, network_file, read, write
 from training.config import LearningConfig
 from training.data.index import Index
 from training.data.replay import ReplayWindow

@@ -18,7 +18,12 @@ from engine.network.checkpoint import save_checkpoint
 from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.variant import Variant, define_variants, get_variant
-from tests.support.training_cases import SMALL_NETWORK, hexapawn, perfect_rows, self_play_config
+from tests.support.training.training_cases import (
+    SMALL_NETWORK,
+    hexapawn,
+    perfect_rows,
+    self_play_config,
+)
 from training.config import LearningConfig, SelfPlayConfig
 from training.data.run_directory import read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, select

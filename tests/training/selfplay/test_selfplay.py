@@ -17,7 +17,7 @@ from search.exact.evaluator import SolverEvaluator
 from search.exact.solver import solve
 from search.exact.tablebase.tables import solve_endgames
 from search.scores import NO_SCORE, UNPROVEN
-from tests.support.training_cases import (
+from tests.support.training.training_cases import (
     child_of,
     hexapawn,
     rook_ending,

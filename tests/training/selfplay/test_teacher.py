@@ -13,8 +13,8 @@ from engine.probing.data.canonical import canonical_boards
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from search.exact.evaluator import SolverEvaluator
-from tests.support.run_cases import HEXAPAWN, SETTINGS, Watch, state_of, train
-from tests.support.training_cases import hexapawn, self_play_config
+from tests.support.training.run_cases import HEXAPAWN, SETTINGS, Watch, state_of, train
+from tests.support.training.training_cases import hexapawn, self_play_config
 from training.config import merge
 from training.data.run_directory import RunError, read_metrics, run_checkpoints
 from training.data.shards import describe_games, load_games, save_games

@@ -21,11 +21,11 @@ from engine.system.processes import usable_cores
 from scripts.commands.study import main
 from scripts.experiments import ablation, losalamos, sizes
 from scripts.plots.curve import Panel, draw_panels
-from tests.support.network_cases import lively_network, with_torch_alone
-from tests.support.process_cases import assert_ends, stay_or_fail
-from tests.support.run_cases import StopHere, Watch
-from tests.support.run_cases import train as train_here
-from tests.support.search_cases import decisions, keeping_moves
+from tests.support.network.network_cases import lively_network, with_torch_alone
+from tests.support.search.search_cases import decisions, keeping_moves
+from tests.support.training.process_cases import assert_ends, stay_or_fail
+from tests.support.training.run_cases import StopHere, Watch
+from tests.support.training.run_cases import train as train_here
 from training.config import merge
 from training.data.run_directory import RunDirectory, read_metrics
 from training.data.shards import describe_games

@@ -20,8 +20,8 @@ from engine.network.inference.avx512.kernels import (
 )
 from engine.network.inference.avx512.weights import aligned, aligned_floats, pack
 from engine.rules.compilation.decorators import generic_kernel
-from tests.support.network_cases import small_config
-from tests.support.programs import run_python
+from tests.support.network.network_cases import small_config
+from tests.support.network.programs import run_python
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

@@ -26,8 +26,13 @@ from engine.rules.kernels import generate_batch
 from engine.rules.moves import make_move
 from engine.rules.variant import get_variant, variant_names
 from search.evaluator import Evaluator
-from tests.support.network_cases import lively_network, random_moves, random_rows, small_config
-from tests.support.random_games import random_games, replayed
+from tests.support.network.network_cases import (
+    lively_network,
+    random_moves,
+    random_rows,
+    small_config,
+)
+from tests.support.rules.random_games import random_games, replayed
 
 MAX_BATCH = 16
 WIDTHS: dict[str, object] = {"channels": 32, "hidden": 48, "policy_channels": 16}

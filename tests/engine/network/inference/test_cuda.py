@@ -23,7 +23,7 @@ from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from scripts.benchmarks import gpu
 from scripts.commands.bench import main as bench
-from tests.support.network_cases import TRUNKS, SpoiltBackend, lively_network
+from tests.support.network.network_cases import TRUNKS, SpoiltBackend, lively_network
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)

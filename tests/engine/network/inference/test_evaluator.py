@@ -31,7 +31,7 @@ from engine.network.model.config import NetworkConfig
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant, variant_names
-from tests.support.network_cases import (
+from tests.support.network.network_cases import (
     SpoiltBackend,
     lively_network,
     random_moves,

@@ -23,7 +23,7 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.universal import UniversalConfig, UniversalNet
 from engine.rules.variant import get_variant
 from scripts import cli
-from tests.support.network_cases import lively_network, random_rows
+from tests.support.network.network_cases import lively_network, random_rows
 
 Array = npt.NDArray[np.generic]
 BATCHES = (1, 7, 64)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.support.programs import run_python
+from tests.support.network.programs import run_python
 
 CONNECTIONS_TOLD = """
 import os, pathlib, sys
@@ -13,7 +13,7 @@ def hear(event, arguments):
 sys.addaudithook(hear)
 from engine.network.inference.export import save_openvino
 from engine.network.inference.evaluator import make_evaluator
-from tests.support.network_cases import lively_network
+from tests.support.network.network_cases import lively_network
 network = lively_network("hexapawn", "plain")
 make_evaluator(network, backend="openvino")
 save_openvino(network, pathlib.Path(sys.argv[1]) / "net.xml")
@@ -21,7 +21,7 @@ save_openvino(network, pathlib.Path(sys.argv[1]) / "net.xml")
 FREED_IN_THE_ORDER_MADE = """
 import signal
 from engine.network.inference.evaluator import make_evaluator
-from tests.support.network_cases import lively_network, random_moves, random_rows
+from tests.support.network.network_cases import lively_network, random_moves, random_rows
 from engine.rules.variant import get_variant
 variant = get_variant("hexapawn")
 rows, moves = random_rows(variant, 1), random_moves(variant, 1)

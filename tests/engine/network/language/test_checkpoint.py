@@ -9,7 +9,7 @@ from engine.network.checkpoint import CheckpointError, load_tensors, save_tensor
 from engine.network.language.checkpoint import load_language, read_language, save_language
 from engine.network.language.move_tokens import MoveTokenizer
 from engine.rules.variant import get_variant
-from tests.support.language_cases import lively_model
+from tests.support.network.language_cases import lively_model
 
 ROOT = Path(__file__).resolve().parents[4]
 HEXAPAWN = get_variant("hexapawn")

@@ -23,7 +23,7 @@ from engine.network.language.gpt2 import (
 )
 from engine.network.language.sampling import Sampling
 from engine.rules.errors import InputError
-from tests.support.language_cases import lively_model, random_tokens
+from tests.support.network.language_cases import lively_model, random_tokens
 
 ROOT = Path(__file__).resolve().parents[4]
 # Read when transformers is first imported, which is below.

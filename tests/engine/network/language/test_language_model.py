@@ -14,7 +14,7 @@ from engine.network.language.model import LanguageModel
 from engine.network.language.sampling import Sampling, draw, probabilities
 from engine.network.model.config import LanguageConfig
 from engine.rules.errors import InputError
-from tests.support.language_cases import KINDS, lively_model, random_tokens, small_config
+from tests.support.network.language_cases import KINDS, lively_model, random_tokens, small_config
 
 GREEDY = Sampling(temperature=0.0)
 

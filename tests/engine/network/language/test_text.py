@@ -22,7 +22,7 @@ from scripts import cli
 from scripts.commands import compile
 from scripts.commands.language import continuation, train
 from scripts.commands.language.text import END_OF_TEXT, pieces
-from tests.support.language_cases import small_config
+from tests.support.network.language_cases import small_config
 
 ROOT = Path(__file__).resolve().parents[4]
 TEXT = "The knight is größer than 𝄞, said the rook; naïve pawns — ♔ and ♟ — went on."

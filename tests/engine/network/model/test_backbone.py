@@ -15,7 +15,7 @@ from engine.network.model.backbone import Attention, Backbone, board_steps
 from engine.network.model.config import LanguageConfig, TransformerConfig
 from engine.network.model.hook_points import HookPoints
 from engine.rules.variant import get_variant
-from tests.support.network_cases import TRUNKS, lively_network, random_rows
+from tests.support.network.network_cases import TRUNKS, lively_network, random_rows
 
 SIZES = ((3, 3), (4, 5), (2, 4))
 """Files and ranks."""

@@ -16,7 +16,7 @@ from engine.network.model.heads import FromToPolicy, ScalarValue, ValueHead
 from engine.network.model.hook_points import HookPoint, HookPoints
 from engine.network.model.residual_tower import ResidualBlock, ResidualTower, SqueezeExcitation
 from engine.rules.variant import get_variant
-from tests.support.network_cases import lively_network, random_rows, small_config
+from tests.support.network.network_cases import lively_network, random_rows, small_config
 
 
 def check(

@@ -18,7 +18,7 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.residual_tower import ResidualBlock, ResidualTower
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from tests.support.network_cases import TRUNKS, lively_network, random_rows
+from tests.support.network.network_cases import TRUNKS, lively_network, random_rows
 
 every_trunk = pytest.mark.parametrize("trunk", list(TRUNKS))
 Opened = AbstractContextManager[object]

@@ -13,7 +13,7 @@ from engine.rules.errors import InputError
 from engine.rules.moves import from_square, make_move, promotion, to_square
 from engine.rules.tables import CASTLING, CLOCK, EN_PASSANT, REPETITION
 from engine.rules.variant import get_variant
-from tests.support.network_cases import (
+from tests.support.network.network_cases import (
     TRUNKS,
     lively_network,
     mirrored_rows,

@@ -9,7 +9,12 @@ from engine.network.model.tokens import EN_PASSANT_TOKEN, Encoder
 from engine.rules.moves import from_square, make_move, to_square
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from tests.support.network_cases import mirrored_rows, mirrored_square, random_moves, random_rows
+from tests.support.network.network_cases import (
+    mirrored_rows,
+    mirrored_square,
+    random_moves,
+    random_rows,
+)
 
 VARIANTS = ["hexapawn", "gardner", "diana", "silverman4x5", "chess"]
 

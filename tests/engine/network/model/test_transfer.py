@@ -8,8 +8,8 @@ from engine.network.model.transfer import transfer_weights
 from engine.rules.errors import InputError
 from engine.rules.tables import BISHOP, KNIGHT, PAWN, QUEEN, ROOK
 from engine.rules.variant import define_variants, get_variant
-from tests.support.network_cases import lively_network, small_config
-from tests.support.universal_cases import boards, distance, lively_universal
+from tests.support.network.network_cases import lively_network, small_config
+from tests.support.network.universal_cases import boards, distance, lively_universal
 
 
 @pytest.mark.parametrize("trunk", ["geometric", "residual", "plain"])

@@ -25,9 +25,8 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.tables import KING, PAWN, SIDE, piece_lines
 from engine.rules.variant import Variant, define_variants, get_variant
-from tests.support.network_cases import mirrored_rows, random_moves, random_rows
-from tests.support.random_games import random_games
-from tests.support.universal_cases import (
+from tests.support.network.network_cases import mirrored_rows, random_moves, random_rows
+from tests.support.network.universal_cases import (
     SEVERAL,
     SIZES,
     UNIVERSAL_TRUNKS,
@@ -36,7 +35,8 @@ from tests.support.universal_cases import (
     lively_universal,
     small_universal,
 )
-from tests.support.variant_lists import BUILT_IN, EVERY
+from tests.support.rules.random_games import random_games
+from tests.support.rules.variant_lists import BUILT_IN, EVERY
 
 every_trunk = pytest.mark.parametrize("trunk", UNIVERSAL_TRUNKS)
 

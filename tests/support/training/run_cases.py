@@ -10,7 +10,7 @@ import torch
 from engine.network.checkpoint import load_tensors
 from engine.rules.variant import get_variant
 from scripts import cli
-from tests.support.training_cases import SMALL_NETWORK
+from tests.support.training.training_cases import SMALL_NETWORK
 from training.config import Variants
 from training.run.monitor import Monitor, Summary
 from training.run.setup import open_directory, open_run

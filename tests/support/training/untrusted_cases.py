@@ -15,9 +15,9 @@ from engine.network.language.move_tokens import MoveTokenizer
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.universal import UniversalConfig, UniversalNet
 from engine.rules.variant import get_variant
-from tests.support.language_cases import lively_model
-from tests.support.network_cases import SMALL, small_config
-from tests.support.training_cases import played_rows
+from tests.support.network.language_cases import lively_model
+from tests.support.network.network_cases import SMALL, small_config
+from tests.support.training.training_cases import played_rows
 from training.data.shards import save_games
 
 GARDNER: Final = get_variant("gardner")

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from engine.rules.notation.fen import parse_fen
 from engine.rules.variant import Registry, Variant
-from tests.support.naive_rules import Game, start
-from tests.support.naive_variant import rules_of
+from tests.support.rules.naive_rules import Game, start
+from tests.support.rules.naive_variant import rules_of
 
 STRANGE_GAMES = """
 # Double steps and en passant; who is blocked has drawn.
@@ -114,7 +114,7 @@ nMoveRule = 3
 """
 
 _registry = Registry()
-_registry.add_text(STRANGE_GAMES, "tests/support/solver_cases.py")
+_registry.add_text(STRANGE_GAMES, "tests/support/search/solver_cases.py")
 
 
 def strange_game(name: str) -> Variant:

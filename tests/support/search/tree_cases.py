@@ -13,7 +13,7 @@ from search.mcts.batch import BatchSearch
 from search.mcts.result import SearchResult
 from search.mcts.tree import NO_PARENT, NODES_USED, ROOT, Trees
 from search.scores import UNPROVEN
-from tests.support.search_cases import Moves, Offsets, Rows, play_out
+from tests.support.search.search_cases import Moves, Offsets, Rows, play_out
 
 WINS_IN_ONE: Final = [
     ("gardner", "4k/5/3QK/5/5 w - - 0 1"),

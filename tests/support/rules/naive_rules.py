@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from tests.support.naive_variant import Rules, Square, file_number
+from tests.support.rules.naive_variant import Rules, Square, file_number
 
 Board = dict[Square, str]
 

@@ -1,6 +1,6 @@
 """Exact values of positions at every clock, by brute force on the rules; no endgame table is read.
 
-`python -m tests.support.clock_cases` counts how many wins of king and pawn the perfect player
+`python -m tests.support.search.clock_cases` counts how many wins of king and pawn perfect play
 keeps: all positions of Gardner, clocks 80 to 99, in some minutes. The tests ask for a part of them.
 
 All positions that some first positions lead to become a graph of moves. The values at clock c

@@ -6,7 +6,7 @@ from torch import Tensor
 from engine.network.model.policy_value import Outputs
 from engine.network.model.universal import UniversalConfig, UniversalNet
 from engine.rules.variant import Variant, get_variant
-from tests.support.network_cases import SMALL, TRUNKS, random_rows
+from tests.support.network.network_cases import SMALL, TRUNKS, random_rows
 
 UNIVERSAL_TRUNKS = [trunk for trunk in TRUNKS if trunk != "learned"]
 SIZES = [f"hexapawn{w}x{h}" for w in range(3, 9) for h in range(3, 9)]

@@ -1,4 +1,4 @@
-"""Rows for golden/perft.txt of built-in variants without one: `python -m tests.support.perft_rows`.
+"""Prints rows for golden/perft.txt: `.venv/bin/python -m tests.support.rules.perft_rows NAME`.
 
 Fairy-Stockfish (pyffish) counts them, by the variant's own ini text.
 """
@@ -12,7 +12,7 @@ import pyffish
 
 from engine.rules.variant import BUILT_IN, Variant, get_variant
 
-GOLDEN: Final = Path(__file__).resolve().parents[1] / "golden" / "perft.txt"
+GOLDEN: Final = Path(__file__).resolve().parents[2] / "golden" / "perft.txt"
 MOST_QUESTIONS: Final = 4_000
 """Positions of the last ply but one; each takes Fairy-Stockfish a millisecond."""
 

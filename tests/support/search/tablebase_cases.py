@@ -89,7 +89,7 @@ doubleStep = false
 """
 
 _registry = Registry()
-_registry.add_text(SMALL_ENDGAMES, "tests/support/tablebase_cases.py")
+_registry.add_text(SMALL_ENDGAMES, "tests/support/search/tablebase_cases.py")
 
 Row = npt.NDArray[np.uint8]
 UNKNOWN = 0, 0
@@ -103,7 +103,7 @@ def hurried_endgame(name: str, moves: int) -> Variant:
     """The same game with a short move rule."""
     text = f"[{name}{moves}:{name}]\nnMoveRule = {moves}\n"
     registry = Registry()
-    registry.add_text(SMALL_ENDGAMES + text, "tests/support/tablebase_cases.py")
+    registry.add_text(SMALL_ENDGAMES + text, "tests/support/search/tablebase_cases.py")
     return registry.get(f"{name}{moves}")
 
 

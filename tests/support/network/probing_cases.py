@@ -15,8 +15,8 @@ from engine.rules.tables import BLACK_BIT, EMPTY, EN_PASSANT, NO_SQUARE, SIDE
 from engine.rules.variant import Variant, get_variant
 from search.exact.solution import Solution
 from search.exact.solver import solve
-from tests.support.network_cases import lively_network
-from tests.support.random_games import random_games, replayed
+from tests.support.network.network_cases import lively_network
+from tests.support.rules.random_games import random_games, replayed
 
 Rows = npt.NDArray[np.uint8]
 Row = npt.NDArray[np.uint8]

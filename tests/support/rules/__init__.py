@@ -1,0 +1,1 @@
+"""Shared by the tests of `engine/rules` and `engine/system`."""
