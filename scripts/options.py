@@ -181,7 +181,11 @@ def _unexpected(word: str, kind: type[Options]) -> str:
 def _option_names(kind: type[Options]) -> list[str]:
     """All words that begin an option; a field may have another name by `conf.arg`."""
     names = ["help"]
-    for field, hint in get_type_hints(kind, include_extras=True).items():
-        notes = getattr(hint, "__metadata__", ())
-        names.append(next((note.name for note in notes if getattr(note, "name", None)), field))
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        if field.default is field.default_factory is MISSING:
+            # A positional argument.
+            continue
+        notes = getattr(hints[field.name], "__metadata__", ())
+        names.append(next((note.name for note in notes if getattr(note, "name", None)), field.name))
     return ["--" + name.replace("_", "-") for name in names]

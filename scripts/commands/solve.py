@@ -51,16 +51,14 @@ def main(arguments: list[str]) -> int:
         bars.begin(f"solving {variant.name}", 0, " positions")
         solution = solve(variant, limit_bytes=limit_bytes, progress=bars.reach)
 
-    try:
-        if options.out is not None:
-            solution.save(options.out)
-    finally:
-        # Also where the file cannot be written.
-        found = figures(solution)
-        if options.json:
-            print_json(found)
-        else:
-            describe(solution, found)
+    found = figures(solution)
+    if options.json:
+        print_json(found)
+    else:
+        describe(solution, found)
+    # Last: the figures are there also where the file cannot be written.
+    if options.out is not None:
+        solution.save(options.out)
     return 0
 
 

@@ -126,15 +126,18 @@ class UciEngine:
         deadline = time.monotonic() + seconds
         if self._stdin.closed:
             raise self._ended()
-        room = select.poll()
-        room.register(self._stdin, select.POLLOUT)
+        output = select.poll()
         while data:
-            if not room.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
-                raise EngineTimeoutError(f"the engine '{self.command}' reads no input")
             try:
-                data = data[self._stdin.write(data) or 0 :]
-            except OSError:
+                output.register(self._stdin, select.POLLOUT)
+                ready = output.poll(max(0.0, 1000 * (deadline - time.monotonic())))
+                if ready:
+                    data = data[self._stdin.write(data) or 0 :]
+            except (OSError, ValueError):
+                # Of a closed stream: another thread closes the engine.
                 raise self._ended() from None
+            if not ready:
+                raise EngineTimeoutError(f"the engine '{self.command}' reads no input")
 
     def receive(self, deadline: float, poll: float | None = None) -> str | None:
         """The next line that UCI knows; None after `poll` seconds without one.
@@ -160,14 +163,17 @@ class UciEngine:
         if self._stdout.closed:
             raise self._ended()
         output = select.poll()
-        output.register(self._stdout, select.POLLIN)
-        if seconds < 0.0 or not output.poll(1000 * seconds):
-            return False
         try:
+            output.register(self._stdout, select.POLLIN)
+            if seconds < 0.0 or not output.poll(1000 * seconds):
+                return False
             chunk = os.read(self._stdout.fileno(), _CHUNK)
         except BlockingIOError:
             # Another thread, which closes the engine, was faster.
             return True
+        except (OSError, ValueError):
+            # It has closed the stream.
+            raise self._ended() from None
         if not (chunk or self._rest):
             raise self._ended()
         *whole, rest = (self._rest + (chunk or b"\n")).split(b"\n")
@@ -178,13 +184,6 @@ class UciEngine:
                 self._lines.append(" ".join([words[0].lower(), *words[1:]]))
         return True
 
-    def discard(self) -> None:
-        """Drop the unread lines; raises EngineError if the engine has ended."""
-        deadline = time.monotonic() + _QUIT_SECONDS
-        while self._take_in(0.0) and time.monotonic() < deadline:
-            self._lines.clear()
-        self._lines.clear()
-
     def _ended(self) -> EngineError:
         try:
             status = self._process.wait(_QUIT_SECONDS)
@@ -192,10 +191,13 @@ class UciEngine:
             return EngineError(f"the engine '{self.command}' has closed its input or output")
         return EngineError(f"the engine '{self.command}' has ended (exit status {status})")
 
-    def synchronise(self) -> None:
-        """Wait until the engine has processed all commands."""
+    def synchronise(self, seconds: float = _READY_SECONDS) -> None:
+        """Wait until the engine has processed all commands; drops what it has printed until then.
+
+        Raises EngineError.
+        """
         self.send("isready")
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.monotonic() + seconds
         while self.receive(deadline) != "readyok":
             pass
 
@@ -309,7 +311,7 @@ class ExternalPlayer(Player):
         legal_moves(position)
         limits = limits or self._limits
         # A second answer to an earlier question must not count for this one.
-        self._engine.discard()
+        self._engine.synchronise(_GRACE_SECONDS)
         self._engine.send(_position_command(position))
         self._engine.send(_go_command(limits))
         seconds = _LONGEST_SECONDS if limits.movetime is None else limits.movetime + _GRACE_SECONDS

@@ -193,6 +193,7 @@ def test_what_runs_no_kernels_waits_for_none(
         ("perft gardner", "DEPTH"),
         ("perft gardner x", "DEPTH takes INT, not 'x'"),
         ("perft gardner -1", "DEPTH -1 is not a whole number of at least 0"),
+        ("match random random hexapawn --variant x", "'--variant' (did you mean --variants?)"),
         ("perft --fne x", "'--fne' (did you mean --fen?)"),
         ("train hexapawn --teacher nobody", "--teacher is 'nobody', not one of solver"),
         ("train hexapawn --form x", "'--form' (did you mean --from?)"),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.config import LearningConfig
-from training.data.shards import GameRows, join, select
+from training.data.shards import GameRows, join, select, tail
 from training.data.targets import sampling_weights
 
 
@@ -36,13 +36,17 @@ class ReplayWindow:
 
     def __init__(self, config: LearningConfig) -> None:
         self._config = config
-        # Oldest first.
-        self._parts: deque[GameRows] = deque()
-        # All rows, and the sums of their weights up to each; made by the first draw after a change.
-        self._drawn: tuple[GameRows, npt.NDArray[np.float64]] | None = None
+        # Of the rows of each part, oldest first.
+        self._weights: deque[npt.NDArray[np.float64]] = deque()
+        # The rows as the last draw found them, the parts that came since, and how many of all these
+        # rows, the oldest, have left.
+        self._rows: list[GameRows] = []
+        self._left = 0
+        # Sums of the weights up to each row; None until the first draw after a change.
+        self._totals: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self._weights))
 
     def add(self, rows: GameRows, capacity: int) -> None:
         """Add the newest rows and drop the oldest parts beyond `capacity` positions.
@@ -51,19 +55,19 @@ class ReplayWindow:
         """
         if not len(rows):
             return
-        self._parts.append(rows)
-        while len(self) > capacity and len(self._parts) > 1:
-            self._parts.popleft()
-        self._drawn = None
+        self._rows.append(rows)
+        self._weights.append(sampling_weights(rows, self._config.surprise_share))
+        while len(self) > capacity and len(self._weights) > 1:
+            self._left += len(self._weights.popleft())
+        self._totals = None
 
     def sample(self, size: int, rng: np.random.Generator) -> GameRows:
         """`size` rows drawn with replacement, by their weights; raises ValueError for no rows."""
-        if not self._parts:
+        if not self._weights:
             raise ValueError("an empty window: there is no row to draw")
-        if self._drawn is None:
-            share = self._config.surprise_share
-            weights = np.concatenate([sampling_weights(part, share) for part in self._parts])
-            self._drawn = join(list(self._parts)), np.cumsum(weights)
-        rows, totals = self._drawn
+        if self._totals is None:
+            self._rows, self._left = [tail(join(self._rows), self._left)], 0
+            self._totals = np.cumsum(np.concatenate(self._weights))
+        (rows,), totals = self._rows, self._totals
         chosen = np.searchsorted(totals, rng.random(size) * totals[-1], side="right")
         return select(rows, np.minimum(chosen, len(rows) - 1))

@@ -110,6 +110,15 @@ def join(parts: Sequence[GameRows]) -> GameRows:
     return GameRows(offsets=_offsets(counts), **fields)
 
 
+def tail(rows: GameRows, start: int) -> GameRows:
+    """The rows from `start` on, the first of a game; views, with the games numbered from 0."""
+    first = rows.offsets[start]
+    fields = {name: getattr(rows, name)[start:] for name in SINGLE}
+    fields |= {name: getattr(rows, name)[first:] for name in RAGGED}
+    fields["games"] = rows.games[start:] - rows.games[start]
+    return GameRows(offsets=rows.offsets[start:] - first, **fields)
+
+
 def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Where so many moves of each position begin and end, int64[N + 1]."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -249,7 +249,8 @@ def test_an_external_engine_plays(tmp_path: Path) -> None:
     heard = (tmp_path / "heard").read_text().splitlines()
     assert "setoption name UCI_Variant value gardner" in heard
     assert f"position fen {variant.start_fen} moves b1c3 b5a3" in heard
-    assert heard[-4:-3] + heard[-2:] == ["go nodes 123", "go movetime 250", "quit"]
+    asked = [line for line in heard if line.startswith(("go", "quit"))]
+    assert asked == ["go nodes 123", "go movetime 250", "quit"]
 
 
 def test_a_variant_that_the_engine_lacks_is_given_as_a_file(tmp_path: Path) -> None:
