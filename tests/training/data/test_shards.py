@@ -1,6 +1,7 @@
 """Rows of games: joined, selected, drawn from the window, and kept in files."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,21 @@ def test_the_window_moves_its_rows_and_keeps_them() -> None:
         if held:
             drawn = {str(row) for row in rows_one_by_one(window.sample(300, rng))}
             assert drawn == wanted
+
+
+@pytest.mark.parametrize("pause", [1, 2, 5])
+def test_weights_and_games_stay_with_their_rows_as_parts_leave(pause: int) -> None:
+    """Draws between additions, seldom or often: only surprising rows, games numbered from 0."""
+    window = ReplayWindow(LearningConfig(surprise_share=1.0))
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        rows = random_rows(HEXAPAWN, [1] * (3 + number % 3), seed=number)
+        surprise = np.arange(len(rows)) == number % 3
+        window.add(replace(rows, surprise=surprise.astype(np.float32)), 9)
+        if number % pause == 0:
+            drawn = window.sample(60, rng)
+            assert (drawn.surprise == 1).all()
+            assert 0 <= drawn.games.min() <= drawn.games.max() < len(window)
 
 
 def test_the_window_grows_sublinearly() -> None:
