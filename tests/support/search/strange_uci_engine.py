@@ -80,12 +80,20 @@ def hang() -> None:
     time.sleep(1000)
 
 
+def answer_late() -> None:
+    """Answer a second time, after a moment."""
+    say(b"bestmove b2a3\n")
+    time.sleep(0.05)
+    say(b"bestmove a2a3\n")
+
+
 AT_GO: dict[str, Callable[[], None]] = {
     "spam": lambda: spam(b"info depth 1 nodes 1\n"),
     "chatter": lambda: spam(b"hello\n"),
     "endless line": lambda: spam(b"bestmov"),
     "fall silent": fall_silent,
     "hang": hang,
+    "late": answer_late,
 }
 
 
