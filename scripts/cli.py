@@ -53,6 +53,11 @@ COMMANDS: Final = {
         help="language models of moves, and GPT-2: train, continue, count parameters",
     ),
     "export": Command(help="write a network as ONNX or OpenVINO"),
+    "runs": Command(
+        module="scripts.commands.runs.main",
+        help="list training runs, remove them, write their figures as CSV or for TensorBoard",
+        kernels=False,
+    ),
     "study": Command(help="train networks side by side and compare what they learn"),
     "uci": Command(help="run as a UCI engine", serves=True),
     "perft": Command(help="count the positions at a depth, and the speed"),

@@ -1,15 +1,16 @@
 """Players for the commands: where their networks, solutions and endgame tables come from.
 
 A checkpoint is written as a file, as a run directory (its last checkpoint), or not at all: then the
-newest run of the variant under `runs/` serves, else a shipped network.
+strongest network of the variant serves, of those under `runs/` and the shipped ones, by what is
+measured of them (`training.evaluation.strength`). The newest serves where nothing is measured.
 """
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,13 @@ from search.exact.solver import estimate_positions, load_or_solve
 from search.exact.tablebase.tables import Tablebases
 from search.players.make import make_player
 from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
+from training.evaluation.strength import (
+    RATINGS,
+    REFERENCE,
+    Strength,
+    read_strength,
+    strength_of_run,
+)
 
 # What loads torch is imported where a checkpoint is needed: other players start without it.
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
 RUNS: Final = Path("runs")
 SHIPPED: Final = Path(engine.__file__).with_name("weights")
 NETWORK_PLAYER: Final = "mcts:400"
-SEARCH_PLAYER: Final = "alphabeta:4"
+SEARCH_PLAYER: Final = REFERENCE
 _KEPT_EVALUATORS: Final = 16
 _CALIBRATION: Final = 1024
 """Positions from which int8 takes its scales."""
@@ -46,12 +54,32 @@ PrecisionName = Literal["auto", "fp32", "bf16", "int8"]
 """The numbers in which a player's network is computed."""
 
 
-def newest_checkpoint(variant: Variant) -> Path | None:
-    """The last checkpoint of the newest run of these rules, else the shipped network."""
-    return _newest(variant, _plays)
+class KnownCheckpoint(NamedTuple):
+    """A checkpoint and what is known of its strength."""
+
+    path: Path
+    strength: Strength
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.strength})"
 
 
-def _newest(variant: Variant, serves: Callable[[Path, Variant], bool]) -> Path | None:
+def strongest_checkpoint(variant: Variant) -> KnownCheckpoint | None:
+    """The strongest network of these rules: by its measured strength, else the newest."""
+    found = []
+    for path in _newest_first(variant, _plays):
+        if path.parent == SHIPPED:
+            ratings, metrics = (path.with_suffix(end) for end in (f".{RATINGS}", ".metrics.jsonl"))
+            strength = read_strength(metrics, ratings, variant.name)
+        else:
+            strength = strength_of_run(path.parent.parent, variant.name)
+        found.append(KnownCheckpoint(path, strength))
+    # Of equals the first.
+    return max(found, key=lambda one: one.strength.order(), default=None)
+
+
+def _newest_first(variant: Variant, serves: Callable[[Path, Variant], bool]) -> Iterator[Path]:
+    """The last checkpoints of the runs that serve, newest first, then the shipped networks."""
     from training.data.run_directory import RunError, run_checkpoints
 
     last: list[Path] = []
@@ -62,8 +90,7 @@ def _newest(variant: Variant, serves: Callable[[Path, Variant], bool]) -> Path |
     for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
         with suppress(InputError, OSError):
             if serves(path, variant):
-                return path
-    return None
+                yield path
 
 
 def _plays(path: Path, variant: Variant) -> bool:
@@ -81,28 +108,32 @@ def _speaks(path: Path, variant: Variant) -> bool:
 
 
 def find_checkpoint(text: str | None, variant: Variant) -> Path:
-    """The network's file that the text names; raises InputError where it names none."""
-    return _find(text, variant, _plays, "network", "train")
-
-
-def _find(
-    text: str | None,
-    variant: Variant,
-    serves: Callable[[Path, Variant], bool],
-    what: str,
-    command: str,
-) -> Path:
+    """The network's file that the text names, or the strongest; raises InputError for none."""
     from training.data.run_directory import checkpoint_of
 
     if text is not None:
         return checkpoint_of(Path(text))
-    newest = _newest(variant, serves)
-    if newest is None:
-        raise InputError(
-            f"there is no {what} for {variant.name} under {RUNS}/: train one with"
-            f" 'pawnscope {command} {variant.name}', or name a checkpoint"
-        )
-    return newest
+    return _strongest(variant).path
+
+
+def _strongest(variant: Variant) -> KnownCheckpoint:
+    found = strongest_checkpoint(variant)
+    if found is None:
+        raise _nothing_found(variant, "network", "train")
+    return found
+
+
+@functools.cache
+def _say_which(found: KnownCheckpoint, variant: Variant) -> None:
+    """Say once which network was taken, where the person named none."""
+    write_line(f"{variant.name}: the network {found}", sys.stderr)
+
+
+def _nothing_found(variant: Variant, what: str, command: str) -> InputError:
+    return InputError(
+        f"there is no {what} for {variant.name} under {RUNS}/: train one with"
+        f" 'pawnscope {command} {variant.name}', or name a checkpoint"
+    )
 
 
 def load_evaluator(
@@ -118,7 +149,12 @@ def load_evaluator(
 
     # One game evaluates one position at a time: more threads would only cost time.
     torch.set_num_threads(1)
-    path = find_checkpoint(text, variant)
+    if text is None:
+        strongest = _strongest(variant)
+        _say_which(strongest, variant)
+        path = strongest.path
+    else:
+        path = find_checkpoint(text, variant)
     found = path.stat()
     file = found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
     return _loaded(path, file, variant, precision)
@@ -146,10 +182,13 @@ def load_language(text: str | None, variant: Variant) -> "MovePredictor":
 
     from engine.network.language.checkpoint import load_language as load
     from engine.network.language.move_predictor import MovePredictor
+    from training.data.run_directory import checkpoint_of
 
     torch.set_num_threads(1)
-    path = _find(text, variant, _speaks, "language model", "language train")
-    loaded = load(path, variant=variant)
+    path = Path(text) if text is not None else next(_newest_first(variant, _speaks), None)
+    if path is None:
+        raise _nothing_found(variant, "language model", "language train")
+    loaded = load(checkpoint_of(path), variant=variant)
     return MovePredictor(loaded.model, loaded.tokenizer, variant)
 
 
@@ -231,9 +270,27 @@ def is_solved_quickly(variant: Variant) -> bool:
     return variant.irreversible and estimate_positions(variant).exact
 
 
-def default_player(variant: Variant, *, perfect: bool) -> str:
-    """The default player: a network, else (if `perfect`) the perfect player, else a search."""
-    checkpoint = newest_checkpoint(variant)
-    if checkpoint is not None:
-        return f"{NETWORK_PLAYER}:{checkpoint}"
-    return "perfect" if perfect and is_solved_quickly(variant) else SEARCH_PLAYER
+class DefaultPlayer(NamedTuple):
+    """A player, as the commands write it, and why it is the one."""
+
+    spec: str
+    reason: str
+
+
+def default_player(variant: Variant, *, perfect: bool) -> DefaultPlayer:
+    """The strongest known network, else (if `perfect`) the perfect player, else a search.
+
+    A network of whose strength nothing is known is not taken, nor one that is known to be weaker
+    than the search.
+    """
+    network = strongest_checkpoint(variant)
+    if network is not None and network.strength.known and not network.strength.below_reference:
+        return DefaultPlayer(f"{NETWORK_PLAYER}:{network.path}", str(network.strength))
+    reason = "no network yet"
+    if network is not None:
+        run = network.path.parent.parent
+        reason = f"{run}: {network.strength}"
+        if not network.strength.known:
+            reason += f"; 'pawnscope evaluate {run} --only ladder' rates it"
+    solved = perfect and is_solved_quickly(variant)
+    return DefaultPlayer("perfect" if solved else SEARCH_PLAYER, reason)

@@ -32,6 +32,7 @@ from training.evaluation.run_evaluation import (
     textbook_rows,
 )
 from training.evaluation.simulations import compare_searches
+from training.evaluation.strength import LADDER_SEARCH, write_ratings
 
 Part = Literal["truth", "simulations", "textbook", "ladder"]
 
@@ -67,9 +68,9 @@ class EvaluateOptions(FigureOptions):
     # RUN/evaluation-GAME.
     game: str | None = None
     # Simulations a move of the network's search.
-    simulations: Count = 64
+    simulations: Count = LADDER_SEARCH[1]
     # The network's search, on the ladder and in the tables.
-    search: Literal["gumbel", "puct"] = "gumbel"
+    search: Literal["gumbel", "puct"] = LADDER_SEARCH[0]
     # What to measure: truth, simulations, textbook, ladder; all unless given.
     only: tuple[Part, ...] = ()
     # Games of each pairing on the ladder; 0 for no ladder.
@@ -231,6 +232,7 @@ class _Evaluation:
                 self._now(text)
             rows = [ladder_row(run, asdict(rating)) for rating in ladder_ratings(kept, plan)]
             pairings = [asdict(pairing) for pairing in kept.pairings()]
+            write_ratings(run.folder, rows)
         self._show(f"  Elo above {options.zero}, with 95 % intervals")
         self._show("    player                      hours      Elo                    games")
         for row in reversed(rows):

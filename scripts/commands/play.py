@@ -18,6 +18,7 @@ from engine.settings import Natural
 from engine.system.termination import Terminated
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
+from scripts.progress import write_line
 
 _COLOURS: Final = ("White", "Black")
 _UNFINISHED: Final = "The game was left unfinished."
@@ -48,8 +49,8 @@ class PlayOptions(EndgameOptions):
     variant: str
     # Play in the terminal.
     terminal: bool = False
-    # Your opponent, as in match; if left out the newest network of the game, else the perfect
-    # player if the game is solved within a second, else alphabeta:4.
+    # Your opponent, as in match; if left out the strongest network known of the game, else the
+    # perfect player if the game is solved within a second, else alphabeta:4.
     opponent: str | None = None
     # Your colour.
     colour: Literal["white", "black", "random"] = "white"
@@ -65,7 +66,10 @@ def main(arguments: list[str]) -> int:
     if not options.terminal:
         print("there is no browser board yet; this is the one of --terminal", file=sys.stderr)
     colours = {"white": WHITE, "black": BLACK, "random": int(rng.integers(2))}
-    spec = options.opponent or default_player(variant, perfect=True)
+    spec = options.opponent
+    if spec is None:
+        spec, why = default_player(variant, perfect=True)
+        write_line(f"your opponent is {spec} ({why})", sys.stderr)
     opponent = player_of(spec, variant, rng, options.tablebases)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")

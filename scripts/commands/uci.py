@@ -23,7 +23,8 @@ from search.exact.tablebase.file import table_names
 class UciOptions(EndgameOptions):
     """Serve as a UCI engine on standard input and output; UCI_Variant chooses the game."""
 
-    # The player, as in match; if left out the newest network of the game, else alpha-beta.
+    # The player, as in match; if left out the strongest network known of the game, else
+    # alpha-beta.
     player: str | None = None
     # Seed of the players' random choices.
     seed: Natural = 1
@@ -44,12 +45,15 @@ def main(arguments: list[str]) -> int:
         folder = Path(path) if path else None
 
     def make(variant: Variant) -> Player:
-        spec = options.player or default_player(variant, perfect=False)
+        spec, reason = options.player, ""
+        if spec is None:
+            spec, why = default_player(variant, perfect=False)
+            reason = f" ({why})"
         # The folder may have no tables of the variant that a GUI chooses.
         covered = folder is not None and any(table_names(folder, variant))
         player = player_of(spec, variant, rng, folder if covered else None)
         players.append(player)
-        print(f"pawnscope: {spec} plays {variant.name}", file=sys.stderr, flush=True)
+        print(f"pawnscope: {spec} plays {variant.name}{reason}", file=sys.stderr, flush=True)
         # Load kernels and libraries before the clock of the first move runs. A player of endgames
         # alone refuses the start position.
         with suppress(InputError):

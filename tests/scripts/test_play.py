@@ -1,8 +1,9 @@
 """The terminal board, played as a person would, through standard input and output."""
 
 import io
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -202,20 +203,57 @@ def test_a_request_to_terminate_keeps_its_status(
     assert capsys.readouterr().out.endswith("\nThe game was left unfinished.\n")
 
 
-def test_the_default_opponent_is_the_best_there_is(tmp_path: Path) -> None:
-    gardner, mallett = get_variant("gardner"), get_variant("mallett")
-    assert default_player(HEXAPAWN, perfect=True) == "perfect"
-    assert default_player(HEXAPAWN, perfect=False) == "alphabeta:4"
-    assert default_player(mallett, perfect=True) == "alphabeta:4"
-    assert default_player(gardner, perfect=True) == f"mcts:400:{SHIPPED / 'gardner.safetensors'}"
-    folder = tmp_path / "runs" / "first" / "checkpoints"
-    folder.mkdir(parents=True)
-    for step in (0, 20):
-        path = folder / f"{step:08d}.safetensors"
+def saved_run(folder: Path, steps: Sequence[int], truth: float | None = None) -> str:
+    """A run of hexapawn with checkpoints and, if there is one, a point of its truth curve."""
+    (folder / "checkpoints").mkdir(parents=True)
+    for step in steps:
+        path = folder / "checkpoints" / f"{step:08d}.safetensors"
         save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
-    newest = "runs/first/checkpoints/00000020.safetensors"
-    assert default_player(HEXAPAWN, perfect=True) == f"mcts:400:{newest}"
-    assert default_player(mallett, perfect=True) == "alphabeta:4"
+    if truth is not None:
+        point = {"round": 1, "truth": {"raw": truth, "search": 1.0}}
+        (folder / "metrics.jsonl").write_text(json.dumps(point) + "\n")
+    return f"runs/{folder.name}/checkpoints/{steps[-1]:08d}.safetensors"
+
+
+def test_the_default_opponent_is_the_strongest_known(tmp_path: Path) -> None:
+    gardner, mallett = get_variant("gardner"), get_variant("mallett")
+    assert default_player(HEXAPAWN, perfect=True).spec == "perfect"
+    assert default_player(HEXAPAWN, perfect=False).spec == "alphabeta:4"
+    assert default_player(mallett, perfect=True) == ("alphabeta:4", "no network yet")
+    shipped = default_player(gardner, perfect=True)
+    assert shipped.spec == f"mcts:400:{SHIPPED / 'gardner.safetensors'}"
+    assert "Elo against alphabeta:4" in shipped.reason
+    strong = saved_run(tmp_path / "runs" / "strong", [0, 20], 0.9)
+    assert default_player(HEXAPAWN, perfect=True) == (
+        f"mcts:400:{strong}",
+        "keeps the exact value in 90.0 % of its decisions",
+    )
+    assert default_player(mallett, perfect=True).spec == "alphabeta:4"
+    # Newer ones that are weaker, or of unknown strength, are not preferred.
+    saved_run(tmp_path / "runs" / "weak", [30], 0.5)
+    saved_run(tmp_path / "runs" / "unknown", [40])
+    assert default_player(HEXAPAWN, perfect=True).spec == f"mcts:400:{strong}"
+    assert str(find_checkpoint(None, HEXAPAWN)) == strong
+
+
+def test_a_network_of_unknown_strength_plays_only_where_it_is_named(
+    tmp_path: Path, capsys: Printed
+) -> None:
+    path = saved_run(tmp_path / "runs" / "unknown", [40])
+    found = default_player(HEXAPAWN, perfect=False)
+    assert found.spec == "alphabeta:4"
+    assert "'pawnscope evaluate runs/unknown --only ladder' rates it" in found.reason
+    # A person asked for a network: this is the only one.
+    player_of("policy", HEXAPAWN, np.random.default_rng(0))
+    assert f"hexapawn: the network {path} (not measured)" in capsys.readouterr().err
+
+
+def test_a_network_below_alphabeta_is_not_the_default(tmp_path: Path) -> None:
+    saved_run(tmp_path / "runs" / "weak", [40])
+    rows = [{"name": "gumbel:64@00000040", "elo": 500}, {"name": "alphabeta:4", "elo": 800}]
+    (tmp_path / "runs" / "weak" / "ratings.json").write_text(json.dumps(rows))
+    found = default_player(HEXAPAWN, perfect=False)
+    assert found == ("alphabeta:4", "runs/weak: -300 Elo against alphabeta:4, at step 40")
 
 
 def test_a_network_is_made_ready_once_until_its_file_is_another(tmp_path: Path) -> None:
@@ -231,7 +269,7 @@ def test_a_network_is_made_ready_once_until_its_file_is_another(tmp_path: Path) 
     assert (first.evaluate(rows, *moves).wdl != second.evaluate(rows, *moves).wdl).any()
 
 
-def test_a_checkpoint_is_a_file_a_run_or_the_newest(tmp_path: Path) -> None:
+def test_a_checkpoint_is_a_file_a_run_or_the_strongest(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one" / "checkpoints"
     folder.mkdir(parents=True)
     path = folder / "00000007.safetensors"
@@ -249,4 +287,4 @@ def test_a_checkpoint_is_a_file_a_run_or_the_newest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="00000007"):
         load_evaluator("runs/one", HEXAPAWN)
     # A damaged file is not taken by itself.
-    assert default_player(HEXAPAWN, perfect=True) == "perfect"
+    assert default_player(HEXAPAWN, perfect=True).spec == "perfect"

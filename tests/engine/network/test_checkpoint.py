@@ -31,8 +31,8 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.errors import UnknownVariantError
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import get_variant
-from scripts import cli
-from scripts.players import default_player, find_checkpoint, load_evaluator, newest_checkpoint
+from scripts import cli, players
+from scripts.players import default_player, find_checkpoint, load_evaluator, strongest_checkpoint
 from tests.support.network.network_cases import TRUNKS, lively_network, random_rows
 from tests.support.network.universal_cases import (
     UNIVERSAL_TRUNKS,
@@ -301,15 +301,19 @@ def test_players_find_it_for_the_variants_that_it_was_trained_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # Of gardner a stronger network is shipped.
+    monkeypatch.setattr(players, "SHIPPED", tmp_path / "none")
     folder = tmp_path / "runs" / "several" / "checkpoints"
     folder.mkdir(parents=True)
     path = folder / "00000009.safetensors"
     save_checkpoint(path, lively_universal("plain"), metadata={}, trained_on=TRAINED_ON)
     for name in TRAINED_ON:
-        assert newest_checkpoint(get_variant(name)) == path.relative_to(tmp_path)
+        strongest = strongest_checkpoint(get_variant(name))
+        assert strongest is not None
+        assert strongest.path == path.relative_to(tmp_path)
     diana = get_variant("diana")
-    assert newest_checkpoint(diana) is None
-    assert default_player(diana, perfect=False) == "alphabeta:4"
+    assert strongest_checkpoint(diana) is None
+    assert default_player(diana, perfect=False).spec == "alphabeta:4"
     # Named by a person, it plays any variant.
     for text in ("runs/several", str(path)):
         assert find_checkpoint(text, diana).resolve() == path

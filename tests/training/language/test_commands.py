@@ -275,7 +275,7 @@ def test_the_newest_language_run_is_the_default(
     assert player.name == "language"
     assert player.choose(Position(variant)).move in Position(variant).legal_moves
     # A language run is not a self-play run.
-    assert players.newest_checkpoint(variant) is None
+    assert players.strongest_checkpoint(variant) is None
 
 
 def test_a_language_player_needs_a_loader() -> None:
