@@ -53,8 +53,9 @@ class Range:
         low = f"above {self.low}" if self.above_low else f"{self.low}"
         if self.high == math.inf:
             return low if self.above_low else f"of at least {low}"
-        start = low if self.above_low else f"from {low}"
-        return f"{start} to {'below ' if self.below_high else ''}{self.high}"
+        if self.above_low:
+            return f"{low} and {'below' if self.below_high else 'up to'} {self.high}"
+        return f"from {low} to {'below ' if self.below_high else ''}{self.high}"
 
 
 _LONGEST_QUOTE: Final = 80
@@ -65,6 +66,8 @@ Share = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(1)]
 Natural = Annotated[int, Range(0)]
 NonNegative = Annotated[float, Range(0)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
+"""torch takes 63 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,7 @@ def check(instance: Any) -> dict[str, Any]:
         try:
             checked[name] = _convert(hint, value)
         except (OverflowError, ValueError):
-            raise SettingError(f"{name} = {quoted(value)} is not {_wanted(hint)}") from None
+            raise SettingError(f"{name} = {quoted(value)} is not {wanted(hint)}") from None
     return checked
 
 
@@ -178,16 +181,16 @@ def _convert(hint: Any, value: Any) -> Any:
     return value
 
 
-def _wanted(hint: Any) -> str:
-    """The type in words."""
+def wanted(hint: Any) -> str:
+    """The type of a field in words, with its bounds, as `a whole number of at least 1`."""
     kind = _plain(hint)
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return f"one of {', '.join(inner)}"
     if origin in (Union, types.UnionType):
-        return _wanted(next(each for each in inner if each is not type(None)))
+        return wanted(next(each for each in inner if each is not type(None)))
     if origin is tuple:
-        return f"a list, each item {_wanted(inner[0])}"
+        return f"a list, each item {wanted(inner[0])}"
     bounds = _given_range(hint)
     if kind is str:
         return "a text" + (f" of {bounds.low} to {bounds.high} characters" if bounds else "")

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from engine.system.termination import Terminated, raise_on_termination
+from scripts.colour import paint
+from scripts.verbosity import Verbosity, verbosity, verbosity_of
 
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 1
@@ -83,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments is None and not serves:
             raise_on_termination()
-        status = _dispatch(words)
+        with verbosity_of(words):
+            status = _dispatch(words)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as interrupt:
@@ -124,6 +127,10 @@ def _dispatch(words: list[str]) -> int:
 
             ensure_compiled()
         _announce_compilation()
+        if verbosity() == Verbosity.VERBOSE:
+            from engine.rules.compilation.decorators import KERNEL_CACHE
+
+            print(f"compiled kernels are kept in {KERNEL_CACHE.folder}", file=sys.stderr)
     module = importlib.import_module(command.module or f"scripts.commands.{name}")
     status: int = module.main(arguments)
     return status
@@ -134,7 +141,8 @@ def _usage() -> str:
     lines = "".join(f"  {name:{width}}  {command.help}\n" for name, command in COMMANDS.items())
     return (
         f"usage: pawnscope COMMAND …\n\n{lines}\n"
-        "pawnscope COMMAND --help describes it; --debug shows the traceback of an error."
+        "pawnscope COMMAND --help describes it. Every command takes --quiet and --verbose;\n"
+        "--debug shows the traceback of an error."
     )
 
 
@@ -161,7 +169,7 @@ def _announce_compilation() -> None:
 
     def announce() -> None:
         # If the cache cannot be written, a message has said why.
-        if not KERNEL_CACHE.problem:
+        if not KERNEL_CACHE.problem and verbosity() > Verbosity.QUIET:
             print("compiling kernels (once; they are cached) …", file=sys.stderr, flush=True)
 
     on_compile(announce)
@@ -184,7 +192,8 @@ def _report(error: Exception, debug: bool) -> int:
 def _complain(message: str, status: int) -> int:
     # If standard error is closed, the exit status remains.
     with contextlib.suppress(OSError):
-        print(f"pawnscope: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
+        name = paint("pawnscope:", "red", sys.stderr)
+        print(name, " ".join(message.splitlines()), file=sys.stderr, flush=True)
     return status
 
 

@@ -8,20 +8,33 @@ field is its help, and the docstring of the class that of the command. Bounds st
 import contextlib
 import difflib
 import io
+import itertools
 import json
 import math
 import os
 import re
+import sys
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro import conf
 
 from engine.rules.errors import InputError
-from engine.settings import Natural, SettingError, check
+from engine.settings import (
+    Natural,
+    NonNegative,
+    Range,
+    Seed,
+    SettingError,
+    check,
+    shortened,
+    wanted,
+)
+from scripts.colour import is_coloured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +43,10 @@ class Options:
 
     # A file with variants of your own, written as Fairy-Stockfish's variants.ini.
     variants: Path | None = None
+    # Say nothing but results and errors.
+    quiet: Annotated[bool, conf.arg(aliases=("-q",))] = False
+    # Say more: every round, what was chosen and why, where files are kept.
+    verbose: Annotated[bool, conf.arg(aliases=("-v",))] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +63,13 @@ class SamplingOptions(FigureOptions):
 
     # Divides the logits: 0 always takes the most likely token, 1 samples from the model's
     # probabilities.
-    temperature: float = 1.0
+    temperature: NonNegative = 1.0
     # Sample only from this number of most likely tokens; 0 for all.
-    top_k: int = 0
+    top_k: Natural = 0
     # Sample only from the fewest most likely tokens whose probabilities sum to this.
-    top_p: float = 1.0
+    top_p: Annotated[float, Range(0, 1, above_low=True)] = 1.0
     # Seed of the sampling.
-    seed: Natural = 1
+    seed: Seed = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +117,9 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
     Prints the help and exits where that is asked for; raises InputError.
     """
     box = io.StringIO()
+    # Of tyro, which knows nothing of NO_COLOR; its complaints are rewritten below.
+    asks = any(word in ("-h", "--help") for word in arguments)
+    tyro._experimental_options["ansi_codes"] = asks and is_coloured(sys.stdout)
     try:
         with contextlib.redirect_stderr(box):
             options, unknown = tyro.cli(
@@ -119,9 +139,9 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
             raise
         known = _option_names(kind)
         odd = [word for word in arguments if word[:2] == "--" and word.split("=")[0] not in known]
-        problem = _unexpected(odd[0], kind) if odd else _one_line(box.getvalue())
+        problem = _unexpected(odd[0], kind) if odd else _mistake(box.getvalue(), kind, arguments)
     else:
-        problem = _unexpected(unknown[0], kind) if unknown else _out_of_bounds(options)
+        problem = _unexpected(unknown[0], kind) if unknown else _out_of_bounds(options, arguments)
     if problem:
         raise OptionError(f"{problem}; see pawnscope {command} --help")
     if options.variants is not None:
@@ -131,23 +151,119 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
     return options
 
 
-def _out_of_bounds(options: Options) -> str:
+def _out_of_bounds(options: Options, arguments: Sequence[str]) -> str:
     """What is wrong with the values, with the option's name as it is written; "" for nothing."""
+    if options.quiet and options.verbose:
+        return "--quiet and --verbose: only one of them at a time"
     try:
         check(options)
     except SettingError as error:
         name, _, problem = str(error).partition(" = ")
-        (field,) = (field for field in fields(options) if field.name == name)
-        written = name.upper() if field.default is MISSING else f"--{name.replace('_', '-')}"
-        return f"{written} {problem}"
+        hints = get_type_hints(type(options), include_extras=True)
+        written = next(word for word, own in _written(type(options)).items() if own == name)
+        typed = _typed(written, arguments)
+        return _not_wanted(written, typed, hints[name]) if typed else f"{written} {problem}"
     return ""
 
 
+def _written(kind: type[Options]) -> dict[str, str]:
+    """The fields by what stands for them on the command line: `--option`, or ARGUMENT."""
+    words = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        notes = getattr(hints[field.name], "__metadata__", ())
+        if field.default is field.default_factory is MISSING:
+            words[field.name.upper()] = field.name
+        else:
+            given = [note.name for note in notes if getattr(note, "name", None)]
+            words["--" + (given or [field.name])[0].replace("_", "-")] = field.name
+            for note in notes:
+                aliases = getattr(note, "aliases", None) or ()
+                words |= {word: field.name for word in aliases if word.startswith("--")}
+    return words
+
+
+def _typed(written: str, arguments: Sequence[str]) -> list[str]:
+    """The words that were typed for an option, the last time it stands there."""
+    found: list[str] = []
+    for place, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if written.startswith("--") and name.replace("_", "-") == written:
+            after = itertools.takewhile(lambda each: each[:2] != "--", arguments[place + 1 :])
+            found = [value] if equals else list(after)
+    return found
+
+
+def _not_wanted(written: str, typed: Sequence[str], hint: Any) -> str:
+    """That what was typed for a number is none, or one out of bounds, with what it should be."""
+    inner = _inner(hint)
+    if get_origin(inner) is tuple:
+        kinds = get_args(inner)
+        texts = ", ".join(map(repr, typed[: len(kinds)])) or "nothing"
+        return f"{written} takes {len(kinds)} numbers, not {texts}"
+    text = typed[0] if typed else ""
+    number = _number(text)
+    shown = shortened(text if number is not None else repr(text))
+    what = wanted(hint)
+    if inner is float and number is not None and math.isinf(number):
+        what = what.replace("a number", "a finite number")
+    return f"{written} {shown} is not {what}{_meant(text, whole=inner is int)}"
+
+
+def _inner(hint: Any) -> Any:
+    """The type of a field without notes and without None."""
+    if get_origin(hint) is Annotated:
+        return _inner(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return _inner(next(each for each in get_args(hint) if each is not type(None)))
+    return hint
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _meant(text: str, *, whole: bool) -> str:
+    """A question about what may have been meant: 1.5 by `1,5`, 1000 by `1e3` or `1,000`; else
+    ""."""
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", text):
+        return f"; did you mean {text.replace(',', '')}?"
+    number = _number(text.replace(",", "."))
+    if number is None or not math.isfinite(number):
+        return ""
+    if whole and number == int(number) and "e" in text.lower():
+        return f"; did you mean {int(number)}?"
+    if not whole and "," in text:
+        return f"; did you mean {text.replace(',', '.')}?"
+    return ""
+
+
+def _mistake(box: str, kind: type[Options], arguments: Sequence[str]) -> str:
+    """What tyro's complaint says, in one line; of a number that is none, in words of our own."""
+    line = _one_line(box)
+    known, hints = _written(kind), get_type_hints(kind, include_extras=True)
+    complained = _UNREADABLE.match(line)
+    # An option with another name stands there with both.
+    names = re.split(r"[/,|]", complained[1].rstrip(":")) if complained else []
+    for name in names:
+        hint = hints.get(known.get(name, ""))
+        inner = _inner(hint)
+        if complained and (inner in (int, float) or get_origin(inner) is tuple):
+            typed = _typed(name, arguments) or re.findall(r"'(.*?)'", complained[2])[-1:]
+            return _not_wanted(name, typed, hint)
+    for pattern, words in _IN_PLAIN_WORDS.items():
+        line = re.sub(pattern, words, line)
+    return line
+
+
+_UNREADABLE: Final = re.compile(r"^Error parsing (\S+?):? (.*)$")
 _IN_PLAIN_WORDS: Final = {
     r"^Error parsing (\S+): no type matching \{?(.+?)\}? could be instantiated from \[(.*)\]\.?$": (
         r"\1 takes \2, not \3"
     ),
-    r"^Error parsing (\S+): invalid literal for int.*: (.*)$": r"\1 takes INT, not \2",
     r"^Error parsing ": "",
     r"^Missing value for argument '(.+?)'.*$": r"\1 needs a value",
 }
@@ -166,8 +282,6 @@ def _one_line(box: str) -> str:
     if choice := re.match(r"invalid choice (.+) for argument '(.+)'\. Expected one of (.*)$", line):
         choices = sorted(set(re.findall(r"'(.+?)'", choice[3])) - {"None"})
         return f"{choice[2]} is {choice[1]}, not one of {', '.join(choices)}"
-    for pattern, words in _IN_PLAIN_WORDS.items():
-        line = re.sub(pattern, words, line)
     return line
 
 
@@ -180,12 +294,4 @@ def _unexpected(word: str, kind: type[Options]) -> str:
 
 def _option_names(kind: type[Options]) -> list[str]:
     """All words that begin an option; a field may have another name by `conf.arg`."""
-    names = ["help"]
-    hints = get_type_hints(kind, include_extras=True)
-    for field in fields(kind):
-        if field.default is field.default_factory is MISSING:
-            # A positional argument.
-            continue
-        notes = getattr(hints[field.name], "__metadata__", ())
-        names.append(next((note.name for note in notes if getattr(note, "name", None)), field.name))
-    return ["--" + name.replace("_", "-") for name in names]
+    return ["--help", *(word for word in _written(kind) if word.startswith("--"))]

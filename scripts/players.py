@@ -21,7 +21,7 @@ from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.system.files import cache_folder, described
-from scripts.progress import write_line
+from scripts.progress import detail, shows_bars, write_line
 from search.evaluator import Evaluator
 from search.exact.solution import Solution
 from search.exact.solver import estimate_positions, load_or_solve
@@ -170,7 +170,9 @@ def _loaded(
 
     network = load_checkpoint(path, variant=variant).network
     calibration = _calibration(path, variant) if precision == "int8" else None
-    return make_evaluator(network, precision=precision, calibration=calibration)
+    evaluator = make_evaluator(network, precision=precision, calibration=calibration)
+    detail("; ".join([f"{path}: computed by {evaluator.choice}", *evaluator.notes]))
+    return evaluator
 
 
 def load_language(text: str | None, variant: Variant) -> "MovePredictor":
@@ -217,16 +219,17 @@ def load_solution(variant: Variant) -> Solution:
         unit_scale=True,
         leave=False,
         delay=0.5,
-        disable=None,
+        disable=not shows_bars(),
     ) as bar:
 
         def progress(done: int, expected: int) -> None:
             bar.total = expected
             bar.update(done - bar.n)
 
-        return load_or_solve(
-            variant, solution_cache(), progress=progress, not_kept=_report_not_kept
-        )
+        kept = solution_cache()
+        where = "nowhere (there is no cache folder)" if kept is None else kept
+        detail(f"the solution of {variant.name} is kept in {where}")
+        return load_or_solve(variant, kept, progress=progress, not_kept=_report_not_kept)
 
 
 def _report_not_kept(problem: OSError) -> None:

@@ -16,6 +16,8 @@ from typing import Any, Final, Self, TextIO
 from tqdm import tqdm
 
 from engine.system.interrupts import interrupts_postponed
+from scripts.colour import is_terminal
+from scripts.verbosity import Verbosity, verbosity
 
 _BAR: Final = 8
 _NARROW: Final = 60
@@ -78,7 +80,7 @@ def fitting(parts: Sequence[str], width: int) -> str:
 
 def write_line(line: str, file: TextIO) -> None:
     """Write a permanent line, above the bar where there is one."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         print(line, file=file, flush=True)
         return
     # An interrupt inside `tqdm.write` makes tqdm release a lock that it does not hold; the error
@@ -88,14 +90,26 @@ def write_line(line: str, file: TextIO) -> None:
         file.flush()
 
 
+def detail(line: str) -> None:
+    """A permanent line on standard error that only --verbose asks for."""
+    if verbosity() == Verbosity.VERBOSE:
+        write_line(line, sys.stderr)
+
+
+def shows_bars() -> bool:
+    """Whether live lines are drawn: on a terminal, without --quiet."""
+    return is_terminal(sys.stderr) and verbosity() > Verbosity.QUIET
+
+
 class Bars:
     """One bar at a time, with text beside it."""
 
     def __init__(self, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        """`quiet` leaves out permanent lines; a live line is shown nevertheless."""
-        self.quiet = quiet
+        """`quiet` leaves out permanent lines; a live line is shown nevertheless, but not with
+        --quiet."""
+        self.quiet = quiet or verbosity() == Verbosity.QUIET
         # Whether there is a live line.
-        self.live = sys.stderr.isatty()
+        self.live = shows_bars()
         self._bar: tqdm[Any] | None = None
         self._words: Sequence[str] = ()
         # What is in progress.

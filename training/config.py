@@ -25,6 +25,7 @@ from engine.settings import (
     Natural,
     NonNegative,
     Range,
+    Seed,
     SettingError,
     Settings,
     Share,
@@ -189,8 +190,8 @@ class TrainingConfig(Settings):
 
     # The variant, or several that one network learns, as "hexapawn4x4+gardner".
     variant: str
-    # Where every random choice comes from; torch takes 63 bits.
-    seed: Annotated[int, Range(0, 2**63 - 1)] = 1
+    # Where every random choice comes from.
+    seed: Seed = 1
     # Stop after so many minutes, over all sessions of the run; infinity trains until interrupted.
     minutes: Annotated[float, Range(0, infinite=True)] = 10.0
     # Solved games: stop when the raw network keeps the value in this share of the decisions.

@@ -26,7 +26,9 @@ from engine.rules.compilation.decorators import (
 )
 from engine.rules.compilation.kernel_cache import kernel_modules
 from engine.system.processes import ProcessPool, usable_cores
+from scripts.colour import is_terminal
 from scripts.options import FigureOptions, parse_options, print_json
+from scripts.verbosity import Verbosity, verbosity
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
 """Variants whose networks, as the presets build them, are compiled as well where the processor can
@@ -61,7 +63,7 @@ def main(arguments: list[str]) -> int:
     """Compile what is missing; 0, or 1 where it cannot be kept."""
     options = parse_options(CompileOptions, "compile", arguments)
     start = time.monotonic()
-    compiled = compile_all(quiet=options.json)
+    compiled = compile_all(quiet=options.json or options.quiet)
     seconds = time.monotonic() - start
     problem = KERNEL_CACHE.problem
     if options.json:
@@ -80,7 +82,7 @@ def ensure_compiled() -> None:
     if is_complete():
         return
     try:
-        compile_all(quiet=False)
+        compile_all(quiet=verbosity() == Verbosity.QUIET)
     except (OSError, ImportError, BrokenProcessPool) as problem:
         reason = " ".join(str(problem).split()) or type(problem).__name__
         _warn(f"the kernels are compiled as they are called ({reason})")
@@ -116,14 +118,14 @@ def _warn(text: str) -> None:
 
 
 def _bar(total: int, *, quiet: bool) -> "tqdm[None]":
-    if total and not quiet and not sys.stderr.isatty():
+    if total and not quiet and not is_terminal(sys.stderr):
         print("compiling the kernels (once) …", file=sys.stderr, flush=True)
     return tqdm(
         desc="compiling the kernels (once)",
         total=total,
         unit="",
         leave=False,
-        disable=True if quiet or not total else None,
+        disable=quiet or not total or not is_terminal(sys.stderr),
         dynamic_ncols=True,
     )
 

@@ -14,10 +14,11 @@ from tyro import conf
 from engine.player import Player, games_repeat
 from engine.rules.pgn import write_pgn
 from engine.rules.variant import get_variant
-from engine.settings import Count, Natural
+from engine.settings import Count, Natural, Range
 from engine.system.files import append_to
 from scripts.options import EndgameOptions, FigureOptions, parse_options, print_json
 from scripts.players import PrecisionName, player_of
+from scripts.progress import shows_bars
 from search.players.external import close_players
 from search.players.language import LanguagePlayer
 from training.evaluation.arena import MatchResult, PlayedGame, match_games, summarise
@@ -55,9 +56,9 @@ class MatchOptions(FigureOptions, EndgameOptions):
     # Stop as soon as the test can tell whether A is ELO0 (H0) or ELO1 (H1) stronger than B.
     sprt: tuple[float, float] | None = None
     # Of the test: probability of saying H1 where H0 is true.
-    alpha: float = 0.05
+    alpha: Annotated[float, Range(0, 0.5, above_low=True, below_high=True)] = 0.05
     # Of the test: probability of saying H0 where H1 is true.
-    beta: float = 0.05
+    beta: Annotated[float, Range(0, 0.5, above_low=True, below_high=True)] = 0.05
     # Precision of A's network: auto, fp32, bf16 or int8 (calibrated on games of the checkpoint's
     # run) ...
     precision_a: PrecisionName = "auto"
@@ -152,7 +153,7 @@ def main(arguments: list[str]) -> int:
 
 def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
     counts = {1.0: 0, 0.5: 0, 0.0: 0}
-    with tqdm(total=total, unit="game", disable=None) as bar:
+    with tqdm(total=total, unit="game", disable=not shows_bars()) as bar:
         for game in games:
             counts[game.points] += 1
             bar.set_postfix_str(f"+{counts[1.0]} ={counts[0.5]} -{counts[0.0]}", refresh=False)

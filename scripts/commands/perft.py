@@ -1,6 +1,7 @@
 """`pawnscope perft VARIANT DEPTH`: count the positions at a depth, and how fast that goes."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from engine.rules.compilation.compile_time import working_time
 from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
-from engine.settings import Natural
+from engine.settings import Range
 from scripts.options import FigureOptions, parse_options, print_json
 
 
@@ -20,7 +21,7 @@ class PerftOptions(FigureOptions):
     # The game; `pawnscope variants` lists them.
     variant: str
     # How many plies deep to count.
-    depth: Natural
+    depth: Annotated[int, Range(0, 1000)]
     # The position to start from, if not that of the game.
     fen: str | None = None
     # Also count what lies behind each move.

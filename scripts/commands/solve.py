@@ -6,10 +6,11 @@ import sys
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
+from engine.settings import Range
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.progress import Bars
 from search.exact.solution import Solution
@@ -30,7 +31,7 @@ class SolveOptions(FigureOptions):
     # The game; `pawnscope variants` lists them.
     variant: str
     # Make endgame tables of up to this many men, kings and pawns included.
-    men: int | None = None
+    men: Annotated[int, Range(2)] | None = None
     # The memory that the solution may take.
     limit: str = "4GiB"
     # A file for the solution; with --men a folder, from which an interrupted run continues.

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final, Literal
 from tyro import conf
 
 from engine.network.inference.backends.allocator import keep_freed_memory
-from engine.settings import Natural, Range
+from engine.settings import Range, Seed
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.progress import Bars, Pace, columns, fitting
 from scripts.training_session import training_session
-from training.config import TrainingConfig, merge, parse_variants, read_overrides
+from training.config import LARGEST_SEARCH, TrainingConfig, merge, parse_variants, read_overrides
 from training.evaluation.truth import Reached, TruthShares
 from training.run.monitor import Monitor, Summary
 from training.run.setup import open_directory, open_run
@@ -37,13 +37,13 @@ class TrainOptions(FigureOptions):
     # Stop after so many minutes in all.
     minutes: Annotated[float, Range(0, infinite=True)] | None = None
     # Where every random choice comes from.
-    seed: Natural | None = None
+    seed: Seed | None = None
     # A TOML file with settings of your own (training/presets.toml shows them).
     config: Path | None = None
     # Worker processes that play; 0 plays in the learner's own process.
-    actors: int | None = None
+    actors: Annotated[int, Range(0, 256)] | None = None
     # Simulations a move in self-play.
-    simulations: int | None = None
+    simulations: Annotated[int, Range(1, LARGEST_SEARCH)] | None = None
     # Learn the solver's positions with their exact values and best moves instead of self-play's.
     teacher: Literal["solver"] | None = None
 

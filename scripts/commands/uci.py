@@ -16,6 +16,7 @@ from engine.settings import Natural
 from engine.uci import UciSession
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
+from scripts.verbosity import Verbosity, verbosity
 from search.exact.tablebase.file import table_names
 
 
@@ -53,7 +54,8 @@ def main(arguments: list[str]) -> int:
         covered = folder is not None and any(table_names(folder, variant))
         player = player_of(spec, variant, rng, folder if covered else None)
         players.append(player)
-        print(f"pawnscope: {spec} plays {variant.name}{reason}", file=sys.stderr, flush=True)
+        if verbosity() > Verbosity.QUIET:
+            print(f"pawnscope: {spec} plays {variant.name}{reason}", file=sys.stderr, flush=True)
         # Load kernels and libraries before the clock of the first move runs. A player of endgames
         # alone refuses the start position.
         with suppress(InputError):

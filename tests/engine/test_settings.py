@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_named_and_quoted(name: str) -> None:
     ("name", "wanted"),
     [
         ("count", "a whole number from 1 to 8"),
-        ("rate", "a number above 0 to below 1"),
+        ("rate", "a number above 0 and below 1"),
         ("endless", "a number of at least 0"),
         ("free", "a number"),
         ("word", "one of a, b"),

@@ -191,16 +191,42 @@ def test_what_runs_no_kernels_waits_for_none(
     [
         ("perft", "VARIANT, DEPTH"),
         ("perft gardner", "DEPTH"),
-        ("perft gardner x", "DEPTH takes INT, not 'x'"),
-        ("perft gardner -1", "DEPTH -1 is not a whole number of at least 0"),
+        ("perft gardner x", "DEPTH 'x' is not a whole number from 0 to 1000"),
+        ("perft gardner -1", "DEPTH -1 is not a whole number from 0 to 1000"),
         ("match random random hexapawn --variant x", "'--variant' (did you mean --variants?)"),
         ("perft --fne x", "'--fne' (did you mean --fen?)"),
         ("train hexapawn --teacher nobody", "--teacher is 'nobody', not one of solver"),
         ("train hexapawn --form x", "'--form' (did you mean --from?)"),
-        ("match random random hexapawn --games x", "--games takes INT, not 'x'"),
+        ("match random random hexapawn --games x", "--games 'x' is not a whole number of"),
         ("match random random hexapawn --games 0", "--games 0 is not"),
         ("match random random hexapawn --seed -1", "--seed -1 is not"),
-        ("match random random hexapawn --sprt 1", "--sprt takes FLOAT FLOAT, not '1'"),
+        ("match random random hexapawn --sprt 1", "--sprt takes 2 numbers, not '1';"),
+        ("match random random hexapawn --sprt 0 x --games 2", "2 numbers, not '0', 'x';"),
+        ("match random random hexapawn --alpha 2", "--alpha 2 is not a number above 0 and below"),
+        ("train hexapawn --minutes abc", "--minutes 'abc' is not a number of at least 0;"),
+        ("train hexapawn --minutes=abc", "--minutes 'abc' is not a number of at least 0;"),
+        ("train hexapawn --minutes -1", "--minutes -1 is not a number of at least 0;"),
+        ("train hexapawn --minutes nan", "--minutes nan is not a number"),
+        ("train hexapawn --minutes 1,5", "'1,5' is not a number of at least 0; did you mean 1.5?"),
+        ("train hexapawn --minutes", "--minutes needs a value"),
+        ("train hexapawn --actors -3", "--actors -3 is not a whole number from 0 to 256"),
+        ("train hexapawn --actors 2.5", "--actors 2.5 is not a whole number from 0 to 256"),
+        ("train hexapawn --simulations 0", "--simulations 0 is not a whole number from 1 to"),
+        ("train hexapawn --seed 9999999999999999999", "--seed 9999999999999999999 is not"),
+        ("study sizes --minutes inf", "--minutes inf is not a finite number above 0"),
+        (
+            "evaluate x --games 1e3",
+            "--games 1e3 is not a whole number of at least 0; did you",
+        ),
+        ("evaluate x --games 1,000", "did you mean 1000?"),
+        ("language train hexapawn --rounds -1", "--rounds -1 is not a whole number"),
+        ("language train hexapawn --seed 9999999999999999999", "--seed 9999999999999999999 is"),
+        ("language continue hexapawn --temperature hot", "--temperature 'hot' is not a number"),
+        ("language continue hexapawn --top_p 0", "--top-p 0 is not a number above 0 and up to 1"),
+        ("language --gpt2 x --tokens -1", "--tokens -1 is not a whole number"),
+        ("solve gardner --men -1", "--men -1 is not a whole number of at least 2"),
+        ("perft gardner 1e400", "DEPTH 1e400 is not a whole number from 0 to 1000;"),
+        ("solve hexapawn -q --verbose", "--quiet and --verbose: only one of them"),
         ("solve hexapawn --json=yes", "'yes'"),
         ("perft gardner 1 extra", "'extra'"),
         ("perft gardner 1 --fne x", "--fen"),
@@ -215,6 +241,15 @@ def test_bad_options_are_quoted_in_one_line(
 ) -> None:
     assert cli.main(words.split()) == 2
     assert quoted in complaint(capsys)
+
+
+@pytest.mark.parametrize("command", [*cli.COMMANDS, "language train", "language continue"])
+def test_every_command_may_say_less_or_more(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word, meant in (("--quite", "--quiet"), ("--verbos", "--verbose")):
+        assert cli.main([*command.split(), word]) == 2
+        assert f"unknown option '{word}' (did you mean {meant}?)" in complaint(capsys)
 
 
 @pytest.mark.nojit

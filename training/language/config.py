@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from engine.network.model.config import LanguageConfig
 from engine.rules.variant import Variant
-from engine.settings import Count, Natural, Range, SettingError, Settings, Share, build
+from engine.settings import Count, Natural, Range, Seed, SettingError, Settings, Share, build
 from training.config import merge, read_toml
 from training.language.play import usual_context
 
@@ -23,7 +23,7 @@ class LanguageTrainingConfig(Settings):
     # Name of the variant.
     variant: str
     # Seed of weights and games.
-    seed: Natural = 1
+    seed: Seed = 1
     # "random": new games in every round, with uniformly random moves. "policy": games in which a
     # network plays against itself by its policy, made once.
     games: GamesKind = "random"

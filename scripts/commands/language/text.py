@@ -15,6 +15,7 @@ from engine.network.checkpoint import CheckpointError
 from engine.network.language import gpt2
 from engine.network.language.sampling import Sampling
 from engine.rules.errors import InputError
+from engine.settings import Natural
 from engine.system.extras import missing_extra
 from scripts.options import SamplingOptions, parse_options, print_json
 
@@ -39,7 +40,7 @@ class TextOptions(SamplingOptions):
     # The text to continue; without one the model begins a new text.
     prompt: str = ""
     # The largest number of tokens to write; the model may end its text earlier.
-    tokens: int = 100
+    tokens: Natural = 100
     # Print the number of parameters of GPT-2's four sizes instead.
     gpt2_sizes: bool = False
 
@@ -66,8 +67,6 @@ def main(arguments: list[str]) -> int:
 
 def _complete(options: TextOptions, folder: Path) -> None:
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
-    if options.tokens < 0:
-        raise InputError(f"--tokens {options.tokens}: not a whole number from 0")
     configured = gpt2.end_of_text(folder)
     tokenizer = load_tokenizer(folder)
     end = tokenizer.token_to_id(END_OF_TEXT)

@@ -14,14 +14,14 @@ import torch
 from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
-from engine.settings import Natural, Range
+from engine.settings import Count, Natural, Range, Seed
 from engine.system.termination import Terminated
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
 from scripts.progress import Bars, columns, fitting
 from scripts.training_session import training_session
 from training.config import read_overrides
-from training.language.config import LanguageTrainingConfig
+from training.language.config import LONGEST_CONTEXT, LanguageTrainingConfig
 from training.language.measures import HALF_TEMPERATURE, Share
 from training.language.run import LanguageSummary
 from training.language.setup import LanguageDirectory, open_language_run
@@ -41,9 +41,9 @@ class LanguageTrainOptions(FigureOptions):
     # Stop after this many minutes of training, over all sessions; 15 by default.
     minutes: Annotated[float, Range(0, infinite=True)] | None = None
     # Stop after this many rounds (of 256 games) instead.
-    rounds: int | None = None
+    rounds: Natural | None = None
     # Seed of weights and games.
-    seed: Natural | None = None
+    seed: Seed | None = None
     # A TOML file with your own settings (training/language/config.py lists them).
     config: Path | None = None
     # The training games: random, or policy[:CHECKPOINT] for a network's own.
@@ -51,13 +51,13 @@ class LanguageTrainOptions(FigureOptions):
     # The vocabulary: the moves of this "variant", or those of "all" built-in variants.
     vocabulary: str | None = None
     # The most tokens of a game, which is cut off there; by default what 99 % of random games need.
-    context: int | None = None
+    context: Annotated[int, Range(0, LONGEST_CONTEXT)] | None = None
     # Width of the model.
-    channels: int | None = None
+    channels: Count | None = None
     # Blocks of attention and MLP.
-    blocks: int | None = None
+    blocks: Count | None = None
     # Attention heads in a block.
-    heads: int | None = None
+    heads: Count | None = None
 
 
 def main(arguments: list[str]) -> int:
