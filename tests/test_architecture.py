@@ -45,6 +45,7 @@ ORDER = {
         "errors betza compilation tables attacks outcome kernels history moves geometry notation"
         " variant_file variant position pgn perft"
     ),
+    "engine/rules/pgn": "record lexer reader writer",
     "engine/network": "stored_json model finite checkpoint language inference",
     "engine/probing": "data concepts activations probes controls report measure",
     "search": "randomness scores evaluator limits cache exact mcts minimax players",

@@ -268,7 +268,7 @@ def test_a_kill_leaves_whole_games(tmp_path: Path) -> None:
     path = tmp_path / "killed.pgn"
     words = ("random", "random", "gardner", "--games", "100000", "--pgn", str(path))
     with started(*words) as process:
-        wait_for_games(path, 20_000)
+        wait_for_games(path, 40_000)
         process.kill()
     assert len(list(read_pgn(path.read_text()))) > 5
 

@@ -1,15 +1,12 @@
-"""FEN, UCI, SAN, PGN and the text board: what is written reads back, and what is wrong is named."""
+"""FEN, UCI, SAN and the text board: what is written reads back, and what is wrong is named."""
 
-import io
-
-import chess.pgn
+import chess
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.rules.errors import FenError, IllegalMoveError, InputError
 from engine.rules.notation.board_text import board_text
-from engine.rules.pgn import GameRecord, PgnError, read_pgn, write_pgn
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from tests.support.rules.random_games import random_games, replayed
@@ -230,132 +227,3 @@ def test_the_text_board_has_files_and_ranks() -> None:
     flipped = board_text(position.row, position.variant, flipped=True)
     assert flipped.splitlines()[0] == "1  P . P"
     assert flipped.splitlines()[-1] == "   c b a"
-
-
-def record_of(finished: Position) -> GameRecord:
-    outcome = finished.outcome()
-    start = next(iter(replayed(finished)))
-    return GameRecord(
-        variant=finished.variant,
-        start_fen=start.fen(),
-        moves=tuple(finished.move_stack),
-        result=outcome.result if outcome else "*",
-        tags={"White": 'A "quoted" \\ name', "Black": "B", "Time": "12:00"},
-        comments={0: "before the first", 2: "after two moves (really)"},
-    )
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_pgn_round_trips(name: str) -> None:
-    variant = get_variant(name)
-    records = [record_of(game) for game in random_games(variant, 2, 60, seed=12)]
-    middle = next(random_games(variant, 1, 3, seed=12)).fen()
-    records += [record_of(game) for game in random_games(variant, 1, 20, fen=middle)]
-    texts = "".join(write_pgn(record) for record in records)
-    assert max(map(len, texts.splitlines())) < 100
-    for record, again in zip(records, read_pgn(texts), strict=True):
-        comments = {ply: text for ply, text in record.comments.items() if ply <= len(record.moves)}
-        assert again.variant is variant
-        assert again.start_fen == record.start_fen
-        assert again.moves == record.moves
-        assert again.result == record.result
-        assert {key: again.tags[key] for key in record.tags} == record.tags
-        assert again.comments == comments
-    assert len(list(read_pgn(io.StringIO(texts)))) == len(records)
-
-
-def test_chess_games_are_read_by_python_chess() -> None:
-    for finished in random_games(get_variant("chess"), 5, 80, seed=13):
-        record = record_of(finished)
-        theirs = chess.pgn.read_game(io.StringIO(write_pgn(record)))
-        assert theirs is not None
-        assert not theirs.errors
-        assert theirs.end().board().fen() == finished.fen()
-        assert theirs.headers["Black"] == record.tags["Black"]
-        assert theirs.headers["Result"] == record.result
-        again = next(read_pgn(str(theirs)))
-        assert (again.moves, again.result) == (record.moves, record.result)
-
-
-PGN = """\
-% an escaped line
-[Event "A game"]
-[Variant "gardner"]
-[White "Anna"] [Black "Boris"]
-
-{Before} 1. d3 $1 (1. a3 cxb3?! (1... bxa3) {inside} 2. Rxb3) 1... exd3 {After
-two lines} 2.exd3 cxd3!? ; to the end of the line
-3. Qxd3 1/2-1/2
-
-[Event "Chess"]
-[Result "*"]
-
-1.e4 e5 2.Nf3 *
-"""
-
-
-@pytest.mark.nojit
-def test_pgn_is_read_with_all_its_ornaments() -> None:
-    gardner, game = read_pgn(PGN)
-    assert gardner.variant.name == "gardner"
-    assert gardner.tags == {"Event": "A game", "White": "Anna", "Black": "Boris"}
-    assert gardner.result == "1/2-1/2"
-    assert len(gardner.moves) == 5
-    assert gardner.comments == {0: "Before", 2: "After two lines", 4: "to the end of the line"}
-    assert (game.variant.name, len(game.moves), game.result) == ("chess", 3, "*")
-
-
-def test_games_that_went_on_after_a_claimable_draw_are_read() -> None:
-    shuffle = "Nf3 Nf6 Ng1 Ng8 " * 3
-    (game,) = read_pgn(shuffle + "e4 e5 *")
-    assert len(game.moves) == 14
-    assert next(read_pgn(write_pgn(game))).moves == game.moves
-
-
-BAD_PGNS = [
-    ('[Variant "gardner"]\n\n1. d3 Nd9 *\n', 3, "'Nd9'"),
-    ('[Variant "gardnr"]\n\n1. d3 *\n', 1, "gardner"),
-    ('[Variant "gardner"]\n[FEN "rnbqk/8 w"]\n\n1. d3 *\n', 2, "rnbqk/8 w"),
-    ("[Event no quotes]\n\n*\n", 1, "[Event no quotes]"),
-    ("1. e4 e5\n2. Nf3\n", 2, "without a result"),
-    ('1. e4 e5\n\n[Event "next"]\n\n*\n', 3, "without a result"),
-    ("1. e4 {never\nclosed\n", 1, "'{'"),
-    ("\n1. e4 (1. d4\n*\n", 2, "'('"),
-    ("1. e4 ) *\n", 1, "')'"),
-    ("1. e4 } *\n", 1, "'}'"),
-    ("1. f3 e5 2. g4 Qh4# 3. a3 0-1\n", 1, "'a3' comes after the end"),
-    ("<html>\n", 1, "'<html>'"),
-]
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize(("text", "line", "named"), BAD_PGNS)
-def test_bad_pgns_are_refused_with_line_and_text(text: str, line: int, named: str) -> None:
-    with pytest.raises(PgnError) as caught:
-        list(read_pgn(text))
-    message = str(caught.value)
-    assert message.startswith(f"PGN line {line}:")
-    assert named in message
-    assert "\n" not in message
-
-
-def test_good_games_before_a_bad_one_are_still_read() -> None:
-    games = read_pgn("1. e4 *\n\n1. e5 *\n")
-    assert len(next(games).moves) == 1
-    with pytest.raises(PgnError):
-        next(games)
-
-
-@given(st.text(alphabet='[]"{}();$%*. 1234-/abcdefghNBRQKOx=+#\n\\', max_size=60))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    message = ""
-    try:
-        list(read_pgn(text))
-    except InputError as error:
-        message = str(error)
-    assert len(message.splitlines()) <= 1
-
-
-def test_a_file_without_games_has_none() -> None:
-    assert list(read_pgn("")) == []
-    assert list(read_pgn("\n% nothing\n\n")) == []
