@@ -24,6 +24,7 @@ from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant, load_variants, variant_names
+from pawnscope.games import Game, read_games
 from search.evaluator import Evaluator, UniformEvaluator
 from search.evaluator import evaluate as _evaluate
 from search.exact.solution import Solution
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value", int, float)
 
 __all__ = [
+    "Game",
     "InputError",
     "Position",
     "PositionEvaluation",
@@ -51,6 +53,7 @@ __all__ = [
     "load_network",
     "load_variants",
     "probe",
+    "read_games",
     "search",
     "solve",
     "train",

@@ -29,7 +29,7 @@ ARROWS = {
     "search": ("engine.system", "engine.rules", "engine.player", "engine.settings", "search"),
     "training": ("engine", "search", "training"),
     "scripts": ("engine", "search", "training", "scripts"),
-    "pawnscope": ("engine", "search", "training", "scripts"),
+    "pawnscope": ("engine", "search", "training", "scripts", "pawnscope"),
     "tests": PACKAGES,
 }
 """What of ours each place may import."""
