@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
-from engine.system.termination import Terminated, raise_on_termination
+from engine.system.termination import Terminated, end_at_once, raise_on_termination
 from scripts.colour import paint
+from scripts.streams import flush_streams, open_streams
 from scripts.verbosity import Verbosity, verbosity, verbosity_of
 
 BAD_INPUT: Final = 2
@@ -71,13 +72,18 @@ _WITHOUT_KERNELS: Final = {"-h", "--help", "--gpt2", "--gpt2-sizes"}
 """Options by which a command does something that runs no kernels."""
 
 
+def needs_environment(words: Sequence[str]) -> bool:
+    """Whether a command line needs more than Python itself: help and an unknown command do not."""
+    return bool(COMMANDS.keys() & [word for word in words if word != "--debug"][:1])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit status.
 
     `arguments` are without the program's name; this process's own where absent, and then SIGTERM
     ends most commands as ^C does.
     """
-    _open_streams()
+    open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -85,24 +91,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments is None and not serves:
             raise_on_termination()
-        with verbosity_of(words):
-            status = _dispatch(words)
-        sys.stdout.flush()
-        return status
+        try:
+            with verbosity_of(words):
+                return _dispatch(words)
+        finally:
+            # Also where a command has printed its help and exits.
+            sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
+        if arguments is None:
+            end_at_once()
         if debug:
             raise
         if isinstance(interrupt, Terminated):
             return _complain("terminated", TERMINATED)
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError as error:
-        left = [stream for stream in (sys.stdout, sys.stderr) if _reader_left(stream)]
-        for stream in left:
-            # Python flushes at exit what is still buffered, and would complain of the broken pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        left = any(map(_reader_left, (sys.stdout, sys.stderr)))
         return READER_LEFT if left else _report(error, debug)
     except Exception as error:
         return _report(error, debug)
+    finally:
+        # Python would flush a broken one once more, and complain.
+        flush_streams()
+        if arguments is None:
+            # All is done: what Python still does before it ends is no work to be saved.
+            end_at_once()
 
 
 def _dispatch(words: list[str]) -> int:
@@ -111,9 +124,7 @@ def _dispatch(words: list[str]) -> int:
         return 0 if words else BAD_INPUT
     name, *arguments = words
     if name == "--version":
-        from importlib.metadata import version
-
-        print(f"pawnscope {version('pawnscope')}")
+        print(f"pawnscope {_version()}")
         return 0
     if name not in COMMANDS:
         return _complain(_unknown(name), BAD_INPUT)
@@ -136,6 +147,19 @@ def _dispatch(words: list[str]) -> int:
     return status
 
 
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pawnscope")
+    except PackageNotFoundError:
+        # Not installed: these are the sources.
+        import tomllib
+
+        text = Path(__file__).resolve().parents[1].joinpath("pyproject.toml").read_bytes()
+        return str(tomllib.loads(text.decode())["project"]["version"])
+
+
 def _usage() -> str:
     width = max(len(name) for name in COMMANDS)
     lines = "".join(f"  {name:{width}}  {command.help}\n" for name, command in COMMANDS.items())
@@ -149,8 +173,8 @@ def _usage() -> str:
 def _unknown(name: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, COMMANDS)
-    advice = f"did you mean {' or '.join(near)}?" if near else "see pawnscope --help"
+    near = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
+    advice = f"did you mean {near[0]}?" if near else "see pawnscope --help"
     return f"no command {name!r}; {advice}"
 
 
@@ -176,11 +200,14 @@ def _announce_compilation() -> None:
 
 
 def _report(error: Exception, debug: bool) -> int:
-    from engine.rules.errors import InputError
-    from engine.system.files import described
-
     if debug:
         raise error
+    try:
+        from engine.rules.errors import InputError
+        from engine.system.files import described
+    except ModuleNotFoundError:
+        # Python alone, which serves no command: what failed is the output of the help.
+        return _complain(str(error), BAD_INPUT)
     if isinstance(error, InputError):
         return _complain(str(error), BAD_INPUT)
     if isinstance(error, OSError):
@@ -195,16 +222,6 @@ def _complain(message: str, status: int) -> int:
         name = paint("pawnscope:", "red", sys.stderr)
         print(name, " ".join(message.splitlines()), file=sys.stderr, flush=True)
     return status
-
-
-def _open_streams() -> None:
-    """Standard streams that the caller has closed lead nowhere: what is written to one would go to
-    another, or to a file that was opened in its place."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            # Kept open to the end. It takes the lowest free number: that of the stream, if free.
-            mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _reader_left(stream: TextIO) -> bool:

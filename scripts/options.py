@@ -141,7 +141,8 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
         odd = [word for word in arguments if word[:2] == "--" and word.split("=")[0] not in known]
         problem = _unexpected(odd[0], kind) if odd else _mistake(box.getvalue(), kind, arguments)
     else:
-        problem = _unexpected(unknown[0], kind) if unknown else _out_of_bounds(options, arguments)
+        problem = _unexpected(unknown[0], kind) if unknown else ""
+        problem = problem or _out_of_bounds(options, arguments) or _unreadable_name(options)
     if problem:
         raise OptionError(f"{problem}; see pawnscope {command} --help")
     if options.variants is not None:
@@ -260,6 +261,21 @@ def _mistake(box: str, kind: type[Options], arguments: Sequence[str]) -> str:
 
 
 _UNREADABLE: Final = re.compile(r"^Error parsing (\S+?):? (.*)$")
+
+
+def _unreadable_name(options: Options) -> str:
+    """What is wrong with the name of a file or folder; "" for nothing. Networks are read and
+    written by a library that takes names in UTF-8 alone."""
+    for value in vars(options).values():
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                try:
+                    os.fsencode(path).decode()
+                except UnicodeDecodeError:
+                    return f"'{path}': not a name in UTF-8"
+    return ""
+
+
 _IN_PLAIN_WORDS: Final = {
     r"^Error parsing (\S+): no type matching \{?(.+?)\}? could be instantiated from \[(.*)\]\.?$": (
         r"\1 takes \2, not \3"

@@ -159,6 +159,24 @@ def printed_json(tree: ast.AST) -> list[str]:
     ]
 
 
+def in_the_locale(tree: ast.AST) -> list[str]:
+    """Where a source reads or writes text in the encoding of whoever runs it."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        function = ast.unparse(node.func).split(".")
+        named = {str(keyword.arg): ast.unparse(keyword.value) for keyword in node.keywords}
+        # The built-in function takes a path first, a path's method does not.
+        place = node.args[len(function) == 1 :]
+        mode = named.get("mode") or (ast.unparse(place[0]) if place else "'r'")
+        opens = function[-1] == "open" and function[0] != "os" and re.fullmatch(r"'[^b]*'", mode)
+        whole = function[-1] in ("read_text", "write_text")
+        if (opens or whole or named.get("text") == "True") and "encoding" not in named:
+            found.append(f"line {node.lineno}: {function[-1]}")
+    return found
+
+
 def printing(tree: ast.AST) -> list[str]:
     """What in a source writes to the person's terminal by itself."""
     found = []
@@ -271,6 +289,27 @@ def test_commands_print_json_by_the_function_that_knows_no_nan(path: Path) -> No
 def test_planted_json_is_found() -> None:
     assert printed_json(ast.parse("import json\nprint(json.dumps({'a': 1}) if 1 else 2)"))
     assert not printed_json(ast.parse("import json\nprint(json.dumps({}, allow_nan=False))"))
+
+
+def test_files_are_utf8_in_any_locale() -> None:
+    for path in sources("engine", "pawnscope", "search", "training", "scripts"):
+        assert not in_the_locale(ast.parse((ROOT / path).read_text())), path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open(p)",
+        "open(p, 'w')",
+        "p.open('a')",
+        "p.read_text(errors=e)",
+        "p.write_text(t)",
+        "run(text=True)",
+    ],
+)
+def test_a_planted_locale_is_found(source: str) -> None:
+    assert in_the_locale(ast.parse(source))
+    assert not in_the_locale(ast.parse(source.replace(")", ", encoding='utf-8')")))
 
 
 def test_one_place_loads_openvino_and_makes_its_core() -> None:

@@ -43,7 +43,7 @@ def _run(python: Path, script: Path) -> Iterator[Row]:
         [python, script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     ) as process:
         try:

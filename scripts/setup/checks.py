@@ -7,7 +7,9 @@ reader sees.
 """
 
 import argparse
+import difflib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -16,9 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.system.processes import usable_cores
+from scripts.streams import flush_streams, open_streams
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTEST_USAGE = 4
 PYTEST_FOUND_NO_TESTS = 5
+BAD_INPUT = 2
+OWN_OPTIONS = ("--help", "--quick")
+ALIKE = 0.8
+"""From this similarity on, a word that is no option of ours is a misspelt one, and not pytest's."""
 MOST_WORKERS = 8
 QUICK = (
     "tests/test_architecture.py",
@@ -94,6 +102,11 @@ def run(check: Check) -> bool:
     return status in check.good
 
 
+def needs_environment(words: Sequence[str]) -> bool:
+    """Whether these words start checks: not where they ask for help, or are refused at once."""
+    return not {"-h", "--help"} & set(words) and _misspelt(words) is None
+
+
 def main() -> int:
     """Run all checks; 0 when none found anything."""
     parser = argparse.ArgumentParser(
@@ -106,6 +119,10 @@ def main() -> int:
         "--quick", action="store_true", help="for daily work: ruff, mypy and the quickest tests"
     )
     options, given = parser.parse_known_args()
+    problem = _misspelt(given) or _refused_by_pytest(given)
+    if problem is not None:
+        print(f"scripts/test.py: {problem}", file=sys.stderr)
+        return BAD_INPUT
     checks = plan(given, len(usable_cores()), quick=options.quick)
     failed = [check.name for check in checks if not run(check)]
     if options.quick:
@@ -115,8 +132,37 @@ def main() -> int:
     return 1 if failed else 0
 
 
+def _misspelt(words: Sequence[str]) -> str | None:
+    """What is wrong with a word that is nearly an option of ours."""
+    for word in words:
+        near = difflib.get_close_matches(word, OWN_OPTIONS, n=1, cutoff=ALIKE)
+        if near and word not in OWN_OPTIONS:
+            return f"unknown option {word!r} (did you mean {near[0]}?)"
+    return None
+
+
+def _refused_by_pytest(words: Sequence[str]) -> str | None:
+    """What pytest says of words that it does not take, asked before minutes of other checks."""
+    if not words:
+        return None
+    # It reads the words, and finds no tests of its own: only those that are named.
+    ask = (sys.executable, "-m", "pytest", "--collect-only", "-q", "--ignore-glob=*", *words)
+    asked = subprocess.run(ask, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True)
+    if asked.returncode != PYTEST_USAGE:
+        return None
+    lines = (asked.stdout + asked.stderr).decode(errors="replace").splitlines()
+    said = [line for line in lines if "error: " in line.lower() and "usage: " not in line]
+    return "; ".join(re.sub(r"^.*?error: ", "", line, flags=re.IGNORECASE) for line in said)
+
+
 if __name__ == "__main__":
+    open_streams()
     try:
-        sys.exit(main())
+        status = main()
     except KeyboardInterrupt:
-        sys.exit(130)
+        status = 130
+    except BrokenPipeError:
+        status = 141
+    if flush_streams() is not None:
+        status = status or 1
+    sys.exit(status)

@@ -28,11 +28,22 @@ class SetupError(Exception):
 
 
 def run_in_environment(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
-    """Replace this process by `python -m module` in the environment, with the same arguments."""
+    """Replace this process by `python -m module` in the environment, with the same arguments.
+
+    Where it is not ready, the module is first asked whether the arguments need it: its
+    `needs_environment` and `main` run with the standard library alone.
+    """
+    words = sys.argv[1:]
     try:
         check_python(sys.version_info[:2])
+        # Not before: an older Python cannot read it.
+        from scripts.streams import open_streams
+
+        open_streams()
         environment = Environment(ROOT)
-        if environment.prepare(extras):
+        if not environment.is_ready(extras):
+            _run_without_environment(module, words)
+        if environment.prepare(extras) and not {"-h", "--help"} & set(words):
             environment.compile_kernels()
     except KeyboardInterrupt:
         say("set-up interrupted; the next start completes it")
@@ -44,7 +55,16 @@ def run_in_environment(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     python = str(environment.python)
     # -P: a folder `engine` in the working directory is not ours.
-    os.execv(python, [python, "-P", "-m", module, *sys.argv[1:]])
+    os.execv(python, [python, "-P", "-m", module, *words])
+
+
+def _run_without_environment(module: str, words: "Sequence[str]") -> None:
+    """Answer at once what needs no library, and exit; returns where the words need one."""
+    import importlib
+
+    command = importlib.import_module(module)
+    if not command.needs_environment(words):
+        sys.exit(command.main())
 
 
 def check_python(version: "tuple[int, ...]") -> None:
@@ -61,7 +81,11 @@ def check_python(version: "tuple[int, ...]") -> None:
 
 def say(message: str) -> None:
     """A line for the person; standard output belongs to the command."""
-    print(f"pawnscope: {message}", file=sys.stderr, flush=True)
+    try:
+        print(f"pawnscope: {message}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # Nobody reads it; the set-up is wanted nevertheless.
+        return
 
 
 class Environment:
@@ -99,7 +123,7 @@ class Environment:
             return False
         import fcntl
 
-        with open(self._root / ".venv.lock", "w") as lock:
+        with open(self._root / ".venv.lock", "wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -172,14 +196,14 @@ class Environment:
 
     def _read_stamp(self) -> "tuple[str, str, tuple[str, ...]]":
         try:
-            place, contents, *extras = self._stamp.read_text().split()
+            place, contents, *extras = self._stamp.read_text(encoding="utf-8").split()
         except (OSError, ValueError):
             return "", "", ()
         return place, contents, tuple(extras)
 
     def _write_stamp(self, *words: str) -> None:
         temporary = self._stamp.with_suffix(".new")
-        temporary.write_text(" ".join(words) + "\n")
+        temporary.write_text(" ".join(words) + "\n", encoding="utf-8")
         os.replace(temporary, self._stamp)
 
 
@@ -202,7 +226,7 @@ def run_quietly(command: "Sequence[str]", folder: Path, lock: int) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         pass_fds=(lock,),
     ) as step:

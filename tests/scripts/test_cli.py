@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -73,7 +74,12 @@ def test_every_command_is_served(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "advice"),
-    [("tran", "did you mean train"), ("Solve", "solve"), ("xyzzy", "see pawnscope --help")],
+    [
+        ("tran", "did you mean train?"),
+        ("trian", "did you mean train?"),
+        ("Solve", "did you mean solve?"),
+        ("xyzzy", "see pawnscope --help"),
+    ],
 )
 def test_an_unknown_command_is_told_the_nearest(
     word: str, advice: str, capsys: pytest.CaptureFixture[str]
@@ -324,6 +330,63 @@ def test_closed_streams_lead_nowhere(closed: str, words: str, status: int, print
     # What was meant for one stream does not go to another.
     assert done.stdout.count("\n") <= 1
     assert "Error" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("words", ["--help", "variants --help", "language --help", "variants"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_any_terminal_can_show_help_and_tables(words: str, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *words.split()],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.decode(encoding)) > 300
+    assert b"\\u" not in done.stdout
+
+
+@pytest.mark.parametrize("words", ["--help", "variants", "variants --help"])
+def test_an_output_that_takes_nothing_is_one_line(words: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scripts.cli", *words.split()],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "pawnscope: No space left on device: standard output\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_ends_prints_nothing(number: int) -> None:
+    code = (
+        "import atexit, sys, time; from scripts import cli\n"
+        "atexit.register(lambda: (print('ending', flush=True), time.sleep(60)))\n"
+        "sys.exit(cli.main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "perft", "no-such-game", "1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ending\n"
+        process.send_signal(number)
+        assert process.stderr.read().count("\n") == 1
+    assert process.returncode == -number
+
+
+def test_names_of_files_are_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = os.fsdecode(os.fsencode(tmp_path) + b"/r\xff")
+    assert cli.main(["train", "hexapawn", "--run", named]) == 2
+    assert r"r\xff': not a name in UTF-8" in complaint(capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_complaint_that_nobody_can_hear_keeps_its_status() -> None:

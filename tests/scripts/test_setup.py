@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.setup import checks
 from scripts.setup.checks import QUICK, plan
 from scripts.setup.environment import Environment, SetupError, check_python, run_quietly
 
@@ -208,10 +209,18 @@ def test_a_start_imports_next_to_nothing() -> None:
     assert not {"dataclasses", "json", "numpy", "shutil", "subprocess", "typing"} & set(loaded)
 
 
-def test_run_hands_over_to_an_environment_that_stands(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a start reads, without an environment."""
+    root = tmp_path_factory.mktemp("sources")
     for name in ("engine", "scripts", "constraints.txt", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
+        copy(ROOT / name, root / name)
+    return root
+
+
+def test_run_hands_over_to_an_environment_that_stands(tmp_path: Path, sources: Path) -> None:
+    shutil.copytree(sources, tmp_path, dirs_exist_ok=True)
 
     def make(command: Sequence[str], folder: Path, lock: int) -> None:
         if "venv" in command:
@@ -228,6 +237,59 @@ def test_run_hands_over_to_an_environment_that_stands(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "pawnscope: no command 'no-such-command'; see pawnscope --help\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("test.py --help", 0, "usage: scripts/test.py"),
+        ("test.py --quick -h", 0, "usage: scripts/test.py"),
+        ("test.py --qiuck", 2, "scripts/test.py: unknown option '--qiuck' (did you mean --quick?)"),
+        ("run.py --help", 0, "usage: pawnscope COMMAND"),
+        ("run.py", 2, "usage: pawnscope COMMAND"),
+        ("run.py --version", 0, "pawnscope 0."),
+        ("run.py trian hexapawn", 2, "no command 'trian'; did you mean train?"),
+    ],
+)
+def test_what_needs_no_library_is_answered_before_the_set_up(
+    words: str, status: int, said: str, sources: Path
+) -> None:
+    script, *rest = words.split()
+    done = subprocess.run(
+        # Without any installed package.
+        [sys.executable, "-S", sources / "scripts" / script, *rest],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
+    assert not (sources / ".venv").exists()
+    assert not (sources / ".venv.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--no-such-option"], "unrecognized arguments: --no-such-option"),
+        (["-k"], "argument -k: expected one argument"),
+        (["tests/nowhere.py"], "file or directory not found: tests/nowhere.py"),
+    ],
+)
+def test_what_pytest_refuses_is_said_before_any_check(
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begun: list[checks.Check] = []
+    monkeypatch.setattr(checks, "run", begun.append)
+    monkeypatch.setattr(sys, "argv", ["scripts/test.py", *words])
+    assert checks.main() == 2
+    assert capsys.readouterr().err == f"scripts/test.py: {said}\n"
+    assert not begun
+    monkeypatch.setattr(sys, "argv", ["scripts/test.py", "-x", "-k", "nothing"])
+    checks.main()
+    assert begun
 
 
 def pins() -> dict[str, str]:

@@ -144,7 +144,9 @@ def _is_over(training: Training) -> bool:
     The seconds in its files do not tell: they are those before the last round was saved.
     """
     path = training.path / OVER
-    return path.exists() and float(path.read_text()) >= training.overrides["minutes"]
+    return (
+        path.exists() and float(path.read_text(encoding="utf-8")) >= training.overrides["minutes"]
+    )
 
 
 def checkpoints(run: Path) -> Iterator[tuple[float, Path]]:

@@ -146,7 +146,7 @@ def save_gpt2(model: LanguageModel, folder: str | Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / _CONFIG) as config, replacing(folder / _WEIGHTS) as weights:
-        config.write_text(json.dumps(settings, indent=2) + "\n")
+        config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         try:
             safetensors.torch.save_file(tensors, weights, {"format": "pt"})
         except safetensors.SafetensorError as error:

@@ -204,4 +204,4 @@ class Report:
 
     def to_json(self) -> str:
         """The JSON text; the same report gives the same text."""
-        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"

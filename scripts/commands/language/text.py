@@ -1,6 +1,5 @@
 """`pawnscope language --gpt2 FOLDER --prompt TEXT` and `--gpt2-sizes`: GPT-2 and its text."""
 
-import io
 import itertools
 import sys
 import time
@@ -111,8 +110,6 @@ def _print_figures(options: TextOptions, tokenizer: "Tokenizer", tokens: Iterato
 
 def _stream(prompt: str, text: Iterator[str]) -> None:
     """Print a text while it is generated; ^C ends the line, too."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # the terminal's encoding may lack some
     try:
         for piece in itertools.chain([prompt], text):
             print(piece, end="", flush=True)
