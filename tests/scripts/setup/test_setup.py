@@ -21,7 +21,7 @@ from scripts.setup import checks
 from scripts.setup.checks import QUICK, plan
 from scripts.setup.environment import Environment, SetupError, check_python, run_quietly
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("engine", "pawnscope", "scripts", "search", "training")
 STAMP = ".venv/pawnscope-stamp"
 

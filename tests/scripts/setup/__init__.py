@@ -1,0 +1,1 @@
+"""As scripts/setup: the environment and the checks."""
