@@ -3,10 +3,11 @@
 The resolved configuration is written into the run directory and is the run's own from then on.
 """
 
+import contextlib
 import dataclasses
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -30,6 +31,7 @@ from engine.settings import (
     Settings,
     Share,
     build,
+    quoted,
 )
 
 Variants = Variant | Sequence[Variant]
@@ -273,7 +275,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, with today's names for fields; raises SettingError that names file
     and line."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows begin a file with a byte order mark.
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise SettingError(f"{path}: {problem}") from None
     return _with_current_names(values, str(path))
@@ -291,12 +294,34 @@ def _with_current_names(values: Mapping[str, Any], where: str) -> dict[str, Any]
     return renamed
 
 
-def read_overrides(path: Path, kind: type[Settings]) -> dict[str, Any]:
-    """The tables of a person's own file, for a run of this kind; raises SettingError that names the
-    file and the field."""
+def read_overrides(path: Path, kind: type[Settings], variant: str) -> dict[str, Any]:
+    """The tables of a person's own file, for a run of this kind and variant; raises SettingError
+    that names the file and the field.
+
+    The file may be that of another run, whose variant must be the same.
+    """
     values = read_toml(path)
-    build(kind, {"variant": ""} | values, str(path))
+    build(kind, {"variant": variant} | values, str(path))
+    named = values.pop("variant", variant)
+    if named != variant:
+        raise SettingError(f"{path}: variant = {named!r}, but the variant to train is {variant!r}")
     return values
+
+
+@contextlib.contextmanager
+def naming_file(path: Path | None, resolve_alone: Callable[[], object]) -> Iterator[None]:
+    """Name a person's own file in a SettingError of the block, for settings that do not fit each
+    other, if `resolve_alone`, which resolves those of the file alone, raises one too."""
+    try:
+        yield
+    except SettingError:
+        if path is not None:
+            try:
+                resolve_alone()
+            except SettingError as problem:
+                text = str(problem).removeprefix("configuration: ")
+                raise SettingError(f"{path}: {text}") from None
+        raise
 
 
 def parse_variants(text: str) -> tuple[Variant, ...]:
@@ -307,22 +332,37 @@ def parse_variants(text: str) -> tuple[Variant, ...]:
     names = text.split(_SEPARATOR)
     if "" in names:
         raise SettingError(f"'{text}': a variant is missing beside the '{_SEPARATOR}'")
-    if len(names) > MOST_VARIANTS:
-        raise SettingError(f"'{text}': {len(names)} variants, a run has at most {MOST_VARIANTS}")
-    variants: dict[str, Variant] = {}
-    for name in names:
-        variant = get_variant(name)
-        if variant.digest in variants:
-            same = variants[variant.digest].name
-            how = "twice" if same == name else f"twice, also as '{same}'"
-            raise SettingError(f"'{text}': the variant '{name}' is named {how}")
-        variants[variant.digest] = variant
-    return tuple(variants.values())
+    _check_number(names)
+    return variants_of([get_variant(name) for name in names])
 
 
 def variants_of(variants: Variants) -> tuple[Variant, ...]:
-    """One variant or several as a tuple."""
-    return (variants,) if isinstance(variants, Variant) else tuple(variants)
+    """One variant or several as a tuple; raises SettingError for none, too many, and two with the
+    same rules."""
+    if isinstance(variants, Variant):
+        return (variants,)
+    variants = tuple(variants)
+    _check_number([variant.name for variant in variants])
+    different: dict[str, Variant] = {}
+    for variant in variants:
+        if variant.digest in different:
+            text = _SEPARATOR.join(variant.name for variant in variants)
+            same = different[variant.digest].name
+            how = "twice" if same == variant.name else f"twice, also as '{same}'"
+            raise SettingError(f"'{text}': the variant '{variant.name}' is named {how}")
+        different[variant.digest] = variant
+    return variants
+
+
+def _check_number(names: Sequence[str]) -> None:
+    """Raises SettingError where these are not as many variants as a run may have."""
+    if not names:
+        raise SettingError("no variant is named, a run needs at least one")
+    if len(names) > MOST_VARIANTS:
+        text = _SEPARATOR.join(names)
+        raise SettingError(
+            f"{quoted(text)}: {len(names)} variants, a run has at most {MOST_VARIANTS}"
+        )
 
 
 def joined_names(variants: Variants) -> str:

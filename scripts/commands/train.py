@@ -13,7 +13,16 @@ from engine.settings import Range, Seed
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.progress import Bars, Pace, columns, fitting
 from scripts.training_session import training_session
-from training.config import LARGEST_SEARCH, TrainingConfig, merge, parse_variants, read_overrides
+from training.config import (
+    LARGEST_SEARCH,
+    TrainingConfig,
+    joined_names,
+    merge,
+    naming_file,
+    parse_variants,
+    read_overrides,
+    resolve,
+)
 from training.evaluation.truth import Reached, TruthShares
 from training.run.monitor import Monitor, Summary
 from training.run.setup import open_directory, open_run
@@ -54,7 +63,10 @@ def main(arguments: list[str]) -> int:
     variants = parse_variants(options.variant)
     path = options.run or _default_run(options)
     begun = time.monotonic()
-    with open_directory(path, variants, _overrides(options)) as directory:
+    own = _read_own(options, joined_names(variants))
+    with naming_file(options.config, lambda: resolve(variants, own)):
+        opened = open_directory(path, variants, _overrides(options, own))
+    with opened as directory:
         keep_freed_memory()
         bars = _Bars(quiet=options.json)
         with training_session(path, bars), open_run(directory, variants, bars) as run:
@@ -74,12 +86,17 @@ def _default_run(options: TrainOptions) -> Path:
     return Path("runs") / name
 
 
-def _overrides(options: TrainOptions) -> dict[str, Any]:
-    values = read_overrides(options.config, TrainingConfig) if options.config else {}
+def _read_own(options: TrainOptions, variant: str) -> dict[str, Any]:
+    """The settings of the person's own file."""
+    return read_overrides(options.config, TrainingConfig, variant) if options.config else {}
+
+
+def _overrides(options: TrainOptions, own: dict[str, Any]) -> dict[str, Any]:
+    """The person's own settings with those of the command line over them."""
     given = {name: value for name, value in vars(options).items() if value is not None}
     top = {name: given[name] for name in ("minutes", "seed", "teacher", "initial") if name in given}
     self_play = {name: given[name] for name in ("actors", "simulations") if name in given}
-    return merge(values, top | ({"self_play": self_play} if self_play else {}))
+    return merge(own, top | ({"self_play": self_play} if self_play else {}))
 
 
 class _Bars(Bars, Monitor):

@@ -19,6 +19,7 @@ from training.config import (
     differences,
     load_config,
     merge,
+    naming_file,
     preset,
     read_overrides,
     read_toml,
@@ -175,13 +176,39 @@ def test_former_names_are_read_and_todays_are_written(tmp_path: Path) -> None:
     [
         ("[learning]\npases = 1.0", r"own\.toml \[learning\]: unknown field 'pases'"),
         ("seed = -1", r"own\.toml: seed = -1 is not a whole number"),
+        ("variant = 'gardner'", r"own\.toml: variant = 'gardner', but .* is 'hexapawn'"),
     ],
 )
 def test_a_mistake_in_ones_own_file_names_the_file(text: str, message: str, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text(text)
     with pytest.raises(InputError, match=message):
-        read_overrides(own, TrainingConfig)
+        read_overrides(own, TrainingConfig, "hexapawn")
+
+
+def test_settings_of_ones_own_file_that_do_not_fit_each_other_name_it(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+
+    def refusal(values: dict[str, Any], others: dict[str, Any]) -> str:
+        with (
+            pytest.raises(InputError) as caught,
+            naming_file(own, lambda: resolve(HEXAPAWN, values)),
+        ):
+            resolve(HEXAPAWN, values | others)
+        return str(caught.value)
+
+    bad = {"network": {"channels": 32, "heads": 5}}
+    assert refusal(bad, {}) == (
+        f"{own}: network configuration: heads = 5 does not divide channels 32"
+    )
+    # The file is not blamed for what it does not hold.
+    assert str(own) not in refusal({"seed": 3}, bad)
+
+
+def test_ones_own_file_may_come_from_an_editor_on_windows_or_from_a_run(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_bytes("\N{BYTE ORDER MARK}variant = 'hexapawn'\r\nseed = 9\r\n".encode())
+    assert read_overrides(own, TrainingConfig, "hexapawn") == {"seed": 9}
 
 
 def test_every_former_name_has_its_field_today() -> None:

@@ -36,6 +36,13 @@ class Shard:
     source: dict[str, Any]
 
 
+_INSERT_SHARD: Final = "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def _row_of(shard: Shard) -> tuple[Any, ...]:
+    return tuple((vars(shard) | {"source": json.dumps(shard.source)}).values())
+
+
 def is_kept(round_number: int) -> bool:
     """Whether the checkpoint of a round is kept: 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
     if round_number < 4:
@@ -126,20 +133,30 @@ class Index:
     def _reconcile(self) -> None:
         known = {shard.name for shard in self.shards()}
         present = {path.name for path in self._games.glob("*.safetensors")}
-        for name in known - present:
-            self._execute("DELETE FROM shards WHERE name = ?", name)
+        found = []
         for name in sorted(present - known):
             # The games of a file that cannot be read are played again.
             with contextlib.suppress(InputError):
-                self.add_shard(name)
+                found.append(self._describe(name))
+        # A commit waits for the disk, so there is one for all files.
+        with disk_errors(self._path), self._database:
+            vanished = [(name,) for name in known - present]
+            self._database.executemany("DELETE FROM shards WHERE name = ?", vanished)
+            self._database.executemany(_INSERT_SHARD, map(_row_of, found))
 
     def add_shard(self, name: str) -> Shard:
         """Add a file of games; raises ShardError, CheckpointError or OSError."""
+        shard = self._describe(name)
+        self._execute(_INSERT_SHARD, *_row_of(shard))
+        return shard
+
+    def _describe(self, name: str) -> Shard:
+        """A file of games, by its header; raises as `add_shard`."""
         header = describe_games(self._games / name)
         source = header["source"]
         if not _is_source(source):
             raise ShardError(f"{self._games / name}: the field 'source' is incomplete")
-        shard = Shard(
+        return Shard(
             name=name,
             round=source["round"],
             actor=source["actor"],
@@ -148,9 +165,6 @@ class Index:
             games=header["games"],
             source=source,
         )
-        row = vars(shard) | {"source": json.dumps(source)}
-        self._execute("INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)", *row.values())
-        return shard
 
     def shards(self) -> list[Shard]:
         """All shards, oldest first."""

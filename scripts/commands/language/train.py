@@ -20,7 +20,7 @@ from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
 from scripts.progress import Bars, columns, fitting
 from scripts.training_session import training_session
-from training.config import read_overrides
+from training.config import naming_file, read_overrides
 from training.language.config import LONGEST_CONTEXT, LanguageTrainingConfig
 from training.language.measures import HALF_TEMPERATURE, Share
 from training.language.run import LanguageSummary
@@ -70,7 +70,10 @@ def main(arguments: list[str]) -> int:
     variant = get_variant(options.variant)
     path = options.run or Path("runs") / f"language-{variant.name}"
     begun = time.monotonic()
-    with LanguageDirectory(path, variant, _overrides(options, variant, path)) as directory:
+    own = _read_own(options, variant)
+    with naming_file(options.config, lambda: LanguageTrainingConfig.resolve(variant, own)):
+        opened = LanguageDirectory(path, variant, _overrides(options, variant, path, own))
+    with opened as directory:
         keep_freed_memory()
         bars = _Bars(quiet=options.json)
         with training_session(path, bars):
@@ -114,9 +117,18 @@ def _evaluator(checkpoint: str, variant: Variant) -> Any:
     return evaluator
 
 
-def _overrides(options: LanguageTrainOptions, variant: Variant, path: Path) -> dict[str, Any]:
-    given = read_overrides(options.config, LanguageTrainingConfig) if options.config else {}
-    given |= {
+def _read_own(options: LanguageTrainOptions, variant: Variant) -> dict[str, Any]:
+    """The settings of the person's own file."""
+    if options.config is None:
+        return {}
+    return read_overrides(options.config, LanguageTrainingConfig, variant.name)
+
+
+def _overrides(
+    options: LanguageTrainOptions, variant: Variant, path: Path, own: dict[str, Any]
+) -> dict[str, Any]:
+    """The person's own settings with those of the command line over them."""
+    given = own | {
         name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None
     }
     if options.games is None:

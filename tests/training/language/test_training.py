@@ -311,10 +311,10 @@ def test_another_configuration_of_a_run_is_refused_by_field(
     [
         ({"channels": 30, "heads": 4}, "heads = 4 does not divide channels 30"),
         ({"batch": 0}, "batch = 0 is not a whole number"),
-        ({"context": 1}, "context = 1 is not 2 or more"),
+        ({"context": 1}, "context = 1: a model needs at least 2 tokens"),
         ({"decay": 2.0}, "decay = 2.0 is not a number from 0 to 1"),
         ({"games": "good"}, "games = 'good' is not one of random, policy"),
-        ({"games": "policy"}, "policy games need a network"),
+        ({"games": "policy"}, "games = 'policy' needs a network"),
         ({"learning_rat": 0.1}, "unknown field 'learning_rat'"),
     ],
 )

@@ -332,6 +332,28 @@ def test_the_index_is_rebuilt(run: Path, spoil: Callable[[Path], None]) -> None:
     assert rounds_of_checkpoints(run) == [0, 1, 2, 3, 4, 6, 7]
 
 
+def test_shards_that_vanished_or_came_cost_one_commit(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = sorted((run / "games").iterdir())
+    away = [path.with_suffix(".away") for path in shards[:4]]
+    real = sqlite3.connect
+    commits: list[str] = []
+
+    def connect(path: Path) -> sqlite3.Connection:
+        database = real(path)
+        database.set_trace_callback(lambda text: commits.append(text) if "COMMIT" in text else None)
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    for before, after, left in ((shards, away, 1), (away, shards, 5)):
+        for path, other in zip(before, after, strict=False):
+            path.rename(other)
+        commits.clear()
+        assert len(index_of(run)[0]) == left
+        assert len(commits) == 1
+
+
 def test_a_damaged_shard_is_left_out(run: Path) -> None:
     (run / "index.sqlite").unlink()
     path = sorted((run / "games").iterdir())[1]

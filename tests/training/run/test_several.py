@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import pawnscope
 from engine.network.checkpoint import (
     UniversalDescription,
     load_checkpoint,
@@ -368,6 +369,22 @@ def test_a_wrong_list_of_games_is_refused(
     words: str, quoted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quoted in refused(capsys, tmp_path / "run", words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ([], "no variant is named, a run needs at least one"),
+        (2 * [get_variant("hexapawn")], "the variant 'hexapawn' is named twice"),
+        (33 * [get_variant("baby")], "33 variants, a run has at most 32"),
+    ],
+)
+def test_the_library_refuses_a_wrong_list_too(
+    variants: list[Variant], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        pawnscope.train(variants, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
