@@ -21,7 +21,7 @@ from engine.player import Player
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.system.files import cache_folder, described
-from scripts.progress import detail, shows_bars, write_line
+from scripts.progress import detail, say, shows_bars, write_line
 from search.evaluator import Evaluator
 from search.exact.solution import Solution
 from search.exact.solver import estimate_positions, load_or_solve
@@ -126,7 +126,7 @@ def _strongest(variant: Variant) -> KnownCheckpoint:
 @functools.cache
 def _say_which(found: KnownCheckpoint, variant: Variant) -> None:
     """Say once which network was taken, where the person named none."""
-    write_line(f"{variant.name}: the network {found}", sys.stderr)
+    say(f"{variant.name}: the network {found}")
 
 
 def _nothing_found(variant: Variant, what: str, command: str) -> InputError:

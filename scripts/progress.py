@@ -90,6 +90,12 @@ def write_line(line: str, file: TextIO) -> None:
         file.flush()
 
 
+def say(line: str) -> None:
+    """A permanent line on standard error, unless --quiet."""
+    if verbosity() > Verbosity.QUIET:
+        write_line(line, sys.stderr)
+
+
 def detail(line: str) -> None:
     """A permanent line on standard error that only --verbose asks for."""
     if verbosity() == Verbosity.VERBOSE:

@@ -2,29 +2,38 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.rules.errors import InputError
 from engine.system.extras import missing_extra
 from training.data.metrics_table import flat
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 
 class TensorBoardWriter:
     """Writes the lines of metrics.jsonl into a folder of event files, at the learner's steps."""
 
-    def __init__(self, folder: Path, first_step: int = 0) -> None:
-        """Points of earlier files at `first_step` and later are hidden, because they are made
-        again. Raises InputError where the package is missing, and OSError."""
+    def __init__(self, folder: Path) -> None:
+        """Raises InputError where the package is missing."""
         missing = missing_extra("tensorboard", "tensorboard")
         if missing is not None:
             raise InputError(missing)
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Write one line's figures. Those of language runs, which count no steps, are at rounds."""
+        """Write one line's figures. Those of language runs, which count no steps, are at rounds.
+
+        Points that earlier files have at the first line's step and later are hidden, because a
+        resumed run makes them again. Raises OSError.
+        """
         step = values.get("step", values["round"])
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)
         for name, value in flat(values):
             if isinstance(value, (int, float)) and name not in ("step", "round"):
                 # "losses.policy" is the curve "policy" in the group "losses".
@@ -32,4 +41,5 @@ class TensorBoardWriter:
 
     def close(self) -> None:
         """Write what is buffered, and close the file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()

@@ -18,7 +18,7 @@ from engine.settings import Natural
 from engine.system.termination import Terminated
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
-from scripts.progress import write_line
+from scripts.progress import say
 
 _COLOURS: Final = ("White", "Black")
 _UNFINISHED: Final = "The game was left unfinished."
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
     spec = options.opponent
     if spec is None:
         spec, why = default_player(variant, perfect=True)
-        write_line(f"your opponent is {spec} ({why})", sys.stderr)
+        say(f"your opponent is {spec} ({why})")
     opponent = player_of(spec, variant, rng, options.tablebases)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
