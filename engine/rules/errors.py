@@ -5,7 +5,15 @@ import numpy.typing as npt
 
 
 class InputError(ValueError):
-    """Input that cannot be used; the message is one line and quotes the offending text."""
+    """Input that cannot be used; the message is one line and quotes the offending text.
+
+    >>> import pawnscope as ps
+    >>> try:
+    ...     ps.Position("gardener")
+    ... except ps.InputError as problem:
+    ...     print(problem)
+    unknown variant 'gardener' (did you mean gardner?)
+    """
 
 
 class VariantError(InputError):
@@ -26,6 +34,12 @@ class IllegalMoveError(InputError):
 
 class NotFiniteError(InputError):
     """A NaN or an infinity where a number is needed; the message names what holds it."""
+
+
+def require_text(value: object, what: str) -> None:
+    """Raises InputError, "`what` is a text, not …", for anything else."""
+    if not isinstance(value, str):
+        raise InputError(f"{what} is a text, not {value!r}")
 
 
 def first_fault(values: npt.NDArray[np.floating] | float) -> str | None:

@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from engine.rules import kernels, moves, outcome
 from engine.rules.attacks import is_check
+from engine.rules.errors import IllegalMoveError, InputError, require_text
 from engine.rules.history import hash_row, play_move
 from engine.rules.notation.board_text import board_text
 from engine.rules.notation.fen import parse_fen, write_fen
 from engine.rules.notation.san import parse_san, write_san
 from engine.rules.notation.uci import parse_uci, write_uci
 from engine.rules.tables import BLACK, CLOCK, REPETITION, SIDE, WHITE
-from engine.rules.variant import Variant
+from engine.rules.variant import Variant, get_variant
 
 
 class Termination(IntEnum):
@@ -52,19 +53,42 @@ class Outcome:
         return 0 if self.winner is None else 1 if self.winner == colour else -1
 
 
+def _refuse_text(move: object) -> None:
+    if isinstance(move, str):
+        raise InputError(f"push takes a move's number; push_text({move!r}) plays a text")
+
+
 class Position:
     """A position in a game: the row, and the earlier positions that count as repetitions.
 
-    Moves are the numbers of `engine.rules.moves`; squares are numbered from a1, file fastest.
+    Moves are the numbers of `engine.rules.moves`, squares are numbered from a1, file fastest.
+    Methods with `uci`, `san` or `text` in their names read and write moves as people do; `text`
+    takes both notations.
+
+        >>> import pawnscope as ps
+        >>> position = ps.Position("hexapawn")
+        >>> [position.san(move) for move in position.legal_moves]
+        ['a2', 'b2', 'c2']
+        >>> move = position.push_text("b2")      # or "b1b2"
+        >>> position
+        Position('hexapawn', 'ppp/1P1/P1P b - - 1 1')
+        >>> ps.Position("gardner", "k4/5/5/4P/4K b").turn == 1    # Black is to move
+        True
     """
 
-    def __init__(self, variant: Variant, text: str | None = None) -> None:
-        """The start position, or the position of a FEN (raises FenError)."""
+    def __init__(self, variant: Variant | str, fen: str | None = None) -> None:
+        """The start position of a variant or of its name, or the position of a FEN.
+
+        Raises FenError, UnknownVariantError, and InputError for arguments of other types.
+        """
+        if not isinstance(variant, Variant):
+            variant = get_variant(variant)
+        if fen is None:
+            fen = variant.start_fen
+        require_text(fen, "a FEN")
         self.variant = variant
         self.row: npt.NDArray[np.uint8]
-        if text is None:
-            text = variant.start_fen
-        self.row, self._first_full_move = parse_fen(variant, text)
+        self.row, self._first_full_move = parse_fen(variant, fen)
         self._first_side = self.turn
         self.hashes: list[int] = []
         # The moves played, each with the row before it.
@@ -151,7 +175,11 @@ class Position:
         return kernels.is_capture(self.variant.tables, self.row, move)
 
     def push(self, move: int) -> None:
-        """Play a legal move (trusted: take it from `legal_moves` or a parser)."""
+        """Play a legal move (trusted: take it from `legal_moves` or a parser).
+
+        Raises InputError for a text: `push_text` plays those.
+        """
+        _refuse_text(move)
         tables = self.variant.tables
         self.hashes.append(int(hash_row(tables, self.row)))
         self._played.append((int(move), self.row))
@@ -199,6 +227,23 @@ class Position:
     def push_san(self, text: str) -> int:
         """Play the move of that SAN text and return it; raises IllegalMoveError."""
         move = self.parse_san(text)
+        self.push(move)
+        return move
+
+    def parse_text(self, text: str) -> int:
+        """The legal move of a UCI or SAN text (no text means two different moves).
+
+        Raises IllegalMoveError, and InputError for anything but a text.
+        """
+        require_text(text, "a move's notation")
+        try:
+            return self.parse_uci(text)
+        except IllegalMoveError:
+            return self.parse_san(text)
+
+    def push_text(self, text: str) -> int:
+        """Play the move of a UCI or SAN text and return it; raises IllegalMoveError."""
+        move = self.parse_text(text)
         self.push(move)
         return move
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from engine.rules import tables as layout
 from engine.rules.betza import Movement
-from engine.rules.errors import InputError, UnknownVariantError, VariantError
+from engine.rules.errors import InputError, UnknownVariantError, VariantError, require_text
 from engine.rules.geometry import Geometry
 from engine.rules.notation import fen
 from engine.rules.tables import (
@@ -52,7 +52,15 @@ HEXAPAWNS: Final = tuple(f"hexapawn{width}x{height}" for width in _SIDES for hei
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Variant(Geometry):
-    """A set of rules. Bitmaps have bit s set for square s (S squares)."""
+    """A set of rules. Bitmaps have bit s set for square s (S squares).
+
+    >>> import pawnscope as ps
+    >>> variant = ps.get_variant("gardner")
+    >>> variant
+    Variant('gardner', 5x5)
+    >>> variant.width, variant.height, variant.start_fen
+    (5, 5, 'rnbqk/ppppp/5/PPPPP/RNBQK w - - 0 1')
+    """
 
     start_fen: str
     movements: dict[int, Movement]
@@ -74,6 +82,9 @@ class Variant(Geometry):
     """Half-moves without a capture or pawn move that draw, 0 for never."""
     settings: dict[str, str]
     """The keys and values, inherited ones included, that define all of the above."""
+
+    def __repr__(self) -> str:
+        return f"Variant({self.name!r}, {self.width}x{self.height})"
 
     @property
     def irreversible(self) -> bool:
@@ -307,14 +318,26 @@ class Registry:
         return match is not None
 
     def get(self, name: str) -> Variant:
-        """The variant of that name, `hexapawnWxH` included; raises UnknownVariantError, with the
-        nearest names."""
+        """The variant of that name, `hexapawnWxH` included.
+
+            >>> import pawnscope as ps
+            >>> ps.get_variant("hexapawn5x4")
+            Variant('hexapawn5x4', 5x4)
+
+        Raises UnknownVariantError, with the nearest names.
+        """
+        require_text(name, "the name of a variant")
         if name not in self._variants and not self._is_hexapawn(name):
             raise UnknownVariantError(f"unknown variant '{name}'{_nearest(name, self.names())}")
         return self._variants[name]
 
     def names(self) -> list[str]:
-        """The defined names, in the order of their files; `hexapawnWxH` exist besides."""
+        """The defined names, in the order of their files; `hexapawnWxH` exist besides.
+
+        >>> import pawnscope as ps
+        >>> ps.variant_names()[:2]
+        ['chess', 'hexapawn']
+        """
         return [name for name in self._variants if not _HEXAPAWN.fullmatch(name)]
 
 
@@ -335,7 +358,7 @@ def _with_new_letters(inherited: dict[str, Setting], own: dict[str, Setting]) ->
 
 def _nearest(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name.lower(), (*names, *HEXAPAWNS), n=3, cutoff=0.5)
-    return f" (did you mean {', '.join(near)}?)" if near else "; your own come with --variants FILE"
+    return f" (did you mean {', '.join(near)}?)" if near else "; no loaded file defines it"
 
 
 _registry: Final = Registry()
@@ -347,7 +370,17 @@ BUILT_IN: Final = tuple(define_variants(_FILE.read_text(encoding="utf-8"), _FILE
 
 
 def load_variants(path: str | Path) -> list[str]:
-    """Add a person's own variant file; returns the new names, raises VariantError or OSError."""
+    """Add a person's own variant file; returns the new names.
+
+        >>> import pawnscope as ps
+        >>> from pathlib import Path
+        >>> rules = "[widehexapawn:hexapawn]\\nmaxFile = 4\\nstartFen = pppp/4/PPPP w - - 0 1\\n"
+        >>> _ = Path("wide.ini").write_text(rules)
+        >>> ps.load_variants("wide.ini")
+        ['widehexapawn']
+
+    Raises VariantError or OSError.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

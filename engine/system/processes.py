@@ -8,11 +8,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import resource_tracker
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -50,6 +51,22 @@ def interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def main_module_hidden() -> Iterator[None]:
+    """A process that starts in the block does not import the program's main module.
+
+    A new interpreter imports it for what it may hold of the process's task. Where nothing of the
+    task is there, that costs time, and a script that does its work without asking for its own name
+    would begin it again in every process.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class ProcessPool(ProcessPoolExecutor):

@@ -1,5 +1,6 @@
 """`pawnscope probe RUN`: the concept report of a run, as one HTML file and as JSON."""
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> int:
         )
     write_whole(html.with_suffix(".json"), report.to_json())
     write_whole(html, render_html(report))
-    print(report.to_json() if options.json else _summary(report, html), end="")
+    print(report.to_json() if options.json else f"{summary(report)}report: {html}\n", end="")
     return 0
 
 
@@ -79,16 +80,18 @@ def probe_run(
     positions: int,
     config: ProbeConfig,
     progress: Progress = lambda done, total: None,
+    load: Callable[[Variant], Solution] = load_solution,
 ) -> Report:
     """Probe the first and the last network of a run, or one checkpoint.
 
-    `game` names the variant where the networks play several. Raises InputError, OSError.
+    `game` names the variant where the networks play several; `load` solves it where that is quick.
+    Raises InputError, OSError.
     """
     paths = _first_and_last(run)
     variant = variant_of(paths[-1], game)
     subjects = _subjects(paths, variant)
     keep_freed_memory()
-    solution = load_solution(variant) if is_solved_quickly(variant) else None
+    solution = load(variant) if is_solved_quickly(variant) else None
     exact_values = None if solution is None else lambda rows: solution.lookup_batch(rows)[0]
     rng = np.random.default_rng(config.seed)
     return probe_networks(
@@ -161,7 +164,7 @@ def _gather(
     return draw_games(((shard.positions, shard.games) for shard in shards), variant, wanted, rng)
 
 
-def _summary(report: Report, html: Path) -> str:
+def summary(report: Report) -> str:
     """The last checkpoint's gains, one line for each concept."""
     last = report.checkpoints[-1]
     counts = report.counts
@@ -182,5 +185,5 @@ def _summary(report: Report, html: Path) -> str:
         ]
         text = " ".join(figures) if figures else cells[0].refused or ""
         lines.append(f"  {concept.name:{width}}  {text}")
-    lines += [f"  layers: {', '.join(report.layers)}", f"report: {html}"]
+    lines.append(f"  layers: {', '.join(report.layers)}")
     return "\n".join(lines) + "\n"

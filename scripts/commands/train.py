@@ -61,7 +61,9 @@ def main(arguments: list[str]) -> int:
     """Train until the network is as good as was asked for, the time is over or ^C."""
     options = parse_options(TrainOptions, "train", arguments)
     variants = parse_variants(options.variant)
-    path = options.run or _default_run(options)
+    path = options.run or default_run(
+        options.variant, initial=options.initial, teacher=options.teacher, seed=options.seed
+    )
     begun = time.monotonic()
     own = _read_own(options, joined_names(variants))
     with naming_file(options.config, lambda: resolve(variants, own)):
@@ -75,14 +77,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _default_run(options: TrainOptions) -> Path:
-    name = options.variant
-    if options.initial is not None:
-        name += f"-from-{Path(options.initial).stem}"
-    if options.teacher is not None:
-        name += f"-{options.teacher}"
-    if options.seed is not None:
-        name += f"-seed{options.seed}"
+def default_run(
+    variant: str, *, initial: str | None, teacher: str | None, seed: int | None
+) -> Path:
+    """The directory of a run where none is named; its name says how it was asked for."""
+    name = variant
+    if initial is not None:
+        name += f"-from-{Path(initial).stem}"
+    if teacher is not None:
+        name += f"-{teacher}"
+    if seed is not None:
+        name += f"-seed{seed}"
     return Path("runs") / name
 
 

@@ -263,7 +263,7 @@ class _Pass:
         if too_large or self.table.capacity >= MAX_CAPACITY:
             raise InputError(
                 f"{self.variant.name}: {self.count:,} positions fill the limit of"
-                f" {format_bytes(self.limit_bytes)} and there are more; raise it with --limit"
+                f" {format_bytes(self.limit_bytes)} and there are more; raise the limit"
             )
         self.table.grow()
 
@@ -337,7 +337,7 @@ def solve(
         if estimate.bytes > limit_bytes:
             raise InputError(
                 f"{variant.name}: {estimate} would take {format_bytes(estimate.bytes)}, more than"
-                f" the limit of {format_bytes(limit_bytes)}; raise it with --limit"
+                f" the limit of {format_bytes(limit_bytes)}; raise the limit"
             )
         expected = estimate.positions
         search.run(_EVERYTHING, lambda done: progress(done, max(done, expected)))

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.rules.position import Position
+from engine.rules.variant import get_variant
 from scripts.setup.checks import ROOT
+from search.exact.solver import solve
 
 SHORT = """
 raw_sample = 500
@@ -84,6 +87,7 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
+    assert len(blocks[0].splitlines()) <= 10
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],
         cwd=tmp_path,
@@ -92,7 +96,10 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    evaluation, variation, shape = done.stdout.splitlines()
-    assert evaluation.startswith("PositionEvaluation(policy={")
-    assert variation.startswith("('")
-    assert shape == "torch.Size([1, 25, 64])"
+    evaluation, searched, *others = re.split(r"\n(?=\S)", done.stdout.strip())
+    assert evaluation.startswith("gardner, White to move: value ")
+    assert len(evaluation.splitlines()) == 2 + len(Position("gardner").legal_moves)
+    assert re.match(r"gardner, White to move: .* 400 simulations\n", searched)
+    assert searched.splitlines()[-1].startswith("  line: ")
+    exact = solve(get_variant("hexapawn4x4")).value(get_variant("hexapawn4x4").start_row)
+    assert others == [str(exact), "(25, 64)", "(2, 3) (2, 25, 64)"]

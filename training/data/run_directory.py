@@ -169,7 +169,7 @@ def changes_of(
     fixed = {name: value for name, value in overrides.items() if name not in free}
     different = differences(config, fixed)
     if different:
-        raise RunError(f"{path}: {different[0]}; choose another --run or leave the option out")
+        raise RunError(f"{path}: {different[0]}; choose another run or leave the setting out")
     return {name: overrides[name] for name in free if name in overrides}
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from engine.network.inference.backends.allocator import keep_freed_memory
-from engine.network.model.policy_value import PolicyValueNet
+from engine.network.model.policy_value import VariantNetwork
 
 BATCH: Final = 256
 """Positions that are computed at a time, at most."""
@@ -37,8 +37,10 @@ class NetworkEvaluator:
     freed memory (`backends/allocator.py`); the number of threads is not changed.
     """
 
-    def __init__(self, network: PolicyValueNet) -> None:
-        self.network = network.frozen()
+    def __init__(self, network: VariantNetwork, *, copy: bool = True) -> None:
+        """Without a `copy` the network itself computes, as it then is: its open hook points count
+        and later changes of its weights, too."""
+        self.network = network.frozen() if copy else network
         keep_freed_memory()
 
     @torch.inference_mode()

@@ -25,6 +25,7 @@ A closed point costs one test of an empty list. Open points belong to one networ
 global, and a copy of a network has all its points closed.
 """
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -86,7 +87,10 @@ class HookPoints:
 
     def _find(self, name: str) -> HookPoint:
         if name not in self._points:
-            raise InputError(f"no hook point '{name}' (hook points: {', '.join(self._points)})")
+            near = difflib.get_close_matches(str(name), self._points, n=3)
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
+            points = ", ".join(self._points)
+            raise InputError(f"no hook point '{name}' ({meant}hook points: {points})")
         return self._points[name]
 
     @contextmanager

@@ -274,7 +274,7 @@ def solve_endgames(
     if needed > limit_bytes:
         raise InputError(
             f"{variant.name}: tables of {men} men take {needed / 2**30:.2f} GiB of memory, more"
-            f" than the limit of {limit_bytes / 2**30:.2f} GiB; raise it with --limit"
+            f" than the limit of {limit_bytes / 2**30:.2f} GiB; raise the limit"
         )
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -224,7 +224,7 @@ def test_numbers_of_men_that_make_no_sense(name: str, men: int) -> None:
 
 
 def test_too_large_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match=r"^chess: tables of 5 men take .* GiB .* raise it with"):
+    with pytest.raises(InputError, match=r"^chess: tables of 5 men take .* GiB .* raise the limit"):
         solve_endgames(CHESS, 5)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from engine.rules.compilation.compile_time import add_compile_seconds, compile_seconds, working_time
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-from engine.system.processes import interrupts_held, usable_cores
+from engine.system.processes import interrupts_held, main_module_hidden, usable_cores
 from training.config import LearningConfig, SelfPlayConfig
 from training.data.shards import select
 from training.learner.losses import Draw, add_gradients, flatten
@@ -165,7 +165,7 @@ class WorkerPool:
             actor = keys | {"first_parts": first_parts, "number": number}
             arguments = (theirs, rules, learning, network.config, (weights, part), actor)
             process = context.Process(target=_work, args=arguments, daemon=True)
-            with interrupts_held():
+            with interrupts_held(), main_module_hidden():
                 process.start()
             theirs.close()
             self._workers.append((process, ours))

@@ -1,0 +1,269 @@
+"""Training runs from Python: train one, open one, read its curve."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.rules.errors import InputError
+from engine.rules.variant import Variant, get_variant
+from engine.settings import build, quoted
+from engine.system.files import write_whole
+from pawnscope.networks import Network, load
+from pawnscope.tables import MOST_LINES, share_text, table
+from pawnscope.threads import torch_threads_kept
+
+if TYPE_CHECKING:
+    from training.config import TrainingConfig
+    from training.run.monitor import Monitor, Summary
+
+VariantsLike: TypeAlias = str | Variant | Sequence[str | Variant]
+"""One variant, by its name or not, or several that one network learns."""
+
+_SHOWN: Final = (
+    "round",
+    "seconds",
+    "games",
+    "positions",
+    "truth.raw",
+    "truth.search",
+    "losses.policy",
+    "losses.wdl",
+)
+"""Columns of a curve that is printed."""
+_COUNTS: Final = ("round", "step", "games", "positions")
+"""Columns that are in every line, and whole."""
+
+
+class Curve(Mapping[str, npt.NDArray[np.generic]]):
+    """How a run went: a table with a line for each round, as columns by name.
+
+        >>> import pawnscope as ps
+        >>> curve = ps.Run("runs/hexapawn").curve
+        >>> curve["truth.raw"].shape == curve["seconds"].shape
+        True
+        >>> curve.records()[0]["round"]
+        0
+
+    A column is int64[N] or float64[N] for N lines, NaN where a line has no such figure: the truth
+    is measured now and then, and only of solved games. "truth.raw" and "truth.search" are shares of
+    the decisions in which the network, alone and with search, keeps the exact value. The other
+    names are those of `metrics.jsonl`, with a point before each inner name.
+    """
+
+    def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """From the lines of `metrics.jsonl`, oldest first."""
+        flat = [dict(_flat(line)) for line in lines]
+        names = dict.fromkeys(name for line in flat for name in line)
+        self._columns: dict[str, npt.NDArray[np.generic]] = {}
+        for name in names:
+            values = [line.get(name, np.nan) for line in flat]
+            self._columns[name] = np.array(values, np.int64 if name in _COUNTS else np.float64)
+        self._length = len(flat)
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.generic]:
+        if name not in self._columns:
+            raise KeyError(f"no column {name!r} (columns: {', '.join(self._columns)})")
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        """Number of columns, as of any mapping; `rounds` is that of lines."""
+        return len(self._columns)
+
+    @property
+    def rounds(self) -> int:
+        """Number of lines."""
+        return self._length
+
+    def records(self) -> list[dict[str, float]]:
+        """A dictionary for each line, without the figures that it has not."""
+        lines = zip(*(column.tolist() for column in self.values()), strict=True)
+        return [
+            {name: value for name, value in zip(self, line, strict=True) if value == value}
+            for line in lines
+        ]
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """The table as CSV, empty where a line has no such figure; also written to a file where one
+        is named. Raises OSError."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.records())
+        if path is not None:
+            write_whole(Path(path), text.getvalue())
+        return text.getvalue()
+
+    def __repr__(self) -> str:
+        if not self._length:
+            return "no round yet"
+        names = [name for name in _SHOWN if name in self]
+        # The first and the last line, and some between them.
+        count = min(self._length, MOST_LINES)
+        places = np.linspace(0, self._length - 1, count).round().astype(int)
+        lines = [[_cell(name, self[name][place]) for name in names] for place in places]
+        return f"{self._length:,} lines\n{table(names, lines, count)}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers in a line, inner names behind outer ones."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", value
+
+
+def _cell(name: str, value: Any) -> str:
+    if np.isnan(value):
+        return ""
+    if name in _COUNTS:
+        return f"{value:,}"
+    return share_text(value) if name.startswith("truth") else f"{value:.2f}"
+
+
+class Run:
+    """A training run: its directory, curve, checkpoints and networks.
+
+    >>> import pawnscope as ps
+    >>> run = ps.Run("runs/hexapawn")
+    >>> run.variants, run.config.seed
+    (('hexapawn',), 1)
+    >>> run.checkpoints[-1].suffix
+    '.safetensors'
+    >>> run.network().variant
+    Variant('hexapawn', 3x3)
+    """
+
+    def __init__(self, path: str | Path, *, summary: "Summary | None" = None) -> None:
+        """Open a run's directory to read it; raises InputError where there is none, OSError."""
+        from training.config import load_config
+
+        if not isinstance(path, str | Path):
+            raise InputError(f"the directory of a run is expected, not {quoted(path)}")
+        self.path = Path(path)
+        """The directory."""
+        if not (self.path / "config.toml").is_file():
+            raise InputError(f"{path}: no training run (no config.toml there)")
+        self.config: TrainingConfig = load_config(self.path / "config.toml")
+        """All settings."""
+        self.summary = summary
+        """How the session that made this object ended; None where it only reads the run."""
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the variants that it learns."""
+        from training.config import parse_variants
+
+        return tuple(variant.name for variant in parse_variants(self.config.variant))
+
+    @property
+    def curve(self) -> Curve:
+        """Its rounds so far, as a table."""
+        from training.data.run_directory import read_metrics
+
+        exists = (self.path / "metrics.jsonl").exists()
+        return Curve(read_metrics(self.path) if exists else [])
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """The files of its networks, first to last."""
+        from training.data.run_directory import checkpoints_in
+
+        return tuple(checkpoints_in(self.path))
+
+    def network(self, checkpoint: int = -1, *, variant: str | Variant | None = None) -> Network:
+        """The network of a checkpoint by its place, the last by default; `variant` as in `load`.
+
+        Raises InputError where there is no such checkpoint.
+        """
+        paths = self.checkpoints
+        if not -len(paths) <= checkpoint < len(paths):
+            raise InputError(f"{self.path}: no checkpoint {checkpoint}, there are {len(paths)}")
+        return load(paths[checkpoint], variant=variant)
+
+    def __repr__(self) -> str:
+        curve = self.curve
+        head = f"Run of {self.config.variant} in {self.path}: {len(self.checkpoints)} checkpoints"
+        if not curve.rounds:
+            return f"{head}, no round yet"
+        seconds = float(curve["seconds"][-1])
+        head += f", {int(curve['round'][-1]):,} rounds in {seconds:,.1f} s"
+        if "truth.raw" not in curve:
+            return head
+        measured = curve["truth.raw"][~np.isnan(curve["truth.raw"].astype(float))]
+        return f"{head}, keeps the value in {share_text(float(measured[-1]))} of the decisions"
+
+
+def train(
+    variant: VariantsLike,
+    *,
+    run: str | Path | None = None,
+    monitor: "Monitor | None" = None,
+    **settings: Any,
+) -> Run:
+    """Train a network by self-play, or continue the run that is there. Prints nothing.
+
+        >>> import pawnscope as ps
+        >>> run = ps.train("hexapawn", minutes=0.01)
+        >>> run.path.as_posix(), run.curve["round"][0]
+        ('runs/hexapawn', np.int64(0))
+
+    `variant` is one, or several that one network learns. `run` is the run's directory, by default
+    that of the command: `runs/VARIANT`, with teacher and seed in its name where these are given.
+    `settings` are fields of `training.config.TrainingConfig`, such as `minutes=2.0` (in all
+    sessions of the run), `seed=3` or `self_play={"simulations": 32}`; the others come from the
+    variant's preset. `monitor` is called as training advances (`training.run.monitor.Monitor`).
+
+    ^C loses the round in progress; the same call continues. Raises InputError, OSError.
+    """
+    from scripts.commands.train import default_run
+    from training.config import TrainingConfig, joined_names
+    from training.run.monitor import Monitor
+    from training.run.setup import open_directory, open_run
+
+    variants = _variants(variant)
+    settings = _plain(settings)
+    build(TrainingConfig, {"variant": "", **settings}, "train")
+    if run is None:
+        asked = {name: settings.get(name) for name in ("initial", "teacher", "seed")}
+        path = default_run(joined_names(variants), **asked)
+    elif isinstance(run, Path) or (isinstance(run, str) and run):
+        path = Path(run)
+    else:
+        raise InputError(f"run = {run!r} is no directory")
+    if not isinstance(monitor, Monitor | None):
+        raise InputError(f"monitor = {quoted(monitor)} is no training.run.monitor.Monitor")
+    with (
+        torch_threads_kept(),
+        open_directory(path, variants, settings) as directory,
+        open_run(directory, variants, monitor or Monitor()) as opened,
+    ):
+        return Run(path, summary=opened.train())
+
+
+def _variants(variant: VariantsLike) -> tuple[Variant, ...]:
+    from training.config import joined_names, parse_variants
+
+    if isinstance(variant, str):
+        return parse_variants(variant)
+    if isinstance(variant, Variant):
+        return (variant,)
+    if not isinstance(variant, Sequence) or not variant:
+        raise InputError(f"a variant, or several, are expected, not {quoted(variant)}")
+    several = [each if isinstance(each, Variant) else get_variant(each) for each in variant]
+    return parse_variants(joined_names(several))
+
+
+def _plain(value: Any) -> Any:
+    """A setting with Python's own numbers in place of numpy's."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value.item() if isinstance(value, np.generic) else value
