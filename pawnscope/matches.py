@@ -126,7 +126,8 @@ def match(
     A player is a text (random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
     mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT],
     language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]), a `Network`, which then plays its
-    most likely move without search, or any `engine.player.Player`. Openings are all of
+    most likely move without search, or any `engine.player.Player`. Without a CHECKPOINT the
+    strongest network known serves, of those under `runs/` and the shipped ones. Openings are all of
     `opening_plies` plies in random order, by default 2, on boards of less than 16 squares 0.
 
     Raises InputError, OSError, and what a player raises.
@@ -188,7 +189,7 @@ def _player(player: object, variant: Variant, rng: np.random.Generator) -> Playe
 
 
 def _player_of_text(text: str, variant: Variant, rng: np.random.Generator) -> Player:
-    from scripts.players import load_evaluator, load_language, solution_cache
+    from scripts.players import find_checkpoint, load_evaluator, load_language, solution_cache
     from search.exact.solver import load_or_solve
     from search.players.make import make_player
 
@@ -196,7 +197,8 @@ def _player_of_text(text: str, variant: Variant, rng: np.random.Generator) -> Pl
         text,
         variant,
         rng=rng,
-        load_evaluator=load_evaluator,
+        # Named, so that nothing is said of which one was taken.
+        load_evaluator=lambda named, game: load_evaluator(str(find_checkpoint(named, game)), game),
         load_solution=lambda solved: load_or_solve(solved, solution_cache()),
         load_language=load_language,
     )

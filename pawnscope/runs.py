@@ -1,7 +1,5 @@
 """Training runs from Python: train one, open one, read its curve."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -52,18 +50,20 @@ class Curve(Mapping[str, npt.NDArray[np.generic]]):
     A column is int64[N] or float64[N] for N lines, NaN where a line has no such figure: the truth
     is measured now and then, and only of solved games. "truth.raw" and "truth.search" are shares of
     the decisions in which the network, alone and with search, keeps the exact value. The other
-    names are those of `metrics.jsonl`, with a point before each inner name.
+    names are those of `metrics.jsonl`, with a point before each inner name. Texts are in `to_csv`
+    alone.
     """
 
     def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """From the lines of `metrics.jsonl`, oldest first."""
-        flat = [dict(_flat(line)) for line in lines]
-        names = dict.fromkeys(name for line in flat for name in line)
-        self._columns: dict[str, npt.NDArray[np.generic]] = {}
-        for name in names:
-            values = [line.get(name, np.nan) for line in flat]
-            self._columns[name] = np.array(values, np.int64 if name in _COUNTS else np.float64)
-        self._length = len(flat)
+        from training.data.metrics_table import metrics_table
+
+        names, rows = metrics_table(lines)
+        self._lines, self._columns = lines, dict[str, npt.NDArray[np.generic]]()
+        for name, column in zip(names, zip(*rows, strict=True), strict=True):
+            if all(value is None or isinstance(value, int | float) for value in column):
+                kind = np.int64 if name in _COUNTS and None not in column else np.float64
+                self._columns[name] = np.array(column, kind)
 
     def __getitem__(self, name: str) -> npt.NDArray[np.generic]:
         if name not in self._columns:
@@ -80,7 +80,7 @@ class Curve(Mapping[str, npt.NDArray[np.generic]]):
     @property
     def rounds(self) -> int:
         """Number of lines."""
-        return self._length
+        return len(self._lines)
 
     def records(self) -> list[dict[str, float]]:
         """A dictionary for each line, without the figures that it has not."""
@@ -93,32 +93,22 @@ class Curve(Mapping[str, npt.NDArray[np.generic]]):
     def to_csv(self, path: str | Path | None = None) -> str:
         """The table as CSV, empty where a line has no such figure; also written to a file where one
         is named. Raises OSError."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.records())
+        from training.data.metrics_table import metrics_csv
+
+        text = metrics_csv(self._lines)
         if path is not None:
-            write_whole(Path(path), text.getvalue())
-        return text.getvalue()
+            write_whole(Path(path), text)
+        return text
 
     def __repr__(self) -> str:
-        if not self._length:
+        if not self.rounds:
             return "no round yet"
         names = [name for name in _SHOWN if name in self]
         # The first and the last line, and some between them.
-        count = min(self._length, MOST_LINES)
-        places = np.linspace(0, self._length - 1, count).round().astype(int)
+        count = min(self.rounds, MOST_LINES)
+        places = np.linspace(0, self.rounds - 1, count).round().astype(int)
         lines = [[_cell(name, self[name][place]) for name in names] for place in places]
-        return f"{self._length:,} lines\n{table(names, lines, count)}"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in a line, inner names behind outer ones."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float):
-            yield f"{prefix}{name}", value
+        return f"{self.rounds:,} lines\n{table(names, lines, count)}"
 
 
 def _cell(name: str, value: Any) -> str:

@@ -50,8 +50,8 @@ ORDER = {
     "engine/probing": "data concepts activations probes controls report measure",
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
     "pawnscope": (
-        "own_packages tables threads positions evaluations networks searches solutions runs probes"
-        " matches"
+        "own_packages tables threads positions games evaluations networks searches solutions runs"
+        " probes matches"
     ),
     "training": "config data learner selfplay evaluation run studies language",
     "scripts": "benchmarks plots experiments commands cli setup run test",

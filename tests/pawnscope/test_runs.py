@@ -100,6 +100,7 @@ def test_a_curve_of_several_variants_has_columns_for_each() -> None:
         "evaluator": "x",
     }
     curve = Curve([{"round": 0}, line])
+    assert curve.to_csv().splitlines()[-1] == "1,0.5,0.25,x"
     assert list(curve) == ["round", "truth.games.a.raw", "truth.games.b.raw"]
     assert curve.records() == [
         {"round": 0},

@@ -1,7 +1,5 @@
 """`pawnscope runs csv RUN`: the figures of a run as a flat table."""
 
-import csv
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from tyro import conf
 from engine.system.files import write_whole
 from scripts.commands.runs.removal import find_run
 from scripts.options import Options, parse_options, require_writable
-from training.data.metrics_table import metrics_table
+from training.data.metrics_table import metrics_csv
 from training.data.run_directory import read_metrics
 
 
@@ -31,13 +29,9 @@ def main(arguments: list[str]) -> int:
     options = parse_options(CsvOptions, "runs csv", arguments)
     if options.out is not None:
         require_writable(options.out, "--out")
-    names, rows = metrics_table(read_metrics(find_run(options.run)))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
+    text = metrics_csv(read_metrics(find_run(options.run)))
     if options.out is None:
-        sys.stdout.write(text.getvalue())
+        sys.stdout.write(text)
     else:
-        write_whole(options.out, text.getvalue())
+        write_whole(options.out, text)
     return 0

@@ -269,7 +269,7 @@ def test_directions_of_any_length_span_the_same(long: float, short: float) -> No
 REFUSED: dict[str, tuple[Callable[[HookPoints], Opened], str]] = {
     "unknown read": (
         lambda points: points.read("block.9.residual"),
-        r"no hook point 'block\.9\.residual' \(did you mean block\.1\.residual or .*\? hook points: embed, ",
+        r"no hook point 'block\.9\.residual' \(did you mean block\.1\.residual or .*: embed, ",
     ),
     "unknown addition": (lambda points: points.add({"nowhere": torch.ones(16)}), "no hook point"),
     "unknown direction": (
