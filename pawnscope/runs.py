@@ -240,16 +240,17 @@ def train(
 
 
 def _variants(variant: VariantsLike) -> tuple[Variant, ...]:
-    from training.config import joined_names, parse_variants
+    from training.config import parse_variants, variants_of
 
     if isinstance(variant, str):
         return parse_variants(variant)
     if isinstance(variant, Variant):
         return (variant,)
-    if not isinstance(variant, Sequence) or not variant:
+    if not isinstance(variant, Sequence):
         raise InputError(f"a variant, or several, are expected, not {quoted(variant)}")
-    several = [each if isinstance(each, Variant) else get_variant(each) for each in variant]
-    return parse_variants(joined_names(several))
+    return variants_of(
+        [each if isinstance(each, Variant) else get_variant(each) for each in variant]
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -384,7 +384,7 @@ def test_the_library_refuses_a_wrong_list_too(
     variants: list[Variant], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=message):
-        pawnscope.train(variants, tmp_path / "run")
+        pawnscope.train(variants, run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
