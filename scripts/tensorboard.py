@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.rules.errors import InputError
-from engine.system.extras import missing_extra
+from scripts.extras import require_extra
 from training.data.metrics_table import flat
 
 if TYPE_CHECKING:
@@ -17,9 +16,7 @@ class TensorBoardWriter:
 
     def __init__(self, folder: Path) -> None:
         """Raises InputError where the package is missing."""
-        missing = missing_extra("tensorboard", "tensorboard")
-        if missing is not None:
-            raise InputError(missing)
+        require_extra("tensorboard", "tensorboard", "tensorboard")
         self._folder = folder
         self._writer: SummaryWriter | None = None
 

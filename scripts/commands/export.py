@@ -12,12 +12,20 @@ import torch
 
 from engine.network.checkpoint import load_checkpoint, variant_of
 from engine.network.finite import require_finite_tensors
-from engine.network.inference.export import ONNX_SUFFIX, OPENVINO_SUFFIX, save_onnx, save_openvino
+from engine.network.inference.export import (
+    ONNX_SUFFIX,
+    OPENVINO_SUFFIX,
+    WRITERS,
+    output_names,
+    save_onnx,
+    save_openvino,
+)
 from engine.network.inference.parity import parity_positions
 from engine.network.model.config import NetworkConfig
 from engine.rules.errors import InputError
 from engine.rules.tables import STATE_SIZE
-from scripts.options import FigureOptions, parse_options, print_json
+from scripts.extras import require_extra
+from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from training.data.run_directory import checkpoint_of
 
 Array = npt.NDArray[Any]
@@ -27,7 +35,7 @@ Array = npt.NDArray[Any]
 class ExportOptions(FigureOptions):
     """Write a network as ONNX or OpenVINO; any number of positions goes through it at once.
 
-    Needs the extra "export": pip install 'pawnscope[export]'.
+    Needs the packages of the extra "export"; where they are missing, it offers to install them.
     """
 
     # A file, or a run directory (its last network).
@@ -43,14 +51,18 @@ def main(arguments: list[str]) -> int:
     options = parse_options(ExportOptions, "export", arguments)
     if options.file.suffix not in (ONNX_SUFFIX, OPENVINO_SUFFIX):
         raise InputError(f"{options.file}: a file is named FILE.onnx or FILE.xml")
+    require_writable(options.file)
     path = checkpoint_of(options.checkpoint)
     variant = variant_of(path, options.variant)
     network = load_checkpoint(path, variant=variant).network
+    require_extra("export", "export", *WRITERS)
+    if options.file.suffix == OPENVINO_SUFFIX:
+        require_extra("export", "openvino", "openvino")
     positions = parity_positions(variant).positions
     with torch.inference_mode():
         torch_outputs = network.eval()(torch.from_numpy(positions))
     require_finite_tensors(torch_outputs._asdict(), f"{options.checkpoint}: its output")
-    expected = [output.numpy() for output in torch_outputs]
+    expected = [getattr(torch_outputs, name).numpy() for name in output_names(network)]
     save = save_onnx if options.file.suffix == ONNX_SUFFIX else save_openvino
     save(network, options.file)
     runtime, computed = _run(options.file, positions)
@@ -59,7 +71,7 @@ def main(arguments: list[str]) -> int:
     figures: dict[str, Any] = {
         "file": str(options.file),
         "bytes": sum(part.stat().st_size for part in parts if part.exists()),
-        **_shapes(network.config),
+        **_shapes(network.config, output_names(network)),
         "positions": len(positions),
         "difference": _difference(expected, computed) if runtime else None,
         "runtime": runtime,
@@ -71,15 +83,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _shapes(config: NetworkConfig) -> dict[str, list[dict[str, str]]]:
+def _shapes(config: NetworkConfig, outputs: list[str]) -> dict[str, list[dict[str, str]]]:
     """Inputs and outputs of the file, such as "uint8[batch, 30]"."""
     S, P = config.squares, len(config.promotion_types)
     shapes = {"policy": f", {S}, {S}", "promotion": f", {S}, {P}", "wdl": ", 3", "moves_left": ""}
     return {
         "inputs": [{"name": "positions", "shape": f"uint8[batch, {S + STATE_SIZE}]"}],
-        "outputs": [
-            {"name": name, "shape": f"float32[batch{shape}]"} for name, shape in shapes.items()
-        ],
+        "outputs": [{"name": name, "shape": f"float32[batch{shapes[name]}]"} for name in outputs],
     }
 
 

@@ -207,11 +207,11 @@ class Environment:
         os.replace(temporary, self._stamp)
 
 
-def run_quietly(command: "Sequence[str]", folder: Path, lock: int) -> None:
+def run_quietly(command: "Sequence[str]", folder: Path, lock: "int | None" = None) -> None:
     """Run one step; a terminal shows its latest line, an error its last ones.
 
-    The step inherits `lock`: if this process is killed, the lock holds until the step has ended,
-    and the next set-up waits for that.
+    The step inherits `lock`, if one is given: if this process is killed, the lock holds until the
+    step has ended, and the next set-up waits for that.
     """
     import collections
     import subprocess
@@ -228,7 +228,7 @@ def run_quietly(command: "Sequence[str]", folder: Path, lock: int) -> None:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        pass_fds=(lock,),
+        pass_fds=() if lock is None else (lock,),
     ) as step:
         assert step.stdout is not None
         try:

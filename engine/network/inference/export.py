@@ -1,6 +1,7 @@
 """Networks as files for other runtimes: ONNX, and OpenVINO's own format.
 
     policy/value   positions uint8[batch, S + 5]  ->  policy, promotion, wdl, moves_left
+                   (no promotion where the variant has none)
     language       tokens int64[batch, tokens]    ->  logits [batch, tokens, V]
 
 `batch` is any number, and `tokens` any up to the context. Names and meaning of the outputs are
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.network.language.model import LanguageModel
 from engine.network.model.policy_value import Outputs, PolicyValueNet
@@ -36,7 +37,8 @@ ONNX_SUFFIX: Final = ".onnx"
 OPENVINO_SUFFIX: Final = ".xml"
 """The structure; the weights are in a file beside it with the ending .bin."""
 
-_WRITERS: Final = ("onnx", "onnxscript")
+WRITERS: Final = ("onnx", "onnxscript")
+"""Packages of the extra "export" that writing needs."""
 
 
 class ExportError(InputError):
@@ -49,8 +51,15 @@ def save_onnx(network: PolicyValueNet | LanguageModel, path: str | Path) -> None
     Above 2 GB, ONNX's own limit, the weights are in a second file beside it. Raises ExportError if
     a package is missing, and OSError.
     """
-    _require("export", *_WRITERS)
+    _require("export", *WRITERS)
     _write_whole(Path(path), lambda place: _write_onnx(network, place))
+
+
+def output_names(network: PolicyValueNet) -> list[str]:
+    """Names of the outputs in a file: those of `Outputs` that hold numbers. A variant without
+    promotions has no `promotion`, of which runtimes would refuse the size zero."""
+    has_promotions = bool(network.config.promotion_types)
+    return [name for name in Outputs._fields if has_promotions or name != "promotion"]
 
 
 def save_openvino(network: PolicyValueNet | LanguageModel, path: str | Path) -> None:
@@ -60,7 +69,7 @@ def save_openvino(network: PolicyValueNet | LanguageModel, path: str | Path) -> 
     """
     if Path(path).suffix != OPENVINO_SUFFIX:
         raise ExportError(f"{path}: OpenVINO's own files are named FILE{OPENVINO_SUFFIX}")
-    _require("export", *_WRITERS)
+    _require("export", *WRITERS)
     _require("openvino", "openvino")
     from engine.network.inference.openvino.core import ov
 
@@ -83,12 +92,13 @@ def _require(extra: str, *packages: str) -> None:
 def _write_onnx(network: PolicyValueNet | LanguageModel, path: Path) -> None:
     example, name, outputs, axes = _signature(network)
     frozen = network.frozen()
+    traced = _NamedOutputs(frozen, outputs) if isinstance(network, PolicyValueNet) else frozen
     # Attention with open patterns always computes them; otherwise it chooses by the number of
     # tokens, and a graph of any length cannot hold the choice.
     patterns = [name for name in frozen.hook_points.names if name.endswith("attention.pattern")]
     with _quiet(), frozen.hook_points.read(*patterns):
         program = torch.onnx.export(
-            frozen,
+            traced,
             (example,),
             input_names=[name],
             output_names=outputs,
@@ -100,6 +110,19 @@ def _write_onnx(network: PolicyValueNet | LanguageModel, path: Path) -> None:
         program.save(path)
 
 
+class _NamedOutputs(nn.Module):
+    """A policy/value network that returns only outputs of these names."""
+
+    def __init__(self, network: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.network = network
+        self._names = names
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(positions)._asdict()
+        return tuple(outputs[name] for name in self._names)
+
+
 def _signature(
     network: PolicyValueNet | LanguageModel,
 ) -> tuple[Tensor, str, list[str], dict[int, Any]]:
@@ -108,7 +131,7 @@ def _signature(
     axes: dict[int, Any] = {0: torch.export.Dim("batch")}
     if isinstance(network, PolicyValueNet):
         example = torch.zeros(2, network.config.squares + STATE_SIZE, dtype=torch.uint8)
-        return example, "positions", list(Outputs._fields), axes
+        return example, "positions", output_names(network), axes
     context = network.config.context
     # The exporter takes an axis of length 1 in the example for a constant.
     example = torch.zeros(2, min(2, context), dtype=torch.int64)

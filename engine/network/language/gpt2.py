@@ -1,7 +1,8 @@
 """GPT-2 in a local folder of Hugging Face's layout, read into a LanguageModel and written back.
 
-    config.json         sizes and settings
-    model.safetensors   tensors; or several files, which model.safetensors.index.json lists
+    config.json              sizes and settings
+    generation_config.json   the tokens that end and begin a text; where missing, config.json's
+    model.safetensors        tensors; or several files, which model.safetensors.index.json lists
 
     theirs (i from 0; * is weight or bias)          ours
     transformer.wte.weight            [V, D]        token.weight
@@ -49,6 +50,7 @@ GPT2_SIZES: Final = {
 wrong, the released models have those of `parameter_counts`)."""
 
 _CONFIG: Final = "config.json"
+_GENERATION: Final = "generation_config.json"
 _WEIGHTS: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 _PREFIX: Final = "transformer."
@@ -155,13 +157,35 @@ def save_gpt2(model: LanguageModel, folder: str | Path) -> None:
         (folder / _CONFIG).unlink(missing_ok=True)
 
 
-def end_of_text(folder: str | Path) -> int | None:
-    """The token that ends a text, as config.json says; None where it names none of the vocabulary.
-    Raises as `load_gpt2`."""
-    settings = _settings(Path(folder))
-    vocabulary = _language_config(Path(folder) / _CONFIG, settings).vocabulary
-    token = settings.get("eos_token_id")
-    return token if type(token) is int and 0 <= token < vocabulary else None
+def end_of_text(folder: str | Path) -> tuple[int, ...]:
+    """The tokens that end a text, as generation_config.json says, else config.json; none where
+    neither names any of the vocabulary. Raises as `load_gpt2`."""
+    return _named_tokens(Path(folder), "eos_token_id")
+
+
+def start_of_text(folder: str | Path) -> int | None:
+    """The token that begins a text, from the same files as `end_of_text`; None where they name
+    none."""
+    return next(iter(_named_tokens(Path(folder), "bos_token_id")), None)
+
+
+def _named_tokens(folder: Path, key: str) -> tuple[int, ...]:
+    settings = _settings(folder)
+    vocabulary = _language_config(folder / _CONFIG, settings).vocabulary
+    places = [(folder / _CONFIG, settings)]
+    generation = folder / _GENERATION
+    if generation.exists():
+        places.insert(0, (generation, _read_object(generation)))
+    for path, values in places:
+        value = values.get(key)
+        tokens = value if isinstance(value, list) else [] if value is None else [value]
+        if any(type(token) is not int for token in tokens):
+            text = shortened(json.dumps(value))
+            raise CheckpointError(f"{path}: {key} = {text}: neither a token's number nor a list")
+        # Small models keep the number that GPT-2 has for it, which they cannot say.
+        if found := tuple(token for token in tokens if 0 <= token < vocabulary):
+            return found
+    return ()
 
 
 def _settings(folder: Path) -> Settings:

@@ -1,9 +1,11 @@
 """`pawnscope language …`: the subcommands, and the module of each."""
 
+import difflib
 import importlib
 from collections.abc import Sequence
 from typing import Final
 
+from engine.rules.errors import InputError
 from scripts.commands.language import text as language_text
 
 _MODULES: Final = {
@@ -20,11 +22,18 @@ _USES: Final = """language models of moves and of text:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the subcommand that the first word names, or else GPT-2's; returns the exit status."""
+    """Run the subcommand that the first word names, or else GPT-2's; returns the exit status.
+
+    Raises InputError for a word that is none.
+    """
     first = arguments[0] if arguments else ""
     if first in _MODULES:
         status: int = importlib.import_module(_MODULES[first]).main(list(arguments[1:]))
         return status
+    if first and not first.startswith("-"):
+        near = difflib.get_close_matches(first, _MODULES, n=1)
+        advice = f"did you mean {near[0]}?" if near else "there are train, continue and --gpt2"
+        raise InputError(f"language: no command {first!r}; {advice}; see pawnscope language --help")
     if first in ("-h", "--help"):
         print(_USES)
     return language_text.main(list(arguments))

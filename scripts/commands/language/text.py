@@ -3,10 +3,10 @@
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,14 +15,11 @@ from engine.network.language import gpt2
 from engine.network.language.sampling import Sampling
 from engine.rules.errors import InputError
 from engine.settings import Natural
-from engine.system.extras import missing_extra
+from scripts.commands.language.tokenizer import encode, load_tokenizer, pieces
 from scripts.options import SamplingOptions, parse_options, print_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-END_OF_TEXT: Final = "<|endoftext|>"
-"""Stands between two texts: it ends one and begins the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +27,8 @@ class TextOptions(SamplingOptions):
     """Continue a text with a GPT-2 model in a local folder.
 
     The folder holds config.json and model.safetensors in the Hugging Face layout, and the
-    tokenizer: tokenizer.json, or vocab.json and merges.txt. Needs the extra "text":
-    pip install 'pawnscope[text]'.
+    tokenizer: tokenizer.json, or vocab.json and merges.txt. Needs the package of the extra "text";
+    where it is missing, the command offers to install it.
     """
 
     # The folder of the model.
@@ -66,14 +63,17 @@ def main(arguments: list[str]) -> int:
 
 def _complete(options: TextOptions, folder: Path) -> None:
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
-    configured = gpt2.end_of_text(folder)
-    tokenizer = load_tokenizer(folder)
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    end = configured if end is None else end
-    prompt = encode(tokenizer, options.prompt, end)
+    # The model's files know which tokens it was taught; the tokenizer's only guess.
+    ends, start = gpt2.end_of_text(folder), gpt2.start_of_text(folder)
+    text_tokenizer = load_tokenizer(folder)
+    tokenizer = text_tokenizer.tokenizer
+    if not ends and text_tokenizer.end is not None:
+        ends = (text_tokenizer.end,)
+    if start is None and ends:
+        start = ends[0]
+    prompt = encode(text_tokenizer, options.prompt, start)
     model = gpt2.load_gpt2(folder)
-    size = max(tokenizer.get_vocab().values(), default=-1) + 1
-    vocabulary = model.config.vocabulary
+    size, vocabulary = text_tokenizer.size, model.config.vocabulary
     if size > vocabulary:
         raise CheckpointError(f"{folder}: a tokenizer of {size} tokens, a model of {vocabulary}")
     if len(prompt) > model.config.context:
@@ -84,7 +84,7 @@ def _complete(options: TextOptions, folder: Path) -> None:
     generator = torch.Generator().manual_seed(options.seed)
     drawn = model.generate(torch.tensor([prompt]), sampling, generator)
     numbers = (int(token) for token in itertools.islice(drawn, options.tokens))
-    tokens = itertools.takewhile(lambda token: token != end, numbers)
+    tokens = itertools.takewhile(lambda token: token not in ends, numbers)
     if options.json:
         _print_figures(options, tokenizer, tokens)
     else:
@@ -117,77 +117,3 @@ def _stream(prompt: str, text: Iterator[str]) -> None:
         print(flush=True)
         raise
     print()
-
-
-def load_tokenizer(folder: Path) -> "Tokenizer":
-    """From `tokenizer.json`, or where that is missing from `vocab.json` and `merges.txt`.
-
-    Raises CheckpointError, naming the file that is missing or damaged, and InputError where the
-    package `tokenizers` is not installed.
-    """
-    problem = missing_extra("text", "tokenizers")
-    if problem is not None:
-        raise InputError(f"--gpt2: {problem}")
-    import tokenizers
-
-    whole, vocabulary, merges = (
-        folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt")
-    )
-    if not whole.is_file() and not (vocabulary.is_file() and merges.is_file()):
-        raise CheckpointError(
-            f"{folder}: holds no {whole.name}, nor {vocabulary.name} with {merges.name}"
-        )
-    try:
-        if whole.is_file():
-            tokenizer: Tokenizer = tokenizers.Tokenizer.from_file(str(whole))
-        else:
-            pairs = tokenizers.ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))
-            if pairs.token_to_id(END_OF_TEXT) is not None:
-                pairs.add_special_tokens([END_OF_TEXT])
-            tokenizer = tokenizers.Tokenizer.from_str(pairs.to_str())
-    except Exception as error:  # the library raises no narrower class
-        read = whole if whole.is_file() else f"{vocabulary} or {merges.name}"
-        raise CheckpointError(f"{read}: not a tokenizer ({error})") from None
-    # The whole prompt is encoded, and nothing else.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def encode(tokenizer: "Tokenizer", prompt: str, end: int | None) -> list[int]:
-    """The tokens of a prompt; the end of text for a prompt without any.
-
-    Raises InputError for a prompt that is not Unicode, or that has no tokens where there is no end
-    of text to begin from.
-    """
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"--prompt {prompt!r}: not UTF-8") from None
-    tokens: list[int] = tokenizer.encode(prompt, add_special_tokens=False).ids
-    if tokens:
-        return tokens
-    if end is None:
-        raise InputError(
-            f"--prompt {prompt!r}: has no tokens, and the tokenizer no {END_OF_TEXT} to begin from"
-        )
-    return [end]
-
-
-def pieces(tokenizer: "Tokenizer", tokens: Iterable[int]) -> Iterator[str]:
-    """The text of tokens as they come, in whole characters: a token may be part of one.
-
-    Bytes that are no character become U+FFFD. The pieces together equal the tokenizer's text of all
-    tokens at once.
-    """
-    from tokenizers.decoders import DecodeStream
-
-    stream = DecodeStream(skip_special_tokens=True)
-    pending: list[int] = []
-    for token in tokens:
-        pending.append(token)
-        piece = stream.step(tokenizer, token)
-        if piece is not None:
-            pending.clear()
-            yield piece
-    yield tokenizer.decode(pending)  # the incomplete character at the end, if there is one

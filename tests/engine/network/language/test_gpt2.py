@@ -20,6 +20,7 @@ from engine.network.language.gpt2 import (
     load_gpt2,
     parameter_counts,
     save_gpt2,
+    start_of_text,
 )
 from engine.network.language.sampling import Sampling
 from engine.rules.errors import InputError
@@ -377,12 +378,38 @@ def test_the_residual_dropout_counts_where_the_three_differ(folder: Path) -> Non
     assert torch.equal(model(tokens), expected)
 
 
-@pytest.mark.parametrize(("token", "expected"), [(7, 7), (53, None), (None, None), ([7, 8], None)])
+@pytest.mark.parametrize(
+    ("token", "expected"), [(7, (7,)), (53, ()), (None, ()), ([7, 8], (7, 8)), ([8, 53, -1], (8,))]
+)
 def test_the_end_of_text_is_a_token_of_the_vocabulary(
-    token: object, expected: int | None, folder: Path
+    token: object, expected: tuple[int, ...], folder: Path
 ) -> None:
-    reset(folder, eos_token_id=token)
+    reset(folder, eos_token_id=token, bos_token_id=token)
     assert end_of_text(folder) == expected
+    assert start_of_text(folder) == (expected[0] if expected else None)
+
+
+@pytest.mark.parametrize("token", [3, [3]])
+def test_the_settings_of_generation_count_before_those_of_the_model(
+    token: object, folder: Path
+) -> None:
+    reset(folder, eos_token_id=7, bos_token_id=7)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": token}))
+    assert end_of_text(folder) == (3,)
+    assert start_of_text(folder) == 7
+
+
+@pytest.mark.parametrize("token", ["7", True, 7.0, [7, "8"], {"a": 7}])
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_an_end_of_text_that_is_no_number_is_refused(
+    name: str, token: object, folder: Path
+) -> None:
+    path = folder / name
+    values = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(values | {"eos_token_id": token}))
+    with pytest.raises(CheckpointError, match=rf"{name}: eos_token_id = .*neither") as caught:
+        end_of_text(folder)
+    assert json.dumps(token) in str(caught.value)
 
 
 def test_the_four_sizes_have_the_published_parameter_counts() -> None:

@@ -21,7 +21,7 @@ from engine.network.language.model import LanguageModel
 from scripts import cli
 from scripts.commands import compile
 from scripts.commands.language import continuation, train
-from scripts.commands.language.text import END_OF_TEXT, pieces
+from scripts.commands.language.tokenizer import END_OF_TEXT, pieces
 from tests.support.network.language_cases import small_config
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -208,11 +208,12 @@ def test_what_is_missing_or_damaged_is_one_line(
         ("", "--gpt2-sizes"),
         ("--gpt2 x --gpt2-sizes", "only one of them"),
         ("--gpt2 no-such-folder --prompt x", "no-such-folder: no such folder"),
-        ("--gpt2 x --temperature -1", "temperature = -1.0"),
-        ("--gpt2 x --top-p 0", "top_p = 0.0"),
+        ("--gpt2 x --temperature -1", "--temperature -1 is not"),
+        ("--gpt2 x --top-p 0", "--top-p 0 is not"),
         ("--gpt2 x --tokens -1", "--tokens -1"),
         ("--gtp2 x", "did you mean --gpt2"),
-        ("trian gardner", "'trian'"),
+        ("trian gardner", "no command 'trian'; did you mean train?"),
+        ("evaluate --help", "no command 'evaluate'; there are train, continue and --gpt2"),
     ],
 )
 def test_bad_options_are_one_line(
@@ -230,6 +231,26 @@ def test_the_configuration_may_name_the_end_of_text(
     path = damaged / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": end}))
     assert say(capsys, damaged, *GREEDILY, "") == TEXT
+
+
+def test_the_end_of_text_of_the_model_counts_before_the_tokenizers(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model is told to end at the first tokens of ♔ and 𝄞, of which one comes first."""
+    tokenizer = Tokenizer.from_file(str(damaged / "tokenizer.json"))
+    ends = [
+        tokenizer.encode(TEXT).ids[len(tokenizer.encode(TEXT.split(mark)[0]).ids)] for mark in "♔𝄞"
+    ]
+    before = tokenizer.decode(
+        tokenizer.encode(TEXT).ids[: tokenizer.encode(TEXT).ids.index(ends[1])]
+    )
+    generation = damaged / "generation_config.json"
+    generation.write_text(json.dumps({"eos_token_id": ends, "bos_token_id": None}))
+    assert say(capsys, damaged, *GREEDILY, "The knight") == before
+    config = damaged / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": ends}))
+    generation.unlink()
+    assert say(capsys, damaged, *GREEDILY, "The knight") == before
 
 
 def test_the_sizes_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

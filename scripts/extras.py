@@ -1,0 +1,66 @@
+"""What an extra brings is installed when a command first needs it, after a question.
+
+The question is for a person at a terminal. A script gets the one command that installs the extra,
+as its error.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Final
+
+from engine.rules.errors import InputError
+from engine.system.extras import (
+    how_to_install,
+    is_externally_managed,
+    missing_extra,
+    missing_packages,
+)
+from scripts.setup.environment import Environment, SetupError, run_quietly, say
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+
+
+def require_extra(what: str, extra: str, *packages: str) -> None:
+    """Have the packages of an extra, or raise InputError, which begins with `what` needs them."""
+    problem = missing_extra(extra, *packages)
+    if problem is None:
+        return
+    if not _person_agrees(what, extra, *packages):
+        raise InputError(f"{what}: {problem}")
+    try:
+        _install(extra)
+    except (OSError, SetupError) as error:
+        raise InputError(f"{what}: {error}") from None
+    importlib.invalidate_caches()
+    problem = missing_extra(extra, *packages)
+    if problem is not None:
+        raise InputError(f"{what}: {problem}")
+
+
+def _person_agrees(what: str, extra: str, *packages: str) -> bool:
+    """Ask on standard error: standard output belongs to the command's results."""
+    if is_externally_managed() or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    missing = " and ".join(missing_packages(*packages))
+    say(f"{what} needs {missing}. Install with {how_to_install(extra)}?")
+    print("[Y/n] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not answer:
+        # The end of the input, at the question.
+        print(file=sys.stderr)
+        return False
+    return answer.strip().lower() in ("", "y", "yes")
+
+
+def _install(extra: str) -> None:
+    """Into the environment of this Python; raises SetupError or OSError."""
+    environment = ROOT / ".venv"
+    if Path(sys.prefix) == environment and (environment / "pawnscope-stamp").exists():
+        # Ours: the next start knows of the extra, and keeps its versions.
+        Environment(ROOT).prepare((extra,))
+        return
+    pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pins = ROOT / "constraints.txt"
+    command = [*pip, "install", *(["-c", str(pins)] if pins.exists() else [])]
+    run_quietly([*command, f"pawnscope[{extra}]"], ROOT)
