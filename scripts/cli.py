@@ -27,6 +27,8 @@ INTERNAL_ERROR: Final = 1
 INTERRUPTED: Final = 128 + signal.SIGINT
 TERMINATED: Final = 128 + signal.SIGTERM
 READER_LEFT: Final = 128 + signal.SIGPIPE
+_MOST_MISTAKES: Final = 20
+"""Of a variant file, a line each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +205,17 @@ def _report(error: Exception, debug: bool) -> int:
     if debug:
         raise error
     try:
-        from engine.rules.errors import InputError
+        from engine.rules.errors import InputError, VariantError
         from engine.system.files import described
     except ModuleNotFoundError:
         # Python alone, which serves no command: what failed is the output of the help.
         return _complain(str(error), BAD_INPUT)
+    if isinstance(error, VariantError):
+        for mistake in error.mistakes[:_MOST_MISTAKES]:
+            _complain(mistake, BAD_INPUT)
+        if (more := len(error.mistakes) - _MOST_MISTAKES) > 0:
+            _complain(f"and {more} more mistakes", BAD_INPUT)
+        return BAD_INPUT
     if isinstance(error, InputError):
         return _complain(str(error), BAD_INPUT)
     if isinstance(error, OSError):

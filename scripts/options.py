@@ -35,6 +35,7 @@ from engine.settings import (
     wanted,
 )
 from scripts.colour import is_coloured
+from scripts.verbosity import Verbosity, verbosity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +149,13 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
     if options.variants is not None:
         from engine.rules.variant import load_variants
 
-        load_variants(options.variants)
+        load_variants(options.variants, _say_ignored)
     return options
+
+
+def _say_ignored(line: str) -> None:
+    if verbosity() > Verbosity.QUIET:
+        print(line, file=sys.stderr, flush=True)
 
 
 def _out_of_bounds(options: Options, arguments: Sequence[str]) -> str:

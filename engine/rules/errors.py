@@ -1,4 +1,4 @@
-"""Errors about what a person gave, each one line that quotes it; and the one check for NaN."""
+"""Errors about what a person gave, which quote it in one line; and the one check for NaN."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,13 @@ class InputError(ValueError):
 
 
 class VariantError(InputError):
-    """A variant file that breaks its own grammar; names the file, the line and the key."""
+    """A variant file that breaks its own grammar: one line for each mistake in it, which names the
+    file, the line and the key."""
+
+    @property
+    def mistakes(self) -> list[str]:
+        """The lines of the message."""
+        return str(self).splitlines()
 
 
 class UnknownVariantError(InputError):

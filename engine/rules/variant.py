@@ -1,9 +1,10 @@
 """A game is data: variants, built from sections of an ini file, and the registry of their names."""
 
+import codecs
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,9 +44,14 @@ from engine.rules.variant_file.sections import (
 LARGEST_CLOCK_RULE: Final = 127
 """Full moves: twice as many half-moves still fit the row's clock byte."""
 
+_LARGEST_FILE: Final = 1 << 22
+"""Bytes of a variant file; Fairy-Stockfish's own has 52,000."""
+
 _SIDES: Final = range(3, LARGEST_SIDE + 1)
 _FILE: Final = Path(__file__).with_name("variants.ini")
 _HEXAPAWN: Final = re.compile(r"hexapawn([1-8])x([3-8])$")
+Note = Callable[[str], object]
+"""Is told in one line what has been left out."""
 HEXAPAWNS: Final = tuple(f"hexapawn{width}x{height}" for width in _SIDES for height in _SIDES)
 """Sizes of Hexapawn as they are offered; narrower boards exist as well."""
 
@@ -160,9 +166,12 @@ def _castling_king_file(reader: SectionReader) -> int | None:
     rank = re.sub(r"\d", lambda digits: "." * int(digits[0]), fields[0].split("/")[-1])
     file = rank.lower().find(king.lower())
     if file < 0:
-        raise reader.error("startFen", "castling needs the king on its first rank")
-    if "castlingKingFile" in reader.settings and reader.file("castlingKingFile", "e") != file:
-        raise reader.error("castlingKingFile", "the king starts on another file")
+        reader.mistake("startFen", "castling needs the king on its first rank")
+        return None
+    if "castlingKingFile" in reader.settings:
+        named = reader.file("castlingKingFile", "e")
+        if named != file and "castlingKingFile" not in reader.wrong:
+            reader.mistake("castlingKingFile", "the king starts on another file")
     return file
 
 
@@ -179,13 +188,15 @@ def _extinction(reader: SectionReader, letters: dict[int, str]) -> tuple[tuple[i
 
 
 def build_variant(section: Section, inherited: dict[str, Setting]) -> Variant:
-    """Make a variant from a section and its parent's settings; raises VariantError."""
-    settings = {**inherited, **section.settings}
-    reader = SectionReader(section.name, section.place, settings, set(section.settings))
+    """Make a variant from a section and its parent's settings; raises VariantError with a line for
+    each mistake."""
+    reader = SectionReader(section, inherited)
+    settings = reader.settings
     letters, movements = reader.pieces()
     promotions = reader.piece_set("promotionPieceTypes", "-", letters)
     if not re.fullmatch(r"[A-Za-z]|\*", reader.text("flagPiece", "*")):
-        raise reader.error("flagPiece", "expected the letter of one piece, or *")
+        reader.mistake("flagPiece", "expected the letter of one piece, or *")
+        reader.settings = reader.settings | {"flagPiece": Setting("*", section.place)}
     double_step = reader.flag("doubleStep", True)
     extinction_types, extinction_value = _extinction(reader, letters)
     variant = Variant(
@@ -216,10 +227,20 @@ def build_variant(section: Section, inherited: dict[str, Setting]) -> Variant:
         clock_rule=2 * reader.number("nMoveRule", 50, LARGEST_CLOCK_RULE),
         settings={key: setting.text for key, setting in settings.items()},
     )
-    try:
-        fen.parse_fen(variant, variant.start_fen)
-    except InputError as problem:
-        raise reader.error("startFen", str(problem)) from None
+    castles = any(key.startswith("castling") for key in reader.wrong)
+    if (
+        reader.knows_board
+        and reader.knows_pieces
+        and not castles
+        and "startFen" not in reader.wrong
+    ):
+        # Only then is the start position known to be wrong by itself.
+        try:
+            fen.parse_fen(variant, variant.start_fen)
+        except InputError as problem:
+            reader.mistake("startFen", str(problem))
+    if reader.mistakes:
+        raise VariantError("\n".join(reader.mistakes))
     return variant
 
 
@@ -279,29 +300,69 @@ class Registry:
         self._variants: dict[str, Variant] = {}
         self._settings: dict[str, dict[str, Setting]] = {}
 
-    def add_text(self, text: str, source: str) -> list[str]:
+    def add_text(self, text: str, source: str, note: Note | None = None) -> list[str]:
         """Define every section of a variant file, all or none; returns their names.
 
-        Errors call the text `source`; raises VariantError.
+        Errors call the text `source`. `note` is given a line about the keys that change no rule,
+        if there are any. Raises VariantError with a line for each mistake in the file.
         """
+        file = parse_sections(text, source)
         known, fresh = dict(self._settings), dict[str, Variant]()
-        for section in parse_sections(text, source):
-            if section.name in known:
-                raise VariantError(f"{section.place}: the variant '{section.name}' exists already")
-            inherited: dict[str, Setting] = {}
-            if section.parent is not None:
-                if section.parent not in known and not self._is_hexapawn(section.parent):
-                    raise VariantError(
-                        f"{section.place}: [{section.name}:{section.parent}] has an unknown parent"
-                        f" '{section.parent}'{_nearest(section.parent, list(known))}"
-                    )
-                inherited = known.get(section.parent) or self._settings[section.parent]
-            inherited = _with_new_letters(inherited, section.settings)
-            fresh[section.name] = build_variant(section, inherited)
-            known[section.name] = {**inherited, **section.settings}
+        mistakes = list(file.mistakes)
+        # Settings of sections with mistakes, which may be parents of others.
+        broken: dict[str, dict[str, Setting]] = {}
+        unread: dict[str, set[str]] = {}
+        for section in file.sections:
+            if section.name in known or section.name in broken:
+                mistakes.append(f"{section.place}: the variant '{section.name}' exists already")
+                continue
+            section.unread.update(unread.get(section.parent or "", ()))
+            unread[section.name] = section.unread
+            understood = section.parent not in broken
+            try:
+                settings = self._inherited(section, known, broken)
+            except VariantError as error:
+                mistakes += error.mistakes
+                # Its own values are judged nevertheless.
+                settings, understood = {}, False
+            try:
+                fresh[section.name] = build_variant(section, settings)
+            except VariantError as error:
+                own = tuple(f"{setting.place}: " for setting in section.settings.values())
+                mistakes += [text for text in error.mistakes if understood or text.startswith(own)]
+                broken[section.name] = {**settings, **section.settings}
+            else:
+                known[section.name] = {**settings, **section.settings}
+        if mistakes:
+            raise VariantError("\n".join(sorted(mistakes, key=_line_of)))
+        if file.ignored and note is not None:
+            note(f"{'; '.join(file.ignored)}: changes no rule, ignored")
         self._settings.update(known)
         self._variants.update(fresh)
         return list(fresh)
+
+    def _inherited(
+        self,
+        section: Section,
+        known: dict[str, dict[str, Setting]],
+        broken: dict[str, dict[str, Setting]],
+    ) -> dict[str, Setting]:
+        """What a section inherits from one of those before it; raises VariantError."""
+        inherited: dict[str, Setting] = {}
+        parent = section.parent
+        if parent in broken:
+            # Pieces that it may have are not known.
+            section.unread.add("?")
+            inherited = broken[parent]
+        elif parent is not None:
+            if parent not in known and not self._is_hexapawn(parent):
+                section.unread.add("?")
+                raise VariantError(
+                    f"{section.place}: [{section.name}:{parent}] has an unknown parent"
+                    f" '{parent}'{_nearest(parent, list(known))}"
+                )
+            inherited = known.get(parent) or self._settings[parent]
+        return _with_new_letters(inherited, section.settings)
 
     def _is_hexapawn(self, name: str) -> bool:
         """Whether it names a size of Hexapawn, which is then defined."""
@@ -356,6 +417,12 @@ def _with_new_letters(inherited: dict[str, Setting], own: dict[str, Setting]) ->
     return result
 
 
+def _line_of(mistake: str) -> int:
+    """The number of the line that a mistake names."""
+    place = re.match(r".*?:([0-9]+): ", mistake)
+    return int(place[1]) if place else 0
+
+
 def _nearest(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name.lower(), (*names, *HEXAPAWNS), n=3, cutoff=0.5)
     return f" (did you mean {', '.join(near)}?)" if near else "; no loaded file defines it"
@@ -369,20 +436,35 @@ BUILT_IN: Final = tuple(define_variants(_FILE.read_text(encoding="utf-8"), _FILE
 """Names of the variants that come with the program; `hexapawnWxH` exist besides."""
 
 
-def load_variants(path: str | Path) -> list[str]:
+def load_variants(path: str | Path, note: Note | None = None) -> list[str]:
     """Add a person's own variant file; returns the new names.
 
-        >>> import pawnscope as ps
-        >>> from pathlib import Path
-        >>> rules = "[widehexapawn:hexapawn]\\nmaxFile = 4\\nstartFen = pppp/4/PPPP w - - 0 1\\n"
-        >>> _ = Path("wide.ini").write_text(rules)
-        >>> ps.load_variants("wide.ini")
-        ['widehexapawn']
-
-    Raises VariantError or OSError.
+    `note` is given a line about keys in it that change no rule. Raises VariantError with a line for
+    each mistake, and OSError.
     """
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise VariantError(f"{path}: more than {_LARGEST_FILE:,} bytes: not a variant file")
+    text = _decoded(content, path)
+    names = define_variants(text, str(path), note)
+    if not names:
+        raise VariantError(
+            f"{path}: no variant in it: a section begins with [name] or [name:parent]"
+        )
+    return names
+
+
+def _decoded(content: bytes, path: str | Path) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise VariantError(f"{path}: text in UTF-16; save it as UTF-8")
+    if b"\0" in content:
+        raise VariantError(f"{path}: not a text file")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise VariantError(f"{path}: not a text file") from None
-    return define_variants(text, str(path))
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = content[error.start]
+        raise VariantError(
+            f"{path}:{line}: the byte {byte:#04x} is no text in UTF-8; save the file as UTF-8"
+        ) from None

@@ -306,6 +306,25 @@ def test_a_person_brings_variants_of_their_own(tmp_path: Path) -> None:
     assert "lonely" in listed.stdout
 
 
+def test_mistakes_and_notes_of_a_variant_file_are_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.ini"
+    own.write_text("[bad:chess]\nmaxRank = x\npass = true\n" + "what\n" * 30)
+    assert cli.main(["variants", "--variants", str(own)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert len(lines) == 21
+    assert all(line.startswith(f"pawnscope: {own}:") for line in lines[:-1])
+    assert lines[-1] == "pawnscope: and 12 more mistakes"
+    own.write_text("[drawncli:chess]\npieceToCharTable = PNBRQ\n")
+    assert cli.main(["variants", "--json", "--variants", str(own)]) == 0
+    printed = capsys.readouterr()
+    assert "drawncli" in json.loads(printed.out)
+    assert printed.err == f"{own}:2: pieceToCharTable: changes no rule, ignored\n"
+
+
 CLOSED = """
 import os, sys
 for number in map(int, sys.argv.pop(1).split(",")):

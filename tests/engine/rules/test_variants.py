@@ -13,6 +13,7 @@ from engine.rules.perft import perft
 from engine.rules.position import Position
 from engine.rules.tables import QUEEN, ROOK
 from engine.rules.variant import Registry, get_variant, load_variants, variant_names
+from engine.rules.variant_file.sections import NO_RULE_KEYS
 from tests.support.rules.naive_rules import start
 from tests.support.rules.naive_variant import rules_of
 from tests.support.rules.random_games import random_games, replayed
@@ -97,7 +98,8 @@ def test_mirrored_games_are_the_same_games(name: str) -> None:
     ("line", "named"),
     [
         ("maxRnk = 5", "maxRnk"),
-        ("pocketSize = 3", "pocketSize"),
+        ("pocketsize = 3", "pocketsize"),
+        ("castlingKingsidefile = f", "did you mean castlingKingsideFile"),
         ("archbishop = a", "archbishop"),
         ("maxRank = 9", "maxRank = 9"),
         ("maxRank = 0", "maxRank = 0"),
@@ -151,6 +153,89 @@ def test_bad_sections_are_refused_by_name_and_line(text: str, line: int, named: 
         registry_with(text)
     assert str(caught.value).startswith(f"games.ini:{line}: ")
     assert named in str(caught.value)
+
+
+MANY = """\
+maxRank = 3
+[first]
+maxFile = 3
+maxRank = ten
+pawn = pp
+king = k
+archbishop = a
+startFen = aka/ppp/AKA w - - 0 1
+flagRegionWhite = *9
+doubleStep = maybe
+[second:first]
+maxRank = 3
+nMoveRule = -1
+[third:furst]
+stalemateValue = victory
+[fourth:chess]
+pass = true
+startFen = rnbqkbnr/8/8/8/8/8/8/RNBQKBNR w KQkq -
+nFoldRule = 5
+[fourth:chess]
+[broken
+pawn = p
+neither
+[fifth:second]
+castling = perhaps
+"""
+"""Mistakes in the lines of WRONG, and nothing else that does not follow from them."""
+WRONG = (1, 4, 5, 7, 10, 13, 14, 15, 17, 20, 21, 23, 25)
+
+
+def test_all_mistakes_of_a_file_are_said_at_once() -> None:
+    with pytest.raises(VariantError) as caught:
+        registry_with_built_in(MANY)
+    lines = MANY.splitlines()
+    found = [int(mistake.split(":")[1]) for mistake in caught.value.mistakes]
+    assert tuple(found) == WRONG
+    for number, mistake in zip(found, caught.value.mistakes, strict=True):
+        words = set(re.findall(r"\w+", lines[number - 1]))
+        assert words & set(re.findall(r"\w+", mistake.partition(": ")[2])), mistake
+
+
+def test_keys_that_change_no_rule_are_noted_and_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "drawn.ini"
+    text = "[drawn:chess]\n" + "".join(f"{key} = x y:1 -\n" for key in NO_RULE_KEYS)
+    path.write_text(text)
+    said: list[str] = []
+    assert load_variants(path, said.append) == ["drawn"]
+    assert get_variant("drawn").digest == get_variant("chess").digest
+    (line,) = said
+    for number, key in enumerate(NO_RULE_KEYS, start=2):
+        assert f"drawn.ini:{number}: {key}" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "no variant in it"),
+        (b"# a comment only\n", "no variant in it"),
+        ("[größe:chess]\n".encode("latin-1"), ":1: the byte 0xf6 is no text in UTF-8"),
+        (b"[a:chess]\n# \xe9\n", ":2: the byte 0xe9"),
+        ("[wide:chess]\n".encode("utf-16"), "text in UTF-16"),
+        (b"\x7fELF\0\0", "not a text file"),
+        (b"#" * (1 << 22) + b"\n", "not a variant file"),
+    ],
+)
+def test_a_file_that_is_no_variant_file_is_refused_in_plain_words(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.ini"
+    path.write_bytes(content)
+    with pytest.raises(VariantError) as caught:
+        load_variants(path)
+    assert str(caught.value).startswith(f"{path}:")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 90
+
+
+def test_lines_are_counted_as_editors_count_them() -> None:
+    with pytest.raises(VariantError, match=r"games\.ini:4: the key .nonsense"):
+        registry_with("# a\x0bb\u2028c\r\n[base]\rpawn = p\nnonsense = 1\n")
 
 
 def test_a_bad_file_adds_nothing(tmp_path: Path) -> None:
