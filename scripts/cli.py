@@ -51,7 +51,10 @@ COMMANDS: Final = {
     "play": Command(help="play against a network, a search or perfect play"),
     "probe": Command(help="report what concepts the networks of a run have learned"),
     "solve": Command(help="solve a variant, or make endgame tables"),
-    "match": Command(help="play games between two players; Elo with its interval"),
+    "match": Command(
+        module="scripts.commands.match.main",
+        help="play games between two players; Elo with its interval",
+    ),
     "evaluate": Command(help="measure a run's checkpoints against exact values and other players"),
     "language": Command(
         module="scripts.commands.language.main",

@@ -6,6 +6,7 @@ measured of them (`training.evaluation.strength`). The newest serves where nothi
 """
 
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,8 +27,10 @@ from search.evaluator import Evaluator
 from search.exact.solution import Solution
 from search.exact.solver import estimate_positions, load_or_solve
 from search.exact.tablebase.tables import Tablebases
-from search.players.make import make_player
+from search.players.external import DEFAULT_LIMITS
+from search.players.make import is_deterministic, make_player
 from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
+from training.evaluation.games.tags import PROGRAM, PlayerTags, time_control
 from training.evaluation.strength import (
     RATINGS,
     REFERENCE,
@@ -47,6 +50,8 @@ SEARCH_PLAYER: Final = REFERENCE
 _KEPT_EVALUATORS: Final = 16
 _CALIBRATION: Final = 1024
 """Positions from which int8 takes its scales."""
+_ENGINE_LIMIT: Final = re.compile(r":(?:nodes|movetime)=\d+\Z")
+_WITH_NETWORK: Final = ("gumbel", "mcts", "policy")
 _WITH_TABLES: Final = ("alphabeta", "gumbel", "mcts")
 """Kinds of players that probe endgame tables."""
 
@@ -175,6 +180,16 @@ def _loaded(
     return evaluator
 
 
+def find_language(text: str | None, variant: Variant) -> Path:
+    """The move language model's file that the text names, or the newest; raises InputError."""
+    from training.data.run_directory import checkpoint_of
+
+    path = Path(text) if text is not None else next(_newest_first(variant, _speaks), None)
+    if path is None:
+        raise _nothing_found(variant, "language model", "language train")
+    return checkpoint_of(path)
+
+
 def load_language(text: str | None, variant: Variant) -> "MovePredictor":
     """The move language model that the text names, ready to predict moves.
 
@@ -184,13 +199,9 @@ def load_language(text: str | None, variant: Variant) -> "MovePredictor":
 
     from engine.network.language.checkpoint import load_language as load
     from engine.network.language.move_predictor import MovePredictor
-    from training.data.run_directory import checkpoint_of
 
     torch.set_num_threads(1)
-    path = Path(text) if text is not None else next(_newest_first(variant, _speaks), None)
-    if path is None:
-        raise _nothing_found(variant, "language model", "language train")
-    loaded = load(checkpoint_of(path), variant=variant)
+    loaded = load(find_language(text, variant), variant=variant)
     return MovePredictor(loaded.model, loaded.tokenizer, variant)
 
 
@@ -266,6 +277,35 @@ def player_of(
     if tables is None or spec.partition(":")[0] not in _WITH_TABLES:
         return player
     return with_tablebases(player, tables)
+
+
+def player_tags(
+    spec: str,
+    variant: Variant,
+    *,
+    seed: int | None,
+    tablebases: Path | None = None,
+    precision: PrecisionName = "auto",
+) -> PlayerTags:
+    """What the PGN of a game says of a player: the files and numbers that its text leaves open.
+
+    Raises what `player_of` does.
+    """
+    kind, _, rest = spec.partition(":")
+    settings: dict[str, object] = {}
+    if kind in _WITH_NETWORK:
+        text = rest if kind == "policy" else rest.partition(":")[2]
+        settings = {"network": find_checkpoint(text or None, variant), "precision": precision}
+    elif kind == "language":
+        settings = {"network": find_language(rest or None, variant)}
+    elif kind == "uci" and not _ENGINE_LIMIT.search(spec):
+        settings = {"nodes": DEFAULT_LIMITS.nodes}
+    if tablebases is not None and kind in (*_WITH_TABLES, "perfect"):
+        settings["tablebases"] = tablebases
+    if seed is not None and not is_deterministic(spec) and kind != "uci":
+        settings["seed"] = seed
+    text = "; ".join(f"{name}={value}" for name, value in settings.items())
+    return PlayerTags(PROGRAM, text, time_control(spec))
 
 
 def is_solved_quickly(variant: Variant) -> bool:

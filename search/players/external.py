@@ -38,7 +38,8 @@ _QUIT_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.01
 _GAMES_PATH: Final = "/usr/games:/usr/local/games"
 """Where Debian installs engines, which is often not on the path."""
-_DEFAULT_LIMITS: Final = Limits(nodes=10_000)
+DEFAULT_LIMITS: Final = Limits(nodes=10_000)
+"""Of an engine for which none are given."""
 
 _WORDS: Final = frozenset({"uciok", "readyok", "option", "info", "bestmove"})
 """First words of the lines that are read; all other lines are ignored."""
@@ -272,7 +273,7 @@ class ExternalPlayer(Player):
     def __init__(self, command: str, variant: Variant, limits: Limits | None = None) -> None:
         """Start the engine; raises OSError or EngineError. Unless given, 10,000 nodes a move."""
         self.name = f"uci:{command}"
-        self._limits = limits or _DEFAULT_LIMITS
+        self._limits = limits or DEFAULT_LIMITS
         self._variant_file: Path | None = None
         self._engine = UciEngine(command)
         try:

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
+import chess.pgn
 import pytest
 
 from engine.rules.errors import InputError
@@ -19,7 +21,8 @@ from engine.rules.pgn import GameRecord, read_pgn
 from engine.rules.variant import get_variant
 from engine.system.files import append_to
 from scripts import cli, players
-from scripts.commands import match
+from scripts.commands.match import main as match
+from scripts.commands.match import running
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
@@ -187,9 +190,106 @@ def test_the_score_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 2
 
 
+OPENINGS = """\
+[Variant "gardner"]
+
+1. b3 a3 2. c3 *
+
+[Variant "gardner"]
+
+1. d3 b3 2. c3 *
+
+[Variant "gardner"]
+
+1. Nc9 *
+
+1. e4 *
+"""
+
+
+def test_a_match_from_the_openings_of_a_file(
+    play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "book.pgn"
+    path.write_text(OPENINGS)
+    words = ["random", "alphabeta:1", "gardner", "--openings", str(path), "--games", "8"]
+    figures, games = play(*words)
+    told_of: dict[str, object] = figures["openings"]  # type: ignore[assignment]
+    assert told_of == {"file": str(path), "openings": 2, "repeated": 0, "left_out": 2}
+    begun = [game.moves[:3] for game in games]
+    assert begun[0::2] == begun[1::2]
+    assert len(set(begun)) == 2
+    assert [game.tags["White"] for game in games] == ["random", "alphabeta:1"] * 4
+    shorter = [game.moves[:1] for game in play(*words, "--opening-plies", "1")[1]]
+    assert len(set(shorter)) == 2
+    capsys.readouterr()
+    assert match.main(words) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith(f"left out: {path}: PGN line 11: the move 'Nc9' is not legal")
+    assert told[1] == f"left out: {path}: PGN line 13: a game of chess, not gardner"
+    assert told[2] == f"{path}: 2 openings for 4 pairs of games: they repeat"
+
+
+def test_a_match_from_positions(play: Play, tmp_path: Path) -> None:
+    fens = ["ppp/1P1/P1P b - - 1 1", "1pp/p2/PPP w - - 1 2"]
+    path = tmp_path / "book.epd"
+    path.write_text("".join(f'{fen[:-4]} id "{fen[:3]}"; hmvc 1;\n' for fen in fens))
+    words = ("alphabeta:9", "minimax:9", "hexapawn", "--openings", str(path))
+    figures, games = play(*words, "--games", "4")
+    assert {game.start_fen.split()[0] for game in games} == {fen.split()[0] for fen in fens}
+    assert {game.tags["Opening"] for game in games} == {"ppp", "1pp"}
+    assert all(game.tags["SetUp"] == "1" for game in games)
+    assert (figures["distinct_pairs"], figures["independent_pairs"]) == (2, 2)
+    # A test of two deterministic players ends with its openings.
+    figures, games = play(*words, "--sprt", "-5", "5")
+    assert len(games) == 4
+    assert figures["sprt"]["openings_exhausted"]  # type: ignore[index]
+
+
+def test_the_settings_of_both_players_stand_in_the_pgn(play: Play) -> None:
+    today = date.today()
+    words = ("uct:10", "alphabeta:2", "gardner", "--games", "2", "--seed", "7")
+    first, second = play(*words)[1]
+    days = {f"{day:%Y.%m.%d}" for day in (today, date.today())}
+    assert first.tags["Date"] in days
+    assert first.tags["WhiteSettings"] == second.tags["BlackSettings"] == "seed=7"
+    assert "BlackSettings" not in first.tags
+    assert first.tags["WhiteType"] == first.tags["BlackType"] == "program"
+    assert first.tags["Termination"] in ("normal", "adjudication")
+    shipped = str(players.SHIPPED / "gardner.safetensors")
+    network = f"policy:{shipped}"
+    (game,) = play(network, "random", "gardner", "--games", "1", "--precision-a", "fp32")[1]
+    assert game.tags["WhiteSettings"] == f"network={shipped}; precision=fp32"
+
+
+def test_python_chess_reads_a_match_of_chess(tmp_path: Path) -> None:
+    book, path = tmp_path / "book.epd", tmp_path / "games.pgn"
+    book.write_text("r3k2r/8/8/3pP3/8/8/6PP/R3K2R w KQkq d6 hmvc 0; fmvn 9;\n")
+    words = ["random", "alphabeta:1", "chess", "--games", "2", "--openings", str(book)]
+    assert match.main([*words, "--pgn", str(path)]) == 0
+    with path.open() as file:
+        for ours in read_pgn(path.read_text()):
+            theirs = chess.pgn.read_game(file)
+            assert theirs is not None
+            assert not theirs.errors
+            assert dict(theirs.headers) == ours.tags
+            assert theirs.headers["FEN"] == "r3k2r/8/8/3pP3/8/8/6PP/R3K2R w KQkq d6 0 9"
+            assert len(list(theirs.mainline_moves())) == len(ours.moves) > 5
+
+
+def test_players_that_know_some_positions_only_say_so_before_the_match(tmp_path: Path) -> None:
+    path = tmp_path / "book.epd"
+    path.write_text("ppp/3/PPP w - -\n3/ppp/PPP b - -\n")
+    with pytest.raises(InputError, match="3/ppp/PPP b"):
+        match.main(["random", "perfect", "hexapawn", "--openings", str(path)])
+
+
 @pytest.mark.parametrize(
     ("words", "quoted"),
     [
+        ("random random hexapawn --openings 2 --opening-plies 1", "--openings 2"),
+        ("random random hexapawn --openings book.bin", "book.bin"),
+        ("random random hexapawn --openings=-1", "-1"),
         ("random random hexapwn", "hexapwn"),
         ("random stockfish hexapawn", "'stockfish'"),
         ("random alphabeta:x hexapawn", "'alphabeta:x'"),
@@ -354,7 +454,7 @@ def test_any_sudden_end_leaves_the_score(
             raise OSError(28, "No space left on device")
         written.append(data)
 
-    monkeypatch.setattr(match, "append_to", full)
+    monkeypatch.setattr(running, "append_to", full)
     words = ("random", "random", "hexapawn", "--games", "20", "--pgn", str(tmp_path / "x.pgn"))
     assert cli.main(["match", *words]) == 2
     told = capsys.readouterr()

@@ -8,91 +8,46 @@ import itertools
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
-from engine.player import BatchPlayer, Choice, Player, games_repeat
-from engine.rules.errors import IllegalMoveError, InputError
-from engine.rules.pgn import GameRecord
-from engine.rules.position import Position
-from engine.rules.tables import BLACK, CLOCK, REPETITION, WHITE
+from engine.player import BatchPlayer, Player, games_repeat
+from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.system.processes import usable_cores
-from search.players.external import EngineError, EngineTimeoutError, ExternalPlayer
 from training.evaluation.elo import EloDifference, elo_difference
-from training.evaluation.openings import Opening, default_opening_plies, random_openings
+from training.evaluation.games.game import (
+    LONGEST_GAME,
+    Ending,
+    GameInProgress,
+    PlayedGame,
+    continuations,
+)
+from training.evaluation.games.sides import MakeCopy, Side
+from training.evaluation.openings import (
+    Opening,
+    default_opening_plies,
+    listed_openings,
+    random_openings,
+)
 from training.evaluation.pentanomial import PairTally, Score
 
-LONGEST_GAME: Final = 512
-"""Plies, including the opening. A longer game is a draw."""
+__all__ = [
+    "GAMES_AT_ONCE",
+    "LONGEST_GAME",
+    "Ending",
+    "MakeCopy",
+    "MatchResult",
+    "PlayedGame",
+    "continuations",
+    "match_games",
+    "play_match",
+    "summarise",
+]
+
 GAMES_AT_ONCE: Final = 64
 """Games in progress at once where a player chooses in batches."""
-
-
-class Ending(StrEnum):
-    """Why a game ended; the values are those of the PGN tag Termination (PGN standard, 9.8.1)."""
-
-    NORMAL = "normal"
-    """By the rules of the game."""
-    PLY_LIMIT = "adjudication"
-    """A draw after so many plies."""
-    ILLEGAL = "rules infraction"
-    """Lost by an illegal move, or by an engine that died."""
-    TIME = "time forfeit"
-    """Lost by an engine that did not answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlayedGame:
-    """One finished game between players A and B."""
-
-    # Counted from 0; games 2i and 2i + 1 share an opening.
-    number: int
-    # The colour of A.
-    colour: int
-    # WHITE, BLACK or None for a draw.
-    winner: int | None
-    ending: Ending
-    # In words: the rule that ended the game, or what went wrong.
-    reason: str
-    # The moves, opening included.
-    record: GameRecord
-    # Moves of the opening.
-    opening_plies: int = 0
-
-    @property
-    def points(self) -> float:
-        """A's points: 0, ½ or 1."""
-        return 0.5 if self.winner is None else float(self.winner == self.colour)
-
-    def continuations(self) -> list[int]:
-        """See `continuations` of this module."""
-        return continuations(self.record.variant, self.record.moves, self.opening_plies)
-
-
-def continuations(variant: Variant, moves: Sequence[int], opening_plies: int) -> list[int]:
-    """One number for each position from the end of the opening on, which stands for the position
-    and all later moves.
-
-    Positions that differ only in clock and repetitions count as equal. The numbers hold for this
-    process only, because Python's hashes do.
-    """
-    position, rows = Position(variant), []
-    place = variant.squares
-    for move in (*moves, None):
-        row = position.row.copy()
-        row[[place + CLOCK, place + REPETITION]] = 0
-        rows.append(row.tobytes())
-        if move is not None:
-            position.push(move)
-    # Backwards: each hash contains that of the following position.
-    found, rest = [], 0
-    for ply in range(len(rows) - 1, opening_plies - 1, -1):
-        rest = hash((rest, *moves[ply : ply + 1]))
-        found.append(hash((rows[ply], rest)))
-    return found[::-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,161 +74,77 @@ class MatchResult(Score):
         )
 
 
-class _Game:
-    """A game in progress."""
+_Start = Callable[[int, int, Opening], GameInProgress]
+"""Begins a game by its number, its place and its opening."""
+
+
+class _Match:
+    """The games of a match that are in progress, each at one of so many places."""
 
     def __init__(
         self,
-        number: int,
-        place: int,
-        names: tuple[str, str],
-        variant: Variant,
-        opening: Opening,
-        longest: int,
+        sides: tuple[Side, Side],
+        places: int,
+        numbers: Iterator[int],
+        openings: Iterator[Opening],
+        start: _Start,
     ) -> None:
-        # A has White in the first game of a pair.
-        self.number, self.place, self.colour = number, place, BLACK if number % 2 else WHITE
-        self.names = names[self.colour], names[1 - self.colour]
-        self.opening = opening
-        self.position = Position(variant)
-        self._longest = longest
-        self._end: tuple[int | None, Ending, str] | None = None
-        for move in self.opening:
-            self.position.push(move)
-        self._check_end()
+        self._sides, self._places = sides, places
+        self._numbers, self._openings, self._start = numbers, openings, start
+        # Those of the first pairs, in order.
+        self._drawn: list[Opening] = []
+        self._running: dict[int, GameInProgress] = {}
+        # What went wrong at the places where an engine does not start again.
+        self._failed: dict[int, InputError | OSError] = {}
 
-    @property
-    def over(self) -> bool:
-        return self._end is not None
+    def begin_games(self) -> bool:
+        """Begin games at all free places; whether any game is in progress.
 
-    @property
-    def mover(self) -> int:
-        """0 where A is to move, 1 where B is."""
-        return int(self.position.turn != self.colour)
+        Raises what went wrong where games are missing and no place is left.
+        """
+        for place in range(self._places):
+            if place in self._running or place in self._failed:
+                continue
+            number = next(self._numbers, None)
+            opening = None if number is None else self._opening(number)
+            if number is not None and opening is not None:
+                self._begin(place, number, opening)
+        if self._running:
+            return True
+        if len(self._failed) == self._places and next(self._numbers, None) is not None:
+            raise self._failed[0]
+        return False
 
-    def play(self, move: int) -> None:
-        """Play the move of the side to move; an illegal one loses the game."""
-        if move not in self.position.legal_moves:
-            self.forfeit(Ending.ILLEGAL, f"an illegal move ({self.position.uci(move)})")
-            return
-        self.position.push(move)
-        self._check_end()
+    def _opening(self, number: int) -> Opening | None:
+        """That of a game's pair; None where there are no more."""
+        pair = number // 2
+        missing = max(0, pair + 1 - len(self._drawn))
+        self._drawn += itertools.islice(self._openings, missing)
+        return self._drawn[pair] if pair < len(self._drawn) else None
 
-    def forfeit(self, ending: Ending, reason: str) -> None:
-        self._end = 1 - self.position.turn, ending, reason
-
-    def _check_end(self) -> None:
-        outcome = self.position.outcome()
-        if outcome is not None:
-            words = outcome.termination.name.lower().replace("_", " ")
-            self._end = outcome.winner, Ending.NORMAL, words
-        elif len(self.position.move_stack) >= self._longest:
-            self._end = None, Ending.PLY_LIMIT, f"unfinished after {self._longest} plies"
-
-    def finished(self) -> PlayedGame:
-        assert self._end is not None
-        winner, ending, reason = self._end
-        moves = tuple(self.position.move_stack)
-        comments = {len(self.opening): "end of the opening"} if self.opening else {}
-        last = comments.get(len(moves))
-        comments[len(moves)] = f"{last}; {reason}" if last else reason
-        record = GameRecord(
-            variant=self.position.variant,
-            start_fen=self.position.variant.start_fen,
-            moves=moves,
-            result={WHITE: "1-0", BLACK: "0-1", None: "1/2-1/2"}[winner],
-            tags={
-                "Event": "Pawnscope match",
-                "Round": str(self.number + 1),
-                "White": self.names[WHITE],
-                "Black": self.names[BLACK],
-                "Termination": ending.value,
-            },
-            comments=comments,
-        )
-        return PlayedGame(
-            number=self.number,
-            colour=self.colour,
-            winner=winner,
-            ending=ending,
-            reason=reason,
-            record=record,
-            opening_plies=len(self.opening),
-        )
-
-
-MakeCopy = Callable[[int], Player]
-"""Make another player like A (0) or B (1): to replace one whose engine failed, or for another
-process."""
-
-
-class _Side:
-    """One player of a match, with as many copies as play at once.
-
-    An external engine follows one game at a time, so each of the parallel games has its own
-    process. Other players keep nothing from game to game, and one serves all games.
-    """
-
-    def __init__(self, which: int, player: Player, make_copy: MakeCopy | None) -> None:
-        self._which, self._make_copy = which, make_copy
-        self.is_engine = isinstance(player, ExternalPlayer)
-        self._copies: dict[int, Player] = {0: player}
-        # Processes to be replaced before their next game, not at once: if the replacement does not
-        # start, games that ended are still counted.
-        self._failed: set[int] = set()
-
-    def begin_game(self, place: int) -> None:
-        """Prepare for a new game; raises what starting an engine raises."""
-        copy = self._copy_of(place)
-        if copy not in self._copies:
-            assert self._make_copy is not None
-            self._copies[copy] = self._make_copy(self._which)
-        elif copy in self._failed:
-            self._replace(copy)
-        elif isinstance(player := self._copies[copy], ExternalPlayer):
-            try:
-                player.new_game()
-            except EngineError:
-                self._replace(copy)
-
-    def _copy_of(self, place: int) -> int:
-        """Players that are no engines serve all games."""
-        return place if self.is_engine else 0
-
-    def _replace(self, copy: int) -> None:
-        if self._make_copy is not None:
-            self._copies[copy].close()
-            self._copies[copy] = self._make_copy(self._which)
-        self._failed.discard(copy)
-
-    def ask(self, games: Sequence[_Game], pool: ThreadPoolExecutor | None) -> None:
-        """Choose a move in each of these games, in which it is to move."""
-        if isinstance(self._copies[0], BatchPlayer):
-            choices = self._copies[0].choose_batch([game.position for game in games])
-            for game, choice in zip(games, choices, strict=True):
-                game.play(choice.move)
-            return
-        # Engines think at the same time; other players choose one by one.
-        answers = pool.map(self._answer, games) if pool else map(self._answer, games)
-        for game, answer in zip(games, answers, strict=True):
-            if isinstance(answer, Choice):
-                game.play(answer.move)
-            elif isinstance(answer, IllegalMoveError):
-                game.forfeit(Ending.ILLEGAL, str(answer))
-            else:
-                late = isinstance(answer, EngineTimeoutError)
-                game.forfeit(Ending.TIME if late else Ending.ILLEGAL, str(answer))
-                self._failed.add(self._copy_of(game.place))
-
-    def _answer(self, game: _Game) -> Choice | IllegalMoveError | EngineError:
-        player = self._copies[self._copy_of(game.place)]
+    def _begin(self, place: int, number: int, opening: Opening) -> None:
         try:
-            return player.choose(game.position)
-        except (IllegalMoveError, EngineError) as problem:
-            return problem
+            for side in self._sides:
+                side.begin_game(place)
+        except (InputError, OSError) as problem:
+            self._failed[place] = problem
+            self._numbers = itertools.chain([number], self._numbers)
+        else:
+            self._running[place] = self._start(number, place, opening)
+
+    def play_moves(self, pool: ThreadPoolExecutor | None) -> list[PlayedGame]:
+        """Ask each player once, where it is to move; the games that are over then."""
+        for which, side in enumerate(self._sides):
+            games = self._running.values()
+            to_move = [game for game in games if not game.over and game.mover == which]
+            if to_move:
+                side.ask(to_move, pool if side.is_engine else None)
+        finished = [game for game in self._running.values() if game.over]
+        self._running = {place: game for place, game in self._running.items() if not game.over}
+        return [game.finished() for game in finished]
 
 
-def _places(sides: tuple[_Side, _Side], players: tuple[Player, Player], concurrency: int) -> int:
+def _places(sides: tuple[Side, Side], players: tuple[Player, Player], concurrency: int) -> int:
     """How many games are in progress at once."""
     if any(side.is_engine for side in sides):
         return concurrency
@@ -286,8 +157,9 @@ def match_games(
     variant: Variant,
     *,
     games: int,
-    opening_plies: int,
     rng: np.random.Generator,
+    opening_plies: int = 0,
+    openings: Sequence[Opening] | None = None,
     longest_game: int = LONGEST_GAME,
     make_copy: MakeCopy | None = None,
     concurrency: int = 1,
@@ -296,10 +168,11 @@ def match_games(
 ) -> Generator[PlayedGame, None, None]:
     """Play a match and yield each game as it ends.
 
-    Each opening of `opening_plies` plies is played twice: A has White in games 0, 2, 4, … and Black
-    in the others. Games numbered in `done` are left out. When all openings are used they repeat;
-    without `repeat_openings` longer ones follow, and the match ends early when none are left
-    (`openings.random_openings`).
+    Each opening is played twice: A has White in games 0, 2, 4, … and Black in the others. Openings
+    are `openings`, which leave the game open, in random order, else those of `opening_plies` plies.
+    Games numbered in `done` are left out. When all openings are used they repeat; without
+    `repeat_openings` longer ones follow those of so many plies (`openings.random_openings`), and
+    the match ends early when none are left.
 
     With an external engine up to `concurrency` games are in progress, each with a process that
     `make_copy` makes; without `make_copy` there is one. An engine that plays an illegal move, dies
@@ -307,48 +180,25 @@ def match_games(
     processes continue; when none is left and games are missing, the error is raised.
     Raises InputError where there are no such openings, and what other players raise.
     """
-    sides = _Side(0, a, make_copy), _Side(1, b, make_copy)
+    sides = Side(0, a, make_copy), Side(1, b, make_copy)
     places = _places(sides, (a, b), concurrency if make_copy else 1)
-    todo: Iterator[int] = (number for number in range(games) if number not in done)
-    failed: dict[int, InputError | OSError] = {}
-    openings = random_openings(variant, opening_plies, rng, repeat=repeat_openings)
-    # Those of the first pairs, in order.
-    drawn: list[Opening] = []
-    running: dict[int, _Game] = {}
+    numbers = (number for number in range(games) if number not in done)
+    if openings is not None:
+        drawn = listed_openings(openings, rng, repeat=repeat_openings)
+    else:
+        moves = random_openings(variant, opening_plies, rng, repeat=repeat_openings)
+        drawn = map(Opening, moves)
+
+    def start(number: int, place: int, opening: Opening) -> GameInProgress:
+        return GameInProgress(number, place, (a.name, b.name), variant, opening, longest_game)
+
+    match = _Match(sides, places, numbers, drawn, start)
     # Threads wait for engines: at most one for each core.
     waits = places > 1 and any(side.is_engine for side in sides)
     pool = ThreadPoolExecutor(min(places, len(usable_cores()))) if waits else None
     try:
-        while True:
-            for place in range(places):
-                free = place not in running and place not in failed
-                number = next(todo, None) if free else None
-                if number is None:
-                    continue
-                pair = number // 2
-                drawn += itertools.islice(openings, max(0, pair + 1 - len(drawn)))
-                if pair >= len(drawn):
-                    continue
-                try:
-                    for side in sides:
-                        side.begin_game(place)
-                except (InputError, OSError) as problem:
-                    failed[place] = problem
-                    todo = itertools.chain([number], todo)
-                    continue
-                names = a.name, b.name
-                running[place] = _Game(number, place, names, variant, drawn[pair], longest_game)
-            if not running:
-                if len(failed) == places and next(todo, None) is not None:
-                    raise failed[0]
-                return
-            for which, side in enumerate(sides):
-                to_move = [g for g in running.values() if not g.over and g.mover == which]
-                if to_move:
-                    side.ask(to_move, pool if side.is_engine else None)
-            finished = [game for game in running.values() if game.over]
-            running = {place: game for place, game in running.items() if not game.over}
-            yield from (game.finished() for game in finished)
+        while match.begin_games():
+            yield from match.play_moves(pool)
     finally:
         if pool is not None:
             # An interrupt does not wait for an engine that is thinking.
@@ -362,11 +212,11 @@ def summarise(games: Sequence[PlayedGame], *, games_repeat: bool) -> MatchResult
     """
     tally = PairTally(games_repeat=games_repeat)
     for game in games:
-        continuations = game.continuations() if games_repeat else ()
-        tally.add(game.number, game.points, game.record.moves, continuations)
+        later = game.continuations() if games_repeat else ()
+        tally.add(game.number, game.points, game.identity, later)
     return MatchResult(
         **tally.score(),
-        distinct=len({tuple(game.record.moves) for game in games}),
+        distinct=len({game.identity for game in games}),
         illegal=sum(game.ending == Ending.ILLEGAL for game in games),
         time_losses=sum(game.ending == Ending.TIME for game in games),
     )

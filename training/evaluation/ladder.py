@@ -144,13 +144,14 @@ class LadderGames:
     def _continuations_of(self, game: LadderGame) -> list[int]:
         """The game's `arena.continuations`, computed once."""
         if game not in self._continuations:
-            position = Position(self.variant)
+            start = Position(self.variant)
+            position = start.copy()
             try:
                 moves = [position.push_uci(word) for word in game.moves.split()]
             except InputError as problem:
                 raise RunError(f"{self._path}: {problem}") from None
             opening = default_opening_plies(self.variant)
-            self._continuations[game] = continuations(self.variant, moves, opening)
+            self._continuations[game] = continuations(start, moves, opening)
         return self._continuations[game]
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Openings of a match: all positions after a few plies, in random order, or a sample of many."""
+"""Openings of a match: those of a list, or all positions after a few plies or a sample of many."""
 
 import itertools
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,18 @@ _MOST_LISTED: Final = 10_000
 """Openings that are listed and shuffled. If there are more, this number is sampled."""
 _TRIES: Final = 200
 
-Opening = tuple[int, ...]
-"""Moves from the start position before the players choose."""
+Moves = tuple[int, ...]
+
+
+class Opening(NamedTuple):
+    """Where the players of a game begin to choose."""
+
+    # Played before, from the position of the FEN.
+    moves: Moves = ()
+    # None for the variant's own start.
+    start_fen: str | None = None
+    # Of a file's opening; empty for none.
+    name: str = ""
 
 
 def default_opening_plies(variant: Variant) -> int:
@@ -26,9 +36,20 @@ def default_opening_plies(variant: Variant) -> int:
     return _OPENING_PLIES if variant.squares >= _SMALLEST_BOARD else 0
 
 
+def listed_openings(
+    openings: Sequence[Opening], rng: np.random.Generator, *, repeat: bool = True
+) -> Iterator[Opening]:
+    """These openings once, in random order; with `repeat` again and again, each time in another."""
+    while openings:
+        for index in rng.permutation(len(openings)):
+            yield openings[index]
+        if not repeat:
+            return
+
+
 def random_openings(
     variant: Variant, plies: int, rng: np.random.Generator, *, repeat: bool = True
-) -> Iterator[Opening]:
+) -> Iterator[Moves]:
     """An endless sequence of openings: legal moves from the start that do not end the game.
 
     Each position occurs once, in random order; then all occur again in another order. If there are
@@ -79,7 +100,7 @@ def _children(position: Position) -> Iterator[Position]:
         yield child
 
 
-def _open(level: list[Position]) -> list[Opening]:
+def _open(level: list[Position]) -> list[Moves]:
     """Moves to those of the positions that are not over."""
     return [tuple(position.move_stack) for position in level if position.legal_moves]
 
@@ -104,7 +125,7 @@ def _one_ply_on(level: list[Position], rng: np.random.Generator) -> list[Positio
 
 def _sampled_openings(
     variant: Variant, plies: int, rng: np.random.Generator, *, repeat: bool
-) -> Iterator[Opening]:
+) -> Iterator[Moves]:
     seen: set[bytes] = set()
     shortest = plies
     while True:

@@ -1,1 +1,1 @@
-"""Positions and moves as text: FEN, SAN, PGN, a board of letters."""
+"""Positions and moves as text: FEN, EPD, UCI, SAN, a board of letters."""

@@ -11,6 +11,7 @@ from engine.rules.pgn.lexer import SPELLINGS, Kind, Token, tokens
 from engine.rules.pgn.record import CHESS, UNFINISHED, GameRecord, PgnError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
+from engine.system.text_file import text_lines
 
 OnError = Callable[[PgnError], None]
 """Told of each game that cannot be read, in its turn; what it raises ends the reading."""
@@ -18,7 +19,6 @@ _CHESS_NAMES: Final = ("", "chess", "standard", "normal", "classical", "from pos
 _SQUARES: Final = re.compile(r"([a-h][1-8])[-x:]?([a-h][1-8])(?:=?([A-Za-z]))?\Z")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST_MESSAGE: Final = 400
-_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class _Game:
@@ -30,6 +30,7 @@ class _Game:
         # What was read of it: comments alone make no game.
         self._exists = self._in_movetext = self._has_moves = False
         self.has_ended = False
+        self.first_line = 0
         self._position: Position | None = None
         self._start_fen = ""
         self._moves: list[int] = []
@@ -53,6 +54,7 @@ class _Game:
     def read(self, token: Token) -> None:
         """Take one token."""
         self._line = token.line
+        self.first_line = self.first_line or token.line
         if token.kind is Kind.COMMENT:
             self._read_comment(token.text)
             return
@@ -176,16 +178,23 @@ def read_pgn(source: str | Iterable[str], on_error: OnError | None = None) -> It
     empty line before a move of number 1. Its result is that of the Result tag; where that gives
     none, the one after the moves; where there is none either, "*".
     """
+    yield from (record for _, record in numbered_games(source, on_error))
+
+
+def numbered_games(
+    source: str | Iterable[str], on_error: OnError | None = None
+) -> Iterator[tuple[int, GameRecord]]:
+    """As `read_pgn`, each game with the line in which it begins."""
     report, game, blank = on_error or _raise, _Game(), False
 
-    def finished() -> Iterator[GameRecord]:
+    def finished() -> Iterator[tuple[int, GameRecord]]:
         try:
             record = game.finish()
         except PgnError as error:
             report(error)
         else:
             if record is not None:
-                yield record
+                yield game.first_line, record
 
     for token in tokens(source):
         if token.kind is Kind.BLANK_LINE:
@@ -209,16 +218,4 @@ def read_pgn_file(path: str | Path, on_error: OnError | None = None) -> Iterator
     def named(error: PgnError) -> None:
         (on_error or _raise)(PgnError(f"{path}: {error}"))
 
-    yield from read_pgn(_decoded(path), named)
-
-
-def _decoded(path: str | Path) -> Iterator[str]:
-    with open(path, "rb") as file:
-        if file.peek(2)[:2] in _UTF16_MARKS:
-            yield file.read().decode("utf-16", errors="replace")
-            return
-        for line in file:
-            try:
-                yield line.decode()
-            except UnicodeDecodeError:
-                yield line.decode("latin-1")
+    yield from read_pgn(text_lines(path), named)

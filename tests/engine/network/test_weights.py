@@ -8,7 +8,7 @@ import pytest
 
 from engine.network.checkpoint import load_checkpoint
 from engine.rules.variant import get_variant
-from scripts.commands import match
+from scripts.commands.match import main as match
 from scripts.players import SHIPPED
 from training.config import resolve
 

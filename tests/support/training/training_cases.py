@@ -1,6 +1,7 @@
 """Games made by hand and by small runs, for the tests of training."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from search.exact.solver import solve
 from search.scores import UNPROVEN
 from training.config import SelfPlayConfig
 from training.data.shards import NO_REPLY, GameRows, select
-from training.evaluation import arena
-from training.evaluation.arena import PlayedGame
+from training.evaluation.games.game import LONGEST_GAME, GameInProgress, PlayedGame
+from training.evaluation.games.sides import Side
 from training.evaluation.openings import Opening
 from training.selfplay.games import SelfPlay
 
@@ -129,12 +130,13 @@ def play_game(
     white: Player,
     black: Player,
     variant: Variant,
-    opening: Opening = (),
-    longest_game: int = arena.LONGEST_GAME,
+    opening: Sequence[int] = (),
+    longest_game: int = LONGEST_GAME,
 ) -> PlayedGame:
     """One game, White being A; forfeits as in a match."""
-    game = arena._Game(0, 0, (white.name, black.name), variant, opening, longest_game)
-    sides = arena._Side(0, white, None), arena._Side(1, black, None)
+    names = white.name, black.name
+    game = GameInProgress(0, 0, names, variant, Opening(tuple(opening)), longest_game)
+    sides = Side(0, white, None), Side(1, black, None)
     while not game.over:
         sides[game.mover].ask([game], None)
     return game.finished()

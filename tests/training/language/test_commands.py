@@ -19,9 +19,9 @@ from engine.rules.position import Position
 from engine.rules.variant import BUILT_IN, get_variant
 from engine.system.termination import Terminated
 from scripts import players
-from scripts.commands import match
 from scripts.commands.language import continuation as language_continue
 from scripts.commands.language import train as language_train
+from scripts.commands.match import main as match
 from scripts.players import player_of
 from search.evaluator import UniformEvaluator
 from search.players.language import LanguagePlayer
