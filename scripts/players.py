@@ -207,9 +207,9 @@ def load_language(text: str | None, variant: Variant) -> "MovePredictor":
 
 def _calibration(checkpoint: Path, variant: Variant) -> npt.NDArray[np.uint8]:
     """Positions uint8[N, R] of the newest games of a checkpoint's run."""
-    from training.data.shards import load_games, newest_shard
+    from training.data.shards import load_games, newest_file
 
-    games = newest_shard(checkpoint.resolve().parent.parent / "games", variant)
+    games = newest_file(checkpoint.resolve().parent.parent / "games", variant)
     if games is None:
         raise InputError(
             f"{checkpoint}: int8 takes its scales from the games of a run, and there are none"

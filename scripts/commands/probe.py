@@ -32,7 +32,7 @@ from scripts.players import is_solved_quickly, load_solution
 from scripts.progress import Bars
 from search.exact.solution import Solution
 from training.data.run_directory import run_checkpoints
-from training.data.shards import load_games, shards_of
+from training.data.shards import files_of, game_files, load_games
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ def _gather(
     if run.is_dir():
         several = isinstance(read_description(run_checkpoints(run)[-1]), UniversalDescription)
         folder = run / "games"
-        paths = shards_of(folder, variant) if several else sorted(folder.glob("*.safetensors"))
+        paths = files_of(folder, variant) if several else game_files(folder)
     if not paths:
         return play_random_games(variant, wanted, rng)
     shards = (load_games(paths[index], variant) for index in rng.permutation(len(paths)))

@@ -3,19 +3,20 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Container, Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from engine.network.checkpoint import read_description
 from engine.rules.errors import InputError
-from training.data.shards import ShardError, are_counts, describe_games
+from training.data.shards import ShardError, are_counts, describe_games, parts_of
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS shards (
-    name TEXT PRIMARY KEY, round INTEGER, actor INTEGER, variant TEXT, positions INTEGER,
-    games INTEGER, source TEXT
+    name TEXT PRIMARY KEY, file TEXT, round INTEGER, actor INTEGER, variant TEXT,
+    positions INTEGER, games INTEGER, source TEXT
 );
 CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, round INTEGER, step INTEGER);
 """
@@ -23,9 +24,11 @@ CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, round INTEGER, st
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of games."""
+    """What an actor wrote at once."""
 
     name: str
+    # The name of the file that holds it: its own, or that of a merged one.
+    file: str
     round: int
     actor: int
     # The variant's name.
@@ -36,7 +39,12 @@ class Shard:
     source: dict[str, Any]
 
 
-_INSERT_SHARD: Final = "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_SHARD: Final = "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# Named columns: a table of an older version lacks some, fails here and is rebuilt.
+_SELECT_SHARDS: Final = (
+    "SELECT name, file, round, actor, variant, positions, games, source FROM shards {}"
+    " ORDER BY round, actor, name"
+)
 
 
 def _row_of(shard: Shard) -> tuple[Any, ...]:
@@ -131,57 +139,89 @@ class Index:
             return self._database.execute(statement, values).fetchall()
 
     def _reconcile(self) -> None:
-        known = {shard.name for shard in self.shards()}
+        known = self.shards()
         present = {path.name for path in self._games.glob("*.safetensors")}
-        found = []
-        for name in sorted(present - known):
+        shards = [shard for shard in known if shard.file in present]
+        for name in sorted(present - {shard.file for shard in shards}):
             # The games of a file that cannot be read are played again.
             with contextlib.suppress(InputError):
-                found.append(self._describe(name))
-        # A commit waits for the disk, so there is one for all files.
-        with disk_errors(self._path), self._database:
-            vanished = [(name,) for name in known - present]
-            self._database.executemany("DELETE FROM shards WHERE name = ?", vanished)
-            self._database.executemany(_INSERT_SHARD, map(_row_of, found))
+                shards += self._describe(name)
+        sizes = Counter(shard.file for shard in shards)
+        # A kill may have left the parts of a merged file beside it: the larger file counts.
+        found = {shard.name: shard for shard in sorted(shards, key=lambda each: sizes[each.file])}
+        if found != {shard.name: shard for shard in known}:
+            # A commit waits for the disk, so there is one for all files.
+            with disk_errors(self._path), self._database:
+                self._database.execute("DELETE FROM shards")
+                self._database.executemany(_INSERT_SHARD, map(_row_of, found.values()))
+        for name in sizes.keys() - {shard.file for shard in found.values()}:
+            (self._games / name).unlink()
 
     def add_shard(self, name: str) -> Shard:
-        """Add a file of games; raises ShardError, CheckpointError or OSError."""
-        shard = self._describe(name)
+        """Add a file that an actor wrote; raises ShardError, CheckpointError or OSError."""
+        (shard,) = self._describe(name)
         self._execute(_INSERT_SHARD, *_row_of(shard))
         return shard
 
-    def _describe(self, name: str) -> Shard:
-        """A file of games, by its header; raises as `add_shard`."""
-        header = describe_games(self._games / name)
-        source = header["source"]
-        if not _is_source(source):
-            raise ShardError(f"{self._games / name}: the field 'source' is incomplete")
-        return Shard(
-            name=name,
-            round=source["round"],
-            actor=source["actor"],
-            variant=header["variant"]["name"],
-            positions=header["positions"],
-            games=header["games"],
-            source=source,
-        )
+    def move_shards(self, shards: Sequence[Shard], file: str) -> None:
+        """Record that a merged file holds these shards now."""
+        names = [(file, shard.name) for shard in shards]
+        with disk_errors(self._path), self._database:
+            self._database.executemany("UPDATE shards SET file = ? WHERE name = ?", names)
+
+    def drop_file(self, name: str) -> None:
+        """Leave out a damaged file."""
+        self._execute("DELETE FROM shards WHERE file = ?", name)
+
+    def _describe(self, name: str) -> list[Shard]:
+        """The shards in a file, by its header; raises as `add_shard`."""
+        path = self._games / name
+        header = describe_games(path)
+        shards = []
+        for part in parts_of(path, header):
+            if not _is_source(part.source):
+                raise ShardError(f"{path}: the field 'source' is incomplete")
+            shards.append(
+                Shard(
+                    name=part.name,
+                    file=name,
+                    round=part.source["round"],
+                    actor=part.source["actor"],
+                    variant=header["variant"]["name"],
+                    positions=part.positions,
+                    games=part.games,
+                    source=part.source,
+                )
+            )
+        return shards
 
     def shards(self) -> list[Shard]:
         """All shards, oldest first."""
-        # Named columns: a table of an older version lacks one, fails here and is rebuilt.
-        rows = self._execute(
-            "SELECT name, round, actor, variant, positions, games, source FROM shards"
-            " ORDER BY round, actor, name"
-        )
-        return [
-            Shard(name, number, actor, variant, positions, games, json.loads(source))
-            for name, number, actor, variant, positions, games, source in rows
-        ]
+        return self._select("")
 
-    def shards_of(self, variant: str, rounds: Container[int] | None = None) -> list[Shard]:
-        """Those of one variant, by its name, and of some rounds, oldest first."""
-        own = [shard for shard in self.shards() if shard.variant == variant]
-        return own if rounds is None else [shard for shard in own if shard.round in rounds]
+    def shards_of(self, variant: str, rounds: range = range(1 << 53)) -> list[Shard]:
+        """Those of one variant, by its name, and of some rounds in a row, oldest first."""
+        where = "WHERE variant = ? AND round >= ? AND round < ?"
+        return self._select(where, variant, rounds.start, rounds.stop)
+
+    def small_files(self, variant: str, rounds: range, below: int) -> list[list[Shard]]:
+        """The shards of each file of a variant that holds fewer positions, oldest first."""
+        where = (
+            "WHERE variant = ? AND round >= ? AND round < ? AND file IN"
+            " (SELECT file FROM shards GROUP BY file HAVING SUM(positions) < ?)"
+        )
+        files: dict[str, list[Shard]] = {}
+        for shard in self._select(where, variant, rounds.start, rounds.stop, below):
+            files.setdefault(shard.file, []).append(shard)
+        return list(files.values())
+
+    def _select(self, where: str, *values: object) -> list[Shard]:
+        return [
+            Shard(name, file, number, actor, variant, positions, games, json.loads(source))
+            for name, file, number, actor, variant, positions, games, source in self._execute(
+                _SELECT_SHARDS.format(where), *values
+            )
+        ]
 
     def add_checkpoint(self, name: str, round_number: int, step: int) -> None:
         """Add a checkpoint that is kept."""

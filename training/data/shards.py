@@ -1,9 +1,16 @@
-"""Finished games as flat arrays: what the learner gets from self-play, and its file."""
+"""Finished games as flat arrays: what the learner gets from self-play, and its files.
 
+A shard is what an actor wrote at once. A file holds one shard, or many that `merging` has put
+together, one after the other; its header then lists them under "shards".
+"""
+
+import contextlib
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +100,8 @@ class GameRows:
         return int(self.games[-1]) + 1 if len(self) else 0
 
 
+_MERGED: Final = re.compile(r"\d{6}-\d{6}(-\d{2})?\.safetensors")
+"""The names that `merged_name` makes."""
 RAGGED: Final = ("moves", "policy")
 """The arrays with an entry for each legal move."""
 SINGLE: Final = tuple(name for name in _KINDS if name not in (*RAGGED, "offsets"))
@@ -112,11 +121,16 @@ def join(parts: Sequence[GameRows]) -> GameRows:
 
 def tail(rows: GameRows, start: int) -> GameRows:
     """The rows from `start` on, the first of a game; views, with the games numbered from 0."""
-    first = rows.offsets[start]
-    fields = {name: getattr(rows, name)[start:] for name in SINGLE}
-    fields |= {name: getattr(rows, name)[first:] for name in RAGGED}
-    fields["games"] = rows.games[start:] - rows.games[start]
-    return GameRows(offsets=rows.offsets[start:] - first, **fields)
+    return _between(rows, start, len(rows))
+
+
+def _between(rows: GameRows, start: int, end: int) -> GameRows:
+    """The rows from `start`, the first of a game, to before `end`, as `tail`."""
+    first, last = rows.offsets[start], rows.offsets[end]
+    fields = {name: getattr(rows, name)[start:end] for name in SINGLE}
+    fields |= {name: getattr(rows, name)[first:last] for name in RAGGED}
+    fields["games"] = fields["games"] - fields["games"][:1]
+    return GameRows(offsets=rows.offsets[start : end + 1] - first, **fields)
 
 
 def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -147,17 +161,43 @@ def shard_name(round_number: int, actor: int, part: int, game: int | None) -> st
     return f"{name}.safetensors" if game is None else f"{name}-{game:02d}.safetensors"
 
 
+def merged_name(first_round: int, last_round: int, game: int | None) -> str:
+    """The name of a file with the shards of some rounds; `game` as in `shard_name`."""
+    name = f"{first_round:06d}-{last_round:06d}"
+    return f"{name}.safetensors" if game is None else f"{name}-{game:02d}.safetensors"
+
+
+class Part(NamedTuple):
+    """One shard in a file."""
+
+    name: str
+    """That of the file in which its actor wrote it."""
+    positions: int
+    games: int
+    source: dict[str, Any]
+    """How its actor made it, see `selfplay.actors.local`."""
+
+
 def save_games(path: Path, rows: GameRows, variant: Variant, source: dict[str, Any]) -> None:
     """Write a shard and where it is from, whole or not at all; raises OSError."""
+    _save(path, rows, variant, {"source": source})
+
+
+def save_merged(path: Path, parts: Sequence[tuple[Part, GameRows]], variant: Variant) -> None:
+    """Write many shards as one file, whole or not at all; raises OSError."""
+    listed = [part._asdict() for part, _ in parts]
+    _save(path, join([rows for _, rows in parts]), variant, {"source": {}, "shards": listed})
+
+
+def _save(path: Path, rows: GameRows, variant: Variant, about: dict[str, Any]) -> None:
     tensors = {name: getattr(rows, name) for name in _KINDS}
     header = {
         "format": SHARD_FORMAT,
         "variant": {"name": variant.name, "digest": variant.digest},
         "positions": len(rows),
         "games": rows.game_count,
-        "source": source,
     }
-    save_tensors(path, tensors, header)
+    save_tensors(path, tensors, header | about)
 
 
 def describe_games(path: Path) -> dict[str, Any]:
@@ -173,21 +213,45 @@ def are_counts(values: Iterable[object]) -> bool:
     return all(type(value) is int and 0 <= value < 1 << 53 for value in values)
 
 
-def shards_of(folder: Path, variant: Variant) -> list[Path]:
-    """The shards of a variant in a folder, oldest first; damaged ones are skipped."""
-    return [path for path in sorted(folder.glob("*.safetensors")) if _is_of(path, variant)]
+def parts_of(path: Path, header: dict[str, Any]) -> list[Part]:
+    """The shards in a file, by its header, in the order of their rows."""
+    if "shards" in header:
+        return [Part(**part) for part in header["shards"]]
+    return [Part(path.name, header["positions"], header["games"], header["source"])]
 
 
-def newest_shard(folder: Path, variant: Variant) -> Path | None:
-    """The last of `shards_of`, None where there is none; reads headers from the newest on."""
+def game_files(folder: Path) -> list[Path]:
+    """The files of games in a folder, oldest first.
+
+    Without those whose shards a merged file holds: a kill may have prevented their removal.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    held = {path: {path.name} for path in paths}
+    for path in paths:
+        if _MERGED.fullmatch(path.name):
+            # A damaged file holds nothing for certain.
+            with contextlib.suppress(InputError, FileNotFoundError):
+                held[path] = {part.name for part in parts_of(path, describe_games(path))}
+    merged = [names for names in held.values() if len(names) > 1]
+    return [path for path in paths if not any(held[path] < names for names in merged)]
+
+
+def files_of(folder: Path, variant: Variant) -> list[Path]:
+    """The `game_files` of a variant; damaged ones are skipped."""
+    return [path for path in game_files(folder) if _is_of(path, variant)]
+
+
+def newest_file(folder: Path, variant: Variant) -> Path | None:
+    """The last of `files_of`, None where there is none; reads headers from the newest on."""
     newest_first = sorted(folder.glob("*.safetensors"), reverse=True)
     return next((path for path in newest_first if _is_of(path, variant)), None)
 
 
 def _is_of(path: Path, variant: Variant) -> bool:
+    # A run in progress may have merged the file into another since the folder was listed.
     try:
         return bool(describe_games(path)["variant"]["digest"] == variant.digest)
-    except (InputError, KeyError):
+    except (InputError, KeyError, FileNotFoundError):
         return False
 
 
@@ -206,10 +270,46 @@ def _check_format(path: Path, header: dict[str, Any]) -> None:
     for name in ("positions", "games"):
         if not are_counts([header.get(name)]):
             raise ShardError(f"{path}: {name} = {quoted(header.get(name))} is no count")
+    if "shards" in header and not _are_parts(header):
+        raise ShardError(f"{path}: its list of shards does not fit its positions and games")
+
+
+def _are_parts(header: dict[str, Any]) -> bool:
+    """Whether the list of shards in a header has all fields and adds up to the file."""
+    parts = header["shards"]
+    if not isinstance(parts, list) or not parts:
+        return False
+    for part in parts:
+        if not isinstance(part, dict) or set(part) != set(Part._fields):
+            return False
+        if not isinstance(part["name"], str) or not isinstance(part["source"], dict):
+            return False
+        if not are_counts([part["positions"], part["games"]]) or not part["positions"]:
+            return False
+    sums = [sum(part[name] for part in parts) for name in ("positions", "games")]
+    names = {part["name"] for part in parts}
+    return sums == [header["positions"], header["games"]] and len(names) == len(parts)
 
 
 def load_games(path: Path, variant: Variant) -> GameRows:
-    """Read a shard of this variant's games; raises CheckpointError, ShardError or OSError."""
+    """Read a file of this variant's games; raises CheckpointError, ShardError or OSError."""
+    return _load(path, variant)[0]
+
+
+def load_parts(path: Path, variant: Variant) -> list[tuple[Part, GameRows]]:
+    """The shards in a file, each with its rows as its actor wrote them; raises as `load_games`."""
+    rows, header = _load(path, variant)
+    parts = parts_of(path, header)
+    ends = list(itertools.accumulate((part.positions for part in parts), initial=0))
+    if ends[-1] != len(rows):
+        raise ShardError(f"{path}: {len(rows)} positions, not {ends[-1]} as its header says")
+    return [
+        (part, _between(rows, start, end))
+        for part, (start, end) in zip(parts, itertools.pairwise(ends), strict=True)
+    ]
+
+
+def _load(path: Path, variant: Variant) -> tuple[GameRows, dict[str, Any]]:
     tensors, header = load_tensors(path)
     _check_format(path, header)
     if header["variant"]["digest"] != variant.digest:
@@ -223,7 +323,7 @@ def load_games(path: Path, variant: Variant) -> GameRows:
     _check_kinds(path, tensors, variant)
     rows = GameRows(**{name: tensors[name].numpy() for name in _KINDS})
     _check_values(path, rows, variant)
-    return rows
+    return rows, header
 
 
 def _check_kinds(path: Path, tensors: dict[str, Tensor], variant: Variant) -> None:

@@ -21,6 +21,7 @@ from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.rules.compilation.compile_time import working_time
 from training.config import GATE, LEARNING, WARM_START
 from training.data.index import Shard, account_of
+from training.data.merging import merge_small_files
 from training.data.replay import ReplayWindow
 from training.data.run_directory import read_metrics
 from training.evaluation.truth import TruthCurves, TruthShares
@@ -140,6 +141,16 @@ class TrainingRun(RunState):
     def finish_round(self) -> None:
         """Save, then report the round, with a measurement where one is due."""
         self.save()
+        finished = range(self.progress.round + 1)
+        for state in self.states:
+            merge_small_files(
+                self.index,
+                self.directory.games,
+                state.variant,
+                state.number,
+                finished,
+                self.directory.log,
+            )
         assert self.progress.line is not None
         self._report(self.progress.line)
         self._count_time()
@@ -168,7 +179,8 @@ class TrainingRun(RunState):
         written: list[Shard] = []
         requests = []
         for state in self.states:
-            shards = self.index.shards_of(state.variant.name, [self.progress.round + 1])
+            next_round = range(self.progress.round + 1, self.progress.round + 2)
+            shards = self.index.shards_of(state.variant.name, next_round)
             written += shards
             missing = state.quota - sum(shard.positions for shard in shards)
             if missing > 0:

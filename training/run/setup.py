@@ -77,7 +77,8 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
             "first_round": progress.round,
             # The shards of the next round that an earlier session has written.
             "first_parts": [
-                len(index.shards_of(variant.name, [progress.round + 1])) for variant in variants
+                len(index.shards_of(variant.name, range(progress.round + 1, progress.round + 2)))
+                for variant in variants
             ],
         }
         pool = None

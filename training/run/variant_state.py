@@ -13,7 +13,7 @@ from training.data.index import Shard
 from training.data.replay import ReplayWindow, share_out, window_size
 from training.data.rescoring import Oracle, exact_values, rescore
 from training.data.run_directory import RunError
-from training.data.shards import GameRows, describe_games, load_games
+from training.data.shards import GameRows, describe_games, game_files, load_games, load_parts
 from training.evaluation.truth import Truth, TruthCurve, load_solution
 from training.selfplay.teacher import divide
 
@@ -45,7 +45,8 @@ class VariantState:
         self.played["positions"] += sum(shard.positions for shard in shards)
         self.played["games"] += sum(shard.games for shard in shards)
         for shard in shards:
-            self.window.add(self._load(folder / shard.name), self._capacity())
+            (rows,) = self._load(folder / shard.file).values()
+            self.window.add(rows, self._capacity())
 
     def fill(self, folder: Path, shards: list[Shard], log: Callable[[str], None]) -> None:
         """Fill the window with the newest of these shards, which are oldest first."""
@@ -53,14 +54,17 @@ class VariantState:
         while first and total < capacity:
             first -= 1
             total += shards[first].positions
+        files: dict[str, dict[str, GameRows]] = {}
         for shard in shards[first:]:
-            # The run continues without a damaged file of old games.
-            try:
-                rows = self._load(folder / shard.name)
-            except InputError as problem:
-                log(f"left out: {problem}")
-                continue
-            self.window.add(rows, capacity)
+            if shard.file not in files:
+                # The run continues without a damaged file of old games.
+                try:
+                    files[shard.file] = self._load(folder / shard.file)
+                except InputError as problem:
+                    log(f"left out: {problem}")
+                    files[shard.file] = {}
+            if shard.name in files[shard.file]:
+                self.window.add(files[shard.file].pop(shard.name), capacity)
 
     def teacher_window(self, paths: list[Path]) -> ReplayWindow:
         """A window of a teacher's games; raises as `add`."""
@@ -72,12 +76,15 @@ class VariantState:
     def _capacity(self) -> int:
         return window_size(self._learning, self.played["positions"])
 
-    def _load(self, path: Path) -> GameRows:
-        """The rows of a shard as they are learned."""
-        rows = load_games(path, self.variant)
+    def _load(self, path: Path) -> dict[str, GameRows]:
+        """The rows of each shard in a file, by its name, as they are learned."""
+        parts = {part.name: rows for part, rows in load_parts(path, self.variant)}
         if self._oracle is None:
-            return rows
-        return rescore(self.variant, rows, self._oracle, self._learning.rescore)
+            return parts
+        return {
+            name: rescore(self.variant, rows, self._oracle, self._learning.rescore)
+            for name, rows in parts.items()
+        }
 
 
 def warm_start_windows(states: Sequence[VariantState], source: Path) -> list[ReplayWindow]:
@@ -85,7 +92,7 @@ def warm_start_windows(states: Sequence[VariantState], source: Path) -> list[Rep
 
     Raises RunError where there are none; otherwise as `VariantState.add`.
     """
-    paths = sorted(source.glob("*.safetensors")) if source.is_dir() else [source]
+    paths = game_files(source) if source.is_dir() else [source]
     windows = []
     for state in states:
         own = paths

@@ -108,9 +108,9 @@ def perfect_rows(variant: Variant, solution: Solution) -> GameRows:
     )
 
 
-def played_rows(variant: Variant, count: int) -> GameRows:
+def played_rows(variant: Variant, count: int, seed: int = 3) -> GameRows:
     """The first `count` rows of games that know nothing: such as a file may hold."""
-    games = SelfPlay(variant, self_play_config(), np.random.default_rng(3))
+    games = SelfPlay(variant, self_play_config(), np.random.default_rng(seed))
     rows = games.play(UniformEvaluator(), count)
     return select(rows, np.arange(count))
 

@@ -17,11 +17,17 @@ from training.data import shards as games
 from training.data.replay import ReplayWindow, window_size
 from training.data.shards import (
     GameRows,
+    Part,
     describe_games,
+    files_of,
+    game_files,
     join,
     load_games,
-    newest_shard,
+    load_parts,
+    merged_name,
+    newest_file,
     save_games,
+    save_merged,
     select,
 )
 
@@ -142,7 +148,7 @@ def shard(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_newest_shard_is_found_by_its_own_header(
+def test_the_newest_file_is_found_by_its_own_header(
     shard: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shard.parent
@@ -155,12 +161,12 @@ def test_the_newest_shard_is_found_by_its_own_header(
         return describe_games(path)
 
     monkeypatch.setattr(games, "describe_games", describe)
-    assert newest_shard(folder, HEXAPAWN) == folder / "000005-01.safetensors"
+    assert newest_file(folder, HEXAPAWN) == folder / "000005-01.safetensors"
     assert read == [folder / "000005-01.safetensors"]
     (folder / "000005-01.safetensors").write_bytes(b"half")
-    assert newest_shard(folder, HEXAPAWN) == folder / "000004-01.safetensors"
-    assert newest_shard(folder, get_variant("gardner")) is None
-    assert newest_shard(folder / "nowhere", HEXAPAWN) is None
+    assert newest_file(folder, HEXAPAWN) == folder / "000004-01.safetensors"
+    assert newest_file(folder, get_variant("gardner")) is None
+    assert newest_file(folder / "nowhere", HEXAPAWN) is None
 
 
 def test_a_shard_comes_back_as_it_was(shard: Path) -> None:
@@ -171,6 +177,69 @@ def test_a_shard_comes_back_as_it_was(shard: Path) -> None:
     header = describe_games(shard)
     assert (header["positions"], header["games"]) == (6, rows.game_count)
     assert header["source"] == {"round": 3, "actor": 1}
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    """A file of three shards, of 6, 3 and 9 positions, beside which the second one still lies."""
+    parts = []
+    for part, count in enumerate((6, 3, 9)):
+        rows = played_rows(HEXAPAWN, count, seed=part)
+        source = {"round": 3, "actor": part}
+        parts.append(
+            (Part(f"000003-00-{part:03d}.safetensors", count, rows.game_count, source), rows)
+        )
+    save_games(tmp_path / parts[1][0].name, parts[1][1], HEXAPAWN, parts[1][0].source)
+    save_games(tmp_path / "000004-00-000.safetensors", parts[0][1], HEXAPAWN, parts[0][0].source)
+    path = tmp_path / merged_name(3, 3, None)
+    save_merged(path, parts, HEXAPAWN)
+    return path
+
+
+def test_shards_in_a_merged_file_come_back_as_they_were(merged: Path) -> None:
+    found = load_parts(merged, HEXAPAWN)
+    for (part, rows), (number, count) in zip(found, enumerate((6, 3, 9)), strict=True):
+        whole = played_rows(HEXAPAWN, count, seed=number)
+        assert part.source == {"round": 3, "actor": number}
+        assert (part.positions, part.games) == (count, whole.game_count)
+        for name in GameRows.__dataclass_fields__:
+            assert getattr(rows, name).dtype == getattr(whole, name).dtype
+            assert np.array_equal(getattr(rows, name), getattr(whole, name)), name
+    rows = load_games(merged, HEXAPAWN)
+    assert len(rows) == describe_games(merged)["positions"] == 18
+    assert np.array_equal(np.unique(rows.games), np.arange(rows.game_count))
+
+
+def test_readers_leave_out_files_that_a_merged_one_holds(merged: Path) -> None:
+    names = ["000003-000003.safetensors", "000004-00-000.safetensors"]
+    assert [path.name for path in game_files(merged.parent)] == names
+    assert [path.name for path in files_of(merged.parent, HEXAPAWN)] == names
+    # Of a damaged file nothing is known to be held.
+    merged.write_bytes(merged.read_bytes()[:-1])
+    assert [path.name for path in files_of(merged.parent, HEXAPAWN)] == [
+        *("000003-00-001.safetensors", "000004-00-000.safetensors")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("positions", 5),
+        ("positions", -6),
+        ("games", 99),
+        ("name", 3),
+        ("source", None),
+        ("more", 1),
+    ],
+)
+def test_a_list_of_shards_that_does_not_fit_is_refused(
+    merged: Path, field: str, value: object
+) -> None:
+    tensors, header = load_tensors(merged)
+    header["shards"][0][field] = value
+    save_tensors(merged, tensors, header)
+    with pytest.raises(InputError, match="its list of shards does not fit"):
+        load_parts(merged, HEXAPAWN)
 
 
 def refusal(path: Path, variant: str = "hexapawn") -> str:

@@ -29,7 +29,7 @@ from tests.support.training.training_cases import perfect_rows, self_play_config
 from training.config import LearningConfig, joined_names, merge, parse_variants, preset, resolve
 from training.data.index import Index
 from training.data.run_directory import RunError, read_metrics, run_checkpoints
-from training.data.shards import describe_games, load_games, save_games, select, shards_of
+from training.data.shards import describe_games, files_of, load_games, save_games, select
 from training.data.targets import make_batch
 from training.evaluation.run_evaluation import of_variant
 from training.learner.losses import Draw, LocalGradients, losses
@@ -222,7 +222,7 @@ def test_workers_serve_several_games(tmp_path: Path) -> None:
         for part, game in ((0, 0), (2, 1))
     ]
     for variant, positions in zip(BOTH, (20, 40), strict=True):
-        rows = [load_games(path, variant) for path in shards_of(tmp_path, variant)]
+        rows = [load_games(path, variant) for path in files_of(tmp_path, variant)]
         assert len(rows) == 2
         assert sum(map(len, rows)) >= positions
     # An actor in this process plays the same games as a worker of that number.
@@ -243,7 +243,7 @@ def test_a_variant_that_is_not_solved_learns_with_the_others(tmp_path: Path) -> 
     go(tmp_path / "run", Watch(after=1), games, **settings)
     begun = read_metrics(tmp_path / "run")[0]["truth"]["games"]
     assert list(begun) == ["hexapawn", "hexapawn4x3"]
-    assert len(shards_of(tmp_path / "run" / "games", BABY)) == 1
+    assert len(files_of(tmp_path / "run" / "games", BABY)) == 1
     # It is never known to be played well enough: only its time ends the run.
     ended = go(tmp_path / "run", Watch(), games, **settings, stop_at_raw=0.0, minutes=0.0)
     assert ended.reason == "time"
@@ -270,7 +270,7 @@ def test_solvers_teach_several_games(tmp_path: Path) -> None:
     go(whole, Watch(after=2), **settings)
     assert same_state(tmp_path / "run", whole)
     for variant in BOTH:
-        rows = [load_games(path, variant) for path in shards_of(whole / "games", variant)]
+        rows = [load_games(path, variant) for path in files_of(whole / "games", variant)]
         # Dealt without replacement.
         seen = [row.tobytes() for part in rows for row in part.positions]
         assert len(seen) == 120

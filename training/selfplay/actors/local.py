@@ -18,7 +18,7 @@ from engine.rules.variant import Variant
 from search.evaluator import UniformEvaluator
 from search.exact.tablebase.tables import Tablebases
 from training.config import SelfPlayConfig
-from training.data.shards import GameRows, load_games, newest_shard, save_games, shard_name
+from training.data.shards import GameRows, load_games, newest_file, save_games, shard_name
 from training.selfplay.acting_evaluator import ActingEvaluator
 from training.selfplay.actors.protocol import Progress, SelfPlayRequest, Source
 from training.selfplay.games import SelfPlay, Statistics
@@ -152,7 +152,7 @@ class Actor:
 
     def _calibration(self) -> npt.NDArray[np.uint8]:
         """Positions of the newest games, or of random games where there are none."""
-        shard = newest_shard(self._folder, self._variant)
+        shard = newest_file(self._folder, self._variant)
         if shard is not None:
             return load_games(shard, self._variant).positions[-_CALIBRATION:]
         config = SelfPlayConfig(simulations=1, noise_fraction=1.0, varied_starts=1.0)
