@@ -129,8 +129,8 @@ def build(
 
 
 def quoted(value: object) -> str:
-    """A value as a message repeats it."""
-    return shortened(repr(value))
+    """A value as a message repeats it, in one line."""
+    return shortened(" ".join(repr(value).splitlines()))
 
 
 def shortened(text: str) -> str:

@@ -6,15 +6,24 @@ Values and probabilities of win, draw and loss are seen from the side to move.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.rules.position import BLACK, Position
 from engine.rules.variant import Variant
-from pawnscope.positions import Batch, Rows
+from pawnscope.positions import Batch, Rows, place_of
 from pawnscope.tables import share_text, table, value_text, wdl_text
 from search.evaluator import Evaluator, evaluate
+
+
+class Wdl(NamedTuple):
+    """Probabilities that sum to 1, of the side to move."""
+
+    win: float
+    draw: float
+    loss: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +58,15 @@ class Evaluation:
 
     # The position; a copy.
     position: Position
-    # Probabilities of win, draw and loss.
-    wdl: tuple[float, float, float]
+    # Probabilities of win, draw and loss: `wdl.win` is the first.
+    wdl: Wdl
     # The legal moves, most likely first.
     moves: tuple[EvaluatedMove, ...]
 
     @property
     def value(self) -> float:
         """Win minus loss, in [-1, 1]."""
-        return self.wdl[0] - self.wdl[2]
+        return self.wdl.win - self.wdl.loss
 
     @property
     def policy(self) -> Mapping[str, float]:
@@ -128,7 +137,7 @@ class Evaluations:
         return len(self.wdl)
 
     def __getitem__(self, index: int) -> Evaluation:
-        index = range(len(self))[index]
+        index = place_of(index, len(self))
         start, stop = self.offsets[index : index + 2].tolist()
         position = self.batch.position(index).copy()
         found = [
@@ -142,8 +151,8 @@ class Evaluations:
             )
         ]
         found.sort(key=lambda each: -each.probability)
-        win, draw, loss = self.wdl[index].tolist()
-        return Evaluation(position=position, wdl=(win, draw, loss), moves=tuple(found))
+        wdl = Wdl(*self.wdl[index].tolist())
+        return Evaluation(position=position, wdl=wdl, moves=tuple(found))
 
     def __iter__(self) -> Iterator[Evaluation]:
         return (self[index] for index in range(len(self)))
@@ -182,4 +191,6 @@ def title(position: Position) -> str:
 
 def title_of_several(batch: Batch) -> str:
     """Variant and number of positions."""
-    return f"{batch.variant.name}, {len(batch.rows):,} positions, each seen from its side to move"
+    count = len(batch.rows)
+    positions = "1 position" if count == 1 else f"{count:,} positions"
+    return f"{batch.variant.name}, {positions}, each seen from its side to move"

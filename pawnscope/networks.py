@@ -13,6 +13,7 @@ from engine.rules.variant import Variant, get_variant
 from engine.settings import quoted
 from pawnscope.evaluations import Evaluation, Evaluations, evaluate_batch
 from pawnscope.positions import Batch, Positions, batch_of
+from pawnscope.threads import torch_threads_for
 
 if TYPE_CHECKING:
     from engine.network.inference.network_evaluator import NetworkEvaluator
@@ -63,8 +64,9 @@ class Network:
         """The variant that it plays; None where it plays any."""
         if isinstance(module, PolicyValueNet):
             self.variant = self.variant or get_variant(module.config.variant)
+            _require_same_board(module, self.variant)
         elif not isinstance(module, UniversalNet):
-            raise InputError(f"a network is wrapped, not {quoted(module)}")
+            raise InputError(f"a PolicyValueNet or a UniversalNet is wrapped, not {quoted(module)}")
         self.module: PolicyValueNet | UniversalNet = module.eval()
         """The torch module; `module.hook_points` reads, replaces and steers activations."""
         self.source = source
@@ -92,7 +94,8 @@ class Network:
         Raises InputError where a game is over, for another variant's positions and for none.
         """
         batch = self._batch(positions)
-        found = evaluate_batch(self.evaluator(batch.variant), batch)
+        with torch_threads_for(len(batch.rows)):
+            found = evaluate_batch(self.evaluator(batch.variant), batch)
         return found[0] if batch.single else found
 
     @overload
@@ -112,9 +115,12 @@ class Network:
         Squares are counted from a1 as the side to move sees them: with Black to move, ranks from
         the top. Finished games are allowed. Raises InputError for an unknown point.
         """
-        points = [point] if isinstance(point, str) else list(point)
+        points = [point] if isinstance(point, str) else point
+        if not isinstance(points, list | tuple) or not points:
+            raise InputError(f"the name of a hook point, or several, are expected, not {point!r}")
         batch = self._batch(positions)
-        found = self._read(batch, points)
+        with torch_threads_for(len(batch.rows)):
+            found = self._read(batch, points)
         if batch.single:
             found = {name: values[0] for name, values in found.items()}
         return found[point] if isinstance(point, str) else found
@@ -228,7 +234,9 @@ def _find(network: object) -> tuple[Path, Variant | None]:
             return _network_for(variant), variant
         except UnknownVariantError as problem:
             unknown = str(problem)
-    path = Path(network)
+    if not network:
+        raise InputError("the name of a variant or a path is expected, not ''")
+    path = Path(network).expanduser()
     if not path.exists():
         if isinstance(network, Path) or path.name != network:
             raise InputError(f"{network}: no such file or folder")
@@ -269,6 +277,18 @@ def _variant_in(path: Path, name: str) -> Variant:
             f"{path}: a network for {name!r}, whose rules are not loaded; load_variants(FILE) loads"
             " them"
         ) from None
+
+
+def _require_same_board(module: "PolicyValueNet", variant: Variant) -> None:
+    """Raises InputError for a network of another board or other promotions."""
+    wanted = type(module.config).for_variant(variant)
+    for name in ("width", "height", "promotion_types", "clock_rule"):
+        found, true = getattr(module.config, name), getattr(wanted, name)
+        if found != true:
+            raise InputError(
+                f"a network with {name} = {found!r} does not play {variant.name}, which has"
+                f" {true!r}"
+            )
 
 
 def _as_variant(variant: str | Variant | None) -> Variant | None:

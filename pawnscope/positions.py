@@ -90,7 +90,7 @@ def batch_of(positions: object, variant: Variant | None, owner: str) -> Batch:
         return _of_positions([positions], single=True)
     if isinstance(positions, str | bytes | dict) or not isinstance(positions, Iterable):
         raise _no_position("positions", positions)
-    if hasattr(positions, "__array__"):
+    if hasattr(positions, "__array__") and np.asarray(positions).dtype != object:
         return _of_rows(np.asarray(positions), variant, owner)
     several = list(positions)
     if not several:
@@ -108,6 +108,18 @@ def batch_of(positions: object, variant: Variant | None, owner: str) -> Batch:
         _require_variant(position.variant, first, "positions[0]", f"positions[{index}]")
     _require_variant(first, variant, owner, "positions[0]")
     return _of_positions(several, single=False)
+
+
+def place_of(index: object, count: int) -> int:
+    """A place in a result of so many positions, counted from 0 or from the end.
+
+    Raises IndexError beyond them, and TypeError for what is no whole number.
+    """
+    if not isinstance(index, int | np.integer):
+        raise TypeError(f"a position's place is a whole number, not {quoted(index)}")
+    if not -count <= index < count:
+        raise IndexError(f"no position {index}, there are {count}")
+    return int(index) % count
 
 
 def _of_positions(positions: Sequence[Position], *, single: bool) -> Batch:
@@ -137,7 +149,8 @@ def _of_rows(rows: npt.NDArray[Any], variant: Variant | None, owner: str) -> Bat
     size = variant.row_size
     if rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != size:
         shape = f"{rows.dtype}{list(rows.shape)}"
-        raise InputError(f"positions: {shape}, not rows uint8[N, {size}] of {variant.name}")
+        advice = " (row[None] makes rows of one)" if rows.shape == (size,) else ""
+        raise InputError(f"positions: {shape}, not rows uint8[N, {size}] of {variant.name}{advice}")
     if not len(rows):
         raise InputError("positions is empty; at least one is needed")
     rows = np.array(rows, order="C")

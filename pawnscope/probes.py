@@ -106,7 +106,7 @@ def probe(
     config = ProbeConfig(seed=int(seed), readout=readout)
     with torch_threads_kept():
         report = probe_run(
-            Path(path),
+            Path(path).expanduser(),
             variant,
             positions=int(positions),
             config=config,

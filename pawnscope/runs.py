@@ -138,7 +138,7 @@ class Run:
 
         if not isinstance(path, str | Path):
             raise InputError(f"the directory of a run is expected, not {quoted(path)}")
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         """The directory."""
         if not (self.path / "config.toml").is_file():
             raise InputError(f"{path}: no training run (no config.toml there)")
@@ -226,7 +226,7 @@ def train(
         asked = {name: settings.get(name) for name in ("initial", "teacher", "seed")}
         path = default_run(joined_names(variants), **asked)
     elif isinstance(run, Path) or (isinstance(run, str) and run):
-        path = Path(run)
+        path = Path(run).expanduser()
     else:
         raise InputError(f"run = {run!r} is no directory")
     if not isinstance(monitor, Monitor | None):

@@ -15,10 +15,11 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from engine.settings import quoted
-from pawnscope.evaluations import title, title_of_several
+from pawnscope.evaluations import Wdl, title, title_of_several
 from pawnscope.networks import Network
-from pawnscope.positions import Batch, Positions, Rows, batch_of
+from pawnscope.positions import Batch, Positions, Rows, batch_of, place_of
 from pawnscope.tables import share_text, table, value_text, wdl_text
+from pawnscope.threads import torch_threads_for
 from search.evaluator import Evaluator, UniformEvaluator
 from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.result import SearchResult as TreeResult
@@ -80,7 +81,7 @@ class SearchResult:
     # Simulations that were run: fewer than asked for where the value was proven before.
     simulations: int
     # Mean of all evaluations as probabilities of win, draw and loss; exact where proven.
-    wdl: tuple[float, float, float]
+    wdl: Wdl
     # The legal moves: the one to play, then by visits.
     moves: tuple[SearchedMove, ...]
     # What the position is proven to be for the side to move; None where that is open.
@@ -93,7 +94,7 @@ class SearchResult:
     @property
     def value(self) -> float:
         """Win minus loss in [-1, 1], exact where proven."""
-        return self.wdl[0] - self.wdl[2]
+        return self.wdl.win - self.wdl.loss
 
     @property
     def best(self) -> str:
@@ -196,7 +197,7 @@ class SearchResults:
         return len(self.trees.value)
 
     def __getitem__(self, index: int) -> SearchResult:
-        index = range(len(self))[index]
+        index = place_of(index, len(self))
         position = self.batch.position(index).copy()
         moves = [
             self._move(position, place)
@@ -205,11 +206,10 @@ class SearchResults:
         chosen = self.lines[index][0]
         moves.sort(key=lambda each: (each.move != chosen, -each.visits))
         distance = int(self.distances[index])
-        win, draw, loss = self.wdl[index].tolist()
         return SearchResult(
             position=position,
             simulations=int(self.trees.simulations[index]),
-            wdl=(win, draw, loss),
+            wdl=Wdl(*self.wdl[index].tolist()),
             moves=tuple(moves),
             proven=_PROVEN.get(int(self.trees.proven[index])),
             distance=None if distance == UNKNOWN_DISTANCE else distance,
@@ -285,7 +285,11 @@ def search(
         UniformEvaluator() if network is None else network.evaluator(batch.variant)
     )
     config = PuctConfig(simulations=_simulations(simulations))
-    found = _search(batch, evaluator, config)
+    if network is None:
+        found = _search(batch, evaluator, config)
+    else:
+        with torch_threads_for(len(batch.rows)):
+            found = _search(batch, evaluator, config)
     return found[0] if batch.single else found
 
 

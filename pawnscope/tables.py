@@ -14,12 +14,15 @@ MOST_LINES: Final = 12
 def table(head: Sequence[str], lines: Iterable[Sequence[str]], count: int) -> str:
     """The first lines under their head, the first column to the left and the others to the right.
 
-    `lines` may be made one by one: only those that are shown are taken, of `count` in all.
+    A column without any entry is left out. `lines` may be made one by one: only those that are
+    shown are taken, of `count` in all.
     """
     shown = list(itertools.islice(lines, count if count <= MOST_LINES else MOST_LINES - 1))
-    widths = [max(len(text) for text in column) for column in zip(head, *shown, strict=True)]
+    used = [any(column) for column in zip(*shown, strict=True)]
+    cells = [list(itertools.compress(line, used)) for line in (head, *shown)]
+    widths = [max(len(text) for text in column) for column in zip(*cells, strict=True)]
     texts = []
-    for line in (head, *shown):
+    for line in cells:
         first, *others = (
             text.rjust(width) if place else text.ljust(width)
             for place, (text, width) in enumerate(zip(line, widths, strict=True))

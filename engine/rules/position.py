@@ -53,9 +53,11 @@ class Outcome:
         return 0 if self.winner is None else 1 if self.winner == colour else -1
 
 
-def _refuse_text(move: object) -> None:
+def _require_number(move: object) -> None:
     if isinstance(move, str):
         raise InputError(f"push takes a move's number; push_text({move!r}) plays a text")
+    if not isinstance(move, int | np.integer):
+        raise InputError(f"push takes a move's number, not {move!r}")
 
 
 class Position:
@@ -177,9 +179,9 @@ class Position:
     def push(self, move: int) -> None:
         """Play a legal move (trusted: take it from `legal_moves` or a parser).
 
-        Raises InputError for a text: `push_text` plays those.
+        Raises InputError for anything but a number: `push_text` plays texts.
         """
-        _refuse_text(move)
+        _require_number(move)
         tables = self.variant.tables
         self.hashes.append(int(hash_row(tables, self.row)))
         self._played.append((int(move), self.row))

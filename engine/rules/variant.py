@@ -379,26 +379,14 @@ class Registry:
         return match is not None
 
     def get(self, name: str) -> Variant:
-        """The variant of that name, `hexapawnWxH` included.
-
-            >>> import pawnscope as ps
-            >>> ps.get_variant("hexapawn5x4")
-            Variant('hexapawn5x4', 5x4)
-
-        Raises UnknownVariantError, with the nearest names.
-        """
+        """See `get_variant`."""
         require_text(name, "the name of a variant")
         if name not in self._variants and not self._is_hexapawn(name):
             raise UnknownVariantError(f"unknown variant '{name}'{_nearest(name, self.names())}")
         return self._variants[name]
 
     def names(self) -> list[str]:
-        """The defined names, in the order of their files; `hexapawnWxH` exist besides.
-
-        >>> import pawnscope as ps
-        >>> ps.variant_names()[:2]
-        ['chess', 'hexapawn']
-        """
+        """See `variant_names`."""
         return [name for name in self._variants if not _HEXAPAWN.fullmatch(name)]
 
 
@@ -429,8 +417,30 @@ def _nearest(name: str, names: list[str]) -> str:
 
 
 _registry: Final = Registry()
-get_variant: Final = _registry.get
-variant_names: Final = _registry.names
+
+
+def get_variant(name: str) -> Variant:
+    """The variant of that name, `hexapawnWxH` included.
+
+        >>> import pawnscope as ps
+        >>> ps.get_variant("hexapawn5x4")
+        Variant('hexapawn5x4', 5x4)
+
+    Raises UnknownVariantError, with the nearest names.
+    """
+    return _registry.get(name)
+
+
+def variant_names() -> list[str]:
+    """The defined names, in the order of their files; `hexapawnWxH` exist besides.
+
+    >>> import pawnscope as ps
+    >>> ps.variant_names()[:2]
+    ['chess', 'hexapawn']
+    """
+    return _registry.names()
+
+
 define_variants: Final = _registry.add_text
 BUILT_IN: Final = tuple(define_variants(_FILE.read_text(encoding="utf-8"), _FILE.name))
 """Names of the variants that come with the program; `hexapawnWxH` exist besides."""
@@ -438,6 +448,13 @@ BUILT_IN: Final = tuple(define_variants(_FILE.read_text(encoding="utf-8"), _FILE
 
 def load_variants(path: str | Path, note: Note | None = None) -> list[str]:
     """Add a person's own variant file; returns the new names.
+
+        >>> import pawnscope as ps
+        >>> from pathlib import Path
+        >>> rules = "[widehexapawn:hexapawn]\\nmaxFile = 4\\nstartFen = pppp/4/PPPP w - - 0 1\\n"
+        >>> _ = Path("wide.ini").write_text(rules)
+        >>> ps.load_variants("wide.ini")
+        ['widehexapawn']
 
     `note` is given a line about keys in it that change no rule. Raises VariantError with a line for
     each mistake, and OSError.

@@ -24,6 +24,7 @@ def test_every_name_is_there_and_none_loads_torch() -> None:
         "assert ps.solve('hexapawn').value(ps.Position('hexapawn')) == -1\n"
         "heavy = {'torch', 'matplotlib', 'jinja2', 'tqdm', 'tyro', 'openvino'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
+        "import os; assert os.environ['OMP_WAIT_POLICY'] == 'passive'\n"
     )
     assert done.returncode == 0, done.stderr
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,8 +93,12 @@ def test_several_positions_are_evaluated_as_one_by_one(network: ps.Network) -> N
         np.testing.assert_allclose(list(policy.values()), list(alone.policy.values()), atol=1e-5)
         np.testing.assert_allclose(one.wdl, alone.wdl, atol=1e-5)
     assert found[-1].best == found[2].best
-    with pytest.raises(IndexError):
+    assert found[np.int64(1)].policy == found[1].policy  # type: ignore[index]
+    with pytest.raises(IndexError, match=r"^no position 3, there are 3$"):
         found[3]
+    with pytest.raises(TypeError, match="a position's place is a whole number, not 'b2'"):
+        found["b2"]  # type: ignore[index]
+    assert repr(network.evaluate(rows[:1])).startswith("hexapawn, 1 position, each")
 
 
 def test_a_result_does_not_change_when_the_caller_plays_on(network: ps.Network) -> None:
@@ -156,6 +161,7 @@ def test_names_of_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (Path("gardener"), "^gardener: no such file or folder$"),
         ("losalamos", r"no network for losalamos: .* \(for gardner only\).* train\('losalamos'\)"),
         (7, "a path is expected, not 7"),
+        ("", "a path is expected, not ''"),
         ("runs", "no checkpoints there"),
     ]:
         with pytest.raises(ps.InputError, match=told):
@@ -209,8 +215,44 @@ def test_an_unknown_hook_point_gets_a_suggestion(network: ps.Network) -> None:
 
 
 def test_what_is_no_network_is_not_wrapped() -> None:
-    with pytest.raises(ps.InputError, match="a network is wrapped, not 'gardner'"):
-        ps.Network("gardner")  # type: ignore[arg-type]
+    for wrong in ("gardner", ps.load("gardner"), torch.nn.Linear(2, 2)):
+        with pytest.raises(ps.InputError, match="a UniversalNet is wrapped, not ") as raised:
+            ps.Network(wrong)  # type: ignore[arg-type]
+        assert "\n" not in str(raised.value)
+    with pytest.raises(ps.InputError, match="width = 5 does not play hexapawn, which has 3"):
+        ps.Network(ps.load("gardner").module, variant="hexapawn")
+
+
+@pytest.mark.parametrize("point", [5, None, [], ()])
+def test_what_names_no_hook_point(network: ps.Network, point: Any) -> None:
+    with pytest.raises(ps.InputError, match="the name of a hook point, or several, are expected"):
+        network.activations(ps.Position("hexapawn"), point)
+
+
+def test_a_network_that_computes_nan_is_refused() -> None:
+    module = lively_network("hexapawn", "residual")
+    with torch.no_grad():
+        next(module.parameters()).fill_(float("nan"))
+    net, position = ps.Network(module), ps.Position("hexapawn")
+    for ask in (net.evaluate, lambda p: ps.search(net, p, simulations=4)):
+        with pytest.raises(ps.InputError, match="is nan"):
+            ask(position)
+
+
+def test_few_positions_take_one_thread_and_many_the_callers(network: ps.Network) -> None:
+    before, seen = torch.get_num_threads(), []
+    hook = network.module.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        position = ps.Position("hexapawn")
+        network.evaluate(position)
+        network.activations([position] * 200, "final")
+        ps.search(network, position, simulations=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        hook.remove()
+        torch.set_num_threads(before)
+    assert (seen[0], seen[1], seen[-1]) == (1, 2, 1)
 
 
 def test_the_shipped_network_finds_a_mate() -> None:

@@ -35,6 +35,8 @@ def test_moves_are_typed_in_either_notation() -> None:
     # The engine's moves stay numbers, and a refused text changes nothing.
     with pytest.raises(ps.InputError, match=r"push takes a move's number; push_text\('Nc3'\)"):
         position.push("Nc3")  # type: ignore[arg-type]
+    with pytest.raises(ps.InputError, match=r"push takes a move's number, not 3\.5"):
+        position.push(3.5)  # type: ignore[arg-type]
     assert (position.fen(), len(position.hashes)) == (before, 1)
 
 
@@ -66,7 +68,7 @@ def test_no_text_means_two_moves() -> None:
             r"positions\[1\] is of baby, positions\[0\]",
         ),
         (ps.Position("baby"), "the position is of baby, the network of gardner"),
-        (GARDNER.start_row, r"uint8\[30\], not rows uint8\[N, 30\]"),
+        (GARDNER.start_row, r"not rows uint8\[N, 30\] of gardner \(row\[None\] makes"),
         (GARDNER.start_row[None].astype(int), r"int64\[1, 30\], not rows uint8\[N, 30\]"),
         (np.zeros((0, 30), np.uint8), "positions is empty"),
         (np.zeros((2, 69), np.uint8), r"uint8\[2, 69\], not rows uint8\[N, 30\] of gardner"),
@@ -76,6 +78,12 @@ def test_no_text_means_two_moves() -> None:
 def test_what_is_no_position(given: object, told: str) -> None:
     with pytest.raises(ps.InputError, match=told):
         batch_of(given, GARDNER, "the network")
+
+
+def test_any_sequence_of_positions_will_do() -> None:
+    one = ps.Position("gardner")
+    for several in ((one, one), iter([one, one]), np.array([one, one], dtype=object)):
+        assert batch_of(several, GARDNER, "the network").rows.shape == (2, 30)
 
 
 def set_byte(place: int, value: int) -> Callable[[np.ndarray], None]:
