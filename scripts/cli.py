@@ -48,7 +48,10 @@ class Command:
 
 COMMANDS: Final = {
     "train": Command(help="train a network by self-play; the same command resumes"),
-    "play": Command(help="play against a network, a search or perfect play"),
+    "play": Command(
+        module="scripts.commands.play.main",
+        help="play against a network, a search or perfect play",
+    ),
     "probe": Command(help="report what concepts the networks of a run have learned"),
     "solve": Command(help="solve a variant, or make endgame tables"),
     "match": Command(

@@ -20,6 +20,7 @@ from tqdm import tqdm
 import engine
 from engine.player import Player
 from engine.rules.errors import InputError
+from engine.rules.position import Position
 from engine.rules.variant import Variant
 from engine.system.files import cache_folder, described
 from scripts.progress import detail, say, shows_bars, write_line
@@ -27,7 +28,9 @@ from search.evaluator import Evaluator
 from search.exact.solution import Solution
 from search.exact.solver import estimate_positions, load_or_solve
 from search.exact.tablebase.tables import Tablebases
+from search.players.builtin import PerfectPlayer
 from search.players.external import DEFAULT_LIMITS
+from search.players.language import LanguagePlayer
 from search.players.make import is_deterministic, make_player
 from search.players.tablebase import PerfectEndgamePlayer, with_tablebases
 from training.evaluation.games.tags import PROGRAM, PlayerTags, time_control
@@ -277,6 +280,18 @@ def player_of(
     if tables is None or spec.partition(":")[0] not in _WITH_TABLES:
         return player
     return with_tablebases(player, tables)
+
+
+def require_playable(player: Player, position: Position) -> None:
+    """Raises InputError where a player that knows only some positions does not know this one."""
+    if isinstance(player, LanguagePlayer):
+        if not np.array_equal(position.first_row, position.variant.start_row):
+            raise InputError(
+                f"{player.name} knows only games from the start of {position.variant.name}, and"
+                f" this one begins elsewhere, '{position.fen()}'"
+            )
+    elif isinstance(player, (PerfectPlayer, PerfectEndgamePlayer)):
+        player.choose(position)
 
 
 def player_tags(

@@ -4,8 +4,10 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
+import chess.pgn
 import numpy as np
 import pytest
 
@@ -13,13 +15,14 @@ from engine.network.checkpoint import save_checkpoint
 from engine.player import Choice, Limits, Player
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
+from engine.rules.pgn import read_pgn
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant
 from engine.system.termination import Terminated
 from scripts import cli, players
-from scripts.commands import play
-from scripts.commands.play import TerminalGame
+from scripts.commands.play import main as play
+from scripts.commands.play.terminal_game import TerminalGame
 from scripts.players import SHIPPED, default_player, find_checkpoint, load_evaluator, player_of
 from tests.support.network.network_cases import lively_network
 
@@ -179,8 +182,7 @@ def test_the_end_of_the_input_is_no_error(
     assert command(monkeypatch, typed, *words) == 0
     printed = capsys.readouterr()
     assert printed.out.endswith("The game was left unfinished.\n")
-    assert len(printed.err.splitlines()) == 1
-    assert "browser" in printed.err
+    assert printed.err == ""
 
 
 def test_an_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
@@ -213,6 +215,136 @@ def saved_run(folder: Path, steps: Sequence[int], truth: float | None = None) ->
         point = {"round": 1, "truth": {"raw": truth, "search": 1.0}}
         (folder / "metrics.jsonl").write_text(json.dumps(point) + "\n")
     return f"runs/{folder.name}/checkpoints/{steps[-1]:08d}.safetensors"
+
+
+MATE = '[Event "Mate"]\n\n1. f3 e5 2. g4 Qh4# 0-1'
+
+
+def test_the_game_so_far_is_shown_as_pgn(game: Callable[..., str]) -> None:
+    printed = game(["b2", "pgn", "quit"], "a3b2")
+    (shown,) = read_pgn(printed[printed.index("[Event") : printed.index("1. b2 axb2 *") + 12])
+    assert len(shown.moves) == 2
+    assert [shown.tags[name] for name in ("White", "Black", "WhiteType", "BlackType")] == [
+        *("Human", "scripted", "human", "program")
+    ]
+    assert (shown.result, shown.tags["Termination"]) == ("*", "unterminated")
+    assert shown.variant is HEXAPAWN
+
+
+def test_the_game_is_saved_while_it_is_played_and_afterwards(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, tmp_path: Path
+) -> None:
+    path = tmp_path / "my games.pgn"
+    # Another program's file, without an end of line.
+    path.write_text(MATE)
+    typed = f"b2\nsave {path}\nSAVE\nsave no/x.pgn\nresign\nboo\nboard\nsave {path}\nquit\n"
+    words = ("hexapawn", "--opponent", "perfect", "--seed", "5", "--colour", "white")
+    before = date.today()
+    assert command(monkeypatch, typed, *words) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.count(f"the game is added to {path}\n") == 2
+    assert "save needs the name of a file" in printed.out
+    assert "the game is not saved: No such file or directory: no/x.pgn" in printed.out
+    assert "the game is over: save FILE, pgn, board or quit\n" in printed.out
+    foreign, running, resigned = read_pgn(path.read_text())
+    assert foreign.tags["Event"] == "Mate"
+    assert (running.result, running.tags["Termination"]) == ("*", "unterminated")
+    assert (resigned.result, resigned.tags["Termination"]) == ("0-1", "normal")
+    assert resigned.comments == {2: "White resigns"}
+    assert resigned.moves == running.moves
+    assert resigned.tags["BlackSettings"] == "seed=5"
+    assert resigned.tags["Date"] in {f"{day:%Y.%m.%d}" for day in (before, date.today())}
+
+
+def test_a_game_from_a_position_is_written_where_python_chess_reads_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, tmp_path: Path
+) -> None:
+    path, fen = tmp_path / "x.pgn", "6k1/5ppp/8/8/8/8/5PPP/R5K1 b - - 3 20"
+    words = ("chess", "--opponent", "random", "--seed", "1", "--fen", fen, "--pgn", str(path))
+    # The opponent moves first; the input then ends.
+    assert command(monkeypatch, "Ra5\n", *words) == 0
+    with path.open() as file:
+        theirs = chess.pgn.read_game(file)
+    assert theirs is not None
+    assert not theirs.errors
+    assert (theirs.headers["FEN"], theirs.headers["SetUp"]) == (fen, "1")
+    assert [move.uci() for move in theirs.mainline_moves()][1] == "a1a5"
+    assert theirs.headers["Black"] == "random"
+    assert command(monkeypatch, "", "chess", "--opponent", "random", "--pgn", str(path)) == 0
+    assert len(list(read_pgn(path.read_text()))) == 1, "a game without moves is not kept"
+    capsys.readouterr()
+
+
+def test_a_game_that_ends_is_kept_with_its_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.pgn"
+    words = ("hexapawn", "--opponent", "perfect", "--colour", "white", "--pgn", str(path))
+    fen = "1p1/P2/2P w - - 0 5"
+    assert command(monkeypatch, "a3\n", *words, "--fen", fen, "--opponent", "random") == 0
+    (game,) = read_pgn(path.read_text())
+    assert (game.result, game.tags["Termination"], game.start_fen) == ("1-0", "normal", fen)
+    assert game.comments == {1: "flag"}
+    assert f"the game is added to {path}" in capsys.readouterr().err
+
+
+def test_a_game_is_kept_when_something_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed, tmp_path: Path
+) -> None:
+    typed, path = iter(["b2"]), tmp_path / "x.pgn"
+
+    def interrupt(prompt: str) -> str:
+        for line in typed:
+            return line
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(play, "_ask_person", interrupt)
+    words = ["hexapawn", "--opponent", "random", "--pgn", str(path)]
+    assert play.main(words) == 0
+    assert len(next(read_pgn(path.read_text())).moves) == 2
+    # What cannot be written is shown.
+    typed = iter(["b2"])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(play, "append_game", full)
+    capsys.readouterr()
+    with pytest.raises(OSError, match="No space"):
+        play.main(words)
+    assert "\n1. b2 " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "quoted"),
+    [
+        ("hexapawn --fen x", "'x'"),
+        ("chess --fen rnbqk/ppppp/5/PPPPP/RNBQK", "rnbqk/ppppp/5/PPPPP/RNBQK"),
+        ("gardner --fen k4/5/5/5/4K", "the game is over in 'k4/5/5/5/4K w - - 0 1'"),
+        ("hexapawn --fen 3/ppp/PPP --opponent perfect", "3/ppp/PPP"),
+        ("hexapawn --pgn no/x.pgn", "--pgn no/x.pgn"),
+        ("hexapawn --pgn .", "--pgn .: that is a folder"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_before_the_game(
+    words: str, quoted: str, capsys: Printed
+) -> None:
+    with pytest.raises(InputError) as caught:
+        play.main(words.split())
+    assert quoted in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_without_a_name_an_opponent_is_taken_that_knows_the_position(
+    monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    assert command(monkeypatch, "quit\n", "hexapawn", "--fen", "3/ppp/PPP") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("hexapawn: you have White, alphabeta:4 has Black.")
+    assert "your opponent is alphabeta:4 (the position '3/ppp/PPP w" in printed.err
+    assert command(monkeypatch, "quit\n", "hexapawn", "--fen", "pp1/1Pp/P1P w") == 0
+    assert "perfect has Black" in capsys.readouterr().out
 
 
 def test_the_default_opponent_is_the_strongest_known(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A game written as PGN."""
 
+import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from engine.rules.pgn.record import GameRecord
@@ -24,6 +26,21 @@ def write_pgn(game: GameRecord) -> str:
 def pgn_bytes(game: GameRecord) -> bytes:
     """The game in UTF-8; what is no character (a lone surrogate) is written as "?"."""
     return write_pgn(game).encode(errors="replace")
+
+
+def gap_before(path: Path) -> bytes:
+    """What is missing of an empty line at the end of a file, before another game is added to it.
+
+    Raises OSError.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return b""
+    with path.open("rb") as file:
+        file.seek(-min(4, path.stat().st_size), os.SEEK_END)
+        end = file.read().replace(b"\r\n", b"\n")
+    if end.endswith(b"\n\n"):
+        return b""
+    return b"\n" if end.endswith(b"\n") else b"\n\n"
 
 
 def _tag_line(name: str, value: str) -> str:

@@ -9,10 +9,8 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from scripts.commands.match.options import MatchOptions
+from scripts.players import require_playable
 from scripts.progress import say
-from search.players.builtin import PerfectPlayer
-from search.players.language import LanguagePlayer
-from search.players.tablebase import PerfectEndgamePlayer
 from training.evaluation.games.opening_file import OpeningFile, read_openings
 from training.evaluation.openings import Opening, default_opening_plies
 
@@ -64,8 +62,11 @@ class MatchOpenings:
         `repeat`: whether they come again when all are used.
         """
         for opening in self.listed or ():
+            position = Position(self._variant, opening.start_fen)
+            for move in opening.moves:
+                position.push(move)
             for player in players:
-                _require_playable(opening, player, self._variant)
+                require_playable(player, position)
         count, pairs = len(self.listed or ()), (games + 1) // 2
         if 0 < count < pairs and repeat:
             say(f"{self._path}: {count:,} openings for {pairs:,} pairs of games: they repeat")
@@ -78,17 +79,3 @@ def _file_and_plies(options: MatchOptions) -> tuple[Path | None, int | None]:
     if plies is not None:
         raise InputError(f"--openings {text} and --opening-plies {plies} ask for two lengths")
     return None, int(text)
-
-
-def _require_playable(opening: Opening, player: Player, variant: Variant) -> None:
-    """Players that know only some positions say so before the match, not in its middle."""
-    if isinstance(player, LanguagePlayer) and opening.start_fen is not None:
-        raise InputError(
-            f"{player.name} knows only games from the start of {variant.name},"
-            f" and an opening begins in '{opening.start_fen}'"
-        )
-    if isinstance(player, (PerfectPlayer, PerfectEndgamePlayer)):
-        position = Position(variant, opening.start_fen)
-        for move in opening.moves:
-            position.push(move)
-        player.choose(position)

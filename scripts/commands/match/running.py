@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from engine.player import Player, games_repeat
 from engine.rules.pgn import GameRecord
-from engine.rules.pgn.writer import pgn_bytes
+from engine.rules.pgn.writer import gap_before, pgn_bytes
 from engine.rules.tables import WHITE
 from engine.rules.variant import get_variant
 from engine.system.files import append_to
@@ -78,9 +78,11 @@ class Match:
         return None
 
     def _play(self, games: Iterator[PlayedGame], file: FileIO | None) -> None:
+        gap = b"" if self._options.pgn is None else gap_before(self._options.pgn)
         for game in _with_bar(games, self._total):
             if file is not None:
-                append_to(file, pgn_bytes(self._with_tags(game)))
+                append_to(file, gap + pgn_bytes(self._with_tags(game)))
+                gap = b""
             self._count(game)
             if self._test and self._test.verdict(self._tally.ordered) != Verdict.UNDECIDED:
                 return

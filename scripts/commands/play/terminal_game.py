@@ -1,35 +1,31 @@
-"""`pawnscope play VARIANT`: play on a text board against a network, a search or the truth."""
+"""A game in the terminal: the board as text, moves and words as a person types them."""
 
-import io
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
-
-import numpy as np
+from pathlib import Path
+from typing import Final
 
 from engine.player import Choice, Player
 from engine.rules.errors import IllegalMoveError
 from engine.rules.notation.board_text import board_text
+from engine.rules.pgn import GameRecord, write_pgn
 from engine.rules.position import Outcome, Position, Termination
 from engine.rules.tables import BLACK, WHITE
-from engine.rules.variant import get_variant
-from engine.settings import Natural
-from engine.system.termination import Terminated
-from scripts.options import EndgameOptions, parse_options
-from scripts.players import default_player, player_of
-from scripts.progress import say
+from engine.system.files import described
+from scripts.commands.play.record import GameTags, append_game, record_of
 
 _COLOURS: Final = ("White", "Black")
-_UNFINISHED: Final = "The game was left unfinished."
+UNFINISHED: Final = "The game was left unfinished."
 _HELP: Final = """\
-a move   as b1b2 or b2, with a piece's letter as Nf3, castling as O-O, promotion as a8=Q or a7a8q
-moves    list the legal moves
-hint     ask your opponent what it would play for you
-undo     take your last move back
-board    show the board again
-resign   give the game up
-quit     leave (also ^D and ^C)"""
+a move     as b1b2 or b2, with a piece's letter as Nf3, castling as O-O, promotion as a8=Q or a7a8q
+moves      list the legal moves
+hint       ask your opponent what it would play for you
+undo       take your last move back
+board      show the board again
+pgn        show the game so far as PGN
+save FILE  add the game so far to a PGN file
+resign     give the game up
+quit       leave (also ^D and ^C)"""
+_AFTERWARDS: Final = "save FILE or pgn to keep the game, Enter to leave: "
 _REASONS: Final = {
     Termination.CHECKMATE: "checkmate",
     Termination.STALEMATE: "{mover} has no legal move",
@@ -41,85 +37,49 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlayOptions(EndgameOptions):
-    """Play a game; only the board in the terminal exists so far."""
-
-    # The game; `pawnscope variants` lists them.
-    variant: str
-    # Play in the terminal.
-    terminal: bool = False
-    # Your opponent, as in match; if left out the strongest network known of the game, else the
-    # perfect player if the game is solved within a second, else alphabeta:4.
-    opponent: str | None = None
-    # Your colour.
-    colour: Literal["white", "black", "random"] = "white"
-    # Seed of the opponent's random choices and of a random colour.
-    seed: Natural | None = None
-
-
-def main(arguments: list[str]) -> int:
-    """Play one game on standard input and output."""
-    options = parse_options(PlayOptions, "play", arguments)
-    variant = get_variant(options.variant)
-    rng = np.random.default_rng(options.seed)
-    if not options.terminal:
-        print("there is no browser board yet; this is the one of --terminal", file=sys.stderr)
-    colours = {"white": WHITE, "black": BLACK, "random": int(rng.integers(2))}
-    spec = options.opponent
-    if spec is None:
-        spec, why = default_player(variant, perfect=True)
-        say(f"your opponent is {spec} ({why})")
-    opponent = player_of(spec, variant, rng, options.tablebases)
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")
-    try:
-        TerminalGame(Position(variant), colours[options.colour], opponent, _ask_person).play()
-    except (EOFError, KeyboardInterrupt) as end:
-        print(f"\n{_UNFINISHED}")
-        if isinstance(end, Terminated):
-            raise
-    finally:
-        opponent.close()
-    return 0
-
-
-def _ask_person(prompt: str) -> str:
-    """A line from the person, without blanks around it; raises EOFError."""
-    if sys.stdin.isatty():
-        # Arrow keys then edit the line.
-        import readline  # noqa: F401
-
-        return input(prompt).strip()
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    # A terminal shows the prompt and the line; a pipe does not.
-    print(f"{prompt}{line.strip()}", flush=True)
-    return line.strip()
-
-
 class TerminalGame:
     """One game between a person and a player, as text."""
 
     def __init__(
-        self, position: Position, colour: int, opponent: Player, ask: Callable[[str], str]
+        self,
+        position: Position,
+        colour: int,
+        opponent: Player,
+        ask: Callable[[str], str],
+        tags: GameTags | None = None,
     ) -> None:
-        """`colour` is the person's, `ask` shows a prompt and returns what the person typed."""
+        """`colour` is the person's, `ask` shows a prompt and returns what the person typed.
+
+        `tags` are those of the game's PGN.
+        """
         self._position = position
         self._colour = colour
         self._opponent = opponent
         self._ask = ask
+        self._tags = tags or GameTags.of(opponent.name, colour)
+        # What was printed of the end; None while the game goes on.
         self._ending: str | None = None
+        # What the person did.
+        self._resigned = self._left = False
         self._commands = {
             "moves": self._list_moves,
             "hint": self._hint,
             "undo": self._undo,
             "board": self._show_board,
+            "pgn": self._show_pgn,
             "resign": self._resign,
             "help": lambda: print(_HELP),
             "quit": self._quit,
         }
+
+    @property
+    def over(self) -> bool:
+        """Whether it was played to its end, was resigned or was left by the word for that."""
+        return self._ending is not None
+
+    def record(self) -> GameRecord:
+        """The game so far."""
+        return record_of(self._position, self._tags, resigned=self._resigned)
 
     def play(self) -> None:
         """Play until the game is over; raises EOFError if the input ends before."""
@@ -141,14 +101,47 @@ class TerminalGame:
                 self._ending = self._result_text(outcome)
         print(self._ending)
 
+    def keep(self) -> None:
+        """After the end: offer to save or show the game, until the person leaves."""
+        if not self._position.move_stack or self._left:
+            return
+        while line := self._ask(_AFTERWARDS):
+            word = line.split()[0].lower()
+            if word == "quit":
+                return
+            if word in ("save", "pgn", "board"):
+                self._obey(line)
+            else:
+                print("the game is over: save FILE, pgn, board or quit")
+
     def _obey(self, line: str) -> None:
+        word, *rest = line.split(None, 1) or [""]
         if line.lower() in self._commands:
             self._commands[line.lower()]()
+        elif word.lower() == "save":
+            self._save(rest[0] if rest else "")
         elif line:
             try:
-                self._position.push(parse_move(self._position, line))
+                self._position.push_text(line)
             except IllegalMoveError as problem:
                 print(f"{problem}; try moves or help")
+
+    def _show_pgn(self) -> None:
+        print(write_pgn(self.record()).rstrip("\n"))
+
+    def _save(self, name: str) -> None:
+        if not name:
+            print("save needs the name of a file, as in: save games.pgn")
+            return
+        path = Path(name).expanduser()
+        try:
+            append_game(path, self.record())
+        except (OSError, RuntimeError) as problem:
+            # Without HOME there is no "~".
+            why = described(problem) if isinstance(problem, OSError) else str(problem)
+            print(f"the game is not saved: {why}")
+        else:
+            print(f"the game is added to {path}")
 
     def _answer(self) -> None:
         choice = self._opponent.choose(self._position)
@@ -180,10 +173,11 @@ class TerminalGame:
     def _resign(self) -> None:
         result = "0-1" if self._colour == WHITE else "1-0"
         winner = f"{_COLOURS[1 - self._colour]} ({self._opponent.name})"
+        self._resigned = True
         self._ending = f"{result}: you resign, {winner} wins."
 
     def _quit(self) -> None:
-        self._ending = _UNFINISHED
+        self._left, self._ending = True, UNFINISHED
 
     def _result_text(self, outcome: Outcome) -> str:
         """Who won and why."""
@@ -192,14 +186,6 @@ class TerminalGame:
             return f"{outcome.result}: a draw, {reason}."
         who = "you" if outcome.winner == self._colour else self._opponent.name
         return f"{outcome.result}: {_COLOURS[outcome.winner]} ({who}) wins, {reason}."
-
-
-def parse_move(position: Position, text: str) -> int:
-    """The legal move that the text means, in UCI notation or SAN; raises IllegalMoveError."""
-    try:
-        return position.parse_uci(text)
-    except IllegalMoveError:
-        return position.parse_san(text)
 
 
 def chances_text(choice: Choice, whose: str) -> str:
