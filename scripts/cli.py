@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from engine.system.termination import Terminated, end_at_once, raise_on_termination
-from scripts.colour import paint
 from scripts.streams import flush_streams, open_streams
-from scripts.verbosity import Verbosity, verbosity, verbosity_of
+from scripts.terminal.colour import paint
+from scripts.terminal.verbosity import Verbosity, verbosity, verbosity_of
 
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 1

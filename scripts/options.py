@@ -34,8 +34,8 @@ from engine.settings import (
     shortened,
     wanted,
 )
-from scripts.colour import is_coloured
-from scripts.verbosity import Verbosity, verbosity
+from scripts.terminal.colour import is_coloured
+from scripts.terminal.verbosity import Verbosity, verbosity
 
 
 @dataclass(frozen=True, kw_only=True)

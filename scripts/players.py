@@ -23,7 +23,7 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 from engine.system.files import cache_folder, described
-from scripts.progress import detail, say, shows_bars, write_line
+from scripts.terminal.progress import detail, say, shows_bars, write_line
 from search.evaluator import Evaluator
 from search.exact.solution import Solution
 from search.exact.solver import estimate_positions, load_or_solve

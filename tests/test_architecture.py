@@ -54,7 +54,7 @@ ORDER = {
         " probes matches"
     ),
     "training": "config data learner selfplay evaluation run studies language",
-    "scripts": "benchmarks plots experiments commands cli setup run test",
+    "scripts": "terminal benchmarks plots experiments commands cli setup run test",
 }
 """What stands in a folder, lowest first: imports between these lead to the left."""
 MOST_MODULES = 13

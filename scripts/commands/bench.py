@@ -9,6 +9,7 @@ from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.rules.errors import InputError
 from scripts.benchmarks.rows import Row
 from scripts.options import FigureOptions, parse_options, print_json
+from scripts.terminal.interruption import telling
 
 Group = Literal[
     "ceiling", "perft", "solve", "search", "network", "gpu", "learner", "language", "self-play",
@@ -37,10 +38,12 @@ def main(arguments: list[str]) -> int:
         raise InputError(f"--peers {options.peers}: no such file")
     keep_freed_memory()
     rows = []
-    for found in _measure(options):
-        rows.append(found)
-        if not options.json:
-            _show(found)
+    shown = "are lost" if options.json else "are those above"
+    with telling(f"the figures measured so far {shown}; the same command measures all again"):
+        for found in _measure(options):
+            rows.append(found)
+            if not options.json:
+                _show(found)
     if options.json:
         print_json({"rows": [asdict(found) for found in rows]})
     return 0

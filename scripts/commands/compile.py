@@ -26,9 +26,10 @@ from engine.rules.compilation.decorators import (
 )
 from engine.rules.compilation.kernel_cache import kernel_modules
 from engine.system.processes import ProcessPool, usable_cores
-from scripts.colour import is_terminal
 from scripts.options import FigureOptions, parse_options, print_json
-from scripts.verbosity import Verbosity, verbosity
+from scripts.terminal.colour import is_terminal
+from scripts.terminal.interruption import telling
+from scripts.terminal.verbosity import Verbosity, verbosity
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
 """Variants whose networks, as the presets build them, are compiled as well where the processor can
@@ -102,7 +103,8 @@ def compile_all(*, quiet: bool) -> int:
     complete = KERNEL_CACHE.folder / _COMPLETE
     if not KERNEL_CACHE.problem:
         tasks = missing_tasks()
-        with _bar(len(tasks), quiet=quiet) as bar:
+        kept = "what is compiled is kept; the next start compiles the rest"
+        with telling(kept), _bar(len(tasks), quiet=quiet) as bar:
             KERNEL_CACHE.problem = _run(tasks, lambda: bar.update())
     if not KERNEL_CACHE.problem:
         KERNEL_CACHE.write(complete, b"")

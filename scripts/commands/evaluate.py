@@ -19,7 +19,8 @@ from engine.settings import Count, Natural
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.players import load_evaluator, load_solution, player_of
 from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
-from scripts.progress import Waiting
+from scripts.terminal.interruption import telling
+from scripts.terminal.progress import Waiting
 from search.exact.solver import estimate_positions
 from training.evaluation.ladder import LadderGames, ladder_ratings
 from training.evaluation.run_evaluation import (
@@ -92,7 +93,11 @@ def main(arguments: list[str]) -> int:
     options = parse_options(EvaluateOptions, "evaluate", arguments)
     _check(options)
     keep_freed_memory()
-    with Waiting("evaluate", quiet=options.json) as waiting:
+    kept = (
+        "the ladder's games are kept in the run; the same command plays those that are missing, and"
+        " measures the rest again"
+    )
+    with telling(kept), Waiting("evaluate", quiet=options.json) as waiting:
         measured = [_Evaluation(run, options, waiting).measure() for run in options.runs]
     if options.json:
         print_json(measured[0] if len(measured) == 1 else {"runs": measured})

@@ -29,7 +29,8 @@ from engine.settings import Natural, Range
 from engine.system.files import write_whole
 from scripts.options import FigureOptions, parse_options, require_writable
 from scripts.players import is_solved_quickly, load_solution
-from scripts.progress import Bars
+from scripts.terminal.interruption import telling
+from scripts.terminal.progress import Bars
 from search.exact.solution import Solution
 from training.data.run_directory import run_checkpoints
 from training.data.shards import files_of, game_files, load_games
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> int:
     """Write the report and print a summary of it."""
     options = parse_options(ProbeOptions, "probe", arguments)
     html = _report_path(options)
-    with closing(Bars(quiet=options.json)) as bars:
+    kept = "nothing is kept and no report is written; the same command begins it again"
+    with telling(kept), closing(Bars(quiet=options.json)) as bars:
         bars.begin("probing", 0, " layers")
         report = probe_run(
             options.run,

@@ -12,7 +12,8 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from engine.settings import Range
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
-from scripts.progress import Bars
+from scripts.terminal.interruption import telling
+from scripts.terminal.progress import Bars
 from search.exact.solution import Solution
 from search.exact.solver import format_bytes, solve
 from search.exact.tablebase.tables import TableReport, solve_endgames
@@ -48,7 +49,8 @@ def main(arguments: list[str]) -> int:
     if options.out is not None:
         require_writable(options.out, "--out")
 
-    with closing(Bars(quiet=options.json)) as bars:
+    kept = "nothing of the solution is kept; the same command begins it again"
+    with telling(kept), closing(Bars(quiet=options.json)) as bars:
         bars.begin(f"solving {variant.name}", 0, " positions")
         solution = solve(variant, limit_bytes=limit_bytes, progress=bars.reach)
 
@@ -93,7 +95,10 @@ def describe(solution: Solution, found: dict[str, int | float]) -> None:
 def _solve_endgames(options: SolveOptions, variant: Variant, men: int, limit_bytes: int) -> int:
     """Make the tables, with a progress bar on standard error, and print their figures."""
     problems: list[OSError] = []
-    with closing(Bars(quiet=options.json)) as bars:
+    kept = "nothing is kept without --out; the same command begins again"
+    if options.out is not None:
+        kept = f"the tables that are whole are kept in {options.out}; the same command continues"
+    with telling(kept), closing(Bars(quiet=options.json)) as bars:
         bars.begin(f"{variant.name}, {men} men", 0, " entries")
         tablebases, reports = solve_endgames(
             variant,

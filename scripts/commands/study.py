@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from engine.settings import Range
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.plots.curve import draw_panels
-from scripts.progress import Waiting
+from scripts.terminal.interruption import telling
+from scripts.terminal.progress import Waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> int:
     study = importlib.import_module(f"scripts.experiments.{options.name}")
     folder = options.out or Path("runs") / f"study-{options.name}"
     picture = folder / f"{options.name}.svg"
-    with Waiting(f"study {options.name}") as waiting:
+    kept = f"{folder}: every saved round and every result is kept; the same command continues"
+    with telling(kept), Waiting(f"study {options.name}") as waiting:
         found = study.measure(folder, options.minutes, waiting.report)
     draw_panels(study.panels(found), study.TITLE, picture)
     if options.json:

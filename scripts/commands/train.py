@@ -1,7 +1,8 @@
 """`pawnscope train VARIANT`: self-play training with progress bars and a live truth curve."""
 
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -10,9 +11,13 @@ from tyro import conf
 
 from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.settings import Range, Seed
+from scripts.expectation import expectation, shipped_runs
 from scripts.options import FigureOptions, parse_options, print_json
-from scripts.progress import Bars, Pace, columns, fitting
-from scripts.training_session import training_session
+from scripts.terminal.colour import colour_of_share, paint
+from scripts.terminal.progress import Pace, columns, fitting
+from scripts.terminal.sparkline import sparkline
+from scripts.terminal.training_bars import TrainingBars
+from scripts.terminal.verbosity import Verbosity, verbosity
 from training.config import (
     LARGEST_SEARCH,
     TrainingConfig,
@@ -24,9 +29,11 @@ from training.config import (
     resolve,
 )
 from training.evaluation.truth import Reached, TruthShares
-from training.run.monitor import Monitor, Summary
+from training.run.monitor import Summary
 from training.run.setup import open_directory, open_run
 
+_CURVE: Final = 40
+"""Columns of the curve of the truth at the end."""
 _METER: Final = 10
 """Columns of a share drawn as a bar."""
 
@@ -70,10 +77,15 @@ def main(arguments: list[str]) -> int:
         opened = open_directory(path, variants, _overrides(options, own))
     with opened as directory:
         keep_freed_memory()
-        bars = _Bars(quiet=options.json)
-        with training_session(path, bars), open_run(directory, variants, bars) as run:
+        bars = _Bars(path, quiet=options.json)
+        hope = expectation(variants, directory.config, shipped_runs())
+        if hope is not None and not directory.learner_state.exists():
+            bars.keep(hope)
+        with bars.training(), open_run(directory, variants, bars) as run:
             summary = run.train()
     _print_summary(summary, path, time.monotonic() - begun, options.json)
+    if bars.curve and not options.json:
+        print(f"truth from the first to the last measurement: {_curve(bars)}")
     return 0
 
 
@@ -104,38 +116,33 @@ def _overrides(options: TrainOptions, own: dict[str, Any]) -> dict[str, Any]:
     return merge(own, top | ({"self_play": self_play} if self_play else {}))
 
 
-class _Bars(Bars, Monitor):
-    """A live line for the current round, and a line that stays for every measurement.
+class _Bars(TrainingBars):
+    """Live lines for the training and for the current round, and a line that stays for every
+    measurement.
 
     Between measurements that are far apart, and where the variant is not solved, a line stays every
     now and then.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
-        super().__init__(quiet=quiet)
-        self._rounds = 0
-        # The last point of the truth curve, in words.
-        self._truth: Sequence[str] = ()
+    def __init__(self, path: Path, *, quiet: bool) -> None:
+        super().__init__(path, quiet=quiet)
         self._rounds_pace = Pace(at_once=True)
 
-    def task(self, name: str, total: int) -> None:
-        self.begin(f"round {self._rounds + 1} {name:5}", total, "", logged=False)
+    def task_name(self, name: str) -> str:
+        return f"round {self._round + 1} {name:5}"
 
     def metrics(self, values: dict[str, Any]) -> None:
-        self._rounds = values["round"]
+        # A killed session may not have reported its last round.
+        self._round = values["round"]
         parts = describe_round(values)
-        measured = "truth" in values
-        if measured:
-            self._truth = _point(values["truth"])
         # The round is shown before the bar.
-        self.words([*self._truth[:2], *_rate(values)])
-        if measured:
+        self.words(_rate(values))
+        super().metrics(values)
+        if "truth" in values:
             self._rounds_pace.wrote(values["seconds"])
-        if measured or self._rounds_pace.due(values["seconds"]):
+        every = "truth" in values or verbosity() == Verbosity.VERBOSE
+        if every or self._rounds_pace.due(values["seconds"]):
             self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
-
-    def note(self, text: str) -> None:
-        self.keep(text, always=True)
 
 
 def describe_round(values: dict[str, Any]) -> list[str]:
@@ -163,13 +170,19 @@ def _rate(values: dict[str, Any]) -> list[str]:
 def _point(truth: dict[str, Any]) -> list[str]:
     """A point of the truth curve; of several variants the raw network's share of each."""
     if "games" in truth:
-        shares = [f"{name} {point['raw']:.1%}" for name, point in truth["games"].items()]
+        shares = [
+            f"{name} {_painted(point['raw'], '.1%')}" for name, point in truth["games"].items()
+        ]
         return [f"truth {shares[0]}", *shares[1:]]
     return [
-        f"truth {truth['raw']:6.1%}",
+        f"truth {_painted(truth['raw'])}",
         f"with search {truth['search']:6.1%}",
         f"{'#' * int(_METER * truth['raw']):-<{_METER}}",
     ]
+
+
+def _painted(share: float, style: str = "6.1%") -> str:
+    return paint(format(share, style), colour_of_share(share), sys.stderr)
 
 
 def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) -> None:
@@ -212,6 +225,10 @@ def _all(reached: Mapping[str, Reached]) -> str:
         game = f"{name}: " if len(reached) > 1 else ""
         texts.append(f"{game}{share} of {which} {one.decision_positions:,} decisions")
     return "; ".join(texts)
+
+
+def _curve(bars: _Bars) -> str:
+    return f"{sparkline(bars.curve, _CURVE, sys.stdout)} (0 to 100 %)"
 
 
 def _conclusion(shares: TruthShares) -> str:

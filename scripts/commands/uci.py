@@ -16,7 +16,7 @@ from engine.settings import Natural
 from engine.uci import UciSession
 from scripts.options import EndgameOptions, parse_options
 from scripts.players import default_player, player_of
-from scripts.verbosity import Verbosity, verbosity
+from scripts.terminal.verbosity import Verbosity, verbosity
 from search.exact.tablebase.file import table_names
 
 

@@ -4,6 +4,7 @@ Only decision positions count: those where some legal moves keep the value and o
 variant that is not solved has no such curve.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -42,11 +43,15 @@ EvaluatorOf = Callable[[str], Evaluator]
 """The evaluator of the variant of that name."""
 
 
+@functools.cache
+def is_solvable(variant: Variant) -> bool:
+    """Whether solving the variant takes seconds and not longer."""
+    return variant.irreversible and estimate_positions(variant).positions <= LARGEST_SOLVED
+
+
 def load_solution(variant: Variant) -> Solution | None:
     """The solution of the variant; None where solving takes too long."""
-    if not variant.irreversible or estimate_positions(variant).positions > LARGEST_SOLVED:
-        return None
-    return solve(variant)
+    return solve(variant) if is_solvable(variant) else None
 
 
 class Searched(NamedTuple):

@@ -225,6 +225,7 @@ class LanguageRun:
         progress.tokens += games.token_count
         progress.seconds += working_time() - begun
         progress.loss = total / max(1, games.token_count)
+        self.monitor.round_over(progress.seconds, progress.round)
 
     def finish_round(self) -> None:
         """Measure and save where it is due."""

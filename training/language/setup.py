@@ -34,7 +34,7 @@ from training.language.play import CHUNK, play_by_policy, play_corpus, play_rand
 from training.language.run import STATE_FORMAT, LanguageRun, Progress
 from training.language.sources import fixed_source, random_source
 from training.language.token_games import TokenGames, load_token_games, save_token_games
-from training.run.monitor import Monitor
+from training.run.monitor import Monitor, Outlook
 from training.run.state import must_fit, read_header
 
 _FREE: Final = ("minutes", "rounds")
@@ -90,6 +90,7 @@ def open_language_run(
     tokenizer = tokenizer_of(config, variant)
     codes = tokenizer.codes(variant)
     hashes = PrefixHashes(len(tokenizer), config.context)
+    monitor.step(f"making {config.held_out_games:,} held-out games")
     if config.games == "random":
         held_out = held_out_games(
             lambda rng: play_randomly(variant, codes, CHUNK, config.context, rng),
@@ -117,6 +118,20 @@ def open_language_run(
     )
     if header is not None:
         _restore(run, header)
+    progress = run.progress
+    monitor.session(
+        Outlook(
+            round=None if header is None else progress.round,
+            games=progress.games,
+            seconds=progress.seconds,
+            limit=60.0 * config.minutes,
+            rounds=config.rounds,
+        )
+    )
+    monitor.detail(
+        f"a model of {run.model.parameter_count:,} parameters,"
+        f" {'bf16' if bf16 else 'fp32'}, context {config.context}"
+    )
     return run
 
 
@@ -130,6 +145,7 @@ def _corpus(
     """The policy games of the run's own file, which is written first if it is missing."""
     config, path = directory.config, directory.path / "games.safetensors"
     if not path.exists():
+        monitor.step(f"loading {config.checkpoint}")
         evaluator = load_evaluator(config.checkpoint, variant)
         codes = tokenizer.codes(variant)
 

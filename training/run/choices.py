@@ -7,7 +7,7 @@ a choice, another is made, recorded and reported.
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from training.data.index import Shard
 from training.data.run_directory import RunDirectory
 from training.learner.losses import LocalGradients, faster_precision, flatten, seconds_a_batch
 from training.learner.networks import Network
+from training.run.monitor import Monitor
 from training.selfplay.acting_evaluator import fall_backs
 from training.selfplay.actors.processes import WorkerPool
 from training.selfplay.actors.protocol import Actors, SelfPlayRequest
@@ -28,25 +29,33 @@ from training.selfplay.actors.protocol import Actors, SelfPlayRequest
 class Choices:
     """The choices of a run: kept in its configuration, reported in its log."""
 
-    def __init__(self, directory: RunDirectory, note: Callable[[str], None]) -> None:
-        """`note` is called with every later change."""
+    def __init__(self, directory: RunDirectory, monitor: Monitor) -> None:
+        """`monitor` is told of the measurements, of what was chosen, and of every later change."""
         self._directory = directory
-        self._note = note
+        self.monitor = monitor
 
     @property
     def known(self) -> ChosenConfig:
         """What was chosen so far."""
         return self._directory.config.chosen
 
-    def record(self, text: str, **values: Any) -> None:
-        """Write fields of ChosenConfig, and `text` to the log; raises OSError."""
-        self._directory.choose(dataclasses.replace(self.known, **values))
-        self._directory.log(text)
+    def record(self, text: str, shown: str = "", **values: Any) -> None:
+        """Write fields of ChosenConfig, and `text` to the log; `shown` is the same as the result of
+        a step. Raises OSError."""
+        self._write(text, **values)
+        if shown:
+            self.monitor.result(shown)
+        else:
+            self.monitor.detail(text)
 
     def change(self, text: str, **values: Any) -> None:
-        """`record` a choice that replaces another, and pass `text` to `note`."""
-        self.record(text, **values)
-        self._note(text)
+        """`record` a choice that replaces another, of which a person should know."""
+        self._write(text, **values)
+        self.monitor.note(text)
+
+    def _write(self, text: str, **values: Any) -> None:
+        self._directory.choose(dataclasses.replace(self.known, **values))
+        self._directory.log(text)
 
     def change_inference(self, known: Sequence[str], why: str, found: Sequence[str]) -> None:
         """`change` what computes the networks in self-play."""
@@ -88,8 +97,13 @@ def resolve_learning(
     if not precision:
         share = -(-learning.batch // max(1, config.self_play.actors))
         largest = max(variants, key=lambda variant: variant.squares)
+        choices.monitor.step("measuring precisions")
         precision = faster_precision(network, largest, share)
-        choices.record(f"the learner computes in {precision}", precision=precision)
+        choices.record(
+            f"the learner computes in {precision}",
+            f"{precision} for the learner",
+            precision=precision,
+        )
     return dataclasses.replace(learning, precision=precision)
 
 
@@ -105,15 +119,21 @@ def choose_gradient_workers(
     split = choices.known.split if learning.split == "auto" else learning.split
     if pool is None or split:
         return None if split == "threads" else pool
+    # A worker that still starts would be slow.
+    pool.await_start(choices.monitor.step)
+    choices.monitor.step("measuring gradients")
     flatten(copy.deepcopy(network), *pool.vectors)
     local = LocalGradients(copy.deepcopy(network), variants, learning)
     workers, threads = (
         seconds_a_batch(gradients, variants, learning.batch) for gradients in (pool, local)
     )
     faster = "workers" if workers < threads else "threads"
+    taken = {"workers": f"{1000 * workers:.0f} ms", "threads": f"{1000 * threads:.0f} ms"}
+    other = "threads" if faster == "workers" else "workers"
     choices.record(
-        f"gradients by {faster}: a batch takes the workers {1000 * workers:.0f} ms,"
-        f" {torch.get_num_threads()} threads {1000 * threads:.0f} ms",
+        f"gradients by {faster}: a batch takes the workers {taken['workers']},"
+        f" {torch.get_num_threads()} threads {taken['threads']}",
+        f"by {faster} ({taken[faster]} a batch, by {other} {taken[other]})",
         split=faster,
     )
     return pool if faster == "workers" else None
@@ -131,11 +151,16 @@ def prepare_actors(
     measured = "auto" in settings.split()
     named = [] if measured else [f"{settings} auto"] * len(requests)
     known = choices.known.inference
+    is_measured = measured and not known
+    choices.monitor.step(
+        "measuring backends of self-play" if is_measured else "getting self-play ready"
+    )
     if not known:
         found = actors.prepare(requests, named)
         if measured and all(found):
             choices.record(
                 f"self-play is computed by {', '.join(found)}",
+                ", ".join(found),
                 inference=tuple(found),
                 inference_settings=settings,
             )

@@ -81,6 +81,8 @@ class TrainingRun(RunState):
         """Report the round that an earlier session saved and did not report; a new run has its warm
         start and a measurement at step 0."""
         progress = self.progress
+        if len(self.curves):
+            self.monitor.step("measuring the network against the truth")
         reported = self.directory.drop_metrics_after(progress.round)
         if progress.line and all(values["round"] < progress.round for values in reported):
             self._report(progress.line, measured=True)
@@ -151,6 +153,7 @@ class TrainingRun(RunState):
                 finished,
                 self.directory.log,
             )
+        self.monitor.round_over(self.progress.seconds, self.progress.round)
         assert self.progress.line is not None
         self._report(self.progress.line)
         self._count_time()

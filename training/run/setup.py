@@ -1,6 +1,6 @@
 """Opening a self-play training run: what must be there before its first round."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ import torch
 from engine.rules.variant import Variant
 from training.config import TrainingConfig, Variants, merge, resolve, variants_of
 from training.data.index import Index
-from training.data.run_directory import RunDirectory, RunError, checkpoint_of
-from training.evaluation.truth import TruthCurves
+from training.data.run_directory import RunDirectory, RunError, checkpoint_of, read_metrics
+from training.evaluation.truth import TruthCurves, is_solvable
 from training.learner import networks
 from training.learner.learner import Learner
 from training.run import choices
-from training.run.monitor import Monitor
+from training.run.monitor import Monitor, Outlook, lowest_raw
 from training.run.rounds import TrainingRun
 from training.run.state import Progress, read_state
 from training.run.variant_state import VariantState
@@ -60,16 +60,18 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
     Raises RunError, CheckpointError, SettingError, InputError, OSError.
     """
     config, variants = directory.config, variants_of(variants)
-    states = [
-        VariantState(variant, config, number=number, variants=len(variants))
-        for number, variant in enumerate(variants)
-    ]
-    kept = choices.Choices(directory, monitor.note)
+    kept = choices.Choices(directory, monitor)
     torch.set_num_threads(choices.choose_threads(config, kept))
+    states = []
+    for number, variant in enumerate(variants):
+        if is_solvable(variant):
+            monitor.step(f"solving {variant.name}, for its truth curve")
+        states.append(VariantState(variant, config, number=number, variants=len(variants)))
     with ExitStack() as resources:
         index = resources.enter_context(closing(Index(directory.path)))
         settings = networks.settings_of(variants, config)
         progress, header = read_state(directory, index, states, settings)
+        monitor.session(_outlook(directory, progress, header, states))
         network = _first_network(config, variants, settings, progress, new=header is None)
         learning = choices.resolve_learning(variants, network, config, kept)
         keys: dict[str, Any] = {
@@ -103,14 +105,56 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
             curves=TruthCurves(curves, config.measure_seconds),
             actors=actors,
         )
+        if header is not None:
+            monitor.step("reading the games that are learned from")
         run.restore(header)
         if pool:
             # A worker that still starts would count as time of the first round.
-            pool.prepare([], [])
+            pool.await_start(monitor.step)
         requests = [run.request_for(state, 0) for state in states]
         run.inference = choices.prepare_actors(actors, requests, config.self_play, kept)
+        for line in _settings(config, run.inference):
+            monitor.detail(line)
         run.resources = resources.pop_all()
     return run
+
+
+def _outlook(
+    directory: RunDirectory,
+    progress: Progress,
+    header: dict[str, Any] | None,
+    states: Sequence[VariantState],
+) -> Outlook:
+    """What is there of a run, and where it ends."""
+    config = directory.config
+    lines = read_metrics(directory.path) if directory.metrics.exists() else []
+    # Later ones are made again.
+    kept = [values for values in lines if values["round"] <= progress.round]
+    points = [(values["seconds"], lowest_raw(values)) for values in kept]
+    solved = all(state.curve for state in states)
+    return Outlook(
+        round=None if header is None else progress.round,
+        games=sum(state.played["games"] for state in states),
+        seconds=progress.seconds,
+        limit=60.0 * config.minutes,
+        stop_at_raw=config.stop_at_raw if solved and config.stop_at_raw <= 1.0 else None,
+        curve=tuple((at, raw) for at, raw in points if raw is not None),
+    )
+
+
+def _settings(config: TrainingConfig, inference: Sequence[str]) -> Iterator[str]:
+    """What was chosen and asked for, a line each, for a person who wants to know all."""
+    self_play, learning, chosen = config.self_play, config.learning, config.chosen
+    yield f"network {config.network or 'of the default size'}"
+    yield (
+        f"self-play: {self_play.search}, {self_play.simulations} simulations,"
+        f" {self_play.positions:,} positions a round, by {', '.join(inference) or 'the solver'}"
+    )
+    yield (
+        f"learning: batches of {learning.batch}, a window of {learning.window:,} positions,"
+        f" {chosen.precision or learning.precision}, {chosen.threads or learning.threads} threads,"
+        f" gradients by {chosen.split or learning.split if self_play.actors else 'threads'}"
+    )
 
 
 def _first_network(

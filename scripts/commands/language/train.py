@@ -18,14 +18,13 @@ from engine.settings import Count, Natural, Range, Seed
 from engine.system.termination import Terminated
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import find_checkpoint, load_evaluator
-from scripts.progress import Bars, columns, fitting
-from scripts.training_session import training_session
+from scripts.terminal.progress import columns, fitting
+from scripts.terminal.training_bars import TrainingBars
 from training.config import naming_file, read_overrides
 from training.language.config import LONGEST_CONTEXT, LanguageTrainingConfig
 from training.language.measures import HALF_TEMPERATURE, Share
 from training.language.run import LanguageSummary
 from training.language.setup import LanguageDirectory, open_language_run
-from training.run.monitor import Monitor
 
 _SETTINGS = ("minutes", "rounds", "seed", "vocabulary", "context", "channels", "blocks", "heads")
 
@@ -75,10 +74,11 @@ def main(arguments: list[str]) -> int:
         opened = LanguageDirectory(path, variant, _overrides(options, variant, path, own))
     with opened as directory:
         keep_freed_memory()
-        bars = _Bars(quiet=options.json)
-        with training_session(path, bars):
+        bars = _Bars(path, quiet=options.json)
+        with bars.training():
             run = open_language_run(directory, variant, bars, _evaluator)
             with _after_the_round() as interrupted:
+                bars.finishing = interrupted
                 run.learn(interrupted)
             summary = run.conclude()
     _show(options, summary, path, time.monotonic() - begun)
@@ -147,23 +147,35 @@ def _overrides(
     return given | {"games": "policy", "checkpoint": str(found)}
 
 
-class _Bars(Bars, Monitor):
-    """A progress bar, and a line for every measurement, on standard error."""
+class _Bars(TrainingBars):
+    """Bars, and a line for every measurement, on standard error."""
+
+    unit = " games"
+    # Whether the session ends after this round.
+    finishing: Callable[[], bool] | None = None
 
     def task(self, name: str, total: int) -> None:
         if name == "measure" and not self.live:
             self.keep("measuring on the held-out games …")
+        super().task(name, total)
+
+    def _tick(self) -> None:
+        # Not by the handler of the signal, which may come in the middle of a line.
+        if self.finishing is not None and self.finishing():
+            self.finishing = None
+            self.keep("finishing the round, then saving; ^C again ends it at once", always=True)
+        super()._tick()
+
+    def is_logged(self, name: str) -> bool:
         # During learning the measurements are the log.
-        self.begin(name, total, " games", logged=name == "play")
+        return name == "play"
 
     def metrics(self, values: dict[str, Any]) -> None:
         parts = describe_measurement(values)
         # There is no space for the seconds beside the bar.
         self.words(parts[1:])
+        super().metrics(values)
         self.keep(fitting(parts, columns() - 1) if self.live else "  ".join(parts))
-
-    def note(self, text: str) -> None:
-        self.keep(text, always=True)
 
 
 def describe_measurement(values: dict[str, Any]) -> list[str]:

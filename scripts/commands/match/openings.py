@@ -10,7 +10,7 @@ from engine.rules.position import Position
 from engine.rules.variant import Variant
 from scripts.commands.match.options import MatchOptions
 from scripts.players import require_playable
-from scripts.progress import say
+from scripts.terminal.progress import say
 from training.evaluation.games.opening_file import OpeningFile, read_openings
 from training.evaluation.openings import Opening, default_opening_plies
 

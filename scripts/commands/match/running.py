@@ -22,7 +22,7 @@ from scripts.commands.match.openings import MatchOpenings
 from scripts.commands.match.options import MatchOptions
 from scripts.commands.match.report import figures, test_figures
 from scripts.players import PrecisionName, player_of, player_tags
-from scripts.progress import shows_bars
+from scripts.terminal.progress import shows_bars, write_line
 from search.players.external import close_players
 from search.players.language import LanguagePlayer
 from training.evaluation.arena import MatchResult, PlayedGame, match_games, summarise
@@ -66,7 +66,13 @@ class Match:
                 stack.callback(lambda: close_players([*self._made[0], *self._made[1]]))
                 self._play(stack.enter_context(closing(self._games())), file)
         except KeyboardInterrupt as interrupt:
-            print(f"the match is interrupted after {len(self._played)} games", file=sys.stderr)
+            pgn = self._options.pgn
+            where = "" if pgn is None else f" and are kept in {pgn}"
+            write_line(
+                f"interrupted: {len(self._played)} of {self._total} games are over, which"
+                f" count{where}; the same command begins a new match",
+                sys.stderr,
+            )
             return interrupt
         except Exception as problem:
             # Finished games count, whatever ended the match.

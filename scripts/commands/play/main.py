@@ -28,7 +28,7 @@ from scripts.players import (
     player_tags,
     require_playable,
 )
-from scripts.progress import say
+from scripts.terminal.progress import say
 
 
 @dataclass(frozen=True, kw_only=True)

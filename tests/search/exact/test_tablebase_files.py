@@ -263,7 +263,7 @@ def test_command_speaks_to_people(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "complaint"),
     [
         (["gardner", "--men", "9"], "--men 9: expected 2 to 6 for gardner"),
-        (["gardner", "--men", "many"], "--men takes INT, not 'many'"),
+        (["gardner", "--men", "many"], "--men 'many' is not a whole number of at least 2"),
         (["chess", "--men", "4", "--limit", "1MB"], "chess: tables of 4 men take .* raise it"),
         (["gardner", "--men", "2", "--out", str(ROOT / "README.md")], "File exists"),
     ],

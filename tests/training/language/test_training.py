@@ -388,7 +388,7 @@ def test_a_killed_command_resumes_with_the_same_arguments(
         finally:
             process.kill()
     reached = saved_round(path)
-    message = f"round {reached} is saved, the same command continues the run"
+    message = f"kept up to round {reached}; the same command continues"
     assert (message in complaints.decode()) == (how == signal.SIGINT)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
     assert language_train.main([*words, "--minutes", "0"]) == 0

@@ -25,6 +25,7 @@ from training.data.shards import describe_games, load_games
 from training.learner.networks import build_network, settings_of
 from training.run import choices as preparation
 from training.run.choices import Choices
+from training.run.monitor import Monitor
 from training.selfplay import acting_evaluator as acting
 from training.selfplay.acting_evaluator import ActingEvaluator
 from training.selfplay.actors.processes import WorkerPool
@@ -303,7 +304,7 @@ def test_a_run_killed_before_it_tells_of_a_refusal_goes_on_in_the_same_order(
     tmp_path: Path,
 ) -> None:
     directory = RunDirectory(tmp_path / "run", HEXAPAWN, SETTINGS)
-    choices = Choices(directory, lambda _: None)
+    choices = Choices(directory, Monitor())
     config = self_play_config(backend="auto", precision="auto")
     kept = ("native int8", "torch fp32")
     choices.record("at first", inference=kept, inference_settings="auto auto")
@@ -319,7 +320,7 @@ def test_a_run_killed_before_it_tells_of_a_refusal_goes_on_in_the_same_order(
 @pytest.mark.parametrize("known", ["workers", "threads"])
 def test_who_computes_gradients_is_not_measured_again(known: str, tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run", HEXAPAWN, SETTINGS)
-    choices = Choices(directory, lambda _: None)
+    choices = Choices(directory, Monitor())
     choices.record("measured once", split=known)
     network = build_network(settings_of((HEXAPAWN,), directory.config))
     # Nothing of it may be touched.

@@ -246,7 +246,7 @@ def nothing(run: Path) -> None:
         (nothing, "hexapawn4x4", "a run of hexapawn, not of hexapawn4x4"),
         (nothing, "hexapawn --seed 9", "seed = 9, the run has 1"),
         (nothing, "hexapawn --actors 3", "self_play.actors = 3, the run has 0"),
-        (nothing, "hexapawn --minutes -1", "--minutes -1.0 is not a number of at least 0"),
+        (nothing, "hexapawn --minutes -1", "--minutes -1 is not a number of at least 0"),
         (edit("blocks = 1", "blocks = 2"), "hexapawn", "blocks = 1, not 2 as the run's config"),
         (edit("heads = 2", "heads = 4"), "hexapawn", "heads = 2, not 4 as the run's config"),
         (edit("reply_weight = 0.0", "reply_weight = 0.1"), "hexapawn", "reply = False, not True"),

@@ -109,9 +109,9 @@ def only_forward(run: Path) -> list[dict[str, Any]]:
     return rounds
 
 
-def interrupted(process: subprocess.Popen[str], *, by: int = signal.SIGINT) -> None:
+def interrupted(process: subprocess.Popen[str], *, by: int = signal.SIGINT) -> list[str]:
     """^C, as a terminal does it to everyone in the group, or SIGTERM to the learner alone ends it
-    with the same two lines."""
+    with the same two lines. Returns all that it said."""
     if by == signal.SIGINT:
         os.killpg(process.pid, by)
     else:
@@ -121,8 +121,9 @@ def interrupted(process: subprocess.Popen[str], *, by: int = signal.SIGINT) -> N
     assert printed == ""
     saved, last = errors.splitlines()[-2:]
     assert last == ("pawnscope: interrupted" if by == signal.SIGINT else "pawnscope: terminated")
-    assert "is saved, the same command continues the run" in saved
+    assert "; the same command continues" in saved
     assert "Traceback" not in errors
+    return errors.splitlines()
 
 
 def test_a_killed_run_continues_until_it_is_good_enough(
@@ -136,9 +137,11 @@ def test_a_killed_run_continues_until_it_is_good_enough(
     before = read_metrics(run)
     stopped = start(processes, run)
     await_rounds(stopped, run, len(before) + 1)
-    interrupted(stopped)
+    said = interrupted(stopped)
+    assert f"continuing {run} from round {before[-1]['round']} (" in "\n".join(said)
     assert only_forward(run)[: len(before)] == before
     before = only_forward(run)
+    assert said[-2] == f"{run}: kept up to round {before[-1]['round']}; the same command continues"
     # When to stop may be asked anew.
     (run.parent / "quick.toml").write_text(GOOD_ENOUGH + QUICK)
     again = start(processes, run, "--json")
@@ -175,7 +178,8 @@ def test_workers_do_not_outlive_the_learner(
 
     again = start(processes, run, "--actors", "2", games=both)
     await_rounds(again, run, len(before) + 1)
-    interrupted(again, by=signal.SIGTERM)
+    said = interrupted(again, by=signal.SIGTERM)
+    assert said.index("starting 2 workers …") < said.index("getting self-play ready …")
     assert only_forward(run)[: len(before)] == before
 
 

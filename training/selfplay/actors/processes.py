@@ -158,6 +158,7 @@ class WorkerPool:
         self.vectors = _vector(weights), torch.zeros(size)
         self._parts = [_vector(part) for part in parts]
         self._workers: list[tuple[SpawnProcess, Connection]] = []
+        self._started = False
         rules = [(variant.name, variant.ini()) for variant in variants]
         keys = {"config": config, "seed": seed, "first_round": first_round}
         for number, part in enumerate(parts):
@@ -169,6 +170,14 @@ class WorkerPool:
                 process.start()
             theirs.close()
             self._workers.append((process, ours))
+
+    def await_start(self, told: Callable[[str], None]) -> None:
+        """Wait until all workers can work, and say so before; no-op when that was done. Raises
+        OSError."""
+        if not self._started:
+            told(f"starting {len(self._workers)} worker{'s' if len(self._workers) > 1 else ''}")
+            self.prepare([], [])
+            self._started = True
 
     def prepare(self, requests: Sequence[SelfPlayRequest], chosen: Sequence[str]) -> list[str]:
         """See `Actors`. One worker measures for all."""

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import io
+import math
 import os
 import pty
 import re
@@ -17,13 +18,17 @@ from typing import Any
 import pytest
 from tqdm import std
 
-from scripts import progress as bars_module
 from scripts.commands import train as train_module
 from scripts.commands.language.train import describe_measurement
 from scripts.commands.train import describe_round
-from scripts.progress import Bars, Pace, Waiting, fitting, write_line
+from scripts.terminal import progress as bars_module
+from scripts.terminal.colour import visible
+from scripts.terminal.progress import Bars, Pace, Waiting, fitting, write_line
+from scripts.terminal.sparkline import sparkline
+from scripts.terminal.training_bars import TrainingBars
+from scripts.terminal.verbosity import verbosity_of
 from training.evaluation.truth import Reached
-from training.run.monitor import Summary
+from training.run.monitor import Outlook, Summary
 
 
 class Terminal:
@@ -55,23 +60,35 @@ class Terminal:
 
     def rows(self) -> list[str]:
         """The lines as they stand there now, without what was overwritten."""
-        rows = []
-        for line in self.text().split("\n"):
-            row = ""
-            for part in re.split(r"(?=\r|\x1b\[K)", line):
-                if part.startswith("\x1b[K"):
-                    row = part[len("\x1b[K") :]
-                elif part.startswith("\r"):
-                    row = part[1:] + row[len(part) - 1 :]
-                else:
-                    row += part
-            rows.append(row.rstrip())
-        return rows
+        return self._screen()[0]
 
     def widest(self) -> int:
-        """Of all that ever stood in a row."""
-        plain = self.text().replace("\x1b[K", "")
-        return max(len(part.rstrip()) for part in re.split(r"[\r\n]", plain))
+        """Columns of all that ever stood in a row."""
+        return self._screen()[1]
+
+    def _screen(self) -> tuple[list[str], int]:
+        """The rows of a terminal of any height, and the widest text that ever stood there."""
+        rows: list[list[str]] = [[]]
+        row = column = widest = 0
+        for part in re.findall(r"\x1b\[\d*[A-Za-z]|.|\n|\r", self.text()):
+            if part == "\n":
+                row, column = row + 1, 0
+                rows += [[]] * (row + 1 - len(rows))
+            elif part == "\r":
+                column = 0
+            elif part == "\x1b[A":
+                row -= 1
+            elif part in ("\x1b[K", "\x1b[J"):
+                rows[row] = rows[row][:column]
+                rows = rows[: row + 1] if part == "\x1b[J" else rows
+            elif part[0] != "\x1b":
+                line = rows[row] + [" "] * (column - len(rows[row]))
+                rows[row] = [*line[:column], part, *line[column + 1 :]]
+                column += 1
+                widest = max(widest, column if part != " " else 0)
+            else:
+                assert part.endswith("m"), f"{part!r} is no colour"
+        return ["".join(line).rstrip() for line in rows], widest
 
 
 @contextlib.contextmanager
@@ -110,11 +127,12 @@ def play(bars: Any, number: int, truth: float | None = None) -> None:
     bars.advance(100)
     bars.task("learn", 16)
     bars.advance(16)
+    bars.round_over(0.25 * number, number)
     bars.metrics(round_of(number, seconds=0.25 * number, truth=truth))
 
 
 def test_a_log_has_a_line_for_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = train_module._Bars(quiet=False)
+    bars = train_module._Bars(Path("runs/g"), quiet=False)
     bars.metrics({"seconds": 0.0, "round": 0, "truth": {"raw": 0.0, "search": 1.0}})
     for number in range(1, 501):
         play(bars, number, number / 500 if number % 20 == 0 else None)
@@ -129,7 +147,7 @@ def test_a_log_has_a_line_for_every_measurement(capsys: pytest.CaptureFixture[st
 
 
 def test_a_log_without_a_truth_has_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = train_module._Bars(quiet=False)
+    bars = train_module._Bars(Path("runs/g"), quiet=False)
     for number in range(1, 501):
         play(bars, number)
     bars.close()
@@ -142,7 +160,7 @@ def test_a_log_without_a_truth_has_a_line_now_and_then(capsys: pytest.CaptureFix
 def test_a_log_does_not_fall_silent_between_measurements(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bars = train_module._Bars(quiet=False)
+    bars = train_module._Bars(Path("runs/g"), quiet=False)
     for number in range(1, 101):
         play(bars, number, number / 500 if number in (1, 51) else None)
     bars.close()
@@ -153,7 +171,7 @@ def test_a_log_does_not_fall_silent_between_measurements(
 def test_figures_alone_are_not_disturbed_but_by_what_one_must_know(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bars = train_module._Bars(quiet=True)
+    bars = train_module._Bars(Path("runs/g"), quiet=True)
     play(bars, 1, 0.5)
     bars.note("self-play was computed by native bf16, which cannot go on here")
     bars.close()
@@ -209,37 +227,190 @@ def test_a_line_is_cut_between_its_parts() -> None:
     assert fitting(parts, 3) == ""
 
 
-def test_a_terminal_has_one_live_line_below_those_that_stay(width: int) -> None:
+def one_line(rows: list[str]) -> str:
+    """Rows into which a terminal of some width has divided a line."""
+    return " ".join(row.strip() for row in rows)
+
+
+def outlook_of(**values: Any) -> Outlook:
+    """A new run of two minutes."""
+    usual: dict[str, Any] = {"round": None, "games": 0, "seconds": 0.0, "limit": 120.0}
+    return Outlook(**usual | {"stop_at_raw": 1.0} | values)
+
+
+def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None:
     with terminal_of(width) as terminal:
-        bars = train_module._Bars(quiet=False)
+        bars = train_module._Bars(Path("runs/g"), quiet=False)
+        bars.session(outlook_of())
+        *opening, last = terminal.rows()
+        assert one_line(opening) == (
+            "beginning runs/g: 2 minutes; ^C keeps it, the same command continues"
+        )
+        assert last == ""
         bars.metrics({"seconds": 0.0, "round": 0, "truth": {"raw": 0.0, "search": 1.0}})
         for number in range(1, 5):
             play(bars, number, 0.25 * number if number % 2 == 0 else None)
         bars.task("play", 100)
-        *kept, live = terminal.rows()
+        *kept, whole, live = terminal.rows()[len(opening) :]
         assert [line[11:33] for line in kept] == [
             *("round 0     truth   0.", "round 2     truth  50.", "round 4     truth 100.")
         ]
-        assert live.startswith("round 5 play ")
-        assert "truth 100.0%" in live
-        assert terminal.widest() < width
+        assert re.match(r"  1%( \|.*\|)? +01:5[89] left  truth 100.0%  ▁▄█", whole)
+        assert whole.endswith("  stops at 100%  of 02:00") == (width == 80)
+        assert live.startswith("round 5 play")
+        assert "2,346/s" in live
         bars.close()
-        assert terminal.rows()[-1] == ""
+        assert terminal.rows() == [*opening, *kept, ""]
+
+
+@pytest.mark.parametrize("columns", [20, 30, 40, 59, 60, 80])
+def test_live_lines_fit_a_terminal_of_any_width(columns: int) -> None:
+    with terminal_of(columns) as terminal:
+        bars = train_module._Bars(Path("r"), quiet=False)
+        bars._outlook = outlook_of(limit=36_000.0)
+        bars.metrics({"seconds": 0.0, "round": 12_345, "truth": {"raw": 0.5, "search": 1.0}})
+        bars.task("learn", 100)
+        bars.advance(50)
+        bars.redraw()
+        whole, live = terminal.rows()[-2:]
+        assert whole.startswith("  0%")
+        assert re.search(r"10:00:00|9:59:59", whole)
+        assert ("truth 50.0%" in whole) == (columns >= 40)
+        assert "learn" in live
+        assert " 50%" in live
+        assert terminal.widest() < columns
+        bars.close()
 
 
 def test_a_terminal_may_become_narrower() -> None:
     with terminal_of(100) as terminal:
-        bars = train_module._Bars(quiet=False)
+        bars = train_module._Bars(Path("runs/g"), quiet=False)
+        bars.session(outlook_of())
         play(bars, 1, 0.5)
         assert terminal.widest() > 60
         seen = len(terminal.text())
         terminal.resize(40)
         play(bars, 2, 0.75)
         play(bars, 3, 0.75)
-        # The first clears what the wide one left.
-        later = terminal.text()[seen:].split("\r")[1:]
-        assert max(len(part.rstrip()) for part in later) < 40
+        # Without the blanks that would hide what the wide one left.
+        later = re.split(r"[\r\n]", visible(terminal.text()[seen:]).split("\x1b[J")[1])
+        assert max(len(part.replace("\x1b[A", "")) for part in later) < 40
         bars.close()
+
+
+def test_the_time_that_is_left_follows_the_clock_and_the_rounds() -> None:
+    now = [0.0]
+    with terminal_of(80) as terminal:
+        bars = TrainingBars(Path("runs/g"), quiet=False, clock=lambda: now[0])
+        bars.session(outlook_of(round=3, games=700, seconds=60.0, limit=120.0))
+        bars.task("play", 100)
+        assert " 50% " in terminal.rows()[-2]
+        assert " 01:00 left" in terminal.rows()[-2]
+        now[0] = 30.0
+        bars._tick()
+        assert " 75% " in terminal.rows()[-2]
+        assert " 00:30 left" in terminal.rows()[-2]
+        # Compiling does not count: the round took less time than it seemed.
+        bars.round_over(70.0, 4)
+        bars._tick()
+        assert " 00:50 left" in terminal.rows()[-2]
+        now[0] = 300.0
+        bars._tick()
+        assert "100% " in terminal.rows()[-2]
+        assert " last round" in terminal.rows()[-2]
+        bars.close()
+
+
+@pytest.mark.parametrize(
+    ("outlook", "opening", "whole"),
+    [
+        ({"limit": math.inf}, "beginning runs/g: until ^C;", "00:00"),
+        ({"limit": 60.0}, "beginning runs/g: 1 minute;", "  0% |        | 01:00 left  of 01:00"),
+        ({"rounds": 8}, "beginning runs/g: 8 rounds;", "  0% |        | round 0 of 8"),
+        (
+            {"rounds": 8, "round": 2, "games": 1700, "seconds": 41.3},
+            "continuing runs/g from round 2 (1,700 games, 41 s); in all 8 rounds",
+            " 25% |██      | round 2 of 8",
+        ),
+    ],
+)
+def test_a_session_says_what_is_there_and_where_it_ends(
+    outlook: dict[str, Any], opening: str, whole: str
+) -> None:
+    with terminal_of(100) as terminal:
+        bars = TrainingBars(Path("runs/g"), quiet=False, clock=lambda: 0.0)
+        bars.session(outlook_of(stop_at_raw=None, **outlook))
+        bars.task("learn", 100)
+        assert terminal.rows()[0].startswith(opening)
+        assert terminal.rows()[1] == whole
+        bars.close()
+
+
+def steps(bars: TrainingBars, now: list[float]) -> None:
+    bars.detail("the learner has 2 threads")
+    bars.step("solving hexapawn")
+    now[0] += 0.1
+    bars.step("starting 2 workers")
+    now[0] += 7.0
+    bars.step("measuring precisions")
+    now[0] += 2.0
+    bars.result("bf16 for the learner")
+    bars.task("play", 100)
+
+
+def test_a_log_says_each_step_when_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    steps(TrainingBars(Path("runs/g"), quiet=False, clock=lambda: now[0]), now)
+    assert capsys.readouterr().err.splitlines() == [
+        "solving hexapawn …",
+        "starting 2 workers …",
+        "measuring precisions …",
+        "  bf16 for the learner",
+    ]
+    with verbosity_of(["-v"]):
+        steps(TrainingBars(Path("runs/g"), quiet=False), now)
+    assert capsys.readouterr().err.splitlines()[0] == "the learner has 2 threads"
+    with verbosity_of(["--quiet"]):
+        steps(TrainingBars(Path("runs/g"), quiet=False), now)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_a_step_while_it_lasts_and_what_it_has_come_to(width: int) -> None:
+    now = [0.0]
+    with terminal_of(width) as terminal:
+        bars = TrainingBars(Path("runs/g"), quiet=False, clock=lambda: now[0])
+        bars.step("starting 2 workers")
+        assert terminal.rows() == ["starting 2 workers"]
+        now[0] = 7.0
+        bars._tick()
+        assert terminal.rows() == ["starting 2 workers  00:07"]
+        steps(bars, now)
+        assert one_line(terminal.rows()[:-1]) == (
+            "starting 2 workers: 7.0 s starting 2 workers: 7.0 s"
+            " measuring precisions: bf16 for the learner"
+        )
+        assert terminal.widest() < width
+        bars.close()
+
+
+def test_a_curve_in_a_line_has_the_last_value_of_each_part_of_the_time() -> None:
+    text = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    curve = [(0.0, 0.0), (1.0, 0.2), (2.0, 0.5), (3.0, 0.999), (4.0, 1.0)]
+    assert sparkline(curve, 9, text) == "▁▂▄▇█"
+    assert sparkline(curve, 2, text) == "▄█"
+    # Measured often at first: a third of the time is a third of the line.
+    assert sparkline([(0.1 * n, 0.0) for n in range(10)] + [(3.0, 1.0)], 3, text) == "▁▁█"
+    assert sparkline([(0.0, 0.5)], 9, text) == "▄"
+    assert sparkline([], 9, text) == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_curve_is_drawn_in_what_the_stream_can_show(encoding: str) -> None:
+    text = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    drawn = sparkline([(float(n), n / 7) for n in range(8)], 8, text)
+    assert drawn == "_.:-=+*#"
+    text.write(drawn)
+    text.flush()
 
 
 def test_words_with_braces_are_words(width: int) -> None:

@@ -15,10 +15,10 @@ from typing import TextIO
 
 import pytest
 
-from scripts.colour import is_coloured, is_terminal, paint, visible
 from scripts.players import solution_cache
+from scripts.terminal.colour import is_coloured, is_terminal, paint, visible
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextlib.contextmanager
