@@ -14,7 +14,7 @@ import numpy.typing as npt
 from engine.rules.position import BLACK, Position
 from engine.rules.variant import Variant
 from pawnscope.positions import Batch, Rows, place_of
-from pawnscope.tables import share_text, table, value_text, wdl_text
+from pawnscope.tables import counted, share_text, table, value_text, wdl_text
 from search.evaluator import Evaluator, evaluate
 
 
@@ -191,6 +191,5 @@ def title(position: Position) -> str:
 
 def title_of_several(batch: Batch) -> str:
     """Variant and number of positions."""
-    count = len(batch.rows)
-    positions = "1 position" if count == 1 else f"{count:,} positions"
+    positions = counted(len(batch.rows), "position")
     return f"{batch.variant.name}, {positions}, each seen from its side to move"

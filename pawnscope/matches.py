@@ -12,7 +12,7 @@ from engine.rules.pgn import write_pgn
 from engine.rules.variant import Variant, get_variant
 from engine.settings import quoted
 from pawnscope.networks import Network
-from pawnscope.tables import share_text
+from pawnscope.tables import counted, share_text
 from pawnscope.threads import torch_threads_kept
 from search.players.external import close_players
 from search.players.network import PolicyPlayer
@@ -101,7 +101,7 @@ class MatchResult:
     def __repr__(self) -> str:
         return (
             f"{self.a} against {self.b} at {self.variant.name}: +{self.wins} ={self.draws}"
-            f" -{self.losses} of {self.games} games ({share_text(self.score)})\n"
+            f" -{self.losses} of {counted(self.games, 'game')} ({share_text(self.score)})\n"
             f"  Elo {self.elo:+.0f}, between {self.elo_low:+.0f} and {self.elo_high:+.0f} with"
             " 95 % confidence"
         )
@@ -178,7 +178,9 @@ def match(
 
 def _player(player: object, variant: Variant, rng: np.random.Generator) -> Player:
     if isinstance(player, Network):
-        return PolicyPlayer(player.evaluator(variant))
+        without_search = PolicyPlayer(player.evaluator(variant))
+        without_search.name = f"policy:{player.source.partition(',')[0]}"
+        return without_search
     if isinstance(player, str):
         return _player_of_text(player, variant, rng)
     if not callable(getattr(player, "choose", None)):

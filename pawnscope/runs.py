@@ -1,5 +1,6 @@
 """Training runs from Python: train one, open one, read its curve."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -12,7 +13,7 @@ from engine.rules.variant import Variant, get_variant
 from engine.settings import build, quoted
 from engine.system.files import write_whole
 from pawnscope.networks import Network, load
-from pawnscope.tables import MOST_LINES, share_text, table
+from pawnscope.tables import MOST_LINES, counted, share_text, table
 from pawnscope.threads import torch_threads_kept
 
 if TYPE_CHECKING:
@@ -22,17 +23,12 @@ if TYPE_CHECKING:
 VariantsLike: TypeAlias = str | Variant | Sequence[str | Variant]
 """One variant, by its name or not, or several that one network learns."""
 
-_SHOWN: Final = (
-    "round",
-    "seconds",
-    "games",
-    "positions",
-    "truth.raw",
-    "truth.search",
-    "losses.policy",
-    "losses.wdl",
+_SHOWN: Final = re.compile(
+    r"round|seconds|games|positions|truth\.raw|truth\.search|truth\.games\..*\.raw|losses\.(policy|wdl)"
 )
 """Columns of a curve that is printed."""
+_RAW: Final = re.compile(r"truth\.(?:games\.(?P<game>.*)\.)?raw")
+"""Columns with the truth of the raw network, of one variant or of each."""
 _COUNTS: Final = ("round", "step", "games", "positions")
 """Columns that are in every line, and whole."""
 
@@ -103,12 +99,12 @@ class Curve(Mapping[str, npt.NDArray[np.generic]]):
     def __repr__(self) -> str:
         if not self.rounds:
             return "no round yet"
-        names = [name for name in _SHOWN if name in self]
+        names = [name for name in self if _SHOWN.fullmatch(name)]
         # The first and the last line, and some between them.
         count = min(self.rounds, MOST_LINES)
         places = np.linspace(0, self.rounds - 1, count).round().astype(int)
         lines = [[_cell(name, self[name][place]) for name in names] for place in places]
-        return f"{self.rounds:,} lines\n{table(names, lines, count)}"
+        return f"{counted(self.rounds, 'line')}\n{table(names, lines, count)}"
 
 
 def _cell(name: str, value: Any) -> str:
@@ -180,16 +176,29 @@ class Run:
         return load(paths[checkpoint], variant=variant)
 
     def __repr__(self) -> str:
-        curve = self.curve
-        head = f"Run of {self.config.variant} in {self.path}: {len(self.checkpoints)} checkpoints"
+        curve, checkpoints = self.curve, len(self.checkpoints)
+        head = f"Run of {self.config.variant} in {self.path}: {counted(checkpoints, 'checkpoint')}"
         if not curve.rounds:
             return f"{head}, no round yet"
         seconds = float(curve["seconds"][-1])
-        head += f", {int(curve['round'][-1]):,} rounds in {seconds:,.1f} s"
-        if "truth.raw" not in curve:
-            return head
-        measured = curve["truth.raw"][~np.isnan(curve["truth.raw"].astype(float))]
-        return f"{head}, keeps the value in {share_text(float(measured[-1]))} of the decisions"
+        rounds = counted(int(curve["round"][-1]), "round")
+        shares = ", ".join(self._shares(curve))
+        verdict = f", keeps the value in {shares} of the decisions" if shares else ""
+        return f"{head}, {rounds} in {seconds:,.1f} s{verdict}"
+
+    def _shares(self, curve: Curve) -> Iterator[str]:
+        """What was last measured of the raw network, for each variant."""
+        last = {
+            found["game"] or "": [share for share in column.tolist() if share == share][-1]
+            for name, column in curve.items()
+            if (found := _RAW.fullmatch(name))
+        }
+        if self.summary is not None:
+            last |= {name: truth.raw for name, truth in self.summary.truths.items()}
+            if self.summary.truth is not None:
+                last[""] = self.summary.truth.raw
+        for name, share in last.items():
+            yield share_text(share) + (f" ({name})" if name else "")
 
 
 def train(

@@ -18,7 +18,7 @@ from engine.settings import quoted
 from pawnscope.evaluations import Wdl, title, title_of_several
 from pawnscope.networks import Network
 from pawnscope.positions import Batch, Positions, Rows, batch_of, place_of
-from pawnscope.tables import share_text, table, value_text, wdl_text
+from pawnscope.tables import counted, share_text, table, value_text, wdl_text
 from pawnscope.threads import torch_threads_for
 from search.evaluator import Evaluator, UniformEvaluator
 from search.mcts.puct import PuctConfig, PuctSearch
@@ -129,7 +129,7 @@ class SearchResult:
         ]
         head = ("move", "uci", "visits", "q", "prior", "proven")
         return (
-            f"{title(self.position)}: {verdict}, {self.simulations:,} simulations\n"
+            f"{title(self.position)}: {verdict}, {counted(self.simulations, 'simulation')}\n"
             f"{table(head, lines, len(lines))}\n"
             f"  line: {' '.join(self.principal_variation)}"
         )

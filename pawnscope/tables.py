@@ -48,3 +48,8 @@ def wdl_text(wdl: Sequence[float] | npt.NDArray[np.float32]) -> str:
     """Probabilities of win, draw and loss."""
     win, draw, loss = (share_text(part) for part in wdl)
     return f"win {win}, draw {draw}, loss {loss}"
+
+
+def counted(number: int, word: str) -> str:
+    """A number of things, e.g. "1 game" and "2 games"."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -40,3 +40,11 @@ def test_every_public_method_is_described() -> None:
             if name.startswith("_") or not (callable(member) or isinstance(member, property)):
                 continue
             assert inspect.getdoc(member), f"{found.__name__}.{name}"
+
+
+def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(pawnscope.__file__).with_name("README.md").read_text(encoding="utf-8")
+    block = "".join(line[4:] + "\n" for line in text.splitlines() if line.startswith("    "))
+    assert block.count("net.evaluate") == 2
+    exec(block, {})
+    assert capsys.readouterr() == ("", "")

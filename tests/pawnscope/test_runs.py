@@ -102,6 +102,7 @@ def test_a_curve_of_several_variants_has_columns_for_each() -> None:
     curve = Curve([{"round": 0}, line])
     assert curve.to_csv().splitlines()[-1] == "1,0.5,0.25,x"
     assert list(curve) == ["round", "truth.games.a.raw", "truth.games.b.raw"]
+    assert repr(curve).splitlines()[-1].split() == ["1", "50.0", "%", "25.0", "%"]
     assert curve.records() == [
         {"round": 0},
         {"round": 1, "truth.games.a.raw": 0.5, "truth.games.b.raw": 0.25},
