@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib
 import os
+import re
 import select
 import signal
 import sys
@@ -27,6 +28,11 @@ INTERNAL_ERROR: Final = 1
 INTERRUPTED: Final = 128 + signal.SIGINT
 TERMINATED: Final = 128 + signal.SIGTERM
 READER_LEFT: Final = 128 + signal.SIGPIPE
+_PLAYERS: Final = (
+    *("random", "perfect", "minimax", "alphabeta", "uct", "mcts", "gumbel"),
+    *("policy", "language", "uci"),
+)
+"""First words of players, which stand before the variant on a command line."""
 _MOST_MISTAKES: Final = 20
 """Of a variant file, a line each."""
 
@@ -211,7 +217,7 @@ def _report(error: Exception, debug: bool) -> int:
     if debug:
         raise error
     try:
-        from engine.rules.errors import InputError, VariantError
+        from engine.rules.errors import InputError, UnknownVariantError, VariantError
         from engine.system.files import described
     except ModuleNotFoundError:
         # Python alone, which serves no command: what failed is the output of the help.
@@ -222,12 +228,25 @@ def _report(error: Exception, debug: bool) -> int:
         if (more := len(error.mistakes) - _MOST_MISTAKES) > 0:
             _complain(f"and {more} more mistakes", BAD_INPUT)
         return BAD_INPUT
+    if isinstance(error, UnknownVariantError):
+        return _complain(f"{error}{_of_another_kind(str(error))}", BAD_INPUT)
     if isinstance(error, InputError):
         return _complain(str(error), BAD_INPUT)
     if isinstance(error, OSError):
         return _complain(described(error), BAD_INPUT)
     text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
     return _complain(text, INTERNAL_ERROR)
+
+
+def _of_another_kind(problem: str) -> str:
+    """What a word is that names no variant."""
+    word = re.search(r"unknown variant '(.+?)'", problem)
+    if word and word[1].partition(":")[0] in _PLAYERS:
+        return "; it is a player, and a variant's name is needed here, as in match A B VARIANT"
+    if word and Path(word[1]).exists():
+        kind = "folder" if Path(word[1]).is_dir() else "file"
+        return f"; there is a {kind} of that name, and a variant's name is needed here"
+    return ""
 
 
 def _complain(message: str, status: int) -> int:

@@ -303,7 +303,10 @@ def _one_line(box: str) -> str:
     line = " ".join(body.split())
     if choice := re.match(r"invalid choice (.+) for argument '(.+)'\. Expected one of (.*)$", line):
         choices = sorted(set(re.findall(r"'(.+?)'", choice[3])) - {"None"})
-        return f"{choice[2]} is {choice[1]}, not one of {', '.join(choices)}"
+        named = choice[2] if choice[2].startswith("-") else choice[2].upper()
+        near = difflib.get_close_matches(choice[1].strip("'"), choices, n=1)
+        advice = f" (did you mean {near[0]}?)" if near else ""
+        return f"{named} is {choice[1]}, not one of {', '.join(choices)}{advice}"
     return line
 
 

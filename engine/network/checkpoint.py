@@ -245,8 +245,9 @@ def opened(path: Path) -> Iterator[Any]:
     Raises OSError, and CheckpointError for a file that is truncated or of another format.
     """
     # Python's own open first: its OSError names the file, whatever is wrong with the path.
-    with open(path, "rb"):
-        pass
+    with open(path, "rb") as whole:
+        if not whole.read(1):
+            raise CheckpointError(f"{path}: truncated or not a safetensors file (it is empty)")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
@@ -270,6 +271,19 @@ def _metadata(path: Path, file: Any) -> Metadata:
     return metadata
 
 
+def kind_of_file(header: Metadata) -> str:
+    """What a file of ours is, by its metadata, in words; "" where that is not known."""
+    if "language" in header:
+        return "a move language model"
+    if "network" in header or "universal" in header:
+        return "a policy/value network"
+    if "learner" in str(header.get("format")):
+        return "the state of a learner (its networks are in checkpoints/)"
+    if {"positions", "games"} <= header.keys():
+        return "games of self-play"
+    return ""
+
+
 def refuse_faults(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raises CheckpointError, naming the tensor, for NaN or an infinity in one."""
     try:
@@ -280,7 +294,12 @@ def refuse_faults(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _describe(path: Path, header: Metadata) -> Description | UniversalDescription:
     if "network" not in header and "universal" not in header:
-        raise CheckpointError(f"{path}: holds no network (no field 'network')")
+        kind = kind_of_file(header)
+        raise CheckpointError(
+            f"{path}: {kind}, and a policy/value network is needed"
+            if kind
+            else f"{path}: holds no network (no field 'network')"
+        )
     check_format(path, header)
     try:
         return _of_all(path, header) if "universal" in header else _of_one(path, header)

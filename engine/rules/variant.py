@@ -412,7 +412,11 @@ def _line_of(mistake: str) -> int:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), (*names, *HEXAPAWNS), n=3, cutoff=0.5)
+    # Of a path the last part: that of a run may be its variant's name.
+    word = name.lower().rstrip("/").rpartition("/")[2]
+    near = difflib.get_close_matches(word, (*names, *HEXAPAWNS), n=3, cutoff=0.6)
+    if word in near:
+        near = [word]
     return f" (did you mean {', '.join(near)}?)" if near else "; no loaded file defines it"
 
 

@@ -143,7 +143,8 @@ class _Evaluation:
         """Everything that was asked for, as `--json` prints it."""
         run, exact, options = self._run, self._exact, self._options
         name = run.variant.name
-        self._show(f"{run.path}: {name}, {len(run.checkpoints)} checkpoints kept")
+        kept = len(run.checkpoints)
+        self._show(f"{run.path}: {name}, {kept} checkpoint{'' if kept == 1 else 's'} kept")
         run.folder.mkdir(parents=True, exist_ok=True)
         draw_curve(run.metrics, name, self._curve, run.starting_weights)
         pictures = {"curve": str(self._curve)}

@@ -239,12 +239,24 @@ def test_what_runs_no_kernels_waits_for_none(
         ("perft gardner 1 --fen", "--fen"),
         ("perft gardner 1 --fen 5/5", "5/5"),
         ("perft gardener 1", "gardner"),
+        ("perft tests/scripts 1", "there is a folder of that name, and a variant's name is needed"),
+        ("perft runs/hexapawn/ 1", "unknown variant 'runs/hexapawn/' (did you mean hexapawn?)"),
+        ("match gardner random mcts:9", "'mcts:9'; no loaded file defines it; it is a player"),
+        ("study ablatoin", "NAME is 'ablatoin', not one of ablation"),
+        ("study ablatoin", "(did you mean ablation?)"),
+        ("evaluate no-such-run", "no-such-run: there is no such run"),
+        ("evaluate README.md", "README.md: a file, and a run's directory is needed"),
+        ("language --gpt2 README.md", "README.md: a file, not a folder"),
         ("perft gardner 1 --variants no-such-file.ini", "no-such-file.ini"),
     ],
 )
 def test_bad_options_are_quoted_in_one_line(
-    words: str, quoted: str, capsys: pytest.CaptureFixture[str]
+    words: str,
+    quoted: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(ROOT)
     assert cli.main(words.split()) == 2
     assert quoted in complaint(capsys)
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
@@ -29,6 +30,11 @@ _CHECKPOINT: Final = re.compile(r"\d{8}\.safetensors")
 _BEGUN: Final = (".lock", "config.toml.tmp")
 """The files of a run that was killed before its configuration was written."""
 LEARNER_STATE: Final = "learner.safetensors"
+_KINDS: Final = {
+    "a training run": {"stop_at_raw"},
+    "a language run": {"vocabulary", "corpus"},
+}
+"""Fields of its config.toml that only a run of that kind has."""
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
 
@@ -73,6 +79,7 @@ class LockedDirectory(Generic[ConfigT]):
         try:
             # Read only now: until then another process may have changed it.
             if self.config_path.exists():
+                self._refuse_other_kind(kind)
                 self.config = existing()
             else:
                 self.write_config(self.config)
@@ -86,6 +93,17 @@ class LockedDirectory(Generic[ConfigT]):
         except BaseException:
             self.close()
             raise
+
+    def _refuse_other_kind(self, kind: str) -> None:
+        """Raises RunError for the configuration of a run of another kind."""
+        try:
+            names = tomllib.loads(self.config_path.read_text(encoding="utf-8")).keys()
+        except ValueError:
+            # It is read, and refused, by who knows its fields.
+            return
+        found = [each for each, own in _KINDS.items() if own <= names]
+        if found and kind not in found:
+            raise RunError(f"{self.path}: {found[0]}, not {kind}; another --run is needed")
 
     def __enter__(self) -> Self:
         return self
@@ -219,9 +237,15 @@ def is_round_line(values: object) -> bool:
 def run_checkpoints(path: Path) -> list[Path]:
     """The checkpoints of a run directory, first to last; raises RunError where there are none."""
     found = checkpoints_in(path)
-    if not found:
-        raise RunError(f"{path}: no checkpoints there, is it a training run?")
-    return found
+    if found:
+        return found
+    if not path.exists():
+        raise RunError(f"{path}: there is no such run")
+    if not path.is_dir():
+        inside = path.parent.name == "checkpoints"
+        run = f", as {path.parent.parent}" if inside else ""
+        raise RunError(f"{path}: a file, and a run's directory is needed{run}")
+    raise RunError(f"{path}: no checkpoints there, is it a training run?")
 
 
 def checkpoints_in(path: Path) -> list[Path]:

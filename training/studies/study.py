@@ -130,8 +130,10 @@ def train_side_by_side(trainings: Sequence[Training], report: Report) -> None:
     if missing:
         minutes = max(one.overrides["minutes"] for one in missing)
         at_once = min(len(missing), len(usable_cores()))
+        counted = "1 training" if len(missing) == 1 else f"{len(missing)} trainings"
+        verb = "is" if len(missing) == 1 else "are"
         report(
-            f"{len(missing)} trainings of {60 * minutes:g} s are missing, {at_once} at a time:"
+            f"{counted} of {60 * minutes:g} s {verb} missing, {at_once} at a time:"
             f" {-(-len(missing) // at_once) * minutes:.1f} minutes of learning"
         )
     for path in run_side_by_side(train, missing):

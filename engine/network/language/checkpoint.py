@@ -79,7 +79,12 @@ def read_language(path: str | Path) -> LanguageDescription:
 
 def _describe(path: Path, header: checkpoint.Metadata) -> LanguageDescription:
     if "language" not in header:
-        raise checkpoint.CheckpointError(f"{path}: holds no language model (no field 'language')")
+        kind = checkpoint.kind_of_file(header)
+        raise checkpoint.CheckpointError(
+            f"{path}: {kind}, and a move language model is needed"
+            if kind
+            else f"{path}: holds no language model (no field 'language')"
+        )
     checkpoint.check_format(path, header)
     language = checkpoint.header_field(path, header, "language")
     name, digest, _ = checkpoint.header_rules(path, header)

@@ -190,7 +190,8 @@ def _named_tokens(folder: Path, key: str) -> tuple[int, ...]:
 
 def _settings(folder: Path) -> Settings:
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder")
+        kind = "a file, not a folder" if folder.exists() else "no such folder"
+        raise CheckpointError(f"{folder}: {kind}")
     if not (folder / _CONFIG).is_file():
         raise CheckpointError(f"{folder}: holds no {_CONFIG}")
     return _read_object(folder / _CONFIG)

@@ -1,0 +1,1 @@
+"""As scripts/commands."""
