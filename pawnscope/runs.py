@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -205,10 +206,11 @@ def train(
     variant: VariantsLike,
     *,
     run: str | Path | None = None,
+    bars: bool = False,
     monitor: "Monitor | None" = None,
     **settings: Any,
 ) -> Run:
-    """Train a network by self-play, or continue the run that is there. Prints nothing.
+    """Train a network by self-play, or continue the run that is there.
 
         >>> import pawnscope as ps
         >>> run = ps.train("hexapawn", minutes=0.01)
@@ -219,11 +221,15 @@ def train(
     that of the command: `runs/VARIANT`, with teacher and seed in its name where these are given.
     `settings` are fields of `training.config.TrainingConfig`, such as `minutes=2.0` (in all
     sessions of the run), `seed=3` or `self_play={"simulations": 32}`; the others come from the
-    variant's preset. `monitor` is called as training advances (`training.run.monitor.Monitor`).
+    variant's preset.
+
+    Nothing is printed unless `bars` is true: then progress bars on standard error, and a line for
+    each measurement, as the command shows them. A `monitor` (`training.run.monitor.Monitor`) is
+    called in their place as training advances.
 
     ^C loses the round in progress; the same call continues. Raises InputError, OSError.
     """
-    from scripts.commands.train import default_run
+    from scripts.commands.train import RunBars, default_run
     from training.config import TrainingConfig, joined_names
     from training.run.monitor import Monitor
     from training.run.setup import open_directory, open_run
@@ -240,11 +246,14 @@ def train(
         raise InputError(f"run = {run!r} is no directory")
     if not isinstance(monitor, Monitor | None):
         raise InputError(f"monitor = {quoted(monitor)} is no training.run.monitor.Monitor")
-    with (
-        torch_threads_kept(),
-        open_directory(path, variants, settings) as directory,
-        open_run(directory, variants, monitor or Monitor()) as opened,
-    ):
+    if bars and monitor is not None:
+        raise InputError("bars or a monitor, not both")
+    with ExitStack() as stack:
+        stack.enter_context(torch_threads_kept())
+        directory = stack.enter_context(open_directory(path, variants, settings))
+        if bars:
+            monitor = stack.enter_context(closing(RunBars(path, quiet=False)))
+        opened = stack.enter_context(open_run(directory, variants, monitor or Monitor()))
         return Run(path, summary=opened.train())
 
 

@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
         opened = open_directory(path, variants, _overrides(options, own))
     with opened as directory:
         keep_freed_memory()
-        bars = _Bars(path, quiet=options.json)
+        bars = RunBars(path, quiet=options.json)
         hope = expectation(variants, directory.config, shipped_runs())
         if hope is not None and not directory.learner_state.exists():
             bars.keep(hope)
@@ -116,7 +116,7 @@ def _overrides(options: TrainOptions, own: dict[str, Any]) -> dict[str, Any]:
     return merge(own, top | ({"self_play": self_play} if self_play else {}))
 
 
-class _Bars(TrainingBars):
+class RunBars(TrainingBars):
     """Live lines for the training and for the current round, and a line that stays for every
     measurement.
 
@@ -227,7 +227,7 @@ def _all(reached: Mapping[str, Reached]) -> str:
     return "; ".join(texts)
 
 
-def _curve(bars: _Bars) -> str:
+def _curve(bars: RunBars) -> str:
     return f"{sparkline(bars.curve, _CURVE, sys.stdout)} (0 to 100 %)"
 
 

@@ -53,6 +53,12 @@ def test_training_continues_where_it_was(
     assert "--" not in str(raised.value)
     assert torch.get_num_threads() == 1
     assert capfd.readouterr() == ("", "")
+    ps.train("hexapawn", run="shown", bars=True, **SMALL)
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "truth" in shown.err
+    with pytest.raises(ps.InputError, match="bars or a monitor, not both"):
+        ps.train("hexapawn", bars=True, monitor=monitor)
 
 
 def test_threads_are_the_callers(folder: Path) -> None:
@@ -198,7 +204,9 @@ def test_a_script_may_train_with_workers_without_a_guard(tmp_path: Path) -> None
         "import pawnscope as ps\n"
         "print('begun')\n"
         "run = ps.train('hexapawn', run='run', minutes=1e-6, network={'channels': 16},\n"
-        "    self_play={'actors': 2, 'positions': 64, 'games': 8, 'simulations': 2})\n"
+        "    learning={'split': 'threads', 'precision': 'fp32'},\n"
+        "    self_play={'actors': 1, 'backend': 'torch', 'precision': 'fp32',\n"
+        "        'positions': 64, 'games': 8, 'simulations': 2})\n"
         "print(len(run.checkpoints) > 0)\n"
     )
     done = subprocess.run(

@@ -69,7 +69,7 @@ def test_other_positions_are_refused(solution: ps.Solution) -> None:
         ("gardner", 1 << 30, "^gardner: only games in which no move can be taken back"),
         ("hexapwn", 1 << 30, "unknown variant 'hexapwn'"),
         ("hexapawn", -1, "limit_bytes = -1 is not a number of bytes"),
-        ("hexapawn8x8", 1 << 20, r"more than the limit of 1\.0 MiB"),
+        ("hexapawn5x5", 1 << 20, r"more than the limit of 1\.0 MiB"),
     ],
 )
 def test_games_that_are_not_solved(name: str, limit: int, told: str) -> None:

@@ -132,7 +132,7 @@ def play(bars: Any, number: int, truth: float | None = None) -> None:
 
 
 def test_a_log_has_a_line_for_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = train_module._Bars(Path("runs/g"), quiet=False)
+    bars = train_module.RunBars(Path("runs/g"), quiet=False)
     bars.metrics({"seconds": 0.0, "round": 0, "truth": {"raw": 0.0, "search": 1.0}})
     for number in range(1, 501):
         play(bars, number, number / 500 if number % 20 == 0 else None)
@@ -147,7 +147,7 @@ def test_a_log_has_a_line_for_every_measurement(capsys: pytest.CaptureFixture[st
 
 
 def test_a_log_without_a_truth_has_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    bars = train_module._Bars(Path("runs/g"), quiet=False)
+    bars = train_module.RunBars(Path("runs/g"), quiet=False)
     for number in range(1, 501):
         play(bars, number)
     bars.close()
@@ -160,7 +160,7 @@ def test_a_log_without_a_truth_has_a_line_now_and_then(capsys: pytest.CaptureFix
 def test_a_log_does_not_fall_silent_between_measurements(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bars = train_module._Bars(Path("runs/g"), quiet=False)
+    bars = train_module.RunBars(Path("runs/g"), quiet=False)
     for number in range(1, 101):
         play(bars, number, number / 500 if number in (1, 51) else None)
     bars.close()
@@ -171,7 +171,7 @@ def test_a_log_does_not_fall_silent_between_measurements(
 def test_figures_alone_are_not_disturbed_but_by_what_one_must_know(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bars = train_module._Bars(Path("runs/g"), quiet=True)
+    bars = train_module.RunBars(Path("runs/g"), quiet=True)
     play(bars, 1, 0.5)
     bars.note("self-play was computed by native bf16, which cannot go on here")
     bars.close()
@@ -240,7 +240,7 @@ def outlook_of(**values: Any) -> Outlook:
 
 def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None:
     with terminal_of(width) as terminal:
-        bars = train_module._Bars(Path("runs/g"), quiet=False)
+        bars = train_module.RunBars(Path("runs/g"), quiet=False)
         bars.session(outlook_of())
         *opening, last = terminal.rows()
         assert one_line(opening) == (
@@ -266,7 +266,7 @@ def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None
 @pytest.mark.parametrize("columns", [20, 30, 40, 59, 60, 80])
 def test_live_lines_fit_a_terminal_of_any_width(columns: int) -> None:
     with terminal_of(columns) as terminal:
-        bars = train_module._Bars(Path("r"), quiet=False)
+        bars = train_module.RunBars(Path("r"), quiet=False)
         bars._outlook = outlook_of(limit=36_000.0)
         bars.metrics({"seconds": 0.0, "round": 12_345, "truth": {"raw": 0.5, "search": 1.0}})
         bars.task("learn", 100)
@@ -284,7 +284,7 @@ def test_live_lines_fit_a_terminal_of_any_width(columns: int) -> None:
 
 def test_a_terminal_may_become_narrower() -> None:
     with terminal_of(100) as terminal:
-        bars = train_module._Bars(Path("runs/g"), quiet=False)
+        bars = train_module.RunBars(Path("runs/g"), quiet=False)
         bars.session(outlook_of())
         play(bars, 1, 0.5)
         assert terminal.widest() > 60
