@@ -125,7 +125,16 @@ def place_of(index: object, count: int) -> int:
 def _of_positions(positions: Sequence[Position], *, single: bool) -> Batch:
     # Copies: a result must not change when the caller plays on.
     copies = tuple(position.copy() for position in positions)
+    size = copies[0].variant.row_size
+    for index, position in enumerate(copies):
+        if position.row.shape != (size,):
+            shape = list(position.row.shape)
+            raise InputError(
+                f"positions[{index}]: a row {shape}, not [{size}] of {position.variant.name}"
+            )
     rows = np.stack([position.row for position in copies])
+    # `Position.from_row` and `push` trust their callers.
+    _require_sound(copies[0].variant, rows, single=single)
     return Batch(variant=copies[0].variant, rows=rows, positions=copies, single=single)
 
 
@@ -143,7 +152,6 @@ def _require_variant(found: Variant, wanted: Variant | None, owner: str, what: s
 
 
 def _of_rows(rows: npt.NDArray[Any], variant: Variant | None, owner: str) -> Batch:
-    """Raises InputError where an entry would lead a kernel astray, or where none may stand."""
     if variant is None:
         raise InputError(f"rows do not say their variant, and neither does {owner}: give Positions")
     size = variant.row_size
@@ -154,18 +162,27 @@ def _of_rows(rows: npt.NDArray[Any], variant: Variant | None, owner: str) -> Bat
     if not len(rows):
         raise InputError("positions is empty; at least one is needed")
     rows = np.array(rows, order="C")
+    _require_sound(variant, rows, single=False)
+    return Batch(variant=variant, rows=rows, positions=None, single=False)
+
+
+def _require_sound(variant: Variant, rows: Rows, *, single: bool) -> None:
+    """Raises InputError where an entry would lead a kernel astray, or where none may stand."""
+
+    def name(index: int) -> str:
+        return "the position" if single else f"positions[{index}]"
+
     for faulty, problem in _faults(variant, rows):
         if faulty.any():
             index = int(np.argmax(faulty))
-            raise InputError(f"positions[{index}]: no position of {variant.name}: {problem}")
+            raise InputError(f"{name(index)}: no position of {variant.name}: {problem}")
     passed = np.flatnonzero(rows[:, variant.squares + EN_PASSANT] != NO_SQUARE)
     for index in passed.tolist():
         text = write_fen(variant, rows[index])
         try:
             parse_fen(variant, text)
         except InputError as problem:
-            raise InputError(f"positions[{index}]: {problem}") from None
-    return Batch(variant=variant, rows=rows, positions=None, single=False)
+            raise InputError(f"{name(index)}: {problem}") from None
 
 
 def _faults(variant: Variant, rows: Rows) -> Iterator[tuple[npt.NDArray[np.bool_], str]]:

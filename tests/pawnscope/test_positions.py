@@ -86,6 +86,12 @@ def test_any_sequence_of_positions_will_do() -> None:
         assert batch_of(several, GARDNER, "the network").rows.shape == (2, 30)
 
 
+def test_a_row_of_another_board_is_no_position() -> None:
+    wrong = ps.Position.from_row(CHESS.start_row, GARDNER)
+    with pytest.raises(ps.InputError, match=r"positions\[1\]: a row \[69\], not \[30\] of gardner"):
+        batch_of([ps.Position(GARDNER), wrong], GARDNER, "the network")
+
+
 def set_byte(place: int, value: int) -> Callable[[np.ndarray], None]:
     def change(row: np.ndarray) -> None:
         row[place] = value
@@ -115,6 +121,9 @@ def test_rows_that_are_no_positions(change: Callable[[np.ndarray], None], told: 
     change(rows[2])
     with pytest.raises(ps.InputError, match=rf"^positions\[2\]: .*{told}"):
         batch_of(rows, CHESS, "the network")
+    # A Position may have been made of any row.
+    with pytest.raises(ps.InputError, match=f"^the position: .*{told}"):
+        batch_of(ps.Position.from_row(rows[2], CHESS), CHESS, "the network")
 
 
 def test_rows_of_real_games_are_positions() -> None:
