@@ -221,7 +221,7 @@ def _report(error: Exception, debug: bool) -> int:
         from engine.system.files import described
     except ModuleNotFoundError:
         # Python alone, which serves no command: what failed is the output of the help.
-        return _complain(str(error), BAD_INPUT)
+        return _complain(f"{getattr(error, 'strerror', error)}: standard output", BAD_INPUT)
     if isinstance(error, VariantError):
         for mistake in error.mistakes[:_MOST_MISTAKES]:
             _complain(mistake, BAD_INPUT)

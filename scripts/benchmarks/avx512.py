@@ -21,6 +21,7 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.variant import get_variant
 from scripts.benchmarks.network import GAME
 from scripts.benchmarks.rows import Row, row
+from scripts.streams import open_streams
 from training.config import resolve
 from training.selfplay.acting_evaluator import ActingEvaluator
 from training.selfplay.actors.processes import pin_to_core
@@ -83,6 +84,7 @@ def compared() -> Iterator[Row]:
 
 def main() -> None:
     """Measure and print."""
+    open_streams()
     pin_to_core(0)
     torch.set_num_threads(1)
     for found in compared():

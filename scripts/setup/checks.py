@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.system.processes import usable_cores
-from scripts.streams import flush_streams, open_streams
+from scripts.setup.environment import end
+from scripts.streams import open_streams
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTEST_USAGE = 4
@@ -157,12 +158,4 @@ def _refused_by_pytest(words: Sequence[str]) -> str | None:
 
 if __name__ == "__main__":
     open_streams()
-    try:
-        status = main()
-    except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:
-        status = 141
-    if flush_streams() is not None:
-        status = status or 1
-    sys.exit(status)
+    end(main)

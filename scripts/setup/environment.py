@@ -58,13 +58,34 @@ def run_in_environment(module: str, extras: "Sequence[str]" = ()) -> "NoReturn":
     os.execv(python, [python, "-P", "-m", module, *words])
 
 
+def end(main: "Callable[[], int]") -> "NoReturn":
+    """Exit with the status of `main`; of an output that takes nothing say so in one line."""
+    from scripts.streams import flush_streams
+
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except OSError as error:
+        say(f"{error.strerror}: {error.filename}")
+        sys.exit(2)
+    finally:
+        # What is still buffered, as help that a parser has printed before it exits.
+        problem = flush_streams()
+        if problem is not None and not isinstance(problem, BrokenPipeError):
+            say(f"{problem.strerror}: {problem.filename}")
+            sys.exit(2)
+
+
 def _run_without_environment(module: str, words: "Sequence[str]") -> None:
     """Answer at once what needs no library, and exit; returns where the words need one."""
     import importlib
 
     command = importlib.import_module(module)
     if not command.needs_environment(words):
-        sys.exit(command.main())
+        end(command.main)
 
 
 def check_python(version: "tuple[int, ...]") -> None:

@@ -267,6 +267,19 @@ def test_what_needs_no_library_is_answered_before_the_set_up(
     assert not (sources / ".venv.lock").exists()
 
 
+@pytest.mark.parametrize("script", ["run.py", "test.py"])
+def test_a_full_disk_behind_the_help_is_one_line(script: str, sources: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-S", sources / "scripts" / script, "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "pawnscope: No space left on device: standard output\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
