@@ -156,7 +156,11 @@ def _dispatch(words: list[str]) -> int:
             from engine.rules.compilation.decorators import KERNEL_CACHE
 
             print(f"compiled kernels are kept in {KERNEL_CACHE.folder}", file=sys.stderr)
-    module = importlib.import_module(command.module or f"scripts.commands.{name}")
+    from scripts.terminal.loading import loading
+
+    # Another program waits for one that serves, and no person.
+    with contextlib.nullcontext() if command.serves else loading():
+        module = importlib.import_module(command.module or f"scripts.commands.{name}")
     status: int = module.main(arguments)
     return status
 

@@ -234,6 +234,7 @@ def load_solution(variant: Variant) -> Solution:
         leave=False,
         delay=0.5,
         disable=not shows_bars(),
+        dynamic_ncols=True,
     ) as bar:
 
         def progress(done: int, expected: int) -> None:

@@ -145,14 +145,15 @@ def _outlook(
 def _settings(config: TrainingConfig, inference: Sequence[str]) -> Iterator[str]:
     """What was chosen and asked for, a line each, for a person who wants to know all."""
     self_play, learning, chosen = config.self_play, config.learning, config.chosen
-    yield f"network {config.network or 'of the default size'}"
+    network = ", ".join(f"{name} {value}" for name, value in config.network.items())
+    yield f"network: {network or 'of the default size'}"
     yield (
         f"self-play: {self_play.search}, {self_play.simulations} simulations,"
         f" {self_play.positions:,} positions a round, by {', '.join(inference) or 'the solver'}"
     )
     yield (
         f"learning: batches of {learning.batch}, a window of {learning.window:,} positions,"
-        f" {chosen.precision or learning.precision}, {chosen.threads or learning.threads} threads,"
+        f" {chosen.precision or learning.precision}, threads: {chosen.threads or learning.threads},"
         f" gradients by {chosen.split or learning.split if self_play.actors else 'threads'}"
     )
 

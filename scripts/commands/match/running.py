@@ -66,13 +66,7 @@ class Match:
                 stack.callback(lambda: close_players([*self._made[0], *self._made[1]]))
                 self._play(stack.enter_context(closing(self._games())), file)
         except KeyboardInterrupt as interrupt:
-            pgn = self._options.pgn
-            where = "" if pgn is None else f" and are kept in {pgn}"
-            write_line(
-                f"interrupted: {len(self._played)} of {self._total} games are over, which"
-                f" count{where}; the same command begins a new match",
-                sys.stderr,
-            )
+            write_line(f"{self._kept()}; the same command begins a new match", sys.stderr)
             return interrupt
         except Exception as problem:
             # Finished games count, whatever ended the match.
@@ -82,6 +76,16 @@ class Match:
             print(ended, file=sys.stderr)
             return problem
         return None
+
+    def _kept(self) -> str:
+        """What an interrupt leaves."""
+        if not self._played:
+            return f"interrupted: no game of {self._total} is over"
+        pgn = self._options.pgn
+        where = "" if pgn is None else f" and are kept in {pgn}"
+        return (
+            f"interrupted: {len(self._played)} of {self._total} games are over, which count{where}"
+        )
 
     def _play(self, games: Iterator[PlayedGame], file: FileIO | None) -> None:
         gap = b"" if self._options.pgn is None else gap_before(self._options.pgn)
@@ -173,7 +177,7 @@ def _appending(path: Path | None) -> AbstractContextManager[FileIO | None]:
 
 def _with_bar(games: Iterator[PlayedGame], total: int) -> Iterator[PlayedGame]:
     counts = {1.0: 0, 0.5: 0, 0.0: 0}
-    with tqdm(total=total, unit="game", disable=not shows_bars()) as bar:
+    with tqdm(total=total, unit="game", disable=not shows_bars(), dynamic_ncols=True) as bar:
         for game in games:
             counts[game.points] += 1
             bar.set_postfix_str(f"+{counts[1.0]} ={counts[0.5]} -{counts[0.0]}", refresh=False)

@@ -35,7 +35,12 @@ def interrupt(*_: object, **__: object) -> NoReturn:
         ("study sizes --out folder", study, "importlib", "folder: every saved round and every"),
         ("bench", bench, "_measure", "the figures measured so far are those above"),
         ("bench --json", bench, "_measure", "the figures measured so far are lost"),
-        ("match random random hexapawn", running, "match_games", "interrupted: 0 of 100 games"),
+        (
+            "match random random hexapawn",
+            running,
+            "match_games",
+            "no game of 100 is over; the same",
+        ),
         ("compile", compile, "_run", "what is compiled is kept; the next start compiles the rest"),
     ],
 )

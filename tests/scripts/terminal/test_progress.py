@@ -11,6 +11,7 @@ import signal
 import struct
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from tqdm import std
 from scripts.commands import train as train_module
 from scripts.commands.language.train import describe_measurement
 from scripts.commands.train import describe_round
+from scripts.terminal import loading as loading_module
 from scripts.terminal import progress as bars_module
 from scripts.terminal.colour import visible
+from scripts.terminal.loading import loading
 from scripts.terminal.progress import Bars, Pace, Waiting, fitting, write_line
 from scripts.terminal.sparkline import sparkline
 from scripts.terminal.training_bars import TrainingBars
@@ -411,6 +414,23 @@ def test_a_curve_is_drawn_in_what_the_stream_can_show(encoding: str) -> None:
     assert drawn == "_.:-=+*#"
     text.write(drawn)
     text.flush()
+
+
+@pytest.mark.parametrize("how", [[], ["--quiet"]], ids=["usual", "quiet"])
+def test_what_loads_long_is_said_and_removed(
+    how: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal_of(40) as terminal, verbosity_of(how):
+        with loading():
+            pass
+        assert terminal.text() == ""
+        monkeypatch.setattr(loading_module, "_PATIENCE", 0.0)
+        with loading():
+            end = time.monotonic() + 5.0
+            while not how and not terminal.text() and time.monotonic() < end:
+                time.sleep(1e-3)
+            assert terminal.rows() == ([""] if how else ["loading …"])
+        assert terminal.rows() == [""]
 
 
 def test_words_with_braces_are_words(width: int) -> None:
