@@ -8,14 +8,11 @@ import numpy as np
 
 from engine.player import Player, games_repeat
 from engine.rules.errors import InputError
-from engine.rules.pgn import write_pgn
 from engine.rules.variant import Variant, get_variant
 from engine.settings import quoted
 from pawnscope.networks import Network
 from pawnscope.tables import counted, share_text
 from pawnscope.threads import torch_threads_kept
-from search.players.external import close_players
-from search.players.network import PolicyPlayer
 
 if TYPE_CHECKING:
     from training.evaluation.arena import MatchResult as Tally
@@ -96,6 +93,8 @@ class MatchResult:
 
     def pgn(self) -> str:
         """The games."""
+        from engine.rules.pgn import write_pgn
+
         return "".join(write_pgn(game.record) for game in self.played)
 
     def __repr__(self) -> str:
@@ -132,6 +131,7 @@ def match(
 
     Raises InputError, OSError, and what a player raises.
     """
+    from search.players.external import close_players
     from training.evaluation.arena import match_games, summarise
     from training.evaluation.openings import default_opening_plies
 
@@ -178,6 +178,8 @@ def match(
 
 def _player(player: object, variant: Variant, rng: np.random.Generator) -> Player:
     if isinstance(player, Network):
+        from search.players.network import PolicyPlayer
+
         without_search = PolicyPlayer(player.evaluator(variant))
         without_search.name = f"policy:{player.source.partition(',')[0]}"
         return without_search

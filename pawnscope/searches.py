@@ -25,7 +25,6 @@ from search.mcts.puct import PuctConfig, PuctSearch
 from search.mcts.result import SearchResult as TreeResult
 from search.mcts.roots import Roots
 from search.mcts.tree import ROOT
-from search.players.network import MOST_SIMULATIONS
 from search.scores import UNPROVEN
 
 Proven: TypeAlias = Literal["win", "draw", "loss"]
@@ -295,6 +294,8 @@ def search(
 
 def _simulations(value: object) -> int:
     """The number as Python's own; other things are for the settings to judge."""
+    from search.players.network import MOST_SIMULATIONS
+
     number: Any = int(value) if isinstance(value, np.integer) else value
     if isinstance(number, int) and number > MOST_SIMULATIONS:
         raise InputError(f"simulations = {number} is more than {MOST_SIMULATIONS:,}")
@@ -303,6 +304,8 @@ def _simulations(value: object) -> int:
 
 def _search(batch: Batch, evaluator: Evaluator, config: PuctConfig) -> SearchResults:
     """As many trees at once as memory is given for; no tree depends on the others."""
+    from search.players.network import MOST_SIMULATIONS
+
     roots, parts = batch.roots(), []
     distances, lines = [], []
     at_once = max(1, MOST_SIMULATIONS // (config.simulations + 1))

@@ -69,7 +69,7 @@ def test_several_searches_are_those_of_each(
     by_rows = ps.search(network, together.rows, simulations=20)
     np.testing.assert_array_equal(by_rows.trees.visit_counts, together.trees.visit_counts)
     # In parts, where all trees at once would take too much memory.
-    monkeypatch.setattr("pawnscope.searches.MOST_SIMULATIONS", 30)
+    monkeypatch.setattr("search.players.network.MOST_SIMULATIONS", 30)
     parts = ps.search(network, positions, simulations=20)
     np.testing.assert_array_equal(parts.trees.offsets, together.trees.offsets)
     for position, one, part in zip(positions, together, parts, strict=True):
