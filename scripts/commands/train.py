@@ -62,6 +62,8 @@ class TrainOptions(FigureOptions):
     simulations: Annotated[int, Range(1, LARGEST_SEARCH)] | None = None
     # Learn the solver's positions with their exact values and best moves instead of self-play's.
     teacher: Literal["solver"] | None = None
+    # Also write the figures of every round to RUN/tensorboard, for TensorBoard.
+    tensorboard: bool = False
 
 
 def main(arguments: list[str]) -> int:
@@ -77,7 +79,7 @@ def main(arguments: list[str]) -> int:
         opened = open_directory(path, variants, _overrides(options, own))
     with opened as directory:
         keep_freed_memory()
-        bars = RunBars(path, quiet=options.json)
+        bars = RunBars(path, quiet=options.json, tensorboard=options.tensorboard)
         hope = expectation(variants, directory.config, shipped_runs())
         if hope is not None and not directory.learner_state.exists():
             bars.keep(hope)
@@ -124,8 +126,8 @@ class RunBars(TrainingBars):
     now and then.
     """
 
-    def __init__(self, path: Path, *, quiet: bool) -> None:
-        super().__init__(path, quiet=quiet)
+    def __init__(self, path: Path, *, quiet: bool, tensorboard: bool = False) -> None:
+        super().__init__(path, quiet=quiet, tensorboard=tensorboard)
         self._rounds_pace = Pace(at_once=True)
 
     def task_name(self, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from scripts.tensorboard import FOLDER, TensorBoardWriter
 from scripts.terminal.colour import colour_of_share, paint
 from scripts.terminal.interruption import telling
 from scripts.terminal.progress import Bars, Ticking, detail
@@ -27,11 +28,18 @@ class TrainingBars(Bars, Monitor):
     and the truth. A step leaves a line: in a log when it begins, on a terminal when it is over."""
 
     def __init__(
-        self, path: Path, *, quiet: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        *,
+        quiet: bool,
+        tensorboard: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`path` is the run's directory."""
+        """`path` is the run's directory. With `tensorboard` every round's figures also go there,
+        for TensorBoard; raises InputError where that is not installed."""
         super().__init__(quiet=quiet, clock=clock)
         self._path = path
+        self._writer = TensorBoardWriter(path, path / FOLDER) if tensorboard else None
         self._step, self._step_begun = "", 0.0
         self._outlook: Outlook | None = None
         # Rounds, and seconds of training at the last report; the clock then, None before the first
@@ -50,6 +58,8 @@ class TrainingBars(Bars, Monitor):
                     yield
             finally:
                 self.close()
+                if self._writer is not None:
+                    self._writer.close()
 
     def step(self, text: str) -> None:
         self._end_step()
@@ -104,6 +114,8 @@ class TrainingBars(Bars, Monitor):
 
     def metrics(self, values: dict[str, Any]) -> None:
         self._end_step()
+        if self._writer is not None:
+            self._writer.add(values)
         raw = lowest_raw(values)
         if raw is not None:
             self.curve.append((values["seconds"], raw))

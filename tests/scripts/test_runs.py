@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from scripts import cli
 from scripts.commands.runs import removal
 from scripts.setup.checks import ROOT
+from scripts.tensorboard import TensorBoardWriter
+from scripts.terminal.training_bars import TrainingBars
 from training.data.run_directory import lock
 
 OLD_RUNS = ROOT / "tests" / "golden" / "old_runs"
@@ -146,3 +149,17 @@ def test_tensorboard_reads_the_figures(folder: Path, capsys: Printed) -> None:
     assert [value for _, value in found] == pytest.approx([value for _, value in expected])
     assert cli.main(["runs", "tensorboard", "hexapawn", "--out", "runs"]) == 2
     assert "--out runs: exists already" in capsys.readouterr().err
+
+
+def test_a_training_that_continues_writes_its_whole_curve_for_tensorboard(folder: Path) -> None:
+    run = folder / "runs" / "hexapawn"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    # Left by an earlier session, which went further than the run's saved state.
+    with closing(TensorBoardWriter(run, run / "tensorboard")) as writer:
+        writer.add({"round": 0, "step": 999, "games": 1})
+    bars = TrainingBars(run, quiet=True, tensorboard=True)
+    with bars.training():
+        bars.metrics(lines[-1])
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("games")] == [line["step"] for line in lines]

@@ -52,7 +52,7 @@ class Strength:
     def short(self) -> str:
         """For a table: "98.8 %" of decisions, or "+62 Elo" against `REFERENCE`."""
         if self.raw is not None:
-            return _floor_percent(self.raw)
+            return _percent(self.raw)
         return "" if self.elo is None else f"{self.elo:+.0f} Elo"
 
     def __str__(self) -> str:
@@ -120,6 +120,6 @@ def _share(value: object) -> float | None:
     return float(value) if isinstance(value, (int, float)) and 0 <= value <= 1 else None
 
 
-def _floor_percent(share: float) -> str:
-    """Per cent with one digit; 100 % only where it is all."""
-    return f"{int(1000 * share) / 10:.1f} %"
+def _percent(share: float) -> str:
+    """Per cent with one digit; 100.0 % only where it is all."""
+    return f"{min(100 * share, 100.0 if share == 1.0 else 99.9):.1f} %"

@@ -57,6 +57,8 @@ class LanguageTrainOptions(FigureOptions):
     blocks: Count | None = None
     # Attention heads in a block.
     heads: Count | None = None
+    # Also write the figures of every measurement to RUN/tensorboard, for TensorBoard.
+    tensorboard: bool = False
 
 
 def main(arguments: list[str]) -> int:
@@ -74,7 +76,7 @@ def main(arguments: list[str]) -> int:
         opened = LanguageDirectory(path, variant, _overrides(options, variant, path, own))
     with opened as directory:
         keep_freed_memory()
-        bars = _Bars(path, quiet=options.json)
+        bars = _Bars(path, quiet=options.json, tensorboard=options.tensorboard)
         with bars.training():
             run = open_language_run(directory, variant, bars, _evaluator)
             with _after_the_round() as interrupted:

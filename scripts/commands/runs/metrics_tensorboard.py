@@ -1,6 +1,5 @@
 """`pawnscope runs tensorboard RUN`: the figures of a run for TensorBoard."""
 
-import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,8 @@ from tyro import conf
 from engine.rules.errors import InputError
 from scripts.commands.runs.removal import find_run
 from scripts.options import Options, parse_options
-from scripts.tensorboard import TensorBoardWriter
+from scripts.tensorboard import FOLDER, TensorBoardWriter
 from training.data.run_directory import read_metrics
-
-FOLDER = "tensorboard"
-"""Of a run, where event files go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +32,7 @@ def main(arguments: list[str]) -> int:
     folder = options.out or run / FOLDER
     if options.out is not None and folder.exists():
         raise InputError(f"--out {folder}: exists already")
-    if options.out is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    with closing(TensorBoardWriter(folder)) as writer:
+    with closing(TensorBoardWriter(run, folder)) as writer:
         for values in lines:
             writer.add(values)
     print(f"{folder}: {len(lines)} rounds; see them with: tensorboard --logdir {folder}")

@@ -42,6 +42,7 @@ def test_each_variant_has_its_own_point(tmp_path: Path) -> None:
 
 def test_all_decisions_are_all_and_never_rounded_up() -> None:
     assert Strength(raw=0.9996).short() == "99.9 %"
+    assert Strength(raw=26 / 27).short() == "96.3 %"
     assert Strength(raw=1.0).short() == "100.0 %"
 
 
