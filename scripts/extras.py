@@ -38,6 +38,17 @@ def require_extra(what: str, extra: str, *packages: str) -> None:
         raise InputError(f"{what}: {problem}")
 
 
+def offer_extra(what: str, extra: str, *packages: str) -> bool:
+    """As `require_extra`, for what can be left out: whether the packages are there. Standard error
+    says what is left out without them."""
+    try:
+        require_extra(what, extra, *packages)
+    except InputError as error:
+        say(f"{error}; left out")
+        return False
+    return True
+
+
 def _person_agrees(what: str, extra: str, *packages: str) -> bool:
     """Ask on standard error: standard output belongs to the command's results."""
     if is_externally_managed() or not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -8,8 +8,8 @@ import numpy as np
 
 from engine.rules.perft import perft as count_moves
 from engine.rules.variant import Variant, get_variant
-from engine.system.extras import missing_extra
 from scripts.benchmarks.rows import BATCH, SIMULATIONS, Row, rates, row
+from scripts.extras import offer_extra
 from search.evaluator import Evaluator, UniformEvaluator
 from search.exact.solver import solve
 from search.mcts.gumbel import GumbelConfig
@@ -25,7 +25,7 @@ def perft() -> Iterator[Row]:
         found = rates(partial(count_moves, variant.tables, variant.start_row, depth))
         yield row(f"perft/{name}", "nodes/s", found)
     peer = None
-    if missing_extra("bench", "chess") is None:
+    if offer_extra("python-chess beside perft", "bench", "chess"):
         peer = ("python-chess", statistics.median(rates(_python_chess_nodes)))
     chess = get_variant("chess")
     found = rates(partial(count_moves, chess.tables, chess.start_row, 4))

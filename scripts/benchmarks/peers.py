@@ -32,8 +32,11 @@ _LONGEST: Final = 600.0
 def peers(python: Path) -> Iterator[Row]:
     """Rows of pgx with mctx, if `python` can import them; raises InputError."""
     check = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {_PGX!r})))"
-    if python.exists() and not subprocess.run([python, "-c", check], check=False).returncode:
-        yield from _run(python, _SCRIPTS / "peer_pgx.py")
+    if not python.exists() and python == DEFAULT_PYTHON:
+        return
+    if subprocess.run([python, "-c", check], check=False).returncode:
+        raise InputError(f"bench: {python} has not all of {', '.join(_PGX)}")
+    yield from _run(python, _SCRIPTS / "peer_pgx.py")
 
 
 def _run(python: Path, script: Path) -> Iterator[Row]:

@@ -44,6 +44,8 @@ def main(arguments: list[str]) -> int:
             rows.append(found)
             if not options.json:
                 _show(found)
+    if not rows:
+        raise InputError(f"--only {options.only}: there is nothing here that it could measure")
     if options.json:
         print_json({"rows": [asdict(found) for found in rows]})
     return 0

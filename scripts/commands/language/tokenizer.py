@@ -231,8 +231,10 @@ def _special_tokens(folder: Path, settings: Mapping[str, Any]) -> dict[str, tupl
         for key, value in values.items():
             if key.endswith("_token") and isinstance(value, (str, dict)):
                 found[key] = _content(path, values, key, value), path
-            elif key in _LISTS and isinstance(value, list):
-                for place, each in enumerate(value):
+            elif key in _LISTS and isinstance(value, (list, dict)):
+                # A dictionary gives them names, which do not matter here.
+                each_of = value.values() if isinstance(value, dict) else value
+                for place, each in enumerate(each_of):
                     found[f"{key}[{place}]"] = _content(path, values, key, each), path
     return found
 

@@ -76,6 +76,19 @@ def test_nobody_is_asked_without_a_terminal(
     assert screen.getvalue() == ""
 
 
+def test_what_can_be_left_out_is_said_to_be(
+    installed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert not extras.offer_extra("a peer", "planted", "planted")
+    assert screen.getvalue().startswith("pawnscope: a peer: planted is not installed (")
+    assert screen.getvalue().endswith("; left out\n")
+    answer("y\n", monkeypatch)
+    assert extras.offer_extra("a peer", "planted", "planted")
+    assert installed == ["planted"]
+
+
 def test_a_failed_installation_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(extra: str) -> None:
         raise SetupError("no network")

@@ -155,6 +155,18 @@ REFUSALS: dict[str, tuple[str, Callable[[Path], object]]] = {
         "special_tokens_map.json: eos_token = '<end>': not in the vocabulary",
         lambda folder: write(folder, "special_tokens_map.json", {"eos_token": "<end>"}),
     ),
+    "unknown special in a list": (
+        "tokenizer_config.json: extra_special_tokens[1] = '<b>': not in the vocabulary",
+        lambda folder: write(
+            folder, "tokenizer_config.json", {"extra_special_tokens": [END_OF_TEXT, "<b>"]}
+        ),
+    ),
+    "unknown special by name": (
+        "tokenizer_config.json: extra_special_tokens[0] = '<b>': not in the vocabulary",
+        lambda folder: write(
+            folder, "tokenizer_config.json", {"extra_special_tokens": {"image_token": "<b>"}}
+        ),
+    ),
     "lower case": (
         "tokenizer_config.json: do_lower_case = true: not supported",
         lambda folder: write(folder, "tokenizer_config.json", {"do_lower_case": True}),
