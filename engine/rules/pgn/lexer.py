@@ -5,6 +5,7 @@ which game it costs. Lines end with "\\n", "\\r" or both; no other character end
 value of a tag may hold any.
 """
 
+import functools
 import io
 import re
 from collections import deque
@@ -83,6 +84,7 @@ _LAST_TAG_END: Final = re.compile(r'"\s*\]\s*\Z')
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9]\w*")
 _LONGEST_QUOTE: Final = 60
+_LONGEST_KEPT: Final = 16
 
 
 class _Lines:
@@ -150,10 +152,12 @@ def _line_tokens(line: str, lines: _Lines) -> Iterator[Token]:
             yield Token(kind, lines.number)
             place, tag_may_follow = place + 1, False
         elif match := _WORD.match(line, place):
-            found = list(_word_tokens(match[0], lines.number))
-            yield from found
-            place = match.end()
-            tag_may_follow = bool(found) and found[-1].kind is Kind.RESULT
+            kind = None
+            word = match[0]
+            split = _split_word if len(word) > _LONGEST_KEPT else _split_short_word
+            for kind, text in split(word):
+                yield Token(kind, lines.number, text)
+            place, tag_may_follow = match.end(), kind is Kind.RESULT
         else:
             # A brace that closes no comment.
             place += 1
@@ -166,19 +170,22 @@ def _end_of_blanks(line: str, place: int) -> int:
     return match.end()
 
 
-def _word_tokens(word: str, line_number: int) -> Iterator[Token]:
+def _split_word(word: str) -> tuple[tuple[Kind, str], ...]:
+    """What a word is made of; as a whole it is a move where it is nothing else."""
     found, place = [], 0
     while place < len(word):
         match = _PIECE.match(word, place)
         if match is None:
-            if word not in _REMARKS:
-                yield Token(Kind.MOVE, line_number, word)
-            return
+            return () if word in _REMARKS else ((Kind.MOVE, word),)
         if match.lastgroup:
             text = match[match.lastgroup]
-            found.append(Token(Kind[match.lastgroup], line_number, SPELLINGS.get(text, text)))
+            found.append((Kind[match.lastgroup], SPELLINGS.get(text, text)))
         place = match.end()
-    yield from found
+    return tuple(found)
+
+
+_split_short_word: Final = functools.lru_cache(maxsize=8192)(_split_word)
+"""Most words come again and again."""
 
 
 def _comment(line: str, place: int, lines: _Lines) -> tuple[Token, str, int]:

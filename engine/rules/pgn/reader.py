@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.rules.errors import IllegalMoveError, InputError
 from engine.rules.pgn.lexer import SPELLINGS, Kind, Token, tokens
-from engine.rules.pgn.record import CHESS, UNFINISHED, GameRecord, PgnError
+from engine.rules.pgn.record import CHESS, UNFINISHED, GameRecord, PgnError, start_of
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
 from engine.system.text_file import text_lines
@@ -61,6 +61,9 @@ class _Game:
         self._exists = True
         self._in_movetext |= token.kind not in (Kind.TAG, Kind.BAD_TAG)
         match token.kind:
+            case Kind.MOVE if not self._variations:
+                self._has_moves = True
+                self._play(token)
             case Kind.TAG:
                 self._tags[token.name], self._tag_lines[token.name] = token.text, token.line
             case Kind.BAD_TAG | Kind.OPEN_COMMENT:
@@ -71,9 +74,6 @@ class _Game:
                 self._variations.pop()
             case Kind.RESULT if not self._variations:
                 self._marker, self.has_ended = token.text, True
-            case Kind.MOVE if not self._variations:
-                self._has_moves = True
-                self._play(token)
 
     def _read_comment(self, text: str) -> None:
         if not self._variations:
@@ -94,17 +94,20 @@ class _Game:
                 variant = _variant_of(self._tags.get("Variant", ""))
             except InputError as error:
                 raise self._fail(self._tag_lines["Variant"], str(error)) from None
-            try:
-                self._position = Position(variant, self._tags.get("FEN"))
-            except InputError as error:
-                raise self._fail(self._tag_lines.get("FEN", self._line), str(error)) from None
-            self._start_fen = self._position.fen()
+            position, self._start_fen = start_of(variant)
+            self._position = position.copy()
+            if (fen := self._tags.get("FEN", self._start_fen)) != self._start_fen:
+                try:
+                    self._position = Position(variant, fen)
+                except InputError as error:
+                    raise self._fail(self._tag_lines["FEN"], str(error)) from None
+                self._start_fen = self._position.fen()
         return self._position
 
     def _fail(self, line_number: int, what: str) -> PgnError:
         """Note what is wrong with the game; the first is what it is refused for."""
         if self._error is None:
-            self._error = PgnError(f"PGN line {line_number}: {_one_line(what)}")
+            self._error = PgnError(f"PGN line {line_number}: {printable_line(what)}")
         return self._error
 
     def finish(self) -> GameRecord | None:
@@ -153,7 +156,7 @@ def _variant_of(name: str) -> Variant:
             raise error from None
 
 
-def _one_line(text: str) -> str:
+def printable_line(text: str) -> str:
     """A message about foreign text: printable, in one line, of a length that can be read."""
     text = _UNPRINTABLE.sub(lambda sign: repr(sign[0])[1:-1], text)
     if len(text) > _LONGEST_MESSAGE:

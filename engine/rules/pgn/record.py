@@ -54,7 +54,7 @@ class GameRecord:
         if self.result not in RESULTS:
             raise PgnError(f"{self.result!r} is not a result ({' '.join(RESULTS)})")
         for name in self.tags:
-            if not _NAME.fullmatch(name):
+            if not _is_name(name):
                 raise PgnError(f"{name!r} cannot be the name of a PGN tag")
         object.__setattr__(self, "start_fen", _full_fen(self.variant, self.start_fen))
         object.__setattr__(self, "comments", dict(self._kept_comments()))
@@ -72,18 +72,24 @@ class GameRecord:
         tags["Result"] = self.result
         if self.variant.name != CHESS:
             tags["Variant"] = self.variant.name
-        if self.start_fen != _own_start(self.variant):
+        if self.start_fen != start_of(self.variant)[1]:
             tags |= {"SetUp": "1", "FEN": self.start_fen}
         return tags
 
 
+@functools.lru_cache(maxsize=256)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
 @functools.lru_cache(maxsize=64)
-def _own_start(variant: Variant) -> str:
-    """The variant's start in full; a person's own file may have a shorter FEN."""
-    return Position(variant).fen()
+def start_of(variant: Variant) -> tuple[Position, str]:
+    """The variant's start, to be copied, and its FEN in full: a person's file may have a shorter
+    one."""
+    position = Position(variant)
+    return position, position.fen()
 
 
 def _full_fen(variant: Variant, text: str) -> str:
-    if text == variant.start_fen:
-        return _own_start(variant)
-    return Position(variant, text).fen()
+    own = start_of(variant)[1]
+    return own if text in (own, variant.start_fen) else Position(variant, text).fen()

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
-from datetime import date
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -141,11 +140,11 @@ class Match:
         )
 
     def _with_tags(self, game: PlayedGame) -> GameRecord:
-        """The game with the settings of its players and the date."""
+        """The game with the settings of its players."""
         assert self._tags is not None
         a, b = self._tags
         white, black = (a, b) if game.colour == WHITE else (b, a)
-        tags = {**game.record.tags, **game_tags(white, black, date.today())}
+        tags = {**game.record.tags, **game_tags(white, black)}
         return replace(game.record, tags=tags)
 
     def _count(self, game: PlayedGame) -> None:

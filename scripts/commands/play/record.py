@@ -12,7 +12,14 @@ from engine.rules.pgn.writer import gap_before, pgn_bytes
 from engine.rules.position import Position
 from engine.rules.tables import WHITE
 from engine.system.files import append_to
-from training.evaluation.games.tags import HUMAN, PROGRAM, PlayerTags, game_tags
+from training.evaluation.games.tags import (
+    HUMAN,
+    PROGRAM,
+    PlayerTags,
+    date_text,
+    game_tags,
+    in_one_line,
+)
 
 _PERSON: Final = "Human"
 
@@ -32,8 +39,14 @@ class GameTags:
         sides = PlayerTags(HUMAN), player or PlayerTags(PROGRAM)
         if colour != WHITE:
             names, sides = names[::-1], sides[::-1]
-        tags = {"Event": "Pawnscope game", "Round": "-", "White": names[0], "Black": names[1]}
-        return cls(colour=colour, tags={**tags, **game_tags(*sides, date.today())})
+        tags = {
+            "Event": "Pawnscope game",
+            "Date": date_text(date.today()),
+            "Round": "-",
+            "White": in_one_line(names[0]),
+            "Black": in_one_line(names[1]),
+        }
+        return cls(colour=colour, tags={**tags, **game_tags(*sides)})
 
 
 def record_of(position: Position, known: GameTags, *, resigned: bool) -> GameRecord:

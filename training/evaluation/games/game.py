@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Final
 from zlib import crc32
@@ -10,6 +11,7 @@ from engine.rules.pgn import GameRecord
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, CLOCK, REPETITION, WHITE
 from engine.rules.variant import Variant
+from training.evaluation.games.tags import date_text, in_one_line
 from training.evaluation.openings import Opening
 
 LONGEST_GAME: Final = 512
@@ -104,6 +106,7 @@ class GameInProgress:
         self.opening = opening
         self.position = Position(variant, opening.start_fen)
         self._start_fen = self.position.fen()
+        self._date = date_text(date.today())
         self._longest = longest
         self._end: tuple[int | None, Ending, str] | None = None
         for move in opening.moves:
@@ -148,13 +151,14 @@ class GameInProgress:
         comments[len(moves)] = f"{last}; {reason}" if last else reason
         tags = {
             "Event": "Pawnscope match",
+            "Date": self._date,
             "Round": str(self.number + 1),
-            "White": self.names[WHITE],
-            "Black": self.names[BLACK],
+            "White": in_one_line(self.names[WHITE]),
+            "Black": in_one_line(self.names[BLACK]),
             "Termination": ending.value,
         }
         if self.opening.name:
-            tags["Opening"] = self.opening.name
+            tags["Opening"] = in_one_line(self.opening.name)
         record = GameRecord(
             variant=self.position.variant,
             start_fen=self._start_fen,

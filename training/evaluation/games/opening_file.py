@@ -10,7 +10,7 @@ import numpy as np
 from engine.rules.errors import InputError
 from engine.rules.notation.epd import split_epd
 from engine.rules.pgn import GameRecord
-from engine.rules.pgn.reader import numbered_games
+from engine.rules.pgn.reader import numbered_games, printable_line
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION
 from engine.rules.variant import Variant
@@ -56,7 +56,7 @@ def read_openings(path: Path, variant: Variant, plies: int | None = None) -> Ope
         try:
             end = _end_of(opening, variant)
         except InputError as problem:
-            problems.append(f"{path}: {where}: {problem}")
+            problems.append(f"{path}: {where}: {printable_line(str(problem))}")
             continue
         count += 1
         openings.setdefault(end, opening)
@@ -100,7 +100,7 @@ def _of_positions(path: Path, variant: Variant, problems: list[str]) -> _Entries
             fen, operations = split_epd(text)
             fen = Position(variant, fen).fen()
         except InputError as problem:
-            problems.append(f"{path}: line {number}: {problem}")
+            problems.append(f"{path}: line {number}: {printable_line(str(problem))}")
             continue
         start = None if fen == Position(variant).fen() else fen
         yield f"line {number}", Opening((), start, operations.get("id", ""))

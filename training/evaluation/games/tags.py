@@ -22,21 +22,29 @@ class PlayerTags(NamedTuple):
     time_control: str = ""
 
 
-def game_tags(white: PlayerTags, black: PlayerTags, day: date) -> Mapping[str, str]:
-    """The tags of a game that was begun on a day."""
-    tags = {"Date": f"{day:%Y.%m.%d}"}
+def date_text(day: date) -> str:
+    """As in the tag Date."""
+    return f"{day:%Y.%m.%d}"
+
+
+def in_one_line(text: str) -> str:
+    """A name or a setting as other programs read it, which end a tag with its line."""
+    return " ".join(text.split())
+
+
+def game_tags(white: PlayerTags, black: PlayerTags) -> Mapping[str, str]:
+    """The tags of both players of a game."""
     sides = {"White": white, "Black": black}
-    tags |= {f"{colour}Type": player.kind for colour, player in sides.items()}
-    tags |= {
-        f"{colour}Settings": player.settings for colour, player in sides.items() if player.settings
-    }
+    tags = {f"{colour}Type": player.kind for colour, player in sides.items()}
+    for colour, player in sides.items():
+        if player.settings:
+            tags[f"{colour}Settings"] = in_one_line(player.settings)
     if white.time_control == black.time_control:
         sides = {"": white}
-    return tags | {
-        f"{colour}TimeControl": player.time_control
-        for colour, player in sides.items()
-        if player.time_control
-    }
+    for colour, player in sides.items():
+        if player.time_control:
+            tags[f"{colour}TimeControl"] = player.time_control
+    return tags
 
 
 def time_control(spec: str) -> str:
