@@ -132,6 +132,7 @@ class Run:
     def __init__(self, path: str | Path, *, summary: "Summary | None" = None) -> None:
         """Open a run's directory to read it; raises InputError where there is none, OSError."""
         from training.config import load_config
+        from training.data.run_directory import refuse_other_kind
 
         if not isinstance(path, str | Path):
             raise InputError(f"the directory of a run is expected, not {quoted(path)}")
@@ -139,6 +140,7 @@ class Run:
         """The directory."""
         if not (self.path / "config.toml").is_file():
             raise InputError(f"{path}: no training run (no config.toml there)")
+        refuse_other_kind(self.path, "a training run")
         self.config: TrainingConfig = load_config(self.path / "config.toml")
         """All settings."""
         self.summary = summary

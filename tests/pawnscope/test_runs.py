@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import torch
 
 import pawnscope as ps
 from pawnscope.runs import Curve
+from scripts.setup.checks import ROOT
 from training.run.monitor import Monitor
 
+LANGUAGE = ROOT / "tests" / "golden" / "old_runs" / "language_hexapawn"
 SMALL: dict[str, Any] = {
     "minutes": 1e-6,
     "network": {"blocks": 1, "channels": 16},
@@ -146,6 +149,12 @@ def test_nonsense_is_refused_before_a_directory_is_made(
         (lambda: ps.train(5), "a variant, or several, are expected, not 5"),  # type: ignore[arg-type]
         (lambda: ps.train(["hexapawn", "hexapawn"]), "'hexapawn' is named twice"),
         (lambda: ps.Run("nowhere"), "^nowhere: no training run"),
+        (lambda: ps.Run(LANGUAGE), "language_hexapawn: a language run, not a training run"),
+        (
+            lambda: ps.train("hexapawn", run=LANGUAGE),
+            "a language run, not a training run; another d",
+        ),
+        (lambda: ps.load(LANGUAGE), "a move language model, and a policy/value network is needed"),
         (lambda: ps.Run(5), "the directory of a run is expected, not 5"),  # type: ignore[arg-type]
         (lambda: ps.probe("nowhere"), "nowhere"),
         (lambda: ps.probe(5), "a run or its directory is expected, not 5"),  # type: ignore[arg-type]
@@ -159,6 +168,12 @@ def test_nonsense_is_refused_before_a_directory_is_made(
 def test_what_is_refused(ask: Callable[[], object], told: str) -> None:
     with pytest.raises((ps.InputError, FileNotFoundError), match=told):
         ask()
+
+
+def test_a_run_of_another_kind_is_not_continued(tmp_path: Path) -> None:
+    other = shutil.copytree(LANGUAGE, tmp_path / "run")
+    with pytest.raises(ps.InputError, match="a language run, not a training run; another dir"):
+        ps.train("hexapawn", run=other)
 
 
 @pytest.mark.parametrize("positions", [0, -5, 1.5, "60", None])

@@ -79,7 +79,7 @@ class LockedDirectory(Generic[ConfigT]):
         try:
             # Read only now: until then another process may have changed it.
             if self.config_path.exists():
-                self._refuse_other_kind(kind)
+                refuse_other_kind(path, kind)
                 self.config = existing()
             else:
                 self.write_config(self.config)
@@ -93,17 +93,6 @@ class LockedDirectory(Generic[ConfigT]):
         except BaseException:
             self.close()
             raise
-
-    def _refuse_other_kind(self, kind: str) -> None:
-        """Raises RunError for the configuration of a run of another kind."""
-        try:
-            names = tomllib.loads(self.config_path.read_text(encoding="utf-8")).keys()
-        except ValueError:
-            # It is read, and refused, by who knows its fields.
-            return
-        found = [each for each, own in _KINDS.items() if own <= names]
-        if found and kind not in found:
-            raise RunError(f"{self.path}: {found[0]}, not {kind}; another --run is needed")
 
     def __enter__(self) -> Self:
         return self
@@ -146,6 +135,18 @@ class LockedDirectory(Generic[ConfigT]):
     def close(self) -> None:
         """Release the lock."""
         os.close(self._lock)
+
+
+def refuse_other_kind(path: Path, kind: str) -> None:
+    """Raises RunError for the directory of a run of another kind than this one of `_KINDS`."""
+    try:
+        names = tomllib.loads((path / "config.toml").read_text(encoding="utf-8")).keys()
+    except ValueError:
+        # It is read, and refused, by who knows its fields.
+        return
+    found = [each for each, own in _KINDS.items() if own <= names]
+    if found and kind not in found:
+        raise RunError(f"{path}: {found[0]}, not {kind}; another directory is needed")
 
 
 class RunDirectory(LockedDirectory[TrainingConfig]):
