@@ -38,12 +38,14 @@ class Range:
     # Whether the ends themselves are refused.
     above_low: bool = False
     below_high: bool = False
-    # Whether infinity is a value.
+    # Whether infinity is a value, beyond `high` too.
     infinite: bool = False
 
     def holds(self, value: float) -> bool:
         """Whether the number lies in it."""
-        if not self.low <= value <= self.high or (math.isinf(value) and not self.infinite):
+        if value == math.inf:
+            return self.infinite
+        if not self.low <= value <= self.high or math.isinf(value):
             return False
         return not (
             (self.above_low and value == self.low) or (self.below_high and value == self.high)
@@ -55,7 +57,8 @@ class Range:
             return low if self.above_low else f"of at least {low}"
         if self.above_low:
             return f"{low} and {'below' if self.below_high else 'up to'} {self.high}"
-        return f"from {low} to {'below ' if self.below_high else ''}{self.high}"
+        never = ", or inf" if self.infinite else ""
+        return f"from {low} to {'below ' if self.below_high else ''}{self.high}{never}"
 
 
 _LONGEST_QUOTE: Final = 80

@@ -238,6 +238,8 @@ def _report(error: Exception, debug: bool) -> int:
         return _complain(str(error), BAD_INPUT)
     if isinstance(error, OSError):
         return _complain(described(error), BAD_INPUT)
+    if isinstance(error, MemoryError):
+        return _complain(f"not enough memory ({error or 'no more is to be had'})", INTERNAL_ERROR)
     text = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
     return _complain(text, INTERNAL_ERROR)
 

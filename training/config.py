@@ -60,7 +60,7 @@ class SelfPlayConfig(Settings):
     # Worker processes that play, each with one thread; 0 plays in the learner's own process.
     actors: Annotated[int, Range(0, 256)] = 0
     # Games in progress at once, in each actor; the variants of a run share them, with 32 at least.
-    games: Count = 64
+    games: Annotated[int, Range(1, 1 << 17)] = 64
     # How moves are searched: PUCT with noise at the root, or Gumbel with sequential halving.
     search: Literal["puct", "gumbel"] = "puct"
     # Moves that Gumbel's first phase looks at.
@@ -132,7 +132,7 @@ class LearningConfig(Settings):
     # Numbers of the learner's products: "fp32", "bf16", or "auto", the faster one at the start.
     precision: Precision = "fp32"
     # Rows in a batch.
-    batch: Count = 256
+    batch: Annotated[int, Range(1, 1 << 20)] = 256
     # How often each position is learned from while it is in the window.
     replay_ratio: NonNegative = 4.0
     # Positions in the window of recent games. The variants of a run share it and the batches.
@@ -196,8 +196,9 @@ class TrainingConfig(Settings):
     seed: Seed = 1
     # Stop after so many minutes, over all sessions of the run; infinity trains until interrupted.
     minutes: Annotated[float, Range(0, infinite=True)] = 10.0
-    # Solved games: stop when the raw network keeps the value in this share of the decisions.
-    stop_at_raw: NonNegative = 1.0
+    # Solved games: stop when the raw network keeps the value in this share of the decisions;
+    # infinity (inf) for never: the run ends by its minutes.
+    stop_at_raw: Annotated[float, Range(0, 1, infinite=True)] = 1.0
     # Seconds between two measurements against the truth, more where they are costly; infinity for
     # none.
     measure_seconds: Annotated[float, Range(0, infinite=True)] = 3.0
@@ -423,7 +424,12 @@ def _check_several(config: TrainingConfig, count: int) -> None:
 
 def load_config(path: Path) -> TrainingConfig:
     """Read a run's own file, which must hold every field; raises SettingError."""
-    return build(TrainingConfig, read_toml(path), str(path), complete=True)
+    values = read_toml(path)
+    share = values.get("stop_at_raw")
+    if isinstance(share, int | float) and 1 < share < math.inf:
+        # Older versions took any number; no network reaches more than all decisions.
+        values["stop_at_raw"] = math.inf
+    return build(TrainingConfig, values, str(path), complete=True)
 
 
 def replace(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:

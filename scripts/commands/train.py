@@ -52,6 +52,9 @@ class TrainOptions(FigureOptions):
     initial: Annotated[str | None, conf.arg(name="from", metavar="CHECKPOINT")] = None
     # Stop after so many minutes in all.
     minutes: Annotated[float, Range(0, infinite=True)] | None = None
+    # Stop when the raw network keeps the value in this share of the decisions of a solved game;
+    # inf trains until the minutes are over.
+    stop_at_raw: Annotated[float, Range(0, 1, infinite=True)] | None = None
     # Where every random choice comes from.
     seed: Seed | None = None
     # A TOML file with settings of your own (training/presets.toml shows them).
@@ -113,7 +116,8 @@ def _read_own(options: TrainOptions, variant: str) -> dict[str, Any]:
 def _overrides(options: TrainOptions, own: dict[str, Any]) -> dict[str, Any]:
     """The person's own settings with those of the command line over them."""
     given = {name: value for name, value in vars(options).items() if value is not None}
-    top = {name: given[name] for name in ("minutes", "seed", "teacher", "initial") if name in given}
+    names = ("minutes", "stop_at_raw", "seed", "teacher", "initial")
+    top = {name: given[name] for name in names if name in given}
     self_play = {name: given[name] for name in ("actors", "simulations") if name in given}
     return merge(own, top | ({"self_play": self_play} if self_play else {}))
 

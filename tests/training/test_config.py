@@ -70,7 +70,12 @@ def test_ones_own_values_win_and_the_rest_stays() -> None:
         ("minutes", "ten", "a number of at least 0"),
         ("minutes", -1, "a number of at least 0"),
         ("minutes", math.nan, ""),
-        ("stop_at_raw", math.inf, ""),
+        ("stop_at_raw", 1.1, "a number from 0 to 1, or inf"),
+        ("stop_at_raw", -math.inf, ""),
+        ("held_out", math.inf, ""),
+        ("self_play.noise_fraction", math.inf, ""),
+        ("self_play.games", 10**9, ""),
+        ("learning.batch", 10**11, "a whole number from 1 to 1048576"),
         ("seed", 1.5, "a whole number from 0"),
         ("seed", True, "a whole number from 0"),
         ("seed", 1 << 70, ""),
@@ -147,6 +152,17 @@ def test_a_file_of_an_older_version_is_refused(tmp_path: Path, field: str) -> No
     path.write_text("\n".join(line for line in lines if not line.startswith(f"{field} = ")))
     with pytest.raises(InputError, match=f"config.toml.*'{field}' is missing"):
         load_config(path)
+
+
+def test_a_run_need_not_stop_before_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    endless = resolve(HEXAPAWN, {"stop_at_raw": math.inf})
+    path.write_text(to_toml(endless))
+    assert load_config(path) == endless
+    # Runs of older versions have numbers that can never be reached.
+    for never in ("1.1", "2"):
+        path.write_text(to_toml(endless).replace("stop_at_raw = inf", f"stop_at_raw = {never}"))
+        assert load_config(path) == endless
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,11 @@ _KINDS: Final = {
     "a language run": {"vocabulary", "corpus"},
 }
 """Fields of its config.toml that only a run of that kind has."""
+_FILES: Final = (
+    *(LEARNER_STATE, "games.safetensors", "index.sqlite", "metrics.jsonl", "log.txt"),
+    *("config.toml", ".lock"),
+)
+"""The files that a run writes, outside of its folders, before its first round is saved."""
 
 ConfigT = TypeVar("ConfigT", bound=Settings)
 
@@ -46,7 +52,9 @@ class RunError(InputError):
 class LockedDirectory(Generic[ConfigT]):
     """The directory of a run of any kind, locked by this process until `close`.
 
-    A kind of run is a subclass that says how its configuration comes about. A context manager.
+    A kind of run is a subclass that says how its configuration comes about. A context manager. If
+    its block fails before the first round of a new run is saved, what the run has written is
+    removed: the next start, with other settings, finds nothing in its way. A kill and ^C leave it.
     """
 
     folders: tuple[str, ...] = ("checkpoints",)
@@ -74,6 +82,10 @@ class LockedDirectory(Generic[ConfigT]):
             if path.exists() and any(item.name not in _BEGUN for item in path.iterdir()):
                 raise RunError(f"{path}: neither empty nor {kind} (no config.toml)")
             self.config = new()
+        # The folders that this session made for a new run, the innermost first; None for a run that
+        # is kept whatever happens.
+        self._made: list[Path] | None = None
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         self._lock = lock(path)
         try:
@@ -82,6 +94,7 @@ class LockedDirectory(Generic[ConfigT]):
                 refuse_other_kind(path, kind)
                 self.config = existing()
             else:
+                self._made = missing
                 self.write_config(self.config)
             for folder in self.folders:
                 (path / folder).mkdir(exist_ok=True)
@@ -97,8 +110,26 @@ class LockedDirectory(Generic[ConfigT]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and self._made is not None:
+            self._remove()
         self.close()
+
+    def keep(self) -> None:
+        """Leave everything in place from now on: a round is saved."""
+        self._made = None
+
+    def _remove(self) -> None:
+        """Remove the files of a run, and the folders that this session made."""
+        # TensorBoard's folder is made by the command, if asked for.
+        for folder in (*self.folders, "tensorboard"):
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for made in self._made or ():
+            # Somebody else may have put a file there.
+            with contextlib.suppress(OSError):
+                made.rmdir()
 
     def checkpoint_path(self, number: int) -> Path:
         """Where the network of a step, or of a round, is kept."""

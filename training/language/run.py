@@ -287,4 +287,6 @@ class LanguageRun:
         save_tensors(
             self.directory.learner_state, tensors, header | dataclasses.asdict(self.progress)
         )
+        if self.progress.round:
+            self.directory.keep()
         self._saved_seconds = self.progress.seconds

@@ -25,11 +25,19 @@ _ORDINARY: Final = 100.0
 """Weights of a network that learns stay far below; products of smaller weights do not overflow."""
 
 
+_LARGEST: Final = "max_exp_avg_sq"
+
+
 class _AdamW:
     """AdamW (Loshchilov and Hutter 2019) on one vector, with torch's own fused kernel.
 
-    The same numbers, bit for bit, as `torch.optim.AdamW(fused=True)`, whose first step imports all
-    of torch's compiler, which takes a second and is not used here.
+    With AMSGrad (Reddi, Kale and Kumar 2018): a gradient is divided by the root of the largest mean
+    square so far, not of the last one. A network that plays perfectly has gradients of a thirtieth
+    of the former size. Plain AdamW's mean squares shrink with them, so that one surprising batch is
+    a step of many times the usual size (training/README.md, "Longer runs").
+
+    The same numbers, bit for bit, as `torch.optim.AdamW(fused=True, amsgrad=True)`, whose first
+    step imports all of torch's compiler, which takes a second and is not used here.
     """
 
     _BETAS: Final = (0.9, 0.999)
@@ -38,11 +46,13 @@ class _AdamW:
     def __init__(self, weights: Tensor, gradient: Tensor, decay: float) -> None:
         """Updates `weights` float32[P] by `gradient` [P], in place; decoupled weight decay."""
         self._weights, self._gradient, self._decay = weights, gradient, decay
-        # As torch names them: running means of the gradient and of its square, and steps taken.
+        # As torch names them: running means of the gradient and of its square, the largest of the
+        # latter, and steps taken.
         self._state = {
             "step": torch.zeros((), dtype=torch.float32),
             "exp_avg": torch.zeros_like(weights),
             "exp_avg_sq": torch.zeros_like(weights),
+            _LARGEST: torch.zeros_like(weights),
         }
 
     @torch.no_grad()
@@ -55,14 +65,14 @@ class _AdamW:
             [self._gradient],
             [state["exp_avg"]],
             [state["exp_avg_sq"]],
-            [],
+            [state[_LARGEST]],
             [state["step"]],
             lr=rate,
             beta1=self._BETAS[0],
             beta2=self._BETAS[1],
             weight_decay=self._decay,
             eps=self._EPSILON,
-            amsgrad=False,
+            amsgrad=True,
             maximize=False,
         )
 
@@ -72,7 +82,7 @@ class _AdamW:
 
     def check(self, state: dict[str, Tensor]) -> None:
         """Raises ValueError for a state that is not one of an AdamW of this vector."""
-        if state and set(state) != set(self._state):
+        if state and set(state) | {_LARGEST} != set(self._state):
             raise ValueError(f"optimiser: {', '.join(sorted(state))}")
         for name, entry in state.items():
             if entry.shape != self._state[name].shape or not entry.is_floating_point():
@@ -81,6 +91,9 @@ class _AdamW:
     def restore(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`; raises as `check`."""
         self.check(state)
+        if state:
+            # States of older versions lack the largest mean squares.
+            state = {_LARGEST: state["exp_avg_sq"]} | state
         for name, tensor in self._state.items():
             tensor.copy_(state[name] if state else torch.zeros(()))
 

@@ -219,6 +219,8 @@ class RunState:
             "line": progress.line,
         }
         save_tensors(self.directory.learner_state, learner.state(), header)
+        if progress.round:
+            self.directory.keep()
         if is_kept(progress.round):
             self.index.add_checkpoint(self.newest.name, progress.round, learner.steps)
         kept = self.index.checkpoints() | {self.newest.name, self.acting.name}

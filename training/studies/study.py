@@ -11,6 +11,7 @@ As many trainings run at a time as there are cores, in the order in which they a
 import contextlib
 import functools
 import json
+import math
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,7 @@ _SAMPLE: Final = 10_000
 _OPENING_PLIES: Final = 3
 ONE_CORE: Final[dict[str, Any]] = {
     # Only play and learning take time: networks are measured afterwards.
-    "stop_at_raw": 2.0,
+    "stop_at_raw": math.inf,
     "measure_seconds": 1e9,
     "raw_sample": 1,
     "search_sample": 1,

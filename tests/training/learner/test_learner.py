@@ -195,12 +195,34 @@ def test_the_acting_network_follows_as_a_mean() -> None:
     assert not torch.equal(followed, weights[-1])
 
 
+def test_a_surprise_after_a_long_quiet_time_is_no_larger_step_than_at_first() -> None:
+    """In a network that plays perfectly gradients nearly vanish; one batch must not undo it."""
+    signs = torch.Generator().manual_seed(2)
+    weights, gradient = torch.zeros(64), torch.zeros(64)
+    optimiser = _AdamW(weights, gradient, 0.0)
+
+    def moved(size: float) -> float:
+        """The largest change of a weight by a gradient of that size, of random signs."""
+        gradient.copy_(size * (2.0 * torch.randint(0, 2, (64,), generator=signs) - 1.0))
+        before = weights.clone()
+        optimiser.step(1e-3)
+        return float((weights - before).abs().max())
+
+    noisy = [moved(1.0) for _ in range(2_000)]
+    for _ in range(8_000):
+        moved(1e-3)
+    surprise = moved(1.0)
+    # Alone, without a mean of gradients before it, it moves a weight by a tenth of the rate.
+    assert 0.5e-4 < surprise < 1.5e-4
+    assert surprise < max(noisy[-100:])
+
+
 def test_the_optimiser_is_torch_s_bit_for_bit() -> None:
     generator = torch.Generator().manual_seed(1)
     weights = torch.randn(1003, generator=generator)
     gradient = torch.zeros_like(weights)
     theirs = torch.nn.Parameter(weights.clone())
-    torch_s = torch.optim.AdamW([theirs], weight_decay=1e-3, fused=True)
+    torch_s = torch.optim.AdamW([theirs], weight_decay=1e-3, fused=True, amsgrad=True)
     ours = _AdamW(weights, gradient, 1e-3)
     assert ours.state() == {}
     for step in range(1, 9):
@@ -220,6 +242,10 @@ def test_the_optimiser_is_torch_s_bit_for_bit() -> None:
     again.step(1e-3)
     ours.step(1e-3)
     assert torch.equal(copy, weights)
+    # Older versions kept no largest mean squares: those of now are the largest known.
+    old = {name: entry for name, entry in state.items() if name != "max_exp_avg_sq"}
+    again.restore(old)
+    assert torch.equal(again.state()["max_exp_avg_sq"], state["exp_avg_sq"])
     with pytest.raises(ValueError, match="exp_avg: \\[7\\]"):
         again.restore(state | {"exp_avg": torch.zeros(7)})
     with pytest.raises(ValueError, match="optimiser: step"):

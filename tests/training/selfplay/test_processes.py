@@ -45,7 +45,7 @@ self_play = { games = 32, simulations = 16, positions = 256 }
 learning = { threads = 1, batch = 128, replay_ratio = 8.0, learning_rate = 8e-3 }
 """
 GOOD_ENOUGH = "stop_at_raw = 0.8\n"
-ENDLESS = "stop_at_raw = 2.0\n"
+ENDLESS = "stop_at_raw = inf\n"
 
 
 @pytest.fixture
