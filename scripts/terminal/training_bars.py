@@ -140,7 +140,7 @@ class TrainingBars(Bars, Monitor):
         elif outlook.share_done(0.0, 0) is None:
             limit = "until ^C"
         if outlook.round is None:
-            return f"beginning {self._path}: {limit}; ^C keeps it, the same command continues"
+            return f"beginning {self._path}: {limit}; ^C is safe: the same command continues"
         return (
             f"continuing {self._path} from round {outlook.round}"
             f" ({outlook.games:,} games, {outlook.seconds:,.0f} s); in all {limit}"
@@ -172,7 +172,7 @@ class TrainingBars(Bars, Monitor):
             parts = [f"{tqdm.format_interval(left)} left" if left > 0 else "last round"]
         if self.curve:
             parts += truth_parts(self.curve, outlook.stop_at_raw)
-        if share is not None and not outlook.rounds:
+        if share is not None and share < 1.0 and not outlook.rounds:
             parts.append(f"of {tqdm.format_interval(outlook.limit)}")
         return parts
 

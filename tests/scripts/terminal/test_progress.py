@@ -247,7 +247,7 @@ def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None
         bars.session(outlook_of())
         *opening, last = terminal.rows()
         assert one_line(opening) == (
-            "beginning runs/g: 2 minutes; ^C keeps it, the same command continues"
+            "beginning runs/g: 2 minutes; ^C is safe: the same command continues"
         )
         assert last == ""
         bars.metrics({"seconds": 0.0, "round": 0, "truth": {"raw": 0.0, "search": 1.0}})
