@@ -150,10 +150,6 @@ def test_nonsense_is_refused_before_a_directory_is_made(
         (lambda: ps.train(["hexapawn", "hexapawn"]), "'hexapawn' is named twice"),
         (lambda: ps.Run("nowhere"), "^nowhere: no training run"),
         (lambda: ps.Run(LANGUAGE), "language_hexapawn: a language run, not a training run"),
-        (
-            lambda: ps.train("hexapawn", run=LANGUAGE),
-            "a language run, not a training run; another d",
-        ),
         (lambda: ps.load(LANGUAGE), "a move language model, and a policy/value network is needed"),
         (lambda: ps.Run(5), "the directory of a run is expected, not 5"),  # type: ignore[arg-type]
         (lambda: ps.probe("nowhere"), "nowhere"),
