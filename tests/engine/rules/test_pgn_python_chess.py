@@ -135,6 +135,7 @@ LENIENT = [
 HEADS = [
     GAME,
     "\ufeff" + GAME,
+    "\ufeff% escaped {\n" + GAME,
     "% escaped\n;comment\n\n" + GAME,
     GAME.replace("\n", "\r\n"),
     '[Event "x"]\n% escaped\n[White "A"]\n\n',
