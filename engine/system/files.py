@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -80,7 +80,9 @@ def append_to(file: BinaryIO, data: bytes) -> None:
     try:
         _write_all(file, data)
     except BaseException as problem:
-        os.ftruncate(file.fileno(), size)
+        # A device or a pipe cannot be cut.
+        with suppress(OSError):
+            os.ftruncate(file.fileno(), size)
         _name(problem, file.name)
         raise
 

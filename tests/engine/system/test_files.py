@@ -254,3 +254,10 @@ def test_endgames_are_printed_where_they_cannot_be_written(
     printed, complaints = capsys.readouterr()
     assert '"materials": 1' in printed
     assert complaints.endswith("pawnscope: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_device_that_is_full_is_named() -> None:
+    with pytest.raises(OSError, match="No space") as caught:
+        append_whole(Path("/dev/full"), "text")
+    assert caught.value.filename == "/dev/full"
