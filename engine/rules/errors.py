@@ -23,7 +23,7 @@ class VariantError(InputError):
     @property
     def mistakes(self) -> list[str]:
         """The lines of the message."""
-        return str(self).splitlines()
+        return str(self).split("\n")
 
 
 class UnknownVariantError(InputError):

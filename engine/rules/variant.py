@@ -334,7 +334,8 @@ class Registry:
             else:
                 known[section.name] = {**settings, **section.settings}
         if mistakes:
-            raise VariantError("\n".join(sorted(mistakes, key=_line_of)))
+            once = dict.fromkeys(mistakes)
+            raise VariantError("\n".join(sorted(once, key=_line_of)))
         if file.ignored and note is not None:
             note(f"{'; '.join(file.ignored)}: changes no rule, ignored")
         self._settings.update(known)

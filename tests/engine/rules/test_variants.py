@@ -155,6 +155,13 @@ def test_bad_sections_are_refused_by_name_and_line(text: str, line: int, named: 
     assert named in str(caught.value)
 
 
+def test_a_mistake_is_said_once_in_its_line() -> None:
+    with pytest.raises(VariantError) as caught:
+        registry_with(BASE + "flagRegionWhite = p p\u2028p q\n")
+    assert len(caught.value.mistakes) == 2
+    assert all(mistake.startswith("games.ini:12: ") for mistake in caught.value.mistakes)
+
+
 MANY = """\
 maxRank = 3
 [first]
