@@ -1,7 +1,10 @@
 """Matches from Python: games between two players, and what they say of their strength."""
 
+import warnings
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import numpy as np
@@ -17,6 +20,7 @@ from pawnscope.threads import torch_threads_kept
 if TYPE_CHECKING:
     from training.evaluation.arena import MatchResult as Tally
     from training.evaluation.arena import PlayedGame
+    from training.evaluation.openings import Opening
 
 PlayerLike: TypeAlias = str | Network | Player
 """A player's text, as `match` takes it, a network that plays without search, or any Player."""
@@ -113,6 +117,7 @@ def match(
     *,
     games: int = 100,
     opening_plies: int | None = None,
+    openings: str | Path | None = None,
     seed: int = 1,
 ) -> MatchResult:
     """Let two players play; every opening twice, with colours swapped.
@@ -127,7 +132,9 @@ def match(
     language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]), a `Network`, which then plays its
     most likely move without search, or any `engine.player.Player`. Without a CHECKPOINT the
     strongest network known serves, of those under `runs/` and the shipped ones. Openings are all of
-    `opening_plies` plies in random order, by default 2, on boards of less than 16 squares 0.
+    `opening_plies` plies in random order, by default 2, on boards of less than 16 squares 0; or
+    those of a .pgn or .epd file, of games all plies or `opening_plies` of them. A warning names
+    what cannot be used of it.
 
     Raises InputError, OSError, and what a player raises.
     """
@@ -142,6 +149,7 @@ def match(
     for name, number, least in numbers:
         if not isinstance(number, int | np.integer) or number < least:
             raise InputError(f"{name} = {number!r} is not a whole number of at least {least}")
+    listed = None if openings is None else _listed(Path(openings), variant, opening_plies)
     opening_rng, *player_rngs = np.random.default_rng(int(seed)).spawn(3)
     made: list[Player] = []
 
@@ -159,6 +167,7 @@ def match(
                 variant,
                 games=int(games),
                 opening_plies=int(plies),
+                openings=listed,
                 rng=opening_rng,
                 make_copy=make,
                 concurrency=_CONCURRENCY,
@@ -174,6 +183,16 @@ def match(
         tally=summarise(played, games_repeat=games_repeat(*pair)),
         played=played,
     )
+
+
+def _listed(path: Path, variant: Variant, plies: int | None) -> "Sequence[Opening]":
+    from training.evaluation.games.opening_file import read_openings
+
+    found = read_openings(path, variant, plies)
+    for problem in found.problems:
+        # At the caller of `match`.
+        warnings.warn(f"left out: {problem}", stacklevel=3)
+    return found.openings
 
 
 def _player(player: object, variant: Variant, rng: np.random.Generator) -> Player:

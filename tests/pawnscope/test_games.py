@@ -95,3 +95,13 @@ def test_what_is_neither_a_path_nor_a_text_is_refused() -> None:
         read_games(3)  # type: ignore[arg-type]
     assert list(read_games("")) == []
     assert next(read_games("1. e4 " + "{word} " * 1000)).moves == ("e2e4",)
+
+
+def test_a_match_takes_its_openings_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "book.pgn"
+    path.write_text('[Variant "hexapawn"]\n\n1. b2 axb2 *\n\n1. e4 *\n')
+    with pytest.warns(UserWarning, match=r"left out: .*book\.pgn: PGN line 5: a game of chess"):
+        result = pawnscope.match("random", "random", "hexapawn", games=4, openings=path)
+    played = list(read_games(result.pgn()))
+    assert [game.moves[:2] for game in played] == [("b1b2", "a3b2")] * 4
+    assert all(game.tags["Date"] != "????.??.??" for game in played)
