@@ -66,9 +66,10 @@ def naming_fault(directory: Path, doing: str, rates: str) -> Iterator[None]:
         yield
     except NotFiniteError as fault:
         number = saved_round(directory)
-        saved = "nothing" if number is None else f"round {number}"
+        # A run without a round is removed.
+        saved = f"the last state saved is round {number}" if number else "no round was saved"
         raise NotFiniteError(
-            f"{directory}: {doing}: {fault}; the last state saved is {saved} ({rates} too high?)"
+            f"{directory}: {doing}: {fault}; {saved} ({rates} too high?)"
         ) from None
 
 
