@@ -141,6 +141,16 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def test_one_missing_training_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "run_side_by_side", lambda task, missing: [])
+    training = Training(path=tmp_path, variants="hexapawn", overrides={"minutes": 0.5})
+    told: list[str] = []
+    train_side_by_side([training], told.append)
+    assert told == ["1 training of 30 s is missing, 1 at a time: 0.5 minutes of learning"]
+
+
 def test_trainings_run_side_by_side_and_are_not_repeated(tmp_path: Path) -> None:
     trainings = [
         Training(
