@@ -329,6 +329,19 @@ def is_solved_quickly(variant: Variant) -> bool:
     return variant.irreversible and estimate_positions(variant).exact
 
 
+def how_to_rate(run: Path, variant_name: str, *, several: bool) -> str:
+    """The command that measures a run's strength at a variant; `several` if it learns others."""
+    which = f" --game {variant_name}" if several else ""
+    return f"'pawnscope evaluate {run}{which} --only ladder' rates it"
+
+
+def _learned_several(path: Path) -> bool:
+    from engine.network.checkpoint import UniversalDescription, read_description
+
+    description = read_description(path)
+    return isinstance(description, UniversalDescription) and len(description.trained_on) > 1
+
+
 class DefaultPlayer(NamedTuple):
     """A player, as the commands write it, and why it is the one."""
 
@@ -350,6 +363,6 @@ def default_player(variant: Variant, *, perfect: bool) -> DefaultPlayer:
         run = network.path.parent.parent
         reason = f"{run}: {network.strength}"
         if not network.strength.known:
-            reason += f"; 'pawnscope evaluate {run} --only ladder' rates it"
+            reason += f"; {how_to_rate(run, variant.name, several=_learned_several(network.path))}"
     solved = perfect and is_solved_quickly(variant)
     return DefaultPlayer("perfect" if solved else SEARCH_PLAYER, reason)

@@ -13,6 +13,7 @@ from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.settings import Range, Seed
 from scripts.expectation import expectation, shipped_runs
 from scripts.options import FigureOptions, parse_options, print_json
+from scripts.players import how_to_rate
 from scripts.terminal.colour import colour_of_share, paint
 from scripts.terminal.progress import Pace, columns, fitting
 from scripts.terminal.sparkline import sparkline
@@ -28,6 +29,7 @@ from training.config import (
     read_overrides,
     resolve,
 )
+from training.evaluation.strength import strength_of_run
 from training.evaluation.truth import Reached, TruthShares
 from training.run.monitor import Summary
 from training.run.setup import open_directory, open_run
@@ -89,6 +91,10 @@ def main(arguments: list[str]) -> int:
         with bars.training(), open_run(directory, variants, bars) as run:
             summary = run.train()
     _print_summary(summary, path, time.monotonic() - begun, options.json)
+    if not options.json and summary.truth is None:
+        for variant in variants:
+            if variant.name not in summary.truths:
+                print(strength_line(path, variant.name, several=len(variants) > 1))
     if bars.curve and not options.json:
         print(f"truth from the first to the last measurement: {_curve(bars)}")
     return 0
@@ -210,6 +216,15 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
     for name, shares in summary.truths.items():
         print(f"{name}: {_conclusion(shares)}")
     print(f"last checkpoint {summary.checkpoint}")
+
+
+def strength_line(run: Path, name: str, *, several: bool) -> str:
+    """What is known of the strength at a variant that is not solved, or how to measure it: `play`
+    and `uci` prefer networks of known strength."""
+    strength = strength_of_run(run, name)
+    if strength.known:
+        return f"{name}: {strength}"
+    return f"{name}: {strength}; {how_to_rate(run, name, several=several)}"
 
 
 def _why(summary: Summary) -> str:

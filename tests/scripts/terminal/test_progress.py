@@ -30,6 +30,7 @@ from scripts.terminal.progress import Bars, Pace, Waiting, fitting, write_line
 from scripts.terminal.sparkline import sparkline
 from scripts.terminal.training_bars import TrainingBars
 from scripts.terminal.verbosity import verbosity_of
+from training.evaluation.strength import write_ratings
 from training.evaluation.truth import Reached
 from training.run.monitor import Outlook, Summary
 
@@ -517,3 +518,12 @@ def test_perfect_is_said_of_every_decision_only() -> None:
         " decisions; other: 62.50% of its 27 decisions"
     )
     assert train_module._why(summary_of("time")) == "its time is over"
+
+
+def test_a_training_says_what_is_known_of_its_strength(tmp_path: Path) -> None:
+    line = train_module.strength_line(tmp_path, "gardner", several=True)
+    rates = f"'pawnscope evaluate {tmp_path} --game gardner --only ladder' rates it"
+    assert line == f"gardner: not measured; {rates}"
+    write_ratings(tmp_path, [{"name": "gumbel:64@9", "elo": 7}, {"name": "alphabeta:4", "elo": 5}])
+    line = train_module.strength_line(tmp_path, "gardner", several=False)
+    assert line == "gardner: +2 Elo against alphabeta:4, at step 9"
