@@ -16,6 +16,7 @@ from engine.system.extras import (
     missing_extra,
     missing_packages,
 )
+from scripts.question import agrees, can_ask
 from scripts.setup.environment import Environment, SetupError, run_quietly, say
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -50,18 +51,11 @@ def offer_extra(what: str, extra: str, *packages: str) -> bool:
 
 
 def _person_agrees(what: str, extra: str, *packages: str) -> bool:
-    """Ask on standard error: standard output belongs to the command's results."""
-    if is_externally_managed() or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if is_externally_managed() or not can_ask():
         return False
     missing = " and ".join(missing_packages(*packages))
-    say(f"{what} needs {missing}. Install with {how_to_install(extra)}?")
-    print("[Y/n] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
-    if not answer:
-        # The end of the input, at the question.
-        print(file=sys.stderr)
-        return False
-    return answer.strip().lower() in ("", "y", "yes")
+    question = f"pawnscope: {what} needs {missing}. Install with {how_to_install(extra)}?"
+    return agrees(question, default=True)
 
 
 def _install(extra: str) -> None:

@@ -1,6 +1,7 @@
 """`pawnscope runs`: listing, removal, and the figures of runs in other formats."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -70,15 +71,61 @@ def test_an_empty_folder_says_what_makes_a_run(
     assert "delete: neither a folder nor rm" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("answer", "stays"), [("y", False), ("n", True), ("", True)])
+class Terminal(io.StringIO):
+    """A stream that a person sits at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "stays"), [("y\n", False), ("n\n", True), ("\n", True), ("", True)]
+)
 def test_a_run_is_removed_after_asking(
-    answer: str, stays: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+    answer: str, stays: bool, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _: answer)
-    assert cli.main(["runs", "rm", "hexapawn"]) == 0
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    monkeypatch.setattr("sys.stderr", screen)
+    assert cli.main(["runs", "rm", "hexapawn", "runs/hexapawn"]) == 0
     assert (folder / "runs" / "hexapawn").exists() is stays
     assert sorted(os.listdir(folder / "runs")) == ["hexapawn"] * stays + ["language_hexapawn"]
+    # A person who keeps the output in a file sees the question, and what it is about.
+    assert screen.getvalue().startswith("runs/hexapawn: ")
+    assert "remove this run? [y/N] " in screen.getvalue()
+    expected = "nothing removed" if stays else "removed runs/hexapawn"
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+def test_a_run_is_named_from_inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "runs" / "hexapawn")
+    assert cli.main(["runs", "rm", "--yes", "."]) == 0
+    assert os.listdir(folder / "runs") == ["language_hexapawn"]
+
+
+def test_a_project_of_another_program_is_no_run(folder: Path, capsys: Printed) -> None:
+    project = folder / "runs" / "project"
+    (project / "checkpoints").mkdir(parents=True)
+    (project / "config.toml").write_text("learning_rate = 0.1\n")
+    assert cli.main(["runs", "rm", "--yes", "project"]) == 2
+    assert "project: not a training run" in capsys.readouterr().err
+    assert (project / "config.toml").exists()
+    # A copy of a run may lack its lock and the learner's state.
+    (folder / "runs" / "hexapawn" / "learner.safetensors").unlink()
+    assert cli.main(["runs"]) == 0
+    assert rows(capsys.readouterr().out).keys() >= {"runs/hexapawn"}
+
+
+def test_an_interrupted_removal_says_where_the_rest_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    assert cli.main(["runs", "rm", "--yes", "hexapawn"]) == cli.INTERRUPTED
+    (rest,) = (folder / "runs").glob("hexapawn.*")
+    assert f"runs/{rest.name}: what is left of runs/hexapawn\n" in capsys.readouterr().err
 
 
 def test_nothing_is_removed_where_a_word_names_no_run(folder: Path, capsys: Printed) -> None:
@@ -117,7 +164,7 @@ def test_of_a_link_only_the_link_is_removed(folder: Path) -> None:
     elsewhere = folder / "elsewhere"
     (folder / "runs" / "hexapawn").rename(elsewhere)
     (folder / "runs" / "hexapawn").symlink_to(elsewhere)
-    removal.remove(folder / "runs" / "hexapawn")
+    assert "a link; " in removal.remove(folder / "runs" / "hexapawn")
     assert not (folder / "runs" / "hexapawn").exists()
     assert (elsewhere / "config.toml").exists()
 

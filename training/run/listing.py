@@ -49,9 +49,17 @@ class RunSummary:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory has the files of a training run."""
-    known = (path / "checkpoints", path / "metrics.jsonl", path / LEARNER_STATE, path / ".lock")
-    return (path / "config.toml").is_file() and any(item.exists() for item in known)
+    """Whether a directory has the files of a training run, damaged or not."""
+    if not (path / "config.toml").is_file():
+        return False
+    if any((path / name).exists() for name in (LEARNER_STATE, ".lock")):
+        return True
+    # A copy may lack these. Other programs, too, keep a config.toml beside checkpoints.
+    with contextlib.suppress(OSError, ValueError):
+        config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+        known = (path / "checkpoints", path / "metrics.jsonl")
+        return "variant" in config and any(item.exists() for item in known)
+    return False
 
 
 def list_runs(folder: Path) -> list[RunSummary]:
