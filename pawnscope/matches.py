@@ -130,7 +130,8 @@ def match(
     A player is a text (random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
     mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT],
     language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]), a `Network`, which then plays its
-    most likely move without search, or any `engine.player.Player`. Without a CHECKPOINT the
+    most likely move without search, or any `engine.player.Player`; with one that is an engine
+    already started (`ExternalPlayer`), games are played one by one. Without a CHECKPOINT the
     strongest network known serves, of those under `runs/` and the shipped ones. Openings are all of
     `opening_plies` plies in random order, by default 2, on boards of less than 16 squares 0; or
     those of a .pgn or .epd file, of games all plies or `opening_plies` of them. A warning names
@@ -138,7 +139,7 @@ def match(
 
     Raises InputError, OSError, and what a player raises.
     """
-    from search.players.external import close_players
+    from search.players.external import ExternalPlayer, close_players
     from training.evaluation.arena import match_games, summarise
     from training.evaluation.openings import default_opening_plies
 
@@ -159,6 +160,8 @@ def match(
             made.append(player)
         return player
 
+    # Nobody can make another process of an engine that the caller has started.
+    has_started = any(isinstance(player, ExternalPlayer) for player in (a, b))
     with torch_threads_kept():
         try:
             pair = make(0), make(1)
@@ -169,7 +172,7 @@ def match(
                 opening_plies=int(plies),
                 openings=listed,
                 rng=opening_rng,
-                make_copy=make,
+                make_copy=None if has_started else make,
                 concurrency=_CONCURRENCY,
             )
             with closing(running):

@@ -65,12 +65,19 @@ def merge_small_files(
 
 
 def _groups(small: list[list[Shard]]) -> Iterator[list[list[Shard]]]:
-    """Consecutive files that are no longer small together; the last group may be."""
+    """Consecutive files that are no longer small together; the last group may be.
+
+    Files of one round stay together: groups are named by their rounds, and two of one name would
+    replace each other.
+    """
     group: list[list[Shard]] = []
+    positions, last_round = 0, -1
     for shards in small:
-        group.append(shards)
-        if sum(shard.positions for each in group for shard in each) >= _SMALL:
+        if positions >= _SMALL and shards[0].round > last_round:
             yield group
-            group = []
+            group, positions = [], 0
+        group.append(shards)
+        positions += sum(shard.positions for shard in shards)
+        last_round = max(last_round, shards[-1].round)
     if group:
         yield group

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pawnscope
 from engine.player import Choice, Limits, Player
 from engine.rules.errors import IllegalMoveError
 from engine.rules.position import Position
@@ -207,6 +208,15 @@ def test_a_match_without_engines_ends_with_what_was_played() -> None:
     with pytest.raises(EngineError, match="does not start"):
         played.extend(games)
     assert [game.ending for game in played] == [Ending.PLY_LIMIT, Ending.PLY_LIMIT, Ending.ILLEGAL]
+
+
+def test_an_engine_that_the_caller_started_plays_one_game_at_a_time() -> None:
+    engine = Engine()
+    result = pawnscope.match(engine, "random", GARDNER, games=6)
+    assert [game.number for game in result.played] == list(range(6))
+    assert {game.ending for game in result.played} <= {Ending.NORMAL, Ending.PLY_LIMIT}
+    assert engine.games == 7
+    assert not engine.closed
 
 
 def test_an_engine_hears_of_new_games(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import torch
 
 from engine.rules.variant import get_variant
 from tests.support.training.run_cases import SETTINGS, StopHere, Watch, state_of, train
+from tests.support.training.training_cases import played_rows
 from training.config import merge, parse_variants
 from training.data import merging
 from training.data.index import Index, Shard
 from training.data.run_directory import read_metrics
-from training.data.shards import files_of, load_games, load_parts
+from training.data.shards import files_of, load_games, load_parts, save_games, shard_name
 
 HEXAPAWN = get_variant("hexapawn")
 SETTING: dict[str, Any] = merge(
@@ -173,6 +174,24 @@ def test_a_damaged_file_is_left_out_and_the_others_are_merged(many: Path) -> Non
     ]
     assert len(held) == len(set(held)) == ROUNDS - 1
     assert path.name not in held
+
+
+def test_a_round_of_many_actors_is_merged_into_one_file(tmp_path: Path) -> None:
+    """Two files with shards of the same rounds only would have the same name."""
+    folder = tmp_path / "games"
+    folder.mkdir()
+    for actor in range(9):
+        rows = played_rows(HEXAPAWN, 60, seed=actor)
+        source = {"round": 1, "actor": actor}
+        save_games(folder / shard_name(1, actor, 0, None), rows, HEXAPAWN, source)
+    before = shards(tmp_path)
+    with closing(Index(tmp_path)) as index:
+        merging.merge_small_files(index, folder, HEXAPAWN, None, range(2), lambda _: None)
+    held = [part.name for path in folder.iterdir() for part, _ in load_parts(path, HEXAPAWN)]
+    assert sorted(held) == [shard.name for shard in before]
+    after = shards(tmp_path)
+    assert [(s.name, s.positions) for s in after] == [(s.name, s.positions) for s in before]
+    assert {shard.file for shard in after} == set(names(tmp_path))
 
 
 def test_each_variant_of_a_run_has_its_own_files(tmp_path: Path) -> None:
