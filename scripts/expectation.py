@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from engine.rules.variant import Variant, get_variant
 from scripts.players import SHIPPED
+from scripts.terminal.texts import minutes_text
 from training.config import TrainingConfig
 from training.evaluation.truth import is_solvable
 
@@ -87,7 +88,7 @@ def expectation(
     parts = [f"{variant.name}: {variant.squares} squares, not solved"]
     if rate is not None and math.isfinite(seconds):
         positions = rate * seconds / len(variants)
-        text = f"about {float(f'{positions:.1g}'):,.0f} positions in {_minutes(config)}"
+        text = f"about {float(f'{positions:.1g}'):,.0f} positions in {minutes_text(config.minutes)}"
         # Fewer for each square than a network that is known to be no master.
         weak = positions / variant.squares < run.positions / run.variant.squares
         parts.append(f"expect {text}{', and a weak player' if weak else ''}")
@@ -98,10 +99,6 @@ def expectation(
     if variant.digest == get_variant("chess").digest:
         parts.append(_ALPHAZERO)
     return "; ".join(parts)
-
-
-def _minutes(config: TrainingConfig) -> str:
-    return f"{config.minutes:g} minute{'' if config.minutes == 1.0 else 's'}"
 
 
 def _distance(one: Variant, other: Variant) -> int:

@@ -35,7 +35,6 @@ from engine.settings import (
     wanted,
 )
 from scripts.terminal.colour import is_coloured
-from scripts.terminal.verbosity import Verbosity, verbosity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +147,10 @@ def parse_options(kind: type[OptionsT], command: str, arguments: Sequence[str]) 
         raise OptionError(f"{problem}; see pawnscope {command} --help")
     if options.variants is not None:
         from engine.rules.variant import load_variants
+        from scripts.terminal.progress import say
 
-        load_variants(options.variants, _say_ignored)
+        load_variants(options.variants, say)
     return options
-
-
-def _say_ignored(line: str) -> None:
-    if verbosity() > Verbosity.QUIET:
-        print(line, file=sys.stderr, flush=True)
 
 
 def _out_of_bounds(options: Options, arguments: Sequence[str]) -> str:

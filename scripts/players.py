@@ -94,11 +94,19 @@ def _newest_first(variant: Variant, serves: Callable[[Path, Variant], bool]) -> 
     for run in RUNS.glob("*"):
         with suppress(RunError):
             last.append(run_checkpoints(run)[-1])
-    last.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    last.sort(key=_changed, reverse=True)
     for path in [*last, *sorted(SHIPPED.glob("*.safetensors"))]:
         with suppress(InputError, OSError):
             if serves(path, variant):
                 yield path
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed; 0 where a run that is training has removed it since."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _plays(path: Path, variant: Variant) -> bool:

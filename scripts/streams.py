@@ -111,13 +111,15 @@ class _Messages(io.FileIO):
     """
 
     def write(self, data: "ReadableBuffer", /) -> int:
+        written: int | None = None
         try:
-            super().write(data)
+            written = super().write(data)
         except BrokenPipeError:
             raise
         except OSError:
             pass
-        return memoryview(data).nbytes
+        # Where only a part went out, the caller writes the rest.
+        return memoryview(data).nbytes if written is None else written
 
 
 class _Text(io.TextIOWrapper):

@@ -26,6 +26,7 @@ from engine.rules.errors import InputError
 from engine.rules.tables import STATE_SIZE
 from scripts.extras import require_extra
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
+from scripts.terminal.texts import size_text
 from training.data.run_directory import checkpoint_of
 
 Array = npt.NDArray[Any]
@@ -118,7 +119,7 @@ def _difference(expected: list[Array], computed: list[Array]) -> float:
 
 
 def _show(figures: dict[str, Any]) -> None:
-    print(f"{figures['file']}: {figures['bytes'] / 1e6:.1f} MB")
+    print(f"{figures['file']}: {size_text(figures['bytes'])}")
     for way in ("inputs", "outputs"):
         for port in figures[way]:
             print(f"  {way.removesuffix('s'):6} {port['name']:10} {port['shape']}")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from engine.settings import Range
 from scripts.options import FigureOptions, parse_options, print_json
+from scripts.players import RUNS
 from scripts.plots.curve import draw_panels
 from scripts.terminal.interruption import telling
 from scripts.terminal.progress import Waiting
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
     """Run what is missing, print the figures and draw the curves."""
     options = parse_options(StudyOptions, "study", arguments)
     study = importlib.import_module(f"scripts.experiments.{options.name}")
-    folder = options.out or Path("runs") / f"study-{options.name}"
+    folder = options.out or RUNS / f"study-{options.name}"
     picture = folder / f"{options.name}.svg"
     kept = f"{folder}: every saved round and every result is kept; the same command continues"
     with telling(kept), Waiting(f"study {options.name}") as waiting:

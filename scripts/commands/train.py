@@ -13,7 +13,7 @@ from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.settings import Range, Seed
 from scripts.expectation import expectation, shipped_runs
 from scripts.options import FigureOptions, parse_options, print_json
-from scripts.players import how_to_rate
+from scripts.players import RUNS, how_to_rate
 from scripts.terminal.colour import colour_of_share, paint
 from scripts.terminal.progress import Pace, columns, fitting
 from scripts.terminal.sparkline import sparkline
@@ -111,7 +111,7 @@ def default_run(
         name += f"-{teacher}"
     if seed is not None:
         name += f"-seed{seed}"
-    return Path("runs") / name
+    return RUNS / name
 
 
 def _read_own(options: TrainOptions, variant: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from scripts.terminal.colour import colour_of_share, paint
 from scripts.terminal.interruption import telling
 from scripts.terminal.progress import Bars, Ticking, detail
 from scripts.terminal.sparkline import sparkline
+from scripts.terminal.texts import minutes_text
 from training.run.monitor import Monitor, Outlook, lowest_raw
 from training.run.state import saved_round
 
@@ -133,8 +134,7 @@ class TrainingBars(Bars, Monitor):
 
     def _opening(self, outlook: Outlook) -> str:
         """The first line of a session."""
-        minutes = outlook.limit / 60.0
-        limit = f"{minutes:g} minute{'' if minutes == 1.0 else 's'}"
+        limit = minutes_text(outlook.limit / 60.0)
         if outlook.rounds:
             limit = f"{outlook.rounds} rounds"
         elif outlook.share_done(0.0, 0) is None:

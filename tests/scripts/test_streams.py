@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.streams import _Messages
+
 ROOT = Path(__file__).resolve().parents[2]
 # Starts the program in argv[2] after the streams of these numbers are closed.
 CLOSING = """
@@ -88,3 +90,12 @@ def test_a_full_disk_is_named_once_and_loses_only_messages(unbuffered: str) -> N
     assert output.stderr.splitlines() == ["standard output", "standard output", "True"]
     assert output.returncode == messages.returncode == 0
     assert messages.stdout == "figures\nfigures\n"
+
+
+def test_of_a_message_that_is_half_written_the_rest_is_not_lost() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with os.fdopen(reader, "rb", buffering=0) as ours, _Messages(writer, "w") as messages:
+        # More than a pipe takes at once.
+        said = messages.write(bytes(1 << 22))
+        assert said == len(ours.read(1 << 22))

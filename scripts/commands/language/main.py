@@ -8,7 +8,7 @@ from typing import Final
 from engine.rules.errors import InputError
 from scripts.commands.language import text as language_text
 
-_MODULES: Final = {
+SUBCOMMANDS: Final = {
     "train": "scripts.commands.language.train",
     "continue": "scripts.commands.language.continuation",
 }
@@ -27,11 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     Raises InputError for a word that is none.
     """
     first = arguments[0] if arguments else ""
-    if first in _MODULES:
-        status: int = importlib.import_module(_MODULES[first]).main(list(arguments[1:]))
+    if first in SUBCOMMANDS:
+        status: int = importlib.import_module(SUBCOMMANDS[first]).main(list(arguments[1:]))
         return status
     if first and not first.startswith("-"):
-        near = difflib.get_close_matches(first, _MODULES, n=1)
+        near = difflib.get_close_matches(first, SUBCOMMANDS, n=1)
         advice = f"did you mean {near[0]}?" if near else "there are train, continue and --gpt2"
         raise InputError(f"language: no command {first!r}; {advice}; see pawnscope language --help")
     if first in ("-h", "--help"):

@@ -17,7 +17,7 @@ from engine.rules.variant import Variant, get_variant
 from engine.settings import Count, Natural, Range, Seed
 from engine.system.termination import Terminated
 from scripts.options import FigureOptions, parse_options, print_json
-from scripts.players import find_checkpoint, load_evaluator
+from scripts.players import RUNS, find_checkpoint, load_evaluator
 from scripts.terminal.progress import columns, fitting
 from scripts.terminal.training_bars import TrainingBars
 from training.config import naming_file, read_overrides
@@ -45,7 +45,8 @@ class LanguageTrainOptions(FigureOptions):
     seed: Seed | None = None
     # A TOML file with your own settings (training/language/config.py lists them).
     config: Path | None = None
-    # The training games: random, or policy[:CHECKPOINT] for a network's own.
+    # The training games: random, or policy[:CHECKPOINT] for a network's own; of the strongest
+    # network known if none is named.
     games: str | None = None
     # The vocabulary: the moves of this "variant", or those of "all" built-in variants.
     vocabulary: str | None = None
@@ -69,7 +70,7 @@ def main(arguments: list[str]) -> int:
     """
     options = parse_options(LanguageTrainOptions, "language train", arguments)
     variant = get_variant(options.variant)
-    path = options.run or Path("runs") / f"language-{variant.name}"
+    path = options.run or RUNS / f"language-{variant.name}"
     begun = time.monotonic()
     own = _read_own(options, variant)
     with naming_file(options.config, lambda: LanguageTrainingConfig.resolve(variant, own)):
@@ -141,7 +142,7 @@ def _overrides(
     if kind == "random":
         return given | {"games": "random"}
     if (path / "config.toml").exists():
-        # A run has its games already; the newest network may be another one by now.
+        # A run has its games already; the strongest network may be another one by now.
         theirs = LanguageTrainingConfig.load(path / "config.toml").checkpoint
         if not checkpoint or Path(theirs).is_relative_to(checkpoint):
             return given | {"games": "policy"}

@@ -16,7 +16,7 @@ class MatchOptions(FigureOptions, EndgameOptions):
     A player is random, perfect, minimax:DEPTH, alphabeta:DEPTH, uct:SIMULATIONS,
     mcts:SIMULATIONS[:CHECKPOINT], gumbel:SIMULATIONS[:CHECKPOINT], policy[:CHECKPOINT],
     language[:CHECKPOINT] or uci:COMMAND[:nodes=N|movetime=MS]. A checkpoint is a file, a run
-    directory, or absent for the strongest network known of the variant.
+    directory, or absent for the strongest network known of the variant (the newest language model).
     """
 
     # The player whose results the figures describe.

@@ -72,7 +72,7 @@ class Match:
             if not self._played:
                 raise
             ended = f"the match ends after {len(self._played)} of {self._total} games"
-            print(ended, file=sys.stderr)
+            write_line(ended, sys.stderr)
             return problem
         return None
 

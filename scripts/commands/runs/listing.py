@@ -11,10 +11,10 @@ from tyro import conf
 from engine.rules.errors import InputError
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.players import RUNS
+from scripts.terminal.texts import duration_text, size_text
 from training.evaluation.strength import Strength
 from training.run.listing import RunSummary, list_runs
 
-_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _KINDS: Final = {"self-play": "", "solver": " (solver)", "language": " (language)"}
 _HEADINGS: Final = ("run", "learns", "changed", "trained", "rounds", "games", "disk", "strength")
 _LEFT: Final = {"run", "learns", "strength"}
@@ -87,14 +87,3 @@ def table(rows: Sequence[Sequence[str]]) -> str:
         )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def duration_text(seconds: float) -> str:
-    """A time in its largest whole unit: 45 s, 12 min, 3 h, 8 d."""
-    unit, length = next((each for each in _UNITS if seconds >= 2 * each[1]), _UNITS[-1])
-    return f"{int(max(seconds, 0) / length)} {unit}"
-
-
-def size_text(size: float) -> str:
-    """Bytes as kB or MB."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -11,11 +11,11 @@ from typing import Annotated, Final
 from tyro import conf
 
 from engine.rules.errors import InputError
-from scripts.commands.runs.listing import duration_text, size_text
 from scripts.options import Options, parse_options
 from scripts.players import RUNS
 from scripts.question import agrees, can_ask
 from scripts.terminal.interruption import telling
+from scripts.terminal.texts import duration_text, size_text
 from training.data.run_directory import lock
 from training.run.listing import RunSummary, is_run, read_run
 

@@ -1,5 +1,6 @@
 """Files and runs of another kind than a command takes: it says what they are."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from engine.network.language.move_tokens import MoveTokenizer
 from engine.network.model.config import LanguageConfig
 from engine.rules.variant import get_variant
 from scripts import cli
+from search.players.make import PLAYER_FORMS
 from tests.support.network.network_cases import lively_network
 
 
@@ -85,3 +87,7 @@ def test_the_message_says_what_it_is(
     assert printed.out == ""
     left = {path.name for path in set(folder.rglob("*")) - set(before)}
     assert left <= {".lock"}
+
+
+def test_every_kind_of_player_is_known_as_one() -> None:
+    assert {re.split(r"\W", form)[0] for form in PLAYER_FORMS} == set(cli._PLAYERS)

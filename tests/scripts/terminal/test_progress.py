@@ -245,6 +245,7 @@ def outlook_of(**values: Any) -> Outlook:
 def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None:
     with terminal_of(width) as terminal:
         bars = train_module.RunBars(Path("runs/g"), quiet=False)
+        bars._clock = lambda: 0.0
         bars.session(outlook_of())
         *opening, last = terminal.rows()
         assert one_line(opening) == (
@@ -259,7 +260,7 @@ def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None
         assert [line[11:33] for line in kept] == [
             *("round 0     truth   0.", "round 2     truth  50.", "round 4     truth 100.")
         ]
-        assert re.match(r"  1%( \|.*\|)? +01:5[89] left  truth 100.0%  ▁▄█", whole)
+        assert re.match(r"  1%( \|.*\|)? +01:59 left  truth 100.0%  ▁▄█", whole)
         assert whole.endswith("  stops at 100%  of 02:00") == (width == 80)
         assert live.startswith("round 5 play")
         assert "2,346/s" in live
@@ -271,6 +272,7 @@ def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None
 def test_live_lines_fit_a_terminal_of_any_width(columns: int) -> None:
     with terminal_of(columns) as terminal:
         bars = train_module.RunBars(Path("r"), quiet=False)
+        bars._clock = lambda: 0.0
         bars._outlook = outlook_of(limit=36_000.0)
         bars.metrics({"seconds": 0.0, "round": 12_345, "truth": {"raw": 0.5, "search": 1.0}})
         bars.task("learn", 100)
@@ -278,7 +280,7 @@ def test_live_lines_fit_a_terminal_of_any_width(columns: int) -> None:
         bars.redraw()
         whole, live = terminal.rows()[-2:]
         assert whole.startswith("  0%")
-        assert re.search(r"10:00:00|9:59:59", whole)
+        assert "10:00:00" in whole
         assert ("truth 50.0%" in whole) == (columns >= 40)
         assert "learn" in live
         assert " 50%" in live
