@@ -1,5 +1,6 @@
 """Lines of text files in the encodings that other programs write."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,3 +22,8 @@ def text_lines(path: str | Path) -> Iterator[str]:
                 yield line.decode()
             except UnicodeDecodeError:
                 yield line.decode("latin-1")
+
+
+def split_lines(text: str) -> Iterator[str]:
+    """The lines of a text with their ends, "\\n", "\\r" or both; no other character ends one."""
+    yield from io.StringIO(text, newline="")

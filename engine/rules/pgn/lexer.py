@@ -6,7 +6,6 @@ value of a tag may hold any.
 """
 
 import functools
-import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from engine.rules.pgn.record import TAG_NAME, UNFINISHED
+from engine.system.text_file import split_lines
 
 
 class Kind(Enum):
@@ -64,7 +64,7 @@ _WORD: Final = re.compile(r"[^\s\x00-\x1f\x7f\ufeff(){};]+")
 _PIECE: Final = re.compile(
     r"""
     (?P<RESULT> 1-0 | 0-1 | 1/2(?:-1/2)? | ½(?:-½)? | \* )
-    | (?P<MOVE> --(?![-+/=]) | O-O(?:-O)? | 0-0(?:-0)?
+    | (?P<MOVE> --(?![-+/=]) | 0000(?![0-9]) | O-O(?:-O)? | 0-0(?:-0)?
         | [A-Z]?[a-h]?[1-8]?[-x:]?[a-h][1-8] (?: =[A-Za-z] | [A-Za-z](?![A-Za-z.]) )? )
     | (?P<NUMBER> \d+ ) \.*
     | \$\d* | e\.?p\.? | [^\w*$\[\]"<>@]+
@@ -75,12 +75,15 @@ _PIECE: Final = re.compile(
 capture en passant, and signs such as `!?` and `+-`."""
 _REMARKS: Final = frozenset({"N", "D", "mate"})
 """Words of annotators: a novelty, a diagram, the end."""
+_FIGURINES: Final = str.maketrans("♔♕♖♗♘♙♚♛♜♝♞♟", "KQRBNPKQRBNP", "\ufe0e\ufe0f")
+"""Pieces as they are printed, and the signs that say how to draw them, which are left out."""
 
 _TAG_START: Final = re.compile(rf'\[\s*({TAG_NAME})\s*"')
 _STRING: Final = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _TAG_END: Final = re.compile(r'"\s*\]')
 _TAG_END_BEFORE_TAG: Final = re.compile(rf'"\s*\](?=\s*(?:$|\[\s*{TAG_NAME}\s*"))')
 _LAST_TAG_END: Final = re.compile(r'"\s*\]\s*\Z')
+_BRACE: Final = re.compile("[{}]")
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9]\w*")
 _LONGEST_QUOTE: Final = 60
@@ -95,6 +98,8 @@ class _Lines:
         self._ahead: deque[str] = deque()
         # Of the line taken last.
         self.number = 0
+        # No string ends in the lines behind that one up to this number.
+        self._without_end = 0
 
     def take(self) -> str | None:
         """The next line; None at the end."""
@@ -111,13 +116,25 @@ class _Lines:
             self._ahead.append(line)
         return self._ahead[index]
 
+    def to_end_of_string(self) -> tuple[int, str] | None:
+        """How many lines follow up to the one in which a string ends that is open here, and that
+        line; None where it never ends. No line is searched twice but the last."""
+        for index in count(max(0, self._without_end - self.number)):
+            line = self.peek(index)
+            if line is None:
+                return None
+            if _end_of_string(line, 0) < len(line):
+                return index + 1, line
+            self._without_end = self.number + index + 1
+        return None
+
 
 def _split(source: str | Iterable[str]) -> Iterator[str]:
     if isinstance(source, str):
-        yield from io.StringIO(source, newline="")
+        yield from split_lines(source)
         return
     for part in source:
-        yield from io.StringIO(part if part.endswith(("\n", "\r")) else f"{part}\n", newline="")
+        yield from split_lines(part if part.endswith(("\n", "\r")) else f"{part}\n")
 
 
 def tokens(source: str | Iterable[str]) -> Iterator[Token]:
@@ -172,6 +189,8 @@ def _end_of_blanks(line: str, place: int) -> int:
 
 def _split_word(word: str) -> tuple[tuple[Kind, str], ...]:
     """What a word is made of; as a whole it is a move where it is nothing else."""
+    if not word.isascii():
+        word = word.translate(_FIGURINES)
     found, place = [], 0
     while place < len(word):
         match = _PIECE.match(word, place)
@@ -210,7 +229,7 @@ def _closes_before_it_opens(lines: _Lines) -> bool:
         line = lines.peek(index)
         if line is None:
             return False
-        if brace := re.search("[{}]", line):
+        if brace := _BRACE.search(line):
             return brace[0] == "}"
     return False
 
@@ -232,22 +251,21 @@ def _escaped_value(line: str, place: int, lines: _Lines) -> tuple[str, str, int]
 
     It may hold line breaks; then nothing but another tag may stand behind it in its last line.
     """
-    parts, start, pattern = list[str](), place, _TAG_END
-    for index in count():
-        end = _end_of_string(line, start)
-        if end < len(line):
-            break
-        following = lines.peek(index)
-        if following is None:
+    last, more, pattern = line, 0, _TAG_END
+    end = _end_of_string(line, place)
+    if end == len(line):
+        found = lines.to_end_of_string()
+        if found is None:
             return None
-        parts.append(line[start:])
-        line, start, pattern = following, 0, _TAG_END_BEFORE_TAG
-    close = pattern.match(line, end)
-    if close is None or (not parts and _goes_on(line, close.end())):
+        more, last, pattern = *found, _TAG_END_BEFORE_TAG
+        end = _end_of_string(last, 0)
+    close = pattern.match(last, end)
+    if close is None or (not more and _goes_on(line, close.end())):
         return None
-    for _ in parts:
-        lines.take()
-    return "".join([*parts, line[start:end]]), line, close.end()
+    parts = [line, *(lines.take() or "" for _ in range(more))]
+    parts[-1] = parts[-1][:end]
+    parts[0] = parts[0][place:]
+    return "".join(parts), last, close.end()
 
 
 def _goes_on(line: str, place: int) -> bool:

@@ -82,13 +82,13 @@ class _Game:
     def _play(self, token: Token) -> None:
         if self._error is None:
             try:
-                position = self._position = self._start().continued()
+                position = self._position = self._reached().continued()
                 self._moves.append(_push(position, token.text))
             except InputError as error:
                 self._fail(token.line, str(error))
 
-    def _start(self) -> Position:
-        """The position that the tags describe, made when the first move is read."""
+    def _reached(self) -> Position:
+        """The position after the moves so far, at first the one that the tags describe."""
         if self._position is None:
             try:
                 variant = _variant_of(self._tags.get("Variant", ""))
@@ -118,7 +118,7 @@ class _Game:
             self._fail(self._variations[0], "a variation '(' is never closed")
         if self._error is not None:
             raise self._error
-        variant = self._start().variant
+        variant = self._reached().variant
         stated = SPELLINGS.get(self._tags.get("Result", "").strip(), UNFINISHED)
         return GameRecord(
             variant=variant,

@@ -1,7 +1,7 @@
 """PGN: what is written reads back, whatever it holds, and one bad game costs itself only."""
 
 import io
-import time
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.rules.errors import FenError, InputError
-from engine.rules.pgn import GameRecord, PgnError, read_pgn, read_pgn_file, write_pgn
-from engine.rules.pgn.lexer import tokens
+from engine.rules.pgn import GameRecord, PgnError, lexer, read_pgn, read_pgn_file, write_pgn
 from engine.rules.pgn.record import RESULTS
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
@@ -157,6 +156,13 @@ def test_pgn_is_read_with_all_its_ornaments() -> None:
     assert (game.variant.name, len(game.moves), game.result) == ("chess", 3, "*")
 
 
+@pytest.mark.nojit
+def test_printed_pieces_are_read_as_their_letters() -> None:
+    """♘f3 is not the move of a pawn."""
+    (game,) = read_pgn("1. ♘f3 ♞\ufe0ec6 2. ♙e4 ♟e5 3.♗b5 1-0")
+    assert game == next(read_pgn("1. Nf3 Nc6 2. e4 e5 3. Bb5 1-0"))
+
+
 def test_games_that_went_on_after_a_claimable_draw_are_read() -> None:
     shuffle = "Nf3 Nf6 Ng1 Ng8 " * 3
     (game,) = read_pgn(shuffle + "e4 e5 *")
@@ -227,6 +233,7 @@ BAD_GAMES = [
     ("\n1. e4 (1. d4\n*\n", 2, "'('"),
     ("1. f3 e5 2. g4 Qh4# 3. a3 0-1\n", 1, "'a3' comes after the end"),
     ("1. e4 --\n*\n", 1, "'--'"),
+    ("1. e4 0000\n*\n", 1, "'0000'"),
     ("1. e4\nNf6x 2. e5 *\n", 2, "'Nf6x'"),
     ("<html>\n", 1, "'<html>'"),
     ("1. e4 " + "word" * 1000 + " *\n", 1, "'wordword"),
@@ -286,25 +293,57 @@ UNITS = {
     "quotes": '[A "b"c"]* ',
     "tags": '[A "\\"] ',
     "open tags": '[A "',
+    "open tags in lines": '[A\\"\n',
     "braces": '{\n\n[A "x"]\n',
     "brackets": "[",
     "blanks": "[a  ",
 }
 
 
+class Counted:
+    """A pattern that counts the characters at which it looks."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.looked_at = pattern, 0
+
+    def match(self, text: str, place: int = 0) -> re.Match[str] | None:
+        found = self.pattern.match(text, place)
+        self.looked_at += 1 if found is None else found.end() - place + 1
+        return found
+
+    def search(self, text: str, place: int = 0) -> re.Match[str] | None:
+        found = self.pattern.search(text, place)
+        self.looked_at += (len(text) if found is None else found.end()) - place + 1
+        return found
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        self.looked_at += len(text)
+        return self.pattern.fullmatch(text)
+
+    def sub(self, by: str, text: str) -> str:
+        self.looked_at += len(text)
+        return self.pattern.sub(by, text)
+
+
+@pytest.mark.nojit
 @pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
-def test_the_time_of_reading_grows_with_the_length_of_the_text(unit: str) -> None:
-    """Eight times the text takes eight times as long; it took 64 times as long."""
+def test_the_work_of_reading_grows_with_the_length_of_the_text(
+    unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times the text is four times the work; it was sixteen times as much."""
+    counted = {
+        name: Counted(value) for name, value in vars(lexer).items() if isinstance(value, re.Pattern)
+    }
+    for name, pattern in counted.items():
+        monkeypatch.setattr(lexer, name, pattern)
 
-    def seconds(copies: int) -> float:
-        text = unit * (copies // len(unit))
-        before = time.process_time()
-        for _ in tokens(text):
-            pass
-        return time.process_time() - before
+    def work(length: int) -> int:
+        before = sum(pattern.looked_at for pattern in counted.values())
+        found = sum(1 for _ in lexer.tokens(unit * (length // len(unit))))
+        return found + sum(pattern.looked_at for pattern in counted.values()) - before
 
-    short = min(seconds(60_000) for _ in range(3))
-    assert seconds(480_000) < 24 * max(short, 0.001)
+    short = work(4_000)
+    assert work(16_000) < 5 * short + 100
 
 
 @pytest.mark.nojit

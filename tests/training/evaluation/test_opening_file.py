@@ -87,6 +87,16 @@ def test_positions_of_an_epd(tmp_path: Path, name: str) -> None:
     assert '"never' in places[2]
 
 
+def test_only_ends_of_lines_end_lines_of_an_epd(tmp_path: Path) -> None:
+    """In the Windows code page the byte 0x85 is an ellipsis."""
+    path = tmp_path / "x.epd"
+    text = 'rnbqk/ppppp/5/PPPPP/RNBQK w - - c0 "and so on\x85"; id "a";\r\nbad\r\n'
+    path.write_bytes(text.encode("latin-1"))
+    found = read_openings(path, GARDNER)
+    assert [opening.name for opening in found.openings] == ["a"]
+    assert [problem.partition(": ")[2][:7] for problem in found.problems] == ["line 2:"]
+
+
 def test_games_of_a_pgn(tmp_path: Path) -> None:
     found = read(tmp_path, "x.pgn", PGN)
     whole = "rnbqk/1pppp/p4/PPPPP/RNBQK b - - 3 12"

@@ -14,7 +14,7 @@ from engine.rules.pgn.reader import numbered_games, printable_line
 from engine.rules.position import Position
 from engine.rules.tables import CLOCK, REPETITION
 from engine.rules.variant import Variant
-from engine.system.text_file import text_lines
+from engine.system.text_file import split_lines, text_lines
 from training.evaluation.games.game import LONGEST_GAME
 from training.evaluation.openings import Opening
 
@@ -91,7 +91,7 @@ def _start(game: GameRecord) -> str | None:
 
 
 def _of_positions(path: Path, variant: Variant, problems: list[str]) -> _Entries:
-    lines = (line for part in text_lines(path) for line in part.splitlines())
+    lines = (line for part in text_lines(path) for line in split_lines(part))
     for number, line in enumerate(lines, start=1):
         text = line.removeprefix("\ufeff").strip()
         if not text or text.startswith(_COMMENTS):
