@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -31,7 +31,7 @@ from training.config import (
 )
 from training.evaluation.strength import strength_of_run
 from training.evaluation.truth import Reached, TruthShares
-from training.run.monitor import Summary
+from training.run.monitor import Outlook, Summary
 from training.run.setup import open_directory, open_run
 
 _CURVE: Final = 40
@@ -85,9 +85,7 @@ def main(arguments: list[str]) -> int:
     with opened as directory:
         keep_freed_memory()
         bars = RunBars(path, quiet=options.json, tensorboard=options.tensorboard)
-        hope = expectation(variants, directory.config, shipped_runs())
-        if hope is not None and not directory.learner_state.exists():
-            bars.keep(hope)
+        bars.expected = lambda: expectation(variants, directory.config, shipped_runs())
         with bars.training(), open_run(directory, variants, bars) as run:
             summary = run.train()
     _print_summary(summary, path, time.monotonic() - begun, options.json)
@@ -139,6 +137,14 @@ class RunBars(TrainingBars):
     def __init__(self, path: Path, *, quiet: bool, tensorboard: bool = False) -> None:
         super().__init__(path, quiet=quiet, tensorboard=tensorboard)
         self._rounds_pace = Pace(at_once=True)
+        # What a new run lets one expect, in a line, if anything.
+        self.expected: Callable[[], str | None] = lambda: None
+
+    def session(self, outlook: Outlook) -> None:
+        super().session(outlook)
+        text = self.expected() if outlook.round is None else None
+        if text is not None:
+            self.keep(text)
 
     def task_name(self, name: str) -> str:
         return f"round {self._round + 1} {name:5}"

@@ -64,6 +64,9 @@ def open_run(directory: RunDirectory, variants: Variants, monitor: Monitor) -> T
     torch.set_num_threads(choices.choose_threads(config, kept))
     states = []
     for number, variant in enumerate(variants):
+        if variant.irreversible:
+            # Of a large one this takes seconds.
+            monitor.step(f"estimating how many positions {variant.name} has")
         if is_solvable(variant):
             monitor.step(f"solving {variant.name}, for its truth curve")
         states.append(VariantState(variant, config, number=number, variants=len(variants)))

@@ -352,6 +352,17 @@ def test_a_session_says_what_is_there_and_where_it_ends(
         bars.close()
 
 
+def test_a_new_run_says_what_it_lets_one_expect(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (None, 3):
+        bars = train_module.RunBars(Path("runs/chess"), quiet=False)
+        bars.expected = lambda: "expect a weak player"
+        bars.session(outlook_of(round=number))
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith("beginning runs/chess")
+    assert second == "expect a weak player"
+    assert third.startswith("continuing runs/chess")
+
+
 def steps(bars: TrainingBars, now: list[float]) -> None:
     bars.detail("the learner has 2 threads")
     bars.step("solving hexapawn")

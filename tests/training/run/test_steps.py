@@ -41,6 +41,7 @@ def test_each_step_is_reported_before_it_is_done(tmp_path: Path) -> None:
     }
     train(tmp_path / "run", first, **settings)
     assert [text for text in first.heard if not text.startswith("  ")] == [
+        "estimating how many positions hexapawn has",
         "solving hexapawn, for its truth curve",
         "session",
         "measuring precisions",
@@ -55,6 +56,7 @@ def test_each_step_is_reported_before_it_is_done(tmp_path: Path) -> None:
     train(tmp_path / "run", again, **settings | {"minutes": math.inf, "stop_at_raw": 1.0})
     # Nothing is measured a second time.
     assert again.heard == [
+        "estimating how many positions hexapawn has",
         "solving hexapawn, for its truth curve",
         "session",
         "reading the games that are learned from",
