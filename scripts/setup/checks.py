@@ -115,11 +115,17 @@ def main() -> int:
         description="Check all of Pawnscope: ruff, mypy and the tests.",
         epilog="Other arguments go to pytest, as in: scripts/test.py -k perft",
         allow_abbrev=False,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action="store_true", help="show this and exit")
     parser.add_argument(
         "--quick", action="store_true", help="for daily work: ruff, mypy and the quickest tests"
     )
     options, given = parser.parse_known_args()
+    if options.help:
+        # Not by argparse, which ignores that an output takes nothing.
+        print(parser.format_help(), end="")
+        return 0
     problem = _misspelt(given) or _refused_by_pytest(given)
     if problem is not None:
         print(f"scripts/test.py: {problem}", file=sys.stderr)

@@ -268,10 +268,14 @@ def test_what_needs_no_library_is_answered_before_the_set_up(
 
 
 @pytest.mark.parametrize("script", ["run.py", "test.py"])
-def test_a_full_disk_behind_the_help_is_one_line(script: str, sources: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_help_is_one_line(
+    script: str, unbuffered: str, sources: Path
+) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-S", sources / "scripts" / script, "--help"],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
