@@ -15,6 +15,7 @@ from engine.system.extras import (
     is_externally_managed,
     missing_extra,
     missing_packages,
+    requirement,
 )
 from scripts.question import agrees, can_ask
 from scripts.setup.environment import Environment, SetupError, run_quietly, say
@@ -61,11 +62,11 @@ def _person_agrees(what: str, extra: str, *packages: str) -> bool:
 def _install(extra: str) -> None:
     """Into the environment of this Python; raises SetupError or OSError."""
     environment = ROOT / ".venv"
-    if Path(sys.prefix) == environment and (environment / "pawnscope-stamp").exists():
+    if (environment / "pawnscope-stamp").exists() and environment.samefile(sys.prefix):
         # Ours: the next start knows of the extra, and keeps its versions.
         Environment(ROOT).prepare((extra,))
         return
     pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     pins = ROOT / "constraints.txt"
     command = [*pip, "install", *(["-c", str(pins)] if pins.exists() else [])]
-    run_quietly([*command, f"pawnscope[{extra}]"], ROOT)
+    run_quietly([*command, *requirement(extra)], ROOT)

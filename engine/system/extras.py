@@ -1,9 +1,13 @@
 """Optional packages: an extra of this project brings those that a default install leaves out."""
 
 import importlib.util
+import shlex
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Final
+
+_SOURCES: Final = Path(__file__).resolve().parents[2]
 
 
 def missing_extra(extra: str, *packages: str) -> str | None:
@@ -22,7 +26,7 @@ def missing_packages(*packages: str) -> list[str]:
 
 def how_to_install(extra: str) -> str:
     """The command that installs an extra where this Python finds it, or why there is none."""
-    what = f"install 'pawnscope[{extra}]'"
+    what = f"install {shlex.join(requirement(extra))}"
     if is_externally_managed():
         return (
             "this Python belongs to the system, which installs packages by its own means; in an"
@@ -34,6 +38,19 @@ def how_to_install(extra: str) -> str:
         return f"{sys.executable} -m pip {what}"
     here = Path.cwd()
     return f"{pip.relative_to(here) if pip.is_relative_to(here) else pip} {what}"
+
+
+def requirement(extra: str) -> list[str]:
+    """The words that name an extra to pip."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        distribution("pawnscope")
+    except PackageNotFoundError:
+        # These are the sources, started as they are. By the name alone pip would look on an index,
+        # where it may be somebody else's.
+        return ["-e", f"{_SOURCES}[{extra}]"]
+    return [f"pawnscope[{extra}]"]
 
 
 def is_externally_managed() -> bool:

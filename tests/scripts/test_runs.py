@@ -196,6 +196,9 @@ def test_tensorboard_reads_the_figures(folder: Path, capsys: Printed) -> None:
     assert [value for _, value in found] == pytest.approx([value for _, value in expected])
     assert cli.main(["runs", "tensorboard", "hexapawn", "--out", "runs"]) == 2
     assert "--out runs: exists already" in capsys.readouterr().err
+    (folder / "runs/hexapawn/metrics.jsonl").write_text("")
+    assert cli.main(["runs", "tensorboard", "hexapawn", "--out", "new"]) == 2
+    assert "runs/hexapawn: it has no figures yet" in capsys.readouterr().err
 
 
 def test_a_training_that_continues_writes_its_whole_curve_for_tensorboard(folder: Path) -> None:

@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> int:
     options = parse_options(TensorBoardOptions, "runs tensorboard", arguments)
     run = find_run(options.run)
     lines = read_metrics(run)
+    if not lines:
+        raise InputError(f"{run}: it has no figures yet")
     folder = options.out or run / FOLDER
     if options.out is not None and folder.exists():
         raise InputError(f"--out {folder}: exists already")

@@ -3,11 +3,14 @@
 import io
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from engine.rules.errors import InputError
+from engine.system.extras import how_to_install
 from scripts import extras
 from scripts.setup.environment import Environment, SetupError
 
@@ -114,10 +117,29 @@ def test_an_environment_of_the_set_up_remembers_the_extra(
     extras._install("export")
     assert steps == [("-c", f"{tmp_path}/constraints.txt", "pawnscope[export]")]
     prepared: list[Sequence[str]] = []
+    # Through a link it is the same environment.
+    (tmp_path / "link").symlink_to(tmp_path)
     monkeypatch.setattr(Environment, "prepare", lambda self, names: prepared.append(names))
-    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "link" / ".venv"))
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/pawnscope-stamp").touch()
     extras._install("export")
     assert prepared == [("export",)]
     assert len(steps) == 1
+
+
+def test_sources_that_are_not_installed_are_not_taken_from_an_index(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(name: str) -> NoReturn:
+        raise metadata.PackageNotFoundError(name)
+
+    assert how_to_install("export").endswith("pip install 'pawnscope[export]'")
+    monkeypatch.setattr(metadata, "distribution", unknown)
+    steps: list[Sequence[str]] = []
+    monkeypatch.setattr(extras, "run_quietly", lambda command, _: steps.append(command))
+    # An environment of the user's own.
+    monkeypatch.setattr(sys, "prefix", "/")
+    extras._install("export")
+    assert steps[0][-2:] == ["-e", f"{extras.ROOT}[export]"]
+    assert how_to_install("export").endswith(f"install -e '{extras.ROOT}[export]'")
