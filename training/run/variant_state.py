@@ -13,7 +13,7 @@ from training.data.index import Shard
 from training.data.replay import ReplayWindow, share_out, window_size
 from training.data.rescoring import Oracle, exact_values, rescore
 from training.data.run_directory import RunError
-from training.data.shards import GameRows, describe_games, game_files, load_games, load_parts
+from training.data.shards import GameRows, describe_games, game_files, load_parts
 from training.evaluation.truth import Truth, TruthCurve, load_solution
 from training.selfplay.teacher import divide
 
@@ -70,7 +70,8 @@ class VariantState:
         """A window of a teacher's games; raises as `add`."""
         window = ReplayWindow(self._learning)
         for path in paths:
-            window.add(load_games(path, self.variant), self._learning.window)
+            for _, rows in load_parts(path, self.variant):
+                window.add(rows, self._learning.window)
         return window
 
     def _capacity(self) -> int:

@@ -78,7 +78,7 @@ def is_name(text: str) -> bool:
     return bool(text) and not any(sign.isspace() for sign in text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.lists(records(), max_size=2))
 def test_reading_what_was_written_gives_the_same_games(games: list[GameRecord]) -> None:
     text = "".join(write_pgn(game) for game in games)

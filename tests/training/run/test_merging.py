@@ -12,11 +12,12 @@ import torch
 from engine.rules.variant import get_variant
 from tests.support.training.run_cases import SETTINGS, StopHere, Watch, state_of, train
 from tests.support.training.training_cases import played_rows
-from training.config import merge, parse_variants
+from training.config import load_config, merge, parse_variants
 from training.data import merging
 from training.data.index import Index, Shard
 from training.data.run_directory import read_metrics
 from training.data.shards import files_of, load_games, load_parts, save_games, shard_name
+from training.run.variant_state import VariantState, warm_start_windows
 
 HEXAPAWN = get_variant("hexapawn")
 SETTING: dict[str, Any] = merge(
@@ -192,6 +193,19 @@ def test_a_round_of_many_actors_is_merged_into_one_file(tmp_path: Path) -> None:
     after = shards(tmp_path)
     assert [(s.name, s.positions) for s in after] == [(s.name, s.positions) for s in before]
     assert {shard.file for shard in after} == set(names(tmp_path))
+
+
+def test_a_teacher_s_games_are_learned_alike_from_many_files_and_from_few(many: Path) -> None:
+    state = VariantState(HEXAPAWN, load_config(many / "config.toml"), number=0, variants=1)
+    (before,) = warm_start_windows([state], many / "games")
+    with closing(Index(many)) as index:
+        merging.merge_small_files(
+            index, many / "games", HEXAPAWN, None, range(ROUNDS), lambda _: None
+        )
+    (after,) = warm_start_windows([state], many / "games")
+    assert len(before) == len(after)
+    drawn, again = (window.sample(40, np.random.default_rng(1)) for window in (before, after))
+    assert np.array_equal(drawn.positions, again.positions)
 
 
 def test_each_variant_of_a_run_has_its_own_files(tmp_path: Path) -> None:
