@@ -45,7 +45,8 @@ class _Game:
     def is_over_before(self, token: Token, *, blank: bool) -> bool:
         """Whether a token belongs to the next game; `blank`: an empty line stands before it."""
         if self.has_ended:
-            return blank or token.kind is not Kind.COMMENT
+            # A result that is repeated begins no game.
+            return blank or token.kind not in (Kind.COMMENT, Kind.RESULT)
         if token.kind in (Kind.TAG, Kind.BAD_TAG):
             return self._in_movetext or (blank and token.name in self._tags)
         is_first_move = token.kind is Kind.NUMBER and token.text == "1"
@@ -72,7 +73,7 @@ class _Game:
                 self._variations.append(token.line)
             case Kind.END_VARIATION if self._variations:
                 self._variations.pop()
-            case Kind.RESULT if not self._variations:
+            case Kind.RESULT if not (self._variations or self.has_ended):
                 self._marker, self.has_ended = token.text, True
 
     def _read_comment(self, text: str) -> None:

@@ -194,6 +194,8 @@ GAMES_BY_ENDING = [
     ('[Result "White won"]\n\n1. e4 e5', [("*", 2)]),
     ("1. e4 e5 1/2", [("1/2-1/2", 2)]),
     ("1. e4 e5 ½-½\n1. d4 1/2\n1. c4 ½", [("1/2-1/2", 2), ("1/2-1/2", 1), ("1/2-1/2", 1)]),
+    # A result that is said twice, in one line or two, is one.
+    ("1. e4 1-0 *\n1. d4 1/2\n0-1\n\n1. c4 *", [("1-0", 1), ("1/2-1/2", 1), ("*", 1)]),
     # Games without moves.
     ('[Event "1"]\n\n[Event "2"]\n\n1. d4 *', [("*", 0), ("*", 1)]),
     ('[Event "1"]\n\n[Site "here"]\n\n1. d4 *', [("*", 1)]),
