@@ -111,9 +111,10 @@ def read_games(
     if isinstance(path_or_text, str) and not _is_path(path_or_text):
         found = read_pgn(path_or_text, on_error or _warn)
     elif isinstance(path_or_text, (str, os.PathLike)):
+        path = Path(path_or_text).expanduser()
         # At once, not when the first game is asked for.
-        with open(path_or_text, "rb"):
-            found = read_pgn_file(Path(path_or_text), on_error or _warn)
+        with open(path, "rb"):
+            found = read_pgn_file(path, on_error or _warn)
     else:
         raise InputError(f"games are read from a path or a PGN text, not {path_or_text!r}")
     return map(Game, found)
@@ -129,9 +130,9 @@ def _is_path(text: str) -> bool:
 
 def _exists(text: str) -> bool:
     try:
-        return Path(text).exists()
-    except OSError:
-        # A game in one line may be too long for a name.
+        return Path(text).expanduser().exists()
+    except (OSError, RuntimeError):
+        # A game in one line may be too long for a name, or begin with "~".
         return False
 
 

@@ -150,7 +150,7 @@ def match(
     for name, number, least in numbers:
         if not isinstance(number, int | np.integer) or number < least:
             raise InputError(f"{name} = {number!r} is not a whole number of at least {least}")
-    listed = None if openings is None else _listed(Path(openings), variant, opening_plies)
+    listed = None if openings is None else _listed(openings, variant, opening_plies)
     opening_rng, *player_rngs = np.random.default_rng(int(seed)).spawn(3)
     made: list[Player] = []
 
@@ -188,10 +188,10 @@ def match(
     )
 
 
-def _listed(path: Path, variant: Variant, plies: int | None) -> "Sequence[Opening]":
+def _listed(path: str | Path, variant: Variant, plies: int | None) -> "Sequence[Opening]":
     from training.evaluation.games.opening_file import read_openings
 
-    found = read_openings(path, variant, plies)
+    found = read_openings(Path(path).expanduser(), variant, plies)
     for problem in found.problems:
         # At the caller of `match`.
         warnings.warn(f"left out: {problem}", stacklevel=3)

@@ -57,7 +57,7 @@ class ProbeReport:
 
         Raises InputError for another name, OSError.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         kinds = {".html": self.to_html, ".htm": self.to_html, ".json": self.to_json}
         if path.suffix not in kinds:
             raise InputError(f"{path}: the name of a report ends in .html or .json")

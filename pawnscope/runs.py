@@ -94,7 +94,7 @@ class Curve(Mapping[str, npt.NDArray[np.generic]]):
 
         text = metrics_csv(self._lines)
         if path is not None:
-            write_whole(Path(path), text)
+            write_whole(Path(path).expanduser(), text)
         return text
 
     def __repr__(self) -> str:

@@ -84,6 +84,17 @@ def test_a_path_is_read_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert next(read_games("1. e4 e5")).moves == ("d2d4",)
 
 
+def test_a_path_may_begin_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my book.pgn").write_text('[Variant "hexapawn"]\n\n1. b2 axb2 *\n')
+    assert next(read_games("~/my book.pgn")).moves == ("b1b2", "a3b2")
+    result = pawnscope.match("random", "random", "hexapawn", games=2, openings="~/my book.pgn")
+    assert result.played[0].opening_plies == 2
+    assert next(read_games("~{quiet} 1. e4 *")).moves == ("e2e4",)
+
+
 @pytest.mark.parametrize("missing", ["gone.pgn", "no games.PGN", "gone", Path("gone")])
 def test_a_file_that_is_not_there_is_an_error_at_once(missing: str | Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone|no games"):
