@@ -311,6 +311,13 @@ def test_players_find_it_for_the_variants_that_it_was_trained_on(
         strongest = strongest_checkpoint(get_variant(name))
         assert strongest is not None
         assert strongest.path == path.relative_to(tmp_path)
+    # A run that is training has removed its last network since the folder was listed.
+    other = tmp_path / "runs" / "training" / "checkpoints"
+    other.mkdir(parents=True)
+    (other / "00000007.safetensors").symlink_to("gone")
+    strongest = strongest_checkpoint(get_variant(TRAINED_ON[0]))
+    assert strongest is not None
+    assert strongest.path == path.relative_to(tmp_path)
     diana = get_variant("diana")
     assert strongest_checkpoint(diana) is None
     assert default_player(diana, perfect=False).spec == "alphabeta:4"
