@@ -4,12 +4,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.rules.errors import InputError
 from engine.rules.pgn import GameRecord, PgnError, read_pgn, read_pgn_file, write_pgn
 from engine.rules.position import Position
 from engine.rules.variant import Variant
+from engine.system.files import home_expanded
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +111,7 @@ def read_games(
     if isinstance(path_or_text, str) and not _is_path(path_or_text):
         found = read_pgn(path_or_text, on_error or _warn)
     elif isinstance(path_or_text, (str, os.PathLike)):
-        path = Path(path_or_text).expanduser()
+        path = home_expanded(path_or_text)
         # At once, not when the first game is asked for.
         with open(path, "rb"):
             found = read_pgn_file(path, on_error or _warn)
@@ -130,9 +130,9 @@ def _is_path(text: str) -> bool:
 
 def _exists(text: str) -> bool:
     try:
-        return Path(text).expanduser().exists()
-    except (OSError, RuntimeError):
-        # A game in one line may be too long for a name, or begin with "~".
+        return home_expanded(text).exists()
+    except OSError:
+        # A game in one line may be too long for a name.
         return False
 
 

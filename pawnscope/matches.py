@@ -13,6 +13,7 @@ from engine.player import Player, games_repeat
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from engine.settings import quoted
+from engine.system.files import home_expanded
 from pawnscope.networks import Network
 from pawnscope.tables import counted, share_text
 from pawnscope.threads import torch_threads_kept
@@ -148,8 +149,11 @@ def match(
     plies = default_opening_plies(variant) if opening_plies is None else opening_plies
     numbers = (("games", games, 1), ("opening_plies", plies, 0), ("seed", seed, 0))
     for name, number, least in numbers:
-        if not isinstance(number, int | np.integer) or number < least:
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if not whole or number < least:
             raise InputError(f"{name} = {number!r} is not a whole number of at least {least}")
+    if not isinstance(openings, str | Path | None):
+        raise InputError(f"openings = {quoted(openings)} is no path of a .pgn or .epd file")
     listed = None if openings is None else _listed(openings, variant, opening_plies)
     opening_rng, *player_rngs = np.random.default_rng(int(seed)).spawn(3)
     made: list[Player] = []
@@ -191,7 +195,7 @@ def match(
 def _listed(path: str | Path, variant: Variant, plies: int | None) -> "Sequence[Opening]":
     from training.evaluation.games.opening_file import read_openings
 
-    found = read_openings(Path(path).expanduser(), variant, plies)
+    found = read_openings(home_expanded(path), variant, plies)
     for problem in found.problems:
         # At the caller of `match`.
         warnings.warn(f"left out: {problem}", stacklevel=3)

@@ -11,6 +11,7 @@ from engine.rules.errors import InputError, UnknownVariantError
 from engine.rules.position import Position
 from engine.rules.variant import Variant, get_variant
 from engine.settings import quoted
+from engine.system.files import home_expanded
 from pawnscope.evaluations import Evaluation, Evaluations, evaluate_batch
 from pawnscope.positions import Batch, Positions, batch_of
 from pawnscope.threads import torch_threads_for
@@ -236,7 +237,7 @@ def _find(network: object) -> tuple[Path, Variant | None]:
             unknown = str(problem)
     if not network:
         raise InputError("the name of a variant or a path is expected, not ''")
-    path = Path(network).expanduser()
+    path = home_expanded(network)
     if not path.exists():
         if isinstance(network, Path) or path.name != network:
             raise InputError(f"{network}: no such file or folder")

@@ -9,7 +9,7 @@ import numpy as np
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 from engine.settings import quoted
-from engine.system.files import write_whole
+from engine.system.files import home_expanded, write_whole
 from pawnscope.runs import Run
 from pawnscope.threads import torch_threads_kept
 
@@ -57,7 +57,7 @@ class ProbeReport:
 
         Raises InputError for another name, OSError.
         """
-        path = Path(path).expanduser()
+        path = home_expanded(path)
         kinds = {".html": self.to_html, ".htm": self.to_html, ".json": self.to_json}
         if path.suffix not in kinds:
             raise InputError(f"{path}: the name of a report ends in .html or .json")
@@ -106,7 +106,7 @@ def probe(
     config = ProbeConfig(seed=int(seed), readout=readout)
     with torch_threads_kept():
         report = probe_run(
-            Path(path).expanduser(),
+            home_expanded(path),
             variant,
             positions=int(positions),
             config=config,

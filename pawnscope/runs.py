@@ -12,7 +12,7 @@ import numpy.typing as npt
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant, get_variant
 from engine.settings import build, quoted
-from engine.system.files import write_whole
+from engine.system.files import home_expanded, write_whole
 from pawnscope.networks import Network, load
 from pawnscope.tables import MOST_LINES, counted, share_text, table
 from pawnscope.threads import torch_threads_kept
@@ -94,7 +94,7 @@ class Curve(Mapping[str, npt.NDArray[np.generic]]):
 
         text = metrics_csv(self._lines)
         if path is not None:
-            write_whole(Path(path).expanduser(), text)
+            write_whole(home_expanded(path), text)
         return text
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class Run:
 
         if not isinstance(path, str | Path):
             raise InputError(f"the directory of a run is expected, not {quoted(path)}")
-        self.path = Path(path).expanduser()
+        self.path = home_expanded(path)
         """The directory."""
         if not (self.path / "config.toml").is_file():
             raise InputError(f"{path}: no training run (no config.toml there)")
@@ -243,7 +243,7 @@ def train(
         asked = {name: settings.get(name) for name in ("initial", "teacher", "seed")}
         path = default_run(joined_names(variants), **asked)
     elif isinstance(run, Path) or (isinstance(run, str) and run):
-        path = Path(run).expanduser()
+        path = home_expanded(run)
     else:
         raise InputError(f"run = {run!r} is no directory")
     if not isinstance(monitor, Monitor | None):

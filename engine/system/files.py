@@ -167,3 +167,9 @@ def checksum_of(*arrays: npt.NDArray[Any]) -> str:
         for part in _slices(array):
             digest.update(part)
     return digest.hexdigest()
+
+
+def home_expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with the person's home folder for a "~" at its beginning. The "~NAME" of a user who
+    does not exist stays as it is."""
+    return Path(os.path.expanduser(path))

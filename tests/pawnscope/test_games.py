@@ -92,6 +92,12 @@ def test_a_path_may_begin_in_the_home_folder(
     assert next(read_games("~/my book.pgn")).moves == ("b1b2", "a3b2")
     result = pawnscope.match("random", "random", "hexapawn", games=2, openings="~/my book.pgn")
     assert result.played[0].opening_plies == 2
+    for missing in (pawnscope.load, pawnscope.Run):
+        with pytest.raises(InputError, match=r"^~no-such-user/x: "):
+            missing("~no-such-user/x")
+    for wrong, told in ({"openings": 3}, "openings = 3"), ({"games": True}, "games = True"):
+        with pytest.raises(InputError, match=told):
+            pawnscope.match("random", "random", "hexapawn", **wrong)
     assert next(read_games("~{quiet} 1. e4 *")).moves == ("e2e4",)
 
 
