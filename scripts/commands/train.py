@@ -17,6 +17,7 @@ from scripts.players import RUNS, how_to_rate
 from scripts.terminal.colour import colour_of_share, paint
 from scripts.terminal.progress import Pace, columns, fitting
 from scripts.terminal.sparkline import sparkline
+from scripts.terminal.texts import share_text
 from scripts.terminal.training_bars import TrainingBars
 from scripts.terminal.verbosity import Verbosity, verbosity
 from training.config import (
@@ -188,19 +189,17 @@ def _rate(values: dict[str, Any]) -> list[str]:
 def _point(truth: dict[str, Any]) -> list[str]:
     """A point of the truth curve; of several variants the raw network's share of each."""
     if "games" in truth:
-        shares = [
-            f"{name} {_painted(point['raw'], '.1%')}" for name, point in truth["games"].items()
-        ]
+        shares = [f"{name} {_painted(point['raw'])}" for name, point in truth["games"].items()]
         return [f"truth {shares[0]}", *shares[1:]]
     return [
-        f"truth {_painted(truth['raw'])}",
-        f"with search {truth['search']:6.1%}",
+        f"truth {_painted(truth['raw'], 6)}",
+        f"with search {share_text(truth['search']):>6}",
         f"{'#' * int(_METER * truth['raw']):-<{_METER}}",
     ]
 
 
-def _painted(share: float, style: str = "6.1%") -> str:
-    return paint(format(share, style), colour_of_share(share), sys.stderr)
+def _painted(share: float, width: int = 0) -> str:
+    return paint(f"{share_text(share):>{width}}", colour_of_share(share), sys.stderr)
 
 
 def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) -> None:
@@ -246,7 +245,7 @@ def _all(reached: Mapping[str, Reached]) -> str:
     """What was reached on how many decisions, of each variant."""
     texts = []
     for name, one in reached.items():
-        share = f"{one.raw:.2%}" if one.raw < 1.0 else "all"
+        share = share_text(one.raw, 2) if one.raw < 1.0 else "all"
         whole = one.measured == one.decision_positions
         which = "its" if whole else f"a sample of {one.measured:,} of its"
         game = f"{name}: " if len(reached) > 1 else ""
@@ -264,6 +263,6 @@ def _conclusion(shares: TruthShares) -> str:
 
     return (
         f"of {shares.decision_positions:,} positions in which the choice matters, the raw"
-        f" network keeps the value in {shares.raw:.2%}{on(shares.raw_positions)}; with search"
-        f" {shares.search:.2%}{on(shares.searched)}"
+        f" network keeps the value in {share_text(shares.raw, 2)}{on(shares.raw_positions)}; with"
+        f" search {share_text(shares.search, 2)}{on(shares.searched)}"
     )

@@ -1,4 +1,4 @@
-"""Times and sizes as a person reads them."""
+"""Times, sizes and shares as a person reads them."""
 
 from typing import Final
 
@@ -19,3 +19,11 @@ def minutes_text(minutes: float) -> str:
 def size_text(size: float) -> str:
     """Bytes as kB or MB."""
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def share_text(share: float, digits: int = 1) -> str:
+    """A share in per cent; 100 % only where it is all, and never by rounding."""
+    text = f"{share:.{digits}%}"
+    if share < 1.0 and text == f"{1:.{digits}%}":
+        return f"{1 - 0.1 ** (digits + 2):.{digits}%}"
+    return text

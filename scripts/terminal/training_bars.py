@@ -14,7 +14,7 @@ from scripts.terminal.colour import colour_of_share, paint
 from scripts.terminal.interruption import telling
 from scripts.terminal.progress import Bars, Ticking, detail
 from scripts.terminal.sparkline import sparkline
-from scripts.terminal.texts import minutes_text
+from scripts.terminal.texts import minutes_text, share_text
 from training.run.monitor import Monitor, Outlook, lowest_raw
 from training.run.state import saved_round
 
@@ -180,7 +180,7 @@ class TrainingBars(Bars, Monitor):
 def truth_parts(curve: Sequence[tuple[float, float]], stop_at: float | None) -> list[str]:
     """The last share of the truth, beside that at which the training ends, and the whole curve."""
     raw = curve[-1][1]
-    share = paint(f"{raw:.1%}", colour_of_share(raw), sys.stderr)
+    share = paint(share_text(raw), colour_of_share(raw), sys.stderr)
     parts = [f"truth {share}", paint(sparkline(curve, _CURVE, sys.stderr), "cyan", sys.stderr)]
     return parts if stop_at is None else [*parts, f"stops at {100 * stop_at:.4g}%"]
 
