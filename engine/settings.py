@@ -11,6 +11,7 @@ of processor time, a tenth of `perft`, and its errors of several lines would hav
 """
 
 import dataclasses
+import difflib
 import functools
 import math
 import types
@@ -112,8 +113,10 @@ def build(
     made = {}
     for name, value in values.items():
         if name not in hints:
+            near = difflib.get_close_matches(str(name), hints, n=1)
+            advice = f"did you mean {near[0]}? " if near else ""
             raise SettingError(
-                f"{where}: unknown field {quoted(name)} (fields: {', '.join(hints)})"
+                f"{where}: unknown field {quoted(name)} ({advice}fields: {', '.join(hints)})"
             )
         inner = _plain(hints[name])
         nested = isinstance(inner, type) and issubclass(inner, Settings)

@@ -308,8 +308,10 @@ def _one_line(box: str) -> str:
 def _unexpected(word: str, kind: type[Options]) -> str:
     if not word.startswith("-"):
         return f"unexpected argument {word!r}"
-    near = difflib.get_close_matches(word, _option_names(kind), n=1)
-    return f"unknown option {word!r}" + (f" (did you mean {near[0]}?)" if near else "")
+    # The dashes, which all have, make no two words alike.
+    names = {name.lstrip("-"): name for name in _option_names(kind)}
+    near = difflib.get_close_matches(word.lstrip("-"), names, n=1)
+    return f"unknown option {word!r}" + (f" (did you mean {names[near[0]]}?)" if near else "")
 
 
 def _option_names(kind: type[Options]) -> list[str]:

@@ -29,6 +29,7 @@ from engine.system.processes import ProcessPool, usable_cores
 from scripts.options import FigureOptions, parse_options, print_json
 from scripts.terminal.colour import is_terminal
 from scripts.terminal.interruption import telling
+from scripts.terminal.progress import Ticking
 from scripts.terminal.verbosity import Verbosity, verbosity
 
 NETWORKS: Final = ("gardner", "hexapawn4x4", "hexapawn")
@@ -104,7 +105,7 @@ def compile_all(*, quiet: bool) -> int:
     if not KERNEL_CACHE.problem:
         tasks = missing_tasks()
         kept = "what is compiled is kept; the next start compiles the rest"
-        with telling(kept), _bar(len(tasks), quiet=quiet) as bar:
+        with telling(kept), _bar(len(tasks), quiet=quiet) as bar, Ticking(bar.refresh):
             KERNEL_CACHE.problem = _run(tasks, lambda: bar.update())
     if not KERNEL_CACHE.problem:
         KERNEL_CACHE.write(complete, b"")
@@ -129,6 +130,8 @@ def _bar(total: int, *, quiet: bool) -> "tqdm[None]":
         leave=False,
         disable=quiet or not total or not is_terminal(sys.stderr),
         dynamic_ncols=True,
+        # The first tasks take longest: from them tqdm would expect hours.
+        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}]",
     )
 
 

@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
         return 0
     for move, behind in behind_each.items():
         print(f"{move}: {behind}")
-    print(f"{nodes:,} nodes in {seconds:.3g} s, {speed / 1e6:.3g} million a second")
+    took = f"{seconds:.3g} s" if seconds >= 0.001 else f"{1000 * seconds:.3g} ms"
+    print(f"{nodes:,} nodes in {took}, {speed / 1e6:.3g} million a second")
     return 0
 
 

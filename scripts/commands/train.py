@@ -213,8 +213,8 @@ def _print_summary(summary: Summary, path: Path, seconds: float, as_json: bool) 
         )
         return
     print(
-        f"{path}: {_why(summary)}, after {summary.seconds:.1f} s of training ({seconds:.1f} s this"
-        " time)"
+        f"{path}: {_why(summary)}, after {summary.seconds:.1f} s of training ({seconds:.1f} s for"
+        " this command)"
     )
     if summary.truth:
         print(_conclusion(summary.truth))

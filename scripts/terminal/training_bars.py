@@ -173,7 +173,11 @@ class TrainingBars(Bars, Monitor):
         if self.curve:
             parts += truth_parts(self.curve, outlook.stop_at_raw)
         if share is not None and share < 1.0 and not outlook.rounds:
-            parts.append(f"of {tqdm.format_interval(outlook.limit)}")
+            # Beside the time that is left, or after the truth, which it must not seem to measure.
+            word = "of"
+            if self.curve:
+                word = "stops at" if outlook.stop_at_raw is None else "or at"
+            parts.append(f"{word} {tqdm.format_interval(outlook.limit)}")
         return parts
 
 

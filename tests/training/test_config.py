@@ -190,7 +190,8 @@ def test_former_names_are_read_and_todays_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[learning]\npases = 1.0", r"own\.toml \[learning\]: unknown field 'pases'"),
+        ("[learning]\npases = 1.0", r"own\.toml \[learning\]: unknown field 'pases' \(fields"),
+        ("minuts = 1.0", r"own\.toml: unknown field 'minuts' \(did you mean minutes\? fields: "),
         ("seed = -1", r"own\.toml: seed = -1 is not a whole number"),
         ("variant = 'gardner'", r"own\.toml: variant = 'gardner', but .* is 'hexapawn'"),
     ],

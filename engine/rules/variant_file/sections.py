@@ -38,6 +38,8 @@ _SECTION: Final = re.compile(r"\[\s*([^\]:\s]+)\s*(?::\s*([^\]:\s]+)\s*)?\]$")
 
 
 _LONGEST_QUOTE: Final = 80
+_MOST_WITHOUT_SECTION: Final = 3
+"""Mistakes of a file without a section; more of them, and it is a file of another kind."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def parse_sections(text: str, source: str) -> VariantFile:
             mistakes.append(f"{place}: the key '{key}' stands twice in [{name}]")
         else:
             sections[-1].settings[key] = Setting(value, place)
+    if len(mistakes) > _MOST_WITHOUT_SECTION and not sections:
+        mistakes = [f"{source}: no variants in it: no line is a section like [child:parent]"]
     return VariantFile(sections, mistakes, ignored)
 
 

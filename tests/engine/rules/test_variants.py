@@ -225,6 +225,10 @@ def test_keys_that_change_no_rule_are_noted_and_ignored(tmp_path: Path) -> None:
         (b"[a:chess]\n# \xe9\n", ":2: the byte 0xe9"),
         ("[wide:chess]\n".encode("utf-16"), "text in UTF-16"),
         (b"\x7fELF\0\0", "not a text file"),
+        (
+            b"# My readme\n\nText.\nMore text.\n- a\n- b\n",
+            "own.ini: no variants in it: no line is a",
+        ),
         (b"#" * (1 << 22) + b"\n", "not a variant file"),
     ],
 )

@@ -12,13 +12,15 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tqdm import std
 
+from engine.rules.compilation.decorators import KERNEL_CACHE
+from scripts.commands import compile as compile_module
 from scripts.commands import train as train_module
 from scripts.commands.language.train import describe_measurement
 from scripts.commands.train import describe_round
@@ -261,11 +263,32 @@ def test_a_terminal_has_two_live_lines_below_those_that_stay(width: int) -> None
             *("round 0     truth   0.", "round 2     truth  50.", "round 4     truth 100.")
         ]
         assert re.match(r"  1%( \|.*\|)? +01:59 left  truth 100.0%  ▁▄█", whole)
-        assert whole.endswith("  stops at 100%  of 02:00") == (width == 80)
+        assert whole.endswith("  stops at 100%  or at 02:00") == (width == 80)
         assert live.startswith("round 5 play")
         assert "2,346/s" in live
         bars.close()
         assert terminal.rows() == [*opening, *kept, ""]
+
+
+def test_the_bar_of_compiling_shows_that_time_passes_and_expects_no_hours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with terminal_of(80) as terminal:
+
+        def run(_tasks: list[None], done: Callable[[], None]) -> str:
+            # The first kernel takes long, and from it a rate would expect minutes.
+            deadline = time.monotonic() + 10.0
+            while "0/162 [00:01" not in terminal.text() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            done()
+            return "no space"
+
+        monkeypatch.setattr(compile_module, "missing_tasks", lambda: [None] * 162)
+        monkeypatch.setattr(compile_module, "_run", run)
+        monkeypatch.setattr(KERNEL_CACHE, "problem", "")
+        compile_module.compile_all(quiet=False)
+        assert "0/162 [00:01]" in terminal.text()
+        assert "1/162 [00:01]" in terminal.text()
 
 
 @pytest.mark.parametrize("columns", [20, 30, 40, 59, 60, 80])
@@ -349,6 +372,16 @@ def test_a_session_says_what_is_there_and_where_it_ends(
         bars.task("learn", 100)
         assert terminal.rows()[0].startswith(opening)
         assert terminal.rows()[1] == whole
+        bars.close()
+
+
+def test_a_limit_after_the_truth_is_no_share_of_it() -> None:
+    with terminal_of(100) as terminal:
+        bars = TrainingBars(Path("runs/g"), quiet=False, clock=lambda: 0.0)
+        bars.session(outlook_of(stop_at_raw=None))
+        bars.metrics({"seconds": 0.0, "round": 0, "truth": {"raw": 1.0, "search": 1.0}})
+        bars.task("learn", 100)
+        assert terminal.rows()[-2].endswith("truth 100.0%  █  stops at 02:00")
         bars.close()
 
 
