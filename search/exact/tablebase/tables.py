@@ -21,6 +21,7 @@ from engine.rules.errors import InputError
 from engine.rules.notation.fen import write_fen
 from engine.rules.tables import CLOCK_RULE, Rows, Tables
 from engine.rules.variant import Variant
+from search.exact.solver import format_bytes
 from search.exact.stored import OtherRulesError
 from search.exact.tablebase.file import (
     Codes,
@@ -273,8 +274,8 @@ def solve_endgames(
     needed = kept * sum(sizes) + _BYTES_AN_ENTRY * max(sizes)
     if needed > limit_bytes:
         raise InputError(
-            f"{variant.name}: tables of {men} men take {needed / 2**30:.2f} GiB of memory, more"
-            f" than the limit of {limit_bytes / 2**30:.2f} GiB; raise the limit"
+            f"{variant.name}: tables of {men} men take {format_bytes(needed)} of memory, more"
+            f" than the limit of {format_bytes(limit_bytes)}; raise the limit"
         )
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

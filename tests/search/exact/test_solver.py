@@ -145,7 +145,7 @@ def test_limit_is_kept(error: int) -> None:
     message = str(caught.value)
     assert message.startswith("hexapawn5x4: about ")
     assert "positions" in message
-    assert "--limit" in message
+    assert message.endswith("; raise the limit")
     assert "\n" not in message
     solution = solve(variant, limit_bytes=10 << 20)
     assert solution.report is not None
@@ -154,7 +154,7 @@ def test_limit_is_kept(error: int) -> None:
 
 def test_a_limit_that_the_estimate_let_pass_still_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.exact.solver.sampled_count", lambda *_: 1)
-    with pytest.raises(InputError, match=r"hexapawn5x4: [\d,]+ positions fill .* --limit"):
+    with pytest.raises(InputError, match=r"hexapawn5x4: [\d,]+ positions fill .* raise the limit"):
         solve(get_variant("hexapawn5x4"), limit_bytes=1 << 20)
 
 

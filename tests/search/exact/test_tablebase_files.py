@@ -264,7 +264,10 @@ def test_command_speaks_to_people(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["gardner", "--men", "9"], "--men 9: expected 2 to 6 for gardner"),
         (["gardner", "--men", "many"], "--men 'many' is not a whole number of at least 2"),
-        (["chess", "--men", "4", "--limit", "1MB"], "chess: tables of 4 men take .* raise it"),
+        (
+            ["chess", "--men", "4", "--limit", "1MB"],
+            "4 men take 1.3 GiB .* limit of 976.6 KiB; raise the",
+        ),
         (["gardner", "--men", "2", "--out", str(ROOT / "README.md")], "File exists"),
     ],
 )

@@ -141,7 +141,8 @@ def test_a_file_without_openings_is_refused(
         read(tmp_path, name, text, plies)
     assert str(caught.value).startswith(str(tmp_path / name))
     assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 600
+    # The path is named twice, as long as it may be.
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 500
 
 
 def played(openings: tuple[Opening, ...], games: int, *, repeat: bool = True) -> list[PlayedGame]:
