@@ -1,18 +1,12 @@
 """What a person sees while something goes on: one live line on a terminal, few lines in a log."""
 
-import contextlib
-import fcntl
 import io
 import math
-import os
-import pty
 import re
 import signal
-import struct
 import sys
-import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,83 +23,10 @@ from scripts.terminal import progress as bars_module
 from scripts.terminal.colour import visible
 from scripts.terminal.loading import loading
 from scripts.terminal.progress import Bars, Pace, Waiting, fitting, write_line
-from scripts.terminal.sparkline import sparkline
 from scripts.terminal.training_bars import TrainingBars
 from scripts.terminal.verbosity import verbosity_of
-from training.evaluation.strength import write_ratings
-from training.evaluation.truth import Reached
-from training.run.monitor import Outlook, Summary
-
-
-class Terminal:
-    """A terminal of some width at standard error; what was written to it."""
-
-    def __init__(self, width: int) -> None:
-        self._ours, theirs = pty.openpty()
-        self.resize(width)
-        attributes = termios.tcgetattr(theirs)
-        # Output as it is written, without carriage returns of the terminal's own.
-        attributes[1] &= ~termios.OPOST
-        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
-        os.set_blocking(self._ours, False)
-        self.file = os.fdopen(theirs, "w", buffering=1)
-        self._text = ""
-
-    def resize(self, width: int) -> None:
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-
-    def text(self) -> str:
-        """All of it so far."""
-        self.file.flush()
-        try:
-            while part := os.read(self._ours, 65536):
-                self._text += part.decode()
-        except BlockingIOError:
-            pass
-        return self._text
-
-    def rows(self) -> list[str]:
-        """The lines as they stand there now, without what was overwritten."""
-        return self._screen()[0]
-
-    def widest(self) -> int:
-        """Columns of all that ever stood in a row."""
-        return self._screen()[1]
-
-    def _screen(self) -> tuple[list[str], int]:
-        """The rows of a terminal of any height, and the widest text that ever stood there."""
-        rows: list[list[str]] = [[]]
-        row = column = widest = 0
-        for part in re.findall(r"\x1b\[\d*[A-Za-z]|.|\n|\r", self.text()):
-            if part == "\n":
-                row, column = row + 1, 0
-                rows += [[]] * (row + 1 - len(rows))
-            elif part == "\r":
-                column = 0
-            elif part == "\x1b[A":
-                row -= 1
-            elif part in ("\x1b[K", "\x1b[J"):
-                rows[row] = rows[row][:column]
-                rows = rows[: row + 1] if part == "\x1b[J" else rows
-            elif part[0] != "\x1b":
-                line = rows[row] + [" "] * (column - len(rows[row]))
-                rows[row] = [*line[:column], part, *line[column + 1 :]]
-                column += 1
-                widest = max(widest, column if part != " " else 0)
-            else:
-                assert part.endswith("m"), f"{part!r} is no colour"
-        return ["".join(line).rstrip() for line in rows], widest
-
-
-@contextlib.contextmanager
-def terminal_of(width: int) -> Iterator[Terminal]:
-    terminal, before = Terminal(width), sys.stderr
-    sys.stderr = terminal.file
-    try:
-        yield terminal
-    finally:
-        sys.stderr = before
-        terminal.file.close()
+from tests.support.terminal import terminal_of
+from training.run.monitor import Outlook
 
 
 @pytest.fixture(params=[80, 40])
@@ -443,26 +364,6 @@ def test_a_terminal_shows_a_step_while_it_lasts_and_what_it_has_come_to(width: i
         bars.close()
 
 
-def test_a_curve_in_a_line_has_the_last_value_of_each_part_of_the_time() -> None:
-    text = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    curve = [(0.0, 0.0), (1.0, 0.2), (2.0, 0.5), (3.0, 0.999), (4.0, 1.0)]
-    assert sparkline(curve, 9, text) == "▁▂▄▇█"
-    assert sparkline(curve, 2, text) == "▄█"
-    # Measured often at first: a third of the time is a third of the line.
-    assert sparkline([(0.1 * n, 0.0) for n in range(10)] + [(3.0, 1.0)], 3, text) == "▁▁█"
-    assert sparkline([(0.0, 0.5)], 9, text) == "▄"
-    assert sparkline([], 9, text) == ""
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_curve_is_drawn_in_what_the_stream_can_show(encoding: str) -> None:
-    text = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    drawn = sparkline([(float(n), n / 7) for n in range(8)], 8, text)
-    assert drawn == "_.:-=+*#"
-    text.write(drawn)
-    text.flush()
-
-
 @pytest.mark.parametrize("how", [[], ["--quiet"]], ids=["usual", "quiet"])
 def test_what_loads_long_is_said_and_removed(
     how: list[str], monkeypatch: pytest.MonkeyPatch
@@ -534,42 +435,3 @@ def test_several_games_have_a_part_each() -> None:
     values = round_of(3, seconds=1.5)
     values["truth"] = {"games": {"a": {"raw": 0.5}, "b": {"raw": 1.0}}}
     assert describe_round(values)[2:4] == ["truth a 50.0%", "b 100.0%"]
-
-
-def summary_of(reason: Any, **reached: Reached) -> Summary:
-    return Summary(
-        seconds=1.0,
-        rounds=3,
-        checkpoint=Path("x"),
-        truth=None,
-        truths={},
-        reached=reached,
-        reason=reason,
-    )
-
-
-def test_perfect_is_said_of_every_decision_only() -> None:
-    whole = Reached(raw=1.0, measured=27, decision_positions=27)
-    part = Reached(raw=1.0, measured=20_000, decision_positions=855_656)
-    lower = Reached(raw=0.625, measured=27, decision_positions=27)
-    assert (whole.perfect, part.perfect, lower.perfect) == (True, False, False)
-    assert train_module._why(summary_of("perfect", hexapawn=whole)) == (
-        "the raw network is perfect: all of its 27 decisions"
-    )
-    assert train_module._why(summary_of("reached", hexapawn=lower)) == (
-        "the raw network keeps the value in 62.50% of its 27 decisions"
-    )
-    assert train_module._why(summary_of("reached", one=part, other=lower)) == (
-        "the raw network keeps the value in one: all of a sample of 20,000 of its 855,656"
-        " decisions; other: 62.50% of its 27 decisions"
-    )
-    assert train_module._why(summary_of("time")) == "its time is over"
-
-
-def test_a_training_says_what_is_known_of_its_strength(tmp_path: Path) -> None:
-    line = train_module.strength_line(tmp_path, "gardner", several=True)
-    rates = f"'pawnscope evaluate {tmp_path} --game gardner --only ladder' rates it"
-    assert line == f"gardner: not measured; {rates}"
-    write_ratings(tmp_path, [{"name": "gumbel:64@9", "elo": 7}, {"name": "alphabeta:4", "elo": 5}])
-    line = train_module.strength_line(tmp_path, "gardner", several=False)
-    assert line == "gardner: +2 Elo against alphabeta:4, at step 9"
