@@ -28,7 +28,7 @@ def figures(result: MatchResult, *, complete: bool) -> dict[str, Any]:
     }
 
 
-def test_figures(test: Sprt, tally: PairTally) -> dict[str, Any]:
+def sprt_figures(test: Sprt, tally: PairTally) -> dict[str, Any]:
     """What `--json` prints of a test."""
     return asdict(test) | {
         "ratio": test.ratio(tally.ordered),

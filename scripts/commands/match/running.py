@@ -19,7 +19,7 @@ from engine.rules.variant import get_variant
 from engine.system.files import append_to
 from scripts.commands.match.openings import MatchOpenings
 from scripts.commands.match.options import MatchOptions
-from scripts.commands.match.report import figures, test_figures
+from scripts.commands.match.report import figures, sprt_figures
 from scripts.players import PrecisionName, player_of, player_tags
 from scripts.terminal.progress import shows_bars, write_line
 from search.players.external import close_players
@@ -161,7 +161,7 @@ class Match:
         """What `--json` prints; `complete`: nothing has cut the match short."""
         found = figures(self.result, complete=complete)
         if self._test is not None:
-            tested = test_figures(self._test, self._tally)
+            tested = sprt_figures(self._test, self._tally)
             found["sprt"] = tested | {"openings_exhausted": self._exhausted}
         if counts := _against_rules(self._made):
             found["language"] = counts

@@ -9,7 +9,7 @@ from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.tables import BLACK, WHITE
 from engine.rules.variant import get_variant
-from search.players.builtin import RandomPlayer
+from search.players.builtin import MinimaxPlayer, RandomPlayer
 from training.evaluation.arena import PlayedGame, match_games, summarise
 from training.evaluation.games.opening_file import OpeningFile, read_openings
 from training.evaluation.openings import Opening
@@ -173,6 +173,18 @@ def test_each_opening_of_a_file_is_played_with_both_colours(tmp_path: Path) -> N
     assert Position(GARDNER, black_first.record.start_fen).turn == BLACK
     # Another generator, another order.
     assert len(played(openings, 12, repeat=False)) == 4
+
+
+def test_black_wins_with_either_player_where_black_moves_first_and_wins(tmp_path: Path) -> None:
+    hexapawn = get_variant("hexapawn")
+    (tmp_path / "x.epd").write_text("3/1p1/2P b - -\n")
+    openings = read_openings(tmp_path / "x.epd", hexapawn, None).openings
+    players = MinimaxPlayer(1), MinimaxPlayer(1)
+    rng = np.random.default_rng(3)
+    found = match_games(*players, hexapawn, games=2, openings=openings, rng=rng)
+    games = sorted(found, key=lambda game: game.number)
+    assert [game.record.result for game in games] == ["0-1", "0-1"]
+    assert [(game.colour, game.points) for game in games] == [(WHITE, 0.0), (BLACK, 1.0)]
 
 
 def test_games_of_equal_moves_from_different_starts_differ() -> None:
