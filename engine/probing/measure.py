@@ -242,7 +242,7 @@ def _labels(concept: Concept, sample: Sample, variant: Variant, outer: Split) ->
     labels = concept.labels(sample.rows, variant)
     first = labels[outer.train[0]]
     if (labels[outer.train] == first).all():
-        name = f"{first:g}" if concept.kind == "scalar" else concept.class_name(first)
+        name = f"{first:g}" if concept.is_number else concept.class_name(first)
         raise ConceptUndefinedError(f"'{name}' in every training position")
     return labels
 
@@ -259,7 +259,7 @@ def _summary(concept: Concept, **found: Any) -> ConceptSummary:
 
 def _balance(concept: Concept, labels: Labels, outer: Split) -> dict[str, Any]:
     """Fields of ConceptSummary: how the labels are distributed."""
-    if concept.kind == "scalar":
+    if concept.is_number:
         return {"mean": float(labels.mean()), "spread": float(labels.std())}
     train, test = labels[outer.train], labels[outer.test]
     classes = (
@@ -362,7 +362,7 @@ def _measure(
     gains = experiment.bootstrap.gains(scores, raw, untrained, rng)
     held_out = target.labels[test]
     low, high = experiment.bootstrap.interval(gains, kind, held_out, experiment.config.confidence)
-    is_scalar = kind == "scalar"
+    is_scalar = target.concept.is_number
     guess = np.full(len(test), majority(target.labels[train], kind))
     return Measurement(
         score=float(scores[0]),
@@ -391,7 +391,7 @@ def _refusal(experiment: Experiment, target: Target, width: int) -> str | None:
     if drawn < FEWEST_CLUSTERS:
         unit = "positions" if experiment.sample.games is None else "games"
         return f"refused: {drawn} held-out {unit}, too few for an interval"
-    if target.concept.kind == "scalar":
+    if target.concept.is_number:
         return None
     for label in np.unique(target.labels):
         for side, rows in (("training", outer.train), ("held-out", outer.test)):

@@ -1,17 +1,15 @@
 """Concepts of pawns."""
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import ConceptUndefinedError, Labels, concept
-from engine.probing.data.canonical import Rows, seen_boards
 from engine.rules.betza import MOVE_ONLY
-from engine.rules.tables import BLACK_BIT
 from engine.rules.variant import Variant
 
 
-@concept("a pawn can break through", kind="binary")
-def breakthrough(rows: Rows, variant: Variant) -> Labels:
+@concept("a pawn can break through", kind="binary", source="the passed pawn, with the move counted")
+def breakthrough(positions: Positions) -> Labels:
     """The side to move has a pawn (or a piece that moves like one) that can walk straight to the
     last rank, and no enemy pawn could block or capture it on the way: no enemy pawn stands a files
     aside and d ranks ahead of it with d at least the larger of 1 and 2a.
@@ -30,9 +28,9 @@ def breakthrough(rows: Rows, variant: Variant) -> Labels:
     elsewhere: this is the passed pawn of chess with the move taken into account, not a proof of a
     win.
     """
-    types = _pawn_types(variant)
-    boards = seen_boards(rows, variant).reshape(-1, variant.height, variant.width)
-    own, enemy = np.isin(boards, types), np.isin(boards, types | BLACK_BIT)
+    variant = positions.variant
+    types = pawn_types(variant)
+    own, enemy = positions.my(*types), positions.their(*types)
     stopped = np.zeros_like(own)
     for ahead in range(1, variant.height):
         for aside in range(-(ahead // 2), ahead // 2 + 1):
@@ -43,8 +41,11 @@ def breakthrough(rows: Rows, variant: Variant) -> Labels:
     return np.asarray((own & ~stopped).any(axis=(1, 2)), np.float64)
 
 
-def _pawn_types(variant: Variant) -> npt.NDArray[np.uint8]:
-    """Piece types that go one rank forward at a time and can go straight, pawns among them."""
+def pawn_types(variant: Variant) -> tuple[int, ...]:
+    """Piece types that go one rank forward at a time and can go straight, pawns among them.
+
+    Raises ConceptUndefinedError where there are none.
+    """
     steps = {(-1, 1), (0, 1), (1, 1)}
     types = [
         piece_type
@@ -55,4 +56,4 @@ def _pawn_types(variant: Variant) -> npt.NDArray[np.uint8]:
     ]
     if not types:
         raise ConceptUndefinedError(f"{variant.name} has no pawns")
-    return np.array(types, np.uint8)
+    return tuple(types)

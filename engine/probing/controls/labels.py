@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.probing.concepts.registry import Kind, Labels
+from engine.probing.concepts.registry import NUMBERS, Kind, Labels
 from engine.probing.data.canonical import board_fractions
 from engine.probing.data.samples import Sample
 
@@ -10,7 +10,7 @@ from engine.probing.data.samples import Sample
 def majority(labels: Labels, kind: Kind) -> float:
     """The best constant guess from training labels [N]: their most common class, or their mean."""
     values, counts = np.unique(labels, return_counts=True)
-    return float(labels.mean() if kind == "scalar" else values[counts.argmax()])
+    return float(labels.mean() if kind in NUMBERS else values[counts.argmax()])
 
 
 def shuffled_labels(sample: Sample, labels: Labels, rng: np.random.Generator) -> Labels:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from engine.probing.activations.capture import Features
-from engine.probing.concepts.registry import Kind, Labels
+from engine.probing.concepts.registry import NUMBERS, Kind, Labels
 from engine.probing.data.splits import Indices, Split
 
 Array = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ _TOLERANCE: Final = 1e-5
 class LinearProbe:
     """outputs = features @ weights + bias."""
 
-    # A "scalar" has one output, the prediction; other kinds have one log-probability a class, up
+    # A number has one output, the prediction; other kinds have one log-probability a class, up
     # to a constant.
     kind: Kind
     # float64[W, K], in the units of the raw features.
@@ -61,7 +61,7 @@ class LinearProbe:
     def predict(self, features: Features) -> Labels:
         """The prediction [N] of a scalar, or the most likely label."""
         outputs = self.outputs(features)
-        if self.kind == "scalar":
+        if self.kind in NUMBERS:
             return outputs[:, 0]
         labels: Labels = np.array(self.classes)[outputs.argmax(axis=1)]
         return labels
@@ -189,11 +189,11 @@ class ProbeFitter:
 
         Validation chooses the penalty unless one is given.
         """
-        if kind == "scalar":
-            return self._fit_scalar(labels, penalty)
+        if kind in NUMBERS:
+            return self._fit_scalar(labels, kind, penalty)
         return self._fit_classes(labels, kind, penalty)
 
-    def _fit_scalar(self, labels: Labels, penalty: float | None) -> LinearProbe:
+    def _fit_scalar(self, labels: Labels, kind: Kind, penalty: float | None) -> LinearProbe:
         # Standardised, so that the same penalties suit labels of every unit.
         middle, unit = labels[self.train].mean(), labels[self.train].std() or 1.0
         targets = (labels - middle) / unit
@@ -201,9 +201,7 @@ class ProbeFitter:
             penalty = self._scalar_penalty(targets)
         weights, bias = ridge(self._design, targets[self.train], penalty)
         weights, bias = self._design.raw(weights * unit, bias * unit + middle)
-        return LinearProbe(
-            kind="scalar", weights=weights, bias=bias, classes=(0.0,), penalty=penalty
-        )
+        return LinearProbe(kind=kind, weights=weights, bias=bias, classes=(0.0,), penalty=penalty)
 
     def _scalar_penalty(self, targets: Array) -> float:
         wanted = targets[self.inner.test]

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.probing.concepts.registry import Kind, Labels
+from engine.probing.concepts.registry import NUMBERS, Kind, Labels
 from engine.probing.probes.linear import LinearProbe
 
 Array = npt.NDArray[np.float64]
@@ -26,7 +26,8 @@ Resampled = npt.NDArray[np.float64]
 """[1 + B]: a figure of the held-out rows, then of each of B resamples."""
 
 METRICS: Final = {
-    "scalar": "R²",
+    "count": "R²",
+    "real": "R²",
     "binary": "balanced accuracy",
     "categorical": "balanced accuracy",
 }
@@ -53,7 +54,7 @@ class Bootstrap:
     def scores(self, kind: Kind, labels: Labels, predictions: Labels) -> Resampled:
         """R² or balanced accuracy of predictions [N] on labels [N]."""
         weights = np.concatenate([np.ones((1, len(labels)), np.float32), self.weights])
-        if kind == "scalar":
+        if kind in NUMBERS:
             return _weighted_r_squared(weights, labels, predictions)
         return _weighted_balanced_accuracy(weights, labels, predictions)
 
@@ -82,7 +83,7 @@ class Bootstrap:
         low, high = interval(gains[1:], confidence)
         if np.ptp(gains[1:]) < _ALIKE:
             parts = [self._members]
-            if kind != "scalar":
+            if kind not in NUMBERS:
                 parts = [self._members[labels == label] for label in np.unique(labels)]
             fewest = min(len(np.unique(part)) for part in parts)
             unseen = 1.0 - ((1.0 - confidence) / 2.0 / len(parts)) ** (1.0 / fewest)
@@ -107,7 +108,7 @@ def _initialisation_deviations(untrained: Array, rng: np.random.Generator) -> Ar
 def score(kind: Kind, labels: Labels, predictions: Labels) -> float:
     """R² or balanced accuracy of predictions [N] on labels [N]."""
     weights = np.ones((1, len(labels)), np.float32)
-    measure = _weighted_r_squared if kind == "scalar" else _weighted_balanced_accuracy
+    measure = _weighted_r_squared if kind in NUMBERS else _weighted_balanced_accuracy
     return float(measure(weights, labels, predictions)[0])
 
 

@@ -97,7 +97,7 @@ class ConceptSummary:
 
     # Unique in the report.
     name: str
-    # "binary", "categorical" or "scalar".
+    # "binary", "categorical", "count" or "real".
     kind: str
     # "R²" or "balanced accuracy".
     metric: str

@@ -15,6 +15,7 @@ from engine.probing.concepts.registry import (
     concept,
     registered_concepts,
 )
+from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.tables import BLACK_BIT, SIDE
 from engine.rules.variant import Variant, get_variant
@@ -190,7 +191,7 @@ def test_the_built_in_concepts_are_registered_once() -> None:
     names = [each.name for each in registered_concepts()]
     assert names == ["material", "mobility", "a pawn can break through"]
     with pytest.raises(AssertionError, match="registered twice"):
-        concept("material", kind="scalar")(material.function)
+        concept("material", kind="real")(material.function)
 
 
 def test_a_definition_is_the_first_paragraph() -> None:
@@ -200,7 +201,7 @@ def test_a_definition_is_the_first_paragraph() -> None:
 
 def test_a_label_for_each_position() -> None:
     short = Concept(
-        name="short", kind="binary", definition="", function=lambda rows, variant: np.zeros(1)
+        name="short", kind="binary", definition="", function=lambda positions: np.zeros(1)
     )
-    with pytest.raises(AssertionError, match="short"):
+    with pytest.raises(InputError, match=r"short: labels of shape \[1\], not"):
         short.labels(solved_rows("hexapawn"), get_variant("hexapawn"))

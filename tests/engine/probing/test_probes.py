@@ -71,10 +71,10 @@ def test_a_start_near_by_leads_to_the_same_place() -> None:
     np.testing.assert_allclose(cold[0], warm[0], atol=1e-3 * np.abs(cold[0]).max())
 
 
-@pytest.mark.parametrize("kind", ["scalar", "categorical"])
+@pytest.mark.parametrize("kind", ["real", "categorical"])
 def test_a_probe_never_looks_at_held_out_rows(kind: Kind) -> None:
     features, scalar, classes = planted()
-    labels = scalar if kind == "scalar" else classes
+    labels = scalar if kind == "real" else classes
     honest = fitter(features).fit(labels, kind)
     spoiled = labels.copy()
     spoiled[400:] = 2.0 - spoiled[400:]
@@ -91,8 +91,8 @@ def test_validation_finds_strong_penalties_for_noise_and_weak_ones_for_none() ->
     weights = rng.normal(size=200)
     exact = features @ weights
     noise = rng.normal(size=ROWS)
-    assert fitter(features).fit(exact, "scalar").penalty == PENALTIES[-1]
-    assert fitter(features).fit(noise, "scalar").penalty >= 1.0
+    assert fitter(features).fit(exact, "real").penalty == PENALTIES[-1]
+    assert fitter(features).fit(noise, "real").penalty >= 1.0
     signs = (exact > 0).astype(np.float64)
     coins = (noise > 0).astype(np.float64)
     assert fitter(features).fit(coins, "binary").penalty >= 1.0
@@ -112,8 +112,8 @@ def test_scores_are_scikit_learn_s() -> None:
     chances = np.exp(outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True))
     theirs = metrics.roc_auc_score(classes[test], chances, multi_class="ovr", average="macro")
     assert macro_auc(probe, outputs, classes[test]) == pytest.approx(theirs, abs=1e-6)
-    numbers = fitter(features).fit(scalar, "scalar").predict(features[test])
-    assert score("scalar", scalar[test], numbers) == pytest.approx(
+    numbers = fitter(features).fit(scalar, "real").predict(features[test])
+    assert score("real", scalar[test], numbers) == pytest.approx(
         metrics.r2_score(scalar[test], numbers), abs=1e-4
     )
 
@@ -121,11 +121,11 @@ def test_scores_are_scikit_learn_s() -> None:
 def test_guessing_is_chance() -> None:
     labels = np.array([0.0] * 90 + [1.0] * 10)
     assert score("binary", labels, np.zeros(100)) == 0.5
-    assert score("scalar", labels, np.full(100, labels.mean())) == pytest.approx(0, abs=1e-6)
+    assert score("real", labels, np.full(100, labels.mean())) == pytest.approx(0, abs=1e-6)
     # In whatever unit the labels are told.
     guesses = labels + 0.25 * np.arange(100) / 100
     for unit in (2.0**-60, 2.0**90):
-        assert score("scalar", unit * labels, unit * guesses) == score("scalar", labels, guesses)
+        assert score("real", unit * labels, unit * guesses) == score("real", labels, guesses)
 
 
 def test_resamples_draw_clusters_whole() -> None:
@@ -145,7 +145,7 @@ def test_resamples_draw_clusters_whole() -> None:
         metrics.balanced_accuracy_score(labels[repeated], predicted[repeated]), abs=1e-6
     )
     numbers = labels + rng.normal(size=400)
-    assert bootstrap.scores("scalar", labels, numbers)[8] == pytest.approx(
+    assert bootstrap.scores("real", labels, numbers)[8] == pytest.approx(
         metrics.r2_score(labels[repeated], numbers[repeated]), abs=1e-4
     )
 
@@ -179,7 +179,7 @@ def test_the_interval_is_that_of_the_estimated_gain() -> None:
     gains = bootstrap.gains(constant(0.8)[0], constant(0.5)[0], untrained, rng)
     assert gains[0] == pytest.approx(0.3)
     assert gains[1:].mean() == pytest.approx(0.3, abs=0.01)
-    low, high = bootstrap.interval(gains, "scalar", np.zeros(20), 0.95)
+    low, high = bootstrap.interval(gains, "real", np.zeros(20), 0.95)
     assert (low + high) / 2 == pytest.approx(0.3, abs=0.02)
 
 
@@ -190,7 +190,7 @@ def test_a_seed_s_luck_is_part_of_the_interval() -> None:
     gains = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(*scores), rng)
     assert gains[0] == pytest.approx(0.3)
     reach = t.ppf(0.975, 4) * np.std(scores, ddof=1) * 1.2**0.5
-    low, high = bootstrap.interval(gains, "scalar", np.zeros(20), 0.95)
+    low, high = bootstrap.interval(gains, "real", np.zeros(20), 0.95)
     assert (low, high) == pytest.approx((0.3 - reach, 0.3 + reach), abs=0.01)
     one = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(0.6), rng)
     assert one == pytest.approx(0.3)
@@ -203,13 +203,13 @@ def test_an_untrained_network_seldom_stands_out_from_others() -> None:
         bootstrap = Bootstrap(np.arange(40), 400, rng)
         each = rng.normal(0.6, 0.03, size=(6, 1)) + rng.normal(0.0, 0.005, size=(6, 401))
         gains = bootstrap.gains(each[0], np.full(401, 0.3), each[1:], rng)
-        low, high = bootstrap.interval(gains, "scalar", np.zeros(40), 0.95)
+        low, high = bootstrap.interval(gains, "real", np.zeros(40), 0.95)
         found += not low <= 0.0 <= high
     # Three standard errors above five per cent.
     assert found / 400 <= 0.083
 
 
-@pytest.mark.parametrize("kind", ["binary", "scalar"])
+@pytest.mark.parametrize("kind", ["binary", "real"])
 def test_resamples_that_are_all_alike_are_not_certain(kind: Kind) -> None:
     """Nothing was seen to differ in 12 games, 5 of them with the rarer class."""
     games = np.repeat(np.arange(12), 3)

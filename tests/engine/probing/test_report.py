@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import Readout, capture, stream_points
 from engine.probing.concepts.material import material
+from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Kind, Labels
 from engine.probing.controls.features import raw_input, untrained_networks
 from engine.probing.data.canonical import Rows, board_fractions, canonical_boards, seen_boards
@@ -23,8 +24,8 @@ from engine.probing.probes.linear import ProbeFitter
 from engine.probing.probes.scores import score
 from engine.probing.report.cells import Measurement, Report
 from engine.probing.report.html import render_html
-from engine.rules.tables import BLACK_BIT, EMPTY
-from engine.rules.variant import Variant, get_variant
+from engine.rules.tables import BLACK_BIT
+from engine.rules.variant import get_variant
 from tests.support.network.network_cases import lively_network, small_config
 from tests.support.network.probing_cases import (
     QUICK,
@@ -43,11 +44,11 @@ PAWN = 7
 def direction(network: PolicyValueNet, kind: Kind) -> Concept:
     """Planted and present: a linear function of the network's own activation."""
 
-    def function(rows: Rows, variant: Variant) -> Labels:
-        features = capture(network, rows, [LAYER])[LAYER].astype(np.float64)
+    def function(positions: Positions) -> Labels:
+        features = capture(network, positions.rows, [LAYER])[LAYER].astype(np.float64)
         weights = np.random.default_rng(5).normal(size=features.shape[1])
         values: Labels = (features / features.std(axis=0)) @ weights
-        return values if kind == "scalar" else (values > np.median(values)).astype(np.float64)
+        return values if kind == "real" else (values > np.median(values)).astype(np.float64)
 
     return Concept(name=f"direction ({kind})", kind=kind, definition="Planted.", function=function)
 
@@ -55,17 +56,16 @@ def direction(network: PolicyValueNet, kind: Kind) -> Concept:
 def by_hash(kind: Kind) -> Concept:
     """Planted and absent: a coin, or a number, that the board decides and nothing can learn."""
 
-    def function(rows: Rows, variant: Variant) -> Labels:
-        fractions = board_fractions(canonical_boards(rows, variant), 17)
-        return fractions if kind == "scalar" else (fractions < 0.3).astype(np.float64)
+    def function(positions: Positions) -> Labels:
+        fractions = board_fractions(canonical_boards(positions.rows, positions.variant), 17)
+        return fractions if kind == "real" else (fractions < 0.3).astype(np.float64)
 
     return Concept(name=f"hash ({kind})", kind=kind, definition="Planted.", function=function)
 
 
-def odd_count(rows: Rows, variant: Variant) -> Labels:
+def odd_count(positions: Positions) -> Labels:
     """Whether the side to move has an odd number of pieces: nothing linear on the board says so."""
-    boards = seen_boards(rows, variant)
-    odd: Labels = ((boards != EMPTY) & (boards < BLACK_BIT)).sum(axis=1) % 2.0
+    odd: Labels = positions.mine.sum(axis=(1, 2)) % 2.0
     return odd
 
 
@@ -82,12 +82,12 @@ def measured(report: Report, concept: str, layer: str) -> Measurement:
 @pytest.fixture(scope="module")
 def planted() -> Report:
     network = lively_network("hexapawn4x4", "geometric")
-    kinds: tuple[Kind, ...] = ("scalar", "binary")
+    kinds: tuple[Kind, ...] = ("real", "binary")
     concepts = [direction(network, kind) for kind in kinds] + [by_hash(kind) for kind in kinds]
     return planted_report(tuple(concepts), network=network)
 
 
-@pytest.mark.parametrize("kind", ["scalar", "binary"])
+@pytest.mark.parametrize("kind", ["real", "binary"])
 def test_a_planted_direction_is_found_where_it_is(planted: Report, kind: Kind) -> None:
     found = measured(planted, f"direction ({kind})", LAYER)
     assert found.score > 0.95
@@ -95,12 +95,12 @@ def test_a_planted_direction_is_found_where_it_is(planted: Report, kind: Kind) -
     assert found.is_above_controls
     assert found.gain_low <= found.gain <= found.gain_high
     assert found.baseline == pytest.approx(max(found.raw_input, np.mean(found.random_init)))
-    assert found.auc is None if kind == "scalar" else (found.auc or 0) > 0.99
+    assert found.auc is None if kind == "real" else (found.auc or 0) > 0.99
 
 
-@pytest.mark.parametrize("kind", ["scalar", "binary"])
+@pytest.mark.parametrize("kind", ["real", "binary"])
 def test_nothing_is_found_where_nothing_is(planted: Report, kind: Kind) -> None:
-    chance = 0.0 if kind == "scalar" else 0.5
+    chance = 0.0 if kind == "real" else 0.5
     for layer in planted.layers:
         found = measured(planted, f"hash ({kind})", layer)
         assert not found.is_above_controls
@@ -111,7 +111,7 @@ def test_shuffled_labels_and_the_control_task_are_chance(planted: Report) -> Non
     for cell in planted.cells:
         found = cell.measurement
         assert found is not None
-        chance = 0.0 if "scalar" in cell.concept else 0.5
+        chance = 0.0 if "real" in cell.concept else 0.5
         assert found.majority == pytest.approx(chance, abs=0.02)
         assert found.shuffled_labels == pytest.approx(chance, abs=0.08)
         assert found.control_task < chance + 0.08
@@ -119,12 +119,12 @@ def test_shuffled_labels_and_the_control_task_are_chance(planted: Report) -> Non
             assert found.control_task_training > found.control_task, "it memorises a little"
 
 
-def faced(rows: Rows, variant: Variant) -> Labels:
+def faced(positions: Positions) -> Labels:
     """[N, S] where a piece of the side to move stands nose to nose with an enemy."""
-    boards = seen_boards(rows, variant).reshape(-1, variant.height, variant.width)
+    boards = positions.boards
     found = np.zeros(boards.shape)
     found[:, :-1] = (boards[:, :-1] == PAWN) & (boards[:, 1:] == PAWN | BLACK_BIT)
-    return found.reshape(len(rows), -1)
+    return found.reshape(len(boards), -1)
 
 
 def teach(network: PolicyValueNet, rows: Rows, squares: Labels) -> None:
@@ -152,12 +152,12 @@ def test_training_plants_what_the_probe_then_finds() -> None:
         torch.manual_seed(1)
         network = PolicyValueNet(small_config(name, "residual", blocks=1))
         untrained = copy.deepcopy(network)
-        teach(network, rows, faced(rows, variant))
+        teach(network, rows, faced(Positions(rows, variant)))
     count = Concept(
         name="faced pieces",
-        kind="scalar",
+        kind="real",
         definition="How many of my pieces stand nose to nose with an enemy.",
-        function=lambda rows, variant: faced(rows, variant).sum(axis=1),
+        function=lambda positions: faced(positions).sum(axis=1),
     )
     # Of three untrained networks the spread would be known too badly.
     config = ProbeConfig(random_networks=5, resamples=300)
@@ -237,16 +237,24 @@ def test_three_by_three_is_refused() -> None:
 def test_rare_classes_are_refused_and_constants_absent() -> None:
     rows = solved_rows("hexapawn4x4", 600)
 
-    def rare(rows: Rows, variant: Variant) -> Labels:
+    def rare(positions: Positions) -> Labels:
         return (np.arange(len(rows)) < 6).astype(np.float64)
 
-    def undefined(rows: Rows, variant: Variant) -> Labels:
+    def flat(positions: Positions) -> Labels:
+        return np.ones(len(positions))
+
+    def undefined(positions: Positions) -> Labels:
         raise ConceptUndefinedError("there are no dragons")
 
     report = planted_report(
         (
             Concept(name="rare", kind="binary", definition="", function=rare),
-            Concept(name="flat", kind="scalar", definition="", function=lambda r, v: np.ones(600)),
+            Concept(
+                name="flat",
+                kind="real",
+                definition="",
+                function=lambda positions: np.ones(len(positions)),
+            ),
             Concept(name="dragons", kind="binary", definition="", function=undefined),
         ),
         rows=rows,
@@ -363,11 +371,9 @@ def test_the_page_stands_alone_and_is_whole(planted: Report) -> None:
 
 def test_the_page_escapes_what_people_name() -> None:
     rows = solved_rows("hexapawn4x4", 600)
-    evil = Concept(
-        name="<script>&", kind="binary", definition="<b>", function=lambda r, v: odd_count(r, v)
-    )
+    evil = Concept(name="<script>&", kind="binary", definition="<b>", function=odd_count)
 
-    def never(rows: Rows, variant: Variant) -> Labels:
+    def never(positions: Positions) -> Labels:
         raise ConceptUndefinedError("<s>")
 
     undefined = Concept(name="never", kind="binary", definition="", function=never)
