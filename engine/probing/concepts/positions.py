@@ -37,7 +37,8 @@ class Positions:
     @cached_property
     def mine(self) -> Flags:
         """Squares with a piece of the side to move."""
-        return (self.boards != EMPTY) & (self.boards < BLACK_BIT)
+        flags: Flags = (self.boards != EMPTY) & (self.boards < BLACK_BIT)
+        return flags
 
     @cached_property
     def theirs(self) -> Flags:
