@@ -1,0 +1,1 @@
+"""Pictures as inline SVG, from plain numbers: heat maps, line charts, boards and bars."""
