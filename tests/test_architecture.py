@@ -47,6 +47,7 @@ ORDER = {
     ),
     "engine/rules/pgn": "record lexer reader writer",
     "engine/network": "stored_json model finite checkpoint language inference",
+    "engine/probing/concepts": "board positions registry",
     "engine/probing": "data concepts activations probes controls report measure",
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
     "pawnscope": (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from scripts.terminal.progress import Bars
 from search.exact.solution import Solution
 from training.data.run_directory import run_checkpoints
 from training.data.shards import files_of, game_files, load_games
+
+_MEASURED: Final = ("material", "mobility", "a pawn can break through")
+"""Of the registered concepts those that a report measures, beside the exact value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +98,12 @@ def probe_run(
     keep_freed_memory()
     solution = load(variant) if is_solved_quickly(variant) else None
     exact_values = None if solution is None else lambda rows: solution.lookup_batch(rows)[0]
+    measured = (each for each in registered_concepts() if each.name in _MEASURED)
     rng = np.random.default_rng(config.seed)
     return probe_networks(
         subjects,
         _gather(run, variant, solution, positions, rng),
-        (*registered_concepts(), game_value(exact_values)),
+        (*measured, game_value(exact_values)),
         variant,
         run=str(run),
         config=config,

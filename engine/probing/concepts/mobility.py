@@ -1,14 +1,133 @@
-"""Concepts of mobility."""
+"""Concepts of mobility: how many moves there are, and by what.
+
+Moves are legal ones. Those of the opponent are the moves that it would have if the side to move
+passed, and undefined where that would leave a king to be captured.
+"""
+
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
+from engine.probing.concepts.board.undefined import ConceptUndefinedError
+from engine.probing.concepts.board.variant_facts import pawn_types
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Labels, concept
+from engine.probing.data.canonical import Rows
 from engine.rules.kernels import generate_batch
+from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
+from engine.rules.tables import (
+    BISHOP,
+    BLACK_BIT,
+    EN_PASSANT,
+    KING,
+    KNIGHT,
+    NO_SQUARE,
+    PIECE_TYPES,
+    QUEEN,
+    ROOK,
+    SIDE,
+)
+
+_MOBILITY: Final = "McGrath et al. 2022, table S1 (mobility)"
+_BY_PIECE: Final = "Stockfish Evaluation Guide, mobility (here of legal moves)"
+_NAMES: Final = {KNIGHT: "knights", BISHOP: "bishops", ROOK: "rooks", QUEEN: "queens", KING: "king"}
 
 
-@concept("mobility", kind="count", source="McGrath et al. 2022, table S1 (mobility)")
+@concept("mobility", kind="count", source=_MOBILITY)
 def mobility(positions: Positions) -> Labels:
     """The number of legal moves of the side to move."""
-    _, offsets = generate_batch(positions.variant.tables, positions.rows)
-    return np.diff(offsets).astype(np.float64)
+    return positions.legal.counts.astype(np.float64)
+
+
+@concept("their mobility", kind="count", source=_MOBILITY)
+def their_mobility(positions: Positions) -> Labels:
+    """The number of moves that the opponent would have if the side to move passed, undefined where
+    it is in check.
+    """
+    return positions.shared(_their_mobility)
+
+
+def _their_mobility(positions: Positions) -> Labels:
+    variant = positions.variant
+    rows = positions.rows.copy()
+    rows[:, variant.squares + SIDE] ^= 1
+    rows[:, variant.squares + EN_PASSANT] = NO_SQUARE
+    moves, offsets = generate_batch(variant.tables, rows)
+    counts = np.diff(offsets)
+    labels = counts.astype(np.float64)
+    if variant.has_king:
+        captured = _pieces(rows, counts, moves >> SQUARE_BITS & SQUARE_MASK)
+        position = np.repeat(np.arange(len(rows)), counts)
+        labels[position[captured == KING]] = np.nan
+    return labels
+
+
+def _pieces(
+    rows: Rows, counts: npt.NDArray[np.int64], squares: npt.NDArray[np.integer]
+) -> npt.NDArray[np.uint8]:
+    """The types of the pieces on squares [M], `counts` [N] of them in each of the rows [N, R]."""
+    starts = np.repeat(np.arange(len(rows)) * rows.shape[1], counts)
+    types: npt.NDArray[np.uint8] = rows.ravel()[starts + squares] % np.uint8(BLACK_BIT)
+    return types
+
+
+def _moves_by_type(positions: Positions) -> npt.NDArray[np.int64]:
+    """[N, PIECE_TYPES] legal moves of each type of piece."""
+    rows, (moves, _), counts = positions.rows, positions.legal, positions.legal.counts
+    place = np.repeat(np.arange(len(rows)) * PIECE_TYPES, counts)
+    place += _pieces(rows, counts, moves & SQUARE_MASK)
+    return np.bincount(place, minlength=len(rows) * PIECE_TYPES).reshape(-1, PIECE_TYPES)
+
+
+@concept("mobility, mine minus theirs", kind="real", source=_MOBILITY)
+def mobility_difference(positions: Positions) -> Labels:
+    """Mine minus theirs: the number of legal moves of the side to move, and of those that the
+    opponent would have if it passed, undefined in check.
+    """
+    return positions.legal.counts - positions.shared(_their_mobility)
+
+
+def _moves_of(positions: Positions, *piece_types: int) -> Labels:
+    variant = positions.variant
+    if not set(piece_types) <= set(variant.piece_types):
+        raise ConceptUndefinedError(f"{variant.name} has no {_NAMES[piece_types[0]]}")
+    by_type = positions.shared(_moves_by_type)
+    total: Labels = by_type[:, list(piece_types)].sum(axis=1).astype(np.float64)
+    return total
+
+
+@concept("pawn moves", kind="count", source=_BY_PIECE)
+def pawn_moves(positions: Positions) -> Labels:
+    """The number of legal moves of the side to move's pawns."""
+    return _moves_of(positions, *pawn_types(positions.variant))
+
+
+@concept("knight moves", kind="count", source=_BY_PIECE)
+def knight_moves(positions: Positions) -> Labels:
+    """The number of legal moves of the side to move's knights."""
+    return _moves_of(positions, KNIGHT)
+
+
+@concept("bishop moves", kind="count", source=_BY_PIECE)
+def bishop_moves(positions: Positions) -> Labels:
+    """The number of legal moves of the side to move's bishops."""
+    return _moves_of(positions, BISHOP)
+
+
+@concept("rook moves", kind="count", source=_BY_PIECE)
+def rook_moves(positions: Positions) -> Labels:
+    """The number of legal moves of the side to move's rooks."""
+    return _moves_of(positions, ROOK)
+
+
+@concept("queen moves", kind="count", source=_BY_PIECE)
+def queen_moves(positions: Positions) -> Labels:
+    """The number of legal moves of the side to move's queens."""
+    return _moves_of(positions, QUEEN)
+
+
+@concept("king moves", kind="count", source=_BY_PIECE)
+def king_moves(positions: Positions) -> Labels:
+    """The number of legal moves of the side to move's king, castling included."""
+    return _moves_of(positions, KING)

@@ -1,16 +1,36 @@
 """What concept functions are handed: positions, with what several concepts need computed once."""
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.probing.concepts.board.sides import Side
 from engine.probing.data.canonical import Rows, seen_boards
+from engine.rules.kernels import generate_batch
 from engine.rules.tables import BLACK_BIT, EMPTY
 from engine.rules.variant import Variant
 
 Flags = npt.NDArray[np.bool_]
 """[N, H, W] whether something holds of each square, as the side to move sees the board."""
+
+Fact = TypeVar("Fact")
+
+
+class LegalMoves(NamedTuple):
+    """The legal moves of N positions, M in all."""
+
+    moves: npt.NDArray[np.uint16]
+    """[M]; those of position n are `moves[offsets[n]:offsets[n + 1]]`."""
+    offsets: npt.NDArray[np.int64]
+    """[N + 1]."""
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """[N] legal moves of each position."""
+        return np.diff(self.offsets)
 
 
 class Positions:
@@ -24,15 +44,40 @@ class Positions:
         """`rows` uint8[N, R]."""
         self.rows: Rows = np.ascontiguousarray(rows)
         self.variant = variant
+        self._facts: dict[Callable[[Positions], Any], Any] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def shared(self, fact: "Callable[[Positions], Fact]") -> Fact:
+        """What `fact` finds in these positions, computed once: for what several concepts need."""
+        if fact not in self._facts:
+            self._facts[fact] = fact(self)
+        found: Fact = self._facts[fact]
+        return found
+
+    @cached_property
+    def legal(self) -> LegalMoves:
+        """The legal moves."""
+        return LegalMoves(*generate_batch(self.variant.tables, self.rows))
 
     @cached_property
     def boards(self) -> npt.NDArray[np.uint8]:
         """Piece codes [N, H, W]: those of the side to move are types, the opponent's type | 16."""
         shape = (-1, self.variant.height, self.variant.width)
         return seen_boards(self.rows, self.variant).reshape(shape)
+
+    @cached_property
+    def me(self) -> Side:
+        """The side to move and its sets of squares, for many positions at once."""
+        return Side(self.boards, self.variant)
+
+    @cached_property
+    def them(self) -> Side:
+        """The opponent and its sets of squares, as it sees the board from the other end."""
+        turned = self.boards[:, ::-1]
+        swapped = np.where(turned == EMPTY, EMPTY, turned ^ BLACK_BIT)
+        return Side(swapped.astype(np.uint8), self.variant)
 
     @cached_property
     def mine(self) -> Flags:

@@ -1,0 +1,1 @@
+"""What several concepts need of a position or of a variant, computed once."""

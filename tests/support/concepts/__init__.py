@@ -1,0 +1,1 @@
+"""Second opinions about concepts, and boards for tests of them."""
