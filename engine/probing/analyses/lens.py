@@ -1,0 +1,368 @@
+"""Logit lens: what the heads of a network would say if it stopped after a layer.
+
+nostalgebraist 2020, "interpreting GPT: the logit lens", for policy and value: the stream after each
+block goes through the network's own last LayerNorm and its own heads. Both trunks end in such a
+norm, also a residual tower that has no other, so the lens of the last block is the output itself.
+
+    embed --> block 0 --> block 1 --> ... --> last block
+      |          |           |                    |
+    norm       norm        norm                 norm
+      |          |           |                    |
+    heads      heads       heads                heads = the output
+
+A **forgotten solution** is a position that some earlier layer gets right and the output does not
+(Sandmann 2025, "forgotten puzzles"). Any layer may be right by luck, and there are several, so the
+share stands beside what independent layers of the same accuracies would give, and beside the share
+with the layers in any other order.
+"""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.network.model.backbone import Backbone
+from engine.network.model.policy_value import VariantNetwork
+from engine.network.model.residual_tower import ResidualTower
+from engine.network.model.universal import VariantView
+from engine.probing.analyses.evaluations import (
+    Collected,
+    Evaluations,
+    batches,
+    evaluating,
+    variant_of,
+)
+from engine.probing.analyses.legal_moves import (
+    ExactMoves,
+    Flags,
+    LegalMoves,
+    MoveTruth,
+    legal_moves,
+)
+from engine.probing.analyses.resampling import Array, Estimate, Resamples, percentage, present
+from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
+from engine.rules.notation.fen import write_fen
+from engine.rules.notation.uci import write_uci
+from engine.rules.variant import Variant
+
+EXAMPLES: Final = 6
+"""Forgotten solutions that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensLayer:
+    """What the heads say after one layer; the last layer is the output."""
+
+    # Name of its hook point.
+    layer: str
+    # Share of positions whose best move is the output's.
+    agreement: Estimate
+    # Kullback-Leibler divergence of its policy from the output's, nats.
+    divergence: Estimate
+    # Share of decisions in which its best move keeps the exact value.
+    value_kept: Estimate | None
+    # Share of decisions that it keeps and the output does not, and the reverse.
+    kept_here_only: Estimate | None
+    kept_by_output_only: Estimate | None
+    # Share of positions whose likeliest result (win, draw or loss) is the exact one.
+    result_right: Estimate | None
+    # Mean distance of its expected score from the exact value, 0 to 2.
+    value_error: Estimate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgotten:
+    """Positions that some earlier layer gets right and the output does not, and the reverse."""
+
+    # "best move": the best move keeps the exact value, over decisions. "result": the likeliest
+    # result is the exact one, over all positions.
+    question: str
+    positions: int
+    # Share that the output gets wrong.
+    wrong: Estimate
+    # Share that the output gets wrong and some earlier layer right.
+    forgotten: Estimate
+    # The same if each layer were right with its own frequency, independently of the others.
+    independent: Estimate
+    # `forgotten` minus `independent`.
+    excess: Estimate
+    # The same share if another layer were the last: the mean over all orders of the layers, and
+    # the smallest and the largest.
+    shuffled: float
+    shuffled_least: float
+    shuffled_most: float
+    # Share that the output gets right and no earlier layer.
+    found_last: Estimate
+    # The same for independent layers.
+    found_last_independent: Estimate
+
+    @property
+    def share_of_errors(self) -> float | None:
+        """Of what the output gets wrong, the share that some earlier layer gets right; None where
+        it gets nothing wrong."""
+        return self.forgotten.value / self.wrong.value if self.wrong.value else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LensExample:
+    """A forgotten solution: what each layer would play."""
+
+    fen: str
+    # Exact value for the side to move.
+    value: int
+    # For each layer its best move as UCI text, and whether that keeps the value.
+    moves: tuple[tuple[str, bool], ...]
+    # For each layer the probability of the moves that keep the value.
+    kept: tuple[float, ...]
+    # For each layer the expected score, -1 to 1.
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Lens:
+    """The logit lens of one network, by layer."""
+
+    variant: str
+    positions: int
+    # Positions in which some legal moves keep the exact value and others do not; None unsolved.
+    decisions: int | None
+    # Share of the legal moves that keep the value, in decisions; None unsolved.
+    random_move: float | None
+    layers: tuple[LensLayer, ...]
+    # None where the game is not solved.
+    best_move: Forgotten | None
+    result: Forgotten | None
+    examples: tuple[LensExample, ...]
+    # Of the intervals.
+    confidence: float
+
+    def __repr__(self) -> str:
+        return _table(self)
+
+
+def lens(
+    network: VariantNetwork,
+    rows: Rows,
+    truth: MoveTruth | None = None,
+    *,
+    variant: Variant | None = None,
+    resamples: int = 1_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Lens:
+    """The logit lens of a network on unfinished positions uint8[N, R], N >= 1.
+
+    `truth` gives exact values, where the game is solved: without it only the agreement with the
+    output is measured. `variant` is the network's unless given. Where moves or results are equally
+    likely, one is drawn, for all layers alike. Raises InputError for rows of another variant and
+    for finished positions.
+    """
+    variant = variant_of(network, variant)
+    legal = legal_moves(rows, variant, truth)
+    groups = canonical_groups(canonical_boards(rows, variant))
+    return lens_of(network, legal, Resamples(groups, resamples, seed, confidence), seed)
+
+
+def lens_of(
+    network: VariantNetwork, legal: LegalMoves, resamples: Resamples, seed: int = 0
+) -> Lens:
+    """The same for legal moves and resamples that other analyses share."""
+    rng = np.random.default_rng(seed)
+    ties, result_ties = rng.random(len(legal.moves)), rng.random((len(legal), 3))
+    layers = evaluate_layers(network, legal)
+    chosen = np.stack([legal.best(each.policy, ties) for each in layers.values()], axis=1)
+    results = np.stack([_result(each, result_ties) for each in layers.values()], axis=1)
+    exact, judged = legal.exact, None
+    if exact is not None:
+        judged = _Judged(exact, exact.keeping[chosen], results == exact.values[:, None])
+    random_move = None
+    if exact is not None and exact.decisions.any():
+        random_move = float(exact.chance[exact.decisions].mean())
+    return Lens(
+        variant=legal.variant.name,
+        positions=len(legal),
+        decisions=None if exact is None else int(exact.decisions.sum()),
+        random_move=random_move,
+        layers=tuple(
+            _layer(name, index, layers, chosen, legal, judged, resamples)
+            for index, name in enumerate(layers)
+        ),
+        best_move=judged
+        and _forgotten("best move", judged.kept, judged.exact.decisions, resamples),
+        result=judged and _forgotten("result", judged.right, judged.exact.known, resamples),
+        examples=() if judged is None else _examples(legal, layers, chosen, judged),
+        confidence=resamples.confidence,
+    )
+
+
+def evaluate_layers(network: VariantNetwork, legal: LegalMoves) -> dict[str, Evaluations]:
+    """The lens of every layer by its hook point, `embed` first; the last is the output.
+
+    Raises NotFiniteError, naming the layer.
+    """
+    names = [
+        name
+        for name in network.hook_points.names
+        if name == "embed" or (name.startswith("block.") and name.endswith(".residual"))
+    ]
+    trunk = trunk_of(network)
+    collected = {name: Collected(legal, name) for name in names}
+    with evaluating(network), network.hook_points.read(*names) as streams:
+        for batch in batches(legal):
+            network(batch.boards)
+            # The heads declare hook points, too: what they read must not be mixed up.
+            for name, stream in dict(streams).items():
+                outputs = network.outputs(trunk.norm(stream))
+                collected[name].add(batch, network, outputs)
+    return {name: each.evaluations() for name, each in collected.items()}
+
+
+def trunk_of(network: VariantNetwork) -> Backbone | ResidualTower:
+    """The trunk of a network, also of a universal one's view."""
+    owner = network.universal if isinstance(network, VariantView) else network
+    trunk = owner.trunk
+    assert isinstance(trunk, Backbone | ResidualTower)
+    return trunk
+
+
+def _result(evaluations: Evaluations, ties: Array) -> npt.NDArray[np.int64]:
+    """The likeliest result [N] as a value: 1, 0 or -1."""
+    wdl = evaluations.wdl
+    tied = wdl >= wdl.max(axis=1, keepdims=True)
+    results: npt.NDArray[np.int64] = 1 - np.where(tied, ties, -1.0).argmax(axis=1)
+    return results
+
+
+class _Judged(NamedTuple):
+    """What N positions show of L layers."""
+
+    exact: ExactMoves
+    # bool[N, L] whether the best move keeps the exact value.
+    kept: Flags
+    # bool[N, L] whether the likeliest result is the exact one.
+    right: Flags
+
+
+def _layer(
+    name: str,
+    index: int,
+    layers: dict[str, Evaluations],
+    chosen: npt.NDArray[np.int64],
+    legal: LegalMoves,
+    judged: _Judged | None,
+    resamples: Resamples,
+) -> LensLayer:
+    each, output = layers[name], layers[list(layers)[-1]]
+    divergence = legal.sums(np.exp(output.policy) * (output.policy - each.policy))
+    everywhere = np.ones(len(legal), bool)
+    found: dict[str, Estimate | None] = dict.fromkeys(
+        ("value_kept", "kept_here_only", "kept_by_output_only", "result_right", "value_error")
+    )
+    if judged is not None:
+        exact, kept, output_kept = judged.exact, judged.kept[:, index], judged.kept[:, -1]
+        error = np.where(exact.known, np.abs(each.expected_score - exact.values), np.nan)
+        found = {
+            "value_kept": resamples.share(kept, exact.decisions),
+            "kept_here_only": resamples.share(kept & ~output_kept, exact.decisions),
+            "kept_by_output_only": resamples.share(~kept & output_kept, exact.decisions),
+            "result_right": resamples.share(judged.right[:, index], exact.known),
+            "value_error": resamples.mean(error),
+        }
+    return LensLayer(
+        layer=name,
+        agreement=present(resamples.share(chosen[:, index] == chosen[:, -1], everywhere)),
+        divergence=present(resamples.mean(np.maximum(divergence, 0.0))),
+        **found,
+    )
+
+
+def _forgotten(question: str, right: Flags, among: Flags, resamples: Resamples) -> Forgotten | None:
+    """Of layers that are right or not, bool[N, L], among positions bool[N]; None of none."""
+    if not among.any():
+        return None
+    earlier, last = right[:, :-1].any(axis=1), right[:, -1]
+    columns = np.column_stack([right, earlier & ~last, last & ~earlier, ~last])
+    means = resamples.means(np.where(among[:, None], columns, np.nan))
+    accuracies = means[:, : right.shape[1]]
+    missed_by_all = (1.0 - accuracies[:, :-1]).prod(axis=1)
+    independent = (1.0 - missed_by_all) * (1.0 - accuracies[:, -1])
+    late_independent = missed_by_all * accuracies[:, -1]
+    forgotten, late, wrong = means[:, -3:].T
+    # In a random order of the layers each is the last one equally often.
+    orders = [
+        float((np.delete(right, each, axis=1).any(axis=1) & ~right[:, each])[among].mean())
+        for each in range(right.shape[1])
+    ]
+    count = int(among.sum())
+    distinct = len(np.unique(resamples.groups[among]))
+    return Forgotten(
+        question=question,
+        positions=count,
+        wrong=resamples.estimate(wrong, count, unseen=distinct),
+        forgotten=resamples.estimate(forgotten, count, unseen=distinct),
+        independent=resamples.estimate(independent, count),
+        excess=resamples.estimate(forgotten - independent, count),
+        shuffled=float(np.mean(orders)),
+        shuffled_least=min(orders),
+        shuffled_most=max(orders),
+        found_last=resamples.estimate(late, count, unseen=distinct),
+        found_last_independent=resamples.estimate(late_independent, count),
+    )
+
+
+def _examples(
+    legal: LegalMoves,
+    layers: dict[str, Evaluations],
+    chosen: npt.NDArray[np.int64],
+    judged: _Judged,
+) -> tuple[LensExample, ...]:
+    """The forgotten solutions of which some earlier layer was surest and the output least."""
+    exact, kept = judged.exact, judged.kept
+    chances = np.stack(
+        [legal.sums(np.exp(each.policy) * exact.keeping) for each in layers.values()], axis=1
+    )
+    forgotten = np.flatnonzero(exact.decisions & kept[:, :-1].any(axis=1) & ~kept[:, -1])
+    sureness = chances[forgotten, :-1].max(axis=1, initial=0.0) - chances[forgotten, -1]
+    found = []
+    for place in forgotten[np.argsort(-sureness, kind="stable")][:EXAMPLES].tolist():
+        row = legal.rows[place]
+        found.append(
+            LensExample(
+                fen=write_fen(legal.variant, row),
+                value=int(exact.values[place]),
+                moves=tuple(
+                    (write_uci(legal.variant, row, int(legal.moves[move])), bool(right))
+                    for move, right in zip(chosen[place], kept[place], strict=True)
+                ),
+                kept=tuple(chances[place].tolist()),
+                scores=tuple(float(each.expected_score[place]) for each in layers.values()),
+            )
+        )
+    return tuple(found)
+
+
+def _table(found: Lens) -> str:
+    lines = [f"logit lens of {found.positions:,} positions of {found.variant}"]
+    solved = found.decisions is not None
+    heading = f"{'layer':18}{'agrees':>8}{'KL':>8}"
+    if solved:
+        heading += f"{'keeps':>8}{'result':>8}{'error':>8}"
+        lines[0] += f", {found.decisions:,} of them decisions"
+    lines.append(heading)
+    for each in found.layers:
+        line = f"{each.layer:18}{percentage(each.agreement.value):>6} %"
+        line += f"{each.divergence.value:8.3f}"
+        for share in (each.value_kept, each.result_right) if solved else ():
+            line += f"{'-':>8}" if share is None else f"{percentage(share.value):>6} %"
+        lines.append(line + (f"{each.value_error.value:8.3f}" if each.value_error else ""))
+    if found.random_move is not None:
+        lines.append(f"{'a random move':34}{percentage(found.random_move):>6} %")
+    for each_question in (found.best_move, found.result):
+        if each_question is not None:
+            lines.append(
+                f"{each_question.question}: forgotten {each_question.forgotten.percent()}, "
+                f"independent layers {percentage(each_question.independent.value)} %, "
+                f"found last {each_question.found_last.percent()}"
+            )
+    return "\n".join(lines)
