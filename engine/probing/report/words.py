@@ -1,0 +1,219 @@
+"""What is supported and what is not, in words, by rule from the cells."""
+
+import statistics
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from engine.probing.report.drawing.svg import signed
+from engine.probing.report.grid import Grid, short_layer
+from engine.probing.report.results import Emergence, Gain, Report
+from engine.probing.report.verdicts import REASONS, Status, Verdict, verdicts
+
+CONTROL_FAMILY: Final = "controls"
+"""Concepts of this family are random functions: none should be supported."""
+_SHOWN: Final = 12
+"""Concepts that a terminal is told one by one."""
+_COLUMNS: Final = 100
+
+
+def supported(report: Report) -> tuple[str, ...]:
+    """Names of the concepts whose gain is supported, control concepts apart."""
+    return tuple(
+        each.concept.name
+        for each in verdicts(Grid(report))
+        if each.is_supported and each.concept.family != CONTROL_FAMILY
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """The verdicts, sorted."""
+
+    # All concepts that are measured but control concepts.
+    real: tuple[Verdict, ...]
+    # Control concepts.
+    controls: tuple[Verdict, ...]
+
+    @property
+    def supported(self) -> tuple[Verdict, ...]:
+        """By their gain, the largest first."""
+        found = [each for each in self.real if each.is_supported]
+        return tuple(sorted(found, key=lambda each: -(each.best.gain if each.best else 0.0)))
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        """The others, in the order of the report."""
+        return tuple(each for each in self.real if not each.is_supported)
+
+    def by_reason(self) -> list[tuple[Status, str, tuple[Verdict, ...]]]:
+        """Each reason with the concepts that it holds of; reasons without any are left out."""
+        groups = (
+            (status, words, tuple(each for each in self.real if each.status == status))
+            for status, words in REASONS.items()
+        )
+        return [group for group in groups if group[2]]
+
+    @property
+    def false_controls(self) -> tuple[Verdict, ...]:
+        """Control concepts that came out as supported."""
+        return tuple(each for each in self.controls if each.is_supported)
+
+
+def findings(grid: Grid) -> Findings:
+    """The verdicts of a report."""
+    found = verdicts(grid)
+    return Findings(
+        real=tuple(each for each in found if each.concept.family != CONTROL_FAMILY),
+        controls=tuple(each for each in found if each.concept.family == CONTROL_FAMILY),
+    )
+
+
+def lost_elsewhere(grid: Grid, found: Findings, attribute: str) -> tuple[list[str], list[str], int]:
+    """Supported concepts whose gain is not clear of zero in another setting of their best cell.
+
+    `attribute` is "harder" or "self_play". Their names; the names of those that were not measured
+    there; and how many were.
+    """
+    lost, unmeasured, measured = [], [], 0
+    for each in found.supported:
+        assert each.best is not None
+        cells = grid.cells(each.concept.name, each.best.layer, each.best.place)
+        gains: list[Gain] = [
+            gain
+            for cell in cells
+            if cell.measurement is not None
+            and (gain := getattr(cell.measurement, attribute)) is not None
+        ]
+        if not gains:
+            unmeasured.append(each.concept.name)
+            continue
+        measured += 1
+        if not all(gain.gain_low > 0.0 for gain in gains):
+            lost.append(each.concept.name)
+    return lost, unmeasured, measured
+
+
+def longer_codes(grid: Grid, found: Findings) -> list[str]:
+    """Supported concepts whose online code is no shorter than that of the better control."""
+    names = []
+    for each in found.supported:
+        assert each.best is not None
+        cells = grid.cells(each.concept.name, each.best.layer, each.best.place)
+        for cell in cells:
+            it = cell.measurement
+            if it is not None and it.bits >= min(it.bits_raw_input, it.bits_random_init):
+                names.append(each.concept.name)
+                break
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyOrder:
+    """When the concepts of a family appear."""
+
+    name: str
+    # Those of its concepts that appear in every run, and all of them.
+    appearing: int
+    concepts: int
+    # Median of their ranks, and of the ends of their ranks' intervals.
+    rank: float
+    low: float
+    high: float
+
+
+def appears(each: Emergence) -> bool:
+    """Whether a concept appears in every run."""
+    return all(place is not None for place in each.places)
+
+
+def family_orders(report: Report) -> list[FamilyOrder]:
+    """Families of which at least two concepts appear, in the order of their median ranks."""
+    families = {each.name: each.family for each in report.concepts if each.absent is None}
+    found = []
+    for family in dict.fromkeys(families.values()):
+        own = [each for each in report.emergence if families.get(each.concept) == family]
+        shown = [each for each in own if appears(each)]
+        if len(shown) >= 2 and family != CONTROL_FAMILY:
+            found.append(
+                FamilyOrder(
+                    name=family,
+                    appearing=len(shown),
+                    concepts=len(own),
+                    rank=statistics.median(each.rank for each in shown),
+                    low=statistics.median(each.rank_low for each in shown),
+                    high=statistics.median(each.rank_high for each in shown),
+                )
+            )
+    return sorted(found, key=lambda each: each.rank)
+
+
+def order_words(orders: Sequence[FamilyOrder]) -> list[str]:
+    """For each two families, whether one appears before the other, or that it is not known."""
+    before: list[tuple[str, str]] = []
+    unknown: list[tuple[str, str]] = []
+    for index, first in enumerate(orders):
+        for second in orders[index + 1 :]:
+            pair = before if first.high < second.low else unknown
+            pair.append((first.name, second.name))
+    words = [f"{first} before {second}" for first, second in before]
+    if unknown:
+        pairs = joined(f"{first} and {second}" for first, second in unknown)
+        words.append(f"not told apart, because the intervals of their ranks overlap: {pairs}")
+    return words
+
+
+def joined(names: Iterable[str]) -> str:
+    """`a, b, c`."""
+    return ", ".join(names)
+
+
+def summary(report: Report) -> str:
+    """The verdicts for a terminal."""
+    grid = Grid(report)
+    found, counts = findings(grid), report.counts
+    runs = f"; {len(report.runs)} runs" if len(report.runs) > 1 else ""
+    sure = f"{report.confidence:.0%} for all {grid.count:,} cells at once"
+    lines = [
+        f"{report.variant}: {counts.source}; {counts.test_distinct:,} distinct ones held out{runs}",
+        f"supported: {len(found.supported)} of {len(found.real)} concepts",
+        f"  gain over both controls clear of zero, {sure}; the best cell of each:",
+    ]
+    shown = found.supported[:_SHOWN]
+    width = max((len(each.concept.name) for each in shown), default=0)
+    for each in shown:
+        assert each.best is not None
+        assert each.first is not None
+        best = each.best
+        lines.append(
+            f"  {each.concept.name:{width}}  {signed(best.gain, 3)} "
+            f"({signed(best.corrected_low, 3)} to {signed(best.corrected_high, 3)})  "
+            f"{short_layer(best.layer)}, {grid.step(best.place)}; since "
+            f"{grid.step(each.first.place)}"
+        )
+    rest = [each.concept.name for each in found.supported[_SHOWN:]]
+    lines += _wrapped("  and ", rest)
+    for _, words, failed in found.by_reason():
+        lines += _wrapped(f"{words} ({len(failed)}): ", [each.concept.name for each in failed])
+    if found.controls:
+        lines.append(
+            f"control concepts, which are random: {len(found.false_controls)} of "
+            f"{len(found.controls)} supported"
+        )
+    lines += _wrapped(f"not measured ({len(grid.absent)}): ", [each.name for each in grid.absent])
+    lines.append(f"layers: {joined(report.layers)}")
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(beginning: str, names: Sequence[str]) -> list[str]:
+    """The names in lines; none for no names."""
+    if not names:
+        return []
+    return textwrap.wrap(
+        beginning + joined(names),
+        _COLUMNS,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
