@@ -165,7 +165,7 @@ def _cell(
     index: int,
 ) -> Cell:
     gain = made.gain * _share(made, layers.index(layer), len(layers), place, places)
-    gain += 0.004 * index if gain else 0.0
+    gain *= 1 + 0.01 * index
     baseline = max(made.raw_input, made.untrained)
     measurement = Measurement(
         score=baseline + gain,
