@@ -130,7 +130,8 @@ def test_what_a_harder_split_takes_away_is_named() -> None:
 
 
 def test_a_code_that_is_no_shorter_is_named() -> None:
-    assert not longer_codes(grid := Grid(made_up_report({"a": Made()})), findings(grid))
+    grid = Grid(made_up_report({"a": Made()}))
+    assert not longer_codes(grid, findings(grid))
     grid = Grid(made_up_report({"a": Made(gain=-0.2), "b": Made()}))
     cells = tuple(
         dataclasses.replace(cell, measurement=dataclasses.replace(cell.measurement, bits=0.65))
