@@ -47,7 +47,7 @@ ORDER = {
     ),
     "engine/rules/pgn": "record lexer reader writer",
     "engine/network": "stored_json model finite checkpoint language inference",
-    "engine/probing/concepts": "board positions registry",
+    "engine/probing/concepts": "board truth positions registry facts",
     "engine/probing": "data concepts activations probes controls analyses report measure",
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
     "pawnscope": (

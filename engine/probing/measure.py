@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import Features, Readout, capture, stream_points
 from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Labels
+from engine.probing.concepts.truth import Truth
 from engine.probing.controls.features import raw_input, untrained_networks
 from engine.probing.controls.labels import control_task_labels, majority, shuffled_labels
 from engine.probing.data.samples import Sample
@@ -124,9 +125,10 @@ def probe_networks(
     *,
     run: str,
     config: ProbeConfig | None = None,
+    truth: Truth | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """Probe every layer of every network for every concept.
+    """Probe every layer of every network for every concept; exact ones need `truth`.
 
     `subjects` are the networks, all of one configuration, and how the report describes them; `run`
     names the run there. Raises InputError for an unknown layer, and where there are
@@ -146,7 +148,7 @@ def probe_networks(
             progress(next(done), total)
 
     with _single_thread():
-        experiment = prepare(sample, concepts, variant, config, rng)
+        experiment = prepare(sample, concepts, variant, config, rng, truth)
         baselines = measure_baselines(
             experiment,
             raw_input(network, sample.rows),
@@ -205,6 +207,7 @@ def prepare(
     variant: Variant,
     config: ProbeConfig,
     rng: np.random.Generator,
+    truth: Truth | None = None,
 ) -> Experiment:
     """Split the sample and label it; raises InputError where nothing can be held out."""
     outer = split(sample, config.test_share, rng)
@@ -216,7 +219,7 @@ def prepare(
     targets, summaries = [], []
     for concept in concepts:
         try:
-            labels = _labels(concept, sample, variant, outer)
+            labels = _labels(concept, sample, variant, outer, truth)
         except ConceptUndefinedError as reason:
             summaries.append(_summary(concept, absent=str(reason)))
             continue
@@ -237,9 +240,15 @@ def prepare(
     )
 
 
-def _labels(concept: Concept, sample: Sample, variant: Variant, outer: Split) -> Labels:
-    """Raises ConceptUndefinedError, also where all training labels are equal."""
-    labels = concept.labels(sample.rows, variant)
+def _labels(
+    concept: Concept, sample: Sample, variant: Variant, outer: Split, truth: Truth | None
+) -> Labels:
+    """Raises ConceptUndefinedError, also where all training labels are equal or one is missing."""
+    if concept.per_square:
+        raise ConceptUndefinedError("has a label for each square, and this report one a position")
+    labels = concept.labels(sample.rows, variant, truth=truth)
+    if np.isnan(labels).any():
+        raise ConceptUndefinedError("is not defined for every position")
     first = labels[outer.train[0]]
     if (labels[outer.train] == first).all():
         name = f"{first:g}" if concept.is_number else concept.class_name(first)

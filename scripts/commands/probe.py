@@ -17,7 +17,6 @@ from engine.network.checkpoint import (
 from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import Readout
-from engine.probing.concepts.exact import game_value
 from engine.probing.concepts.registry import registered_concepts
 from engine.probing.data.samples import Sample, draw_games, draw_positions, play_random_games
 from engine.probing.measure import ProbeConfig, Progress, probe_networks
@@ -34,9 +33,10 @@ from scripts.terminal.progress import Bars
 from search.exact.solution import Solution
 from training.data.run_directory import run_checkpoints
 from training.data.shards import files_of, game_files, load_games
+from training.evaluation.labels.exact import SolutionTruth
 
-_MEASURED: Final = ("material", "mobility", "a pawn can break through")
-"""Of the registered concepts those that a report measures, beside the exact value."""
+_MEASURED: Final = ("material", "mobility", "a pawn can break through", "game value")
+"""Of the registered concepts those that a report measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,16 +97,16 @@ def probe_run(
     subjects = _subjects(paths, variant)
     keep_freed_memory()
     solution = load(variant) if is_solved_quickly(variant) else None
-    exact_values = None if solution is None else lambda rows: solution.lookup_batch(rows)[0]
-    measured = (each for each in registered_concepts() if each.name in _MEASURED)
+    measured = tuple(each for each in registered_concepts() if each.name in _MEASURED)
     rng = np.random.default_rng(config.seed)
     return probe_networks(
         subjects,
         _gather(run, variant, solution, positions, rng),
-        (*measured, game_value(exact_values)),
+        measured,
         variant,
         run=str(run),
         config=config,
+        truth=None if solution is None else SolutionTruth(solution),
         progress=progress,
     )
 

@@ -333,6 +333,12 @@ class PositionTable:
         """Bytes that it takes after `grow`."""
         return (self._grown_capacity() + OVERFLOW) * 4 * (self.layout.halves + 1)
 
+    def copy(self) -> "PositionTable":
+        """The same positions in a table of its own."""
+        table = PositionTable(self.layout, MIN_CAPACITY)
+        table.capacity, table.count, table.slots = self.capacity, self.count, self.slots.copy()
+        return table
+
     def stored(self) -> StoredPositions:
         """The table for a kernel; stale after `grow`."""
         return StoredPositions(self.layout, self.capacity, self.slots)

@@ -89,7 +89,7 @@ class SolveReport:
 
 
 @kernel
-def _look_up(stored: StoredPositions, rows: Rows, out: Scores) -> int:
+def look_up(stored: StoredPositions, rows: Rows, out: Scores) -> int:
     """Scores of rows [B, R] into `out` [B]; returns the first row that is not stored, else -1."""
     key = np.empty(stored.layout.halves, np.uint32)
     for index in range(rows.shape[0]):
@@ -105,7 +105,7 @@ def _look_up(stored: StoredPositions, rows: Rows, out: Scores) -> int:
 def _score_moves(
     tables: Tables, stored: StoredPositions, rows: Rows, moves: Moves, offsets: Offsets, out: Scores
 ) -> int:
-    """Scores [M] of the moves for the side that makes them; returns as `_look_up`."""
+    """Scores [M] of the moves for the side that makes them; returns as `look_up`."""
     key = np.empty(stored.layout.halves, np.uint32)
     after = np.empty(rows.shape[1], np.uint8)
     for index in range(rows.shape[0]):
@@ -198,6 +198,10 @@ class Solution:
         """Length of the game with best play."""
         return self.distance(self.variant.start_row)
 
+    def copy_table(self) -> PositionTable:
+        """The positions and scores in a table of the caller's own."""
+        return self._table.copy()
+
     def value(self, row: Row) -> int:
         """1 where the side to move wins with best play, 0 for a draw, -1 where it loses."""
         return int(self.lookup_batch(row[None])[0][0])
@@ -210,7 +214,7 @@ class Solution:
         """Values int8[B] and distances int16[B] of rows [B, R]."""
         rows = contiguous(rows, np.uint8)
         scores = np.empty(rows.shape[0], np.int16)
-        self._check(_look_up(self._stored, rows, scores), rows)
+        self._check(look_up(self._stored, rows, scores), rows)
         return split_scores(scores)
 
     def score_moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> tuple[Values, Distances]:

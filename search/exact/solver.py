@@ -22,13 +22,15 @@ import numpy.typing as npt
 
 from engine.rules.compilation.compile_time import working_time
 from engine.rules.compilation.decorators import copy_into, kernel
-from engine.rules.compilation.signatures import Array2D
+from engine.rules.compilation.signatures import Array2D, contiguous
 from engine.rules.errors import InputError
 from engine.rules.kernels import apply, generate
 from engine.rules.outcome import terminal_value, termination
 from engine.rules.tables import (
+    BLACK_BIT,
     BOARD,
     CLOCK,
+    EMPTY,
     PIECE_CODES,
     SQUARES,
     STEP_START,
@@ -54,8 +56,15 @@ from search.exact.position_table import (
     score_of,
     spread,
 )
-from search.exact.solution import Solution, SolveReport, rule_is_far
-from search.scores import NO_SCORE, WIN, score_before
+from search.exact.solution import (
+    Distances,
+    Solution,
+    SolveReport,
+    Values,
+    look_up,
+    rule_is_far,
+)
+from search.scores import NO_SCORE, WIN, score_before, split_scores
 
 DEFAULT_LIMIT: Final = 4 << 30
 """Bytes that a solution may take unless the caller says otherwise."""
@@ -96,22 +105,22 @@ class _Stack(NamedTuple):
     """[M] scratch: what stands at the home of each key."""
 
 
-def _make_stack(variant: Variant, halves: int) -> _Stack:
-    """A stack that no line of the game overflows.
+def _make_stack(variant: Variant, rows: Rows, halves: int) -> _Stack:
+    """A stack that no line from one of the rows [N, R] overflows.
 
     Every move takes a piece at least one rank forward, so no game has more plies than its pieces
     have ranks before them. No piece has more moves than the longest list of steps in the tables.
     """
-    start = variant.start_row
-    pieces, plies = [0, 0], 0
-    for square in np.flatnonzero(start[: variant.squares]):
-        colour, rank = int(start[square]) >> 4, int(square) // variant.width
-        pieces[colour] += 1
-        plies += rank if colour else variant.height - 1 - rank
+    boards = rows[:, : variant.squares]
+    black = boards >= BLACK_BIT
+    white = (boards != EMPTY) & ~black
+    rank = np.arange(variant.squares) // variant.width
+    plies = (white * (variant.height - 1 - rank) + black * rank).sum(axis=1).max()
+    pieces = max(white.sum(axis=1).max(), black.sum(axis=1).max())
     step_starts = variant.tables[STEP_START : STEP_START + PIECE_CODES * BOARD + 1]
     most_steps = int(np.diff(step_starts).max())
-    most_moves = max(pieces) * most_steps * max(1, len(variant.promotion_types))
-    depth = plies + 3
+    most_moves = int(pieces) * most_steps * max(1, len(variant.promotion_types))
+    depth = int(plies) + 3
     return _Stack(
         rows=np.zeros((depth, variant.row_size), np.uint8),
         keys=np.zeros((depth, halves), np.uint32),
@@ -210,26 +219,46 @@ def _search(
 class _Pass:
     """One depth-first pass: the table, the stack and where it stands."""
 
-    def __init__(self, variant: Variant, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        limit_bytes: int,
+        *,
+        table: PositionTable | None = None,
+        rows: Rows | None = None,
+    ) -> None:
+        """`table` is written to; `rows` [N, R] are those that `begin` may be given, N >= 1.
+
+        Unless given: a new table, and the start position, which is begun.
+        """
         self.variant = variant
         self.limit_bytes = limit_bytes
         layout = key_layout(variant.squares, variant.piece_types)
-        self.table = PositionTable(layout)
+        self.table = table or PositionTable(layout)
         self.peak_bytes = 0
         self.seconds = 0.0
-        self._state = np.zeros(2, np.int64)
-        self._stack = stack = _make_stack(variant, layout.halves)
-        stack.rows[0] = variant.start_row
-        stack.rows[0, variant.squares + CLOCK] = 0
-        pack(layout, stack.rows[0], stack.keys[0])
+        self._state = np.array([-1, self.table.count])
+        begun = variant.start_row[None] if rows is None else rows
+        self._stack = _make_stack(variant, begun, layout.halves)
+        # Empty runs load the compiled kernels, so that `seconds` measures solving.
+        _search(variant.tables, self.table.stored(), self._stack, np.array([-1, 0]), 0)
+        spread(self.table.slots, 0, self.table.capacity, np.zeros(1, np.uint8))
+        if rows is None:
+            self.begin(variant.start_row)
+
+    def begin(self, row: Row) -> None:
+        """Make a position that is not stored the one that `run` solves."""
+        stack = self._stack
+        stack.rows[0] = row
+        stack.rows[0, self.variant.squares + CLOCK] = 0
+        pack(self.table.layout, stack.rows[0], stack.keys[0])
+        stack.next_move[0] = 0
         stack.end[0], stack.best[0] = _open(
-            variant.tables,
+            self.variant.tables,
             self.table.stored(),
             *(stack.rows[0], stack.rows[1], stack.moves, stack.move_keys, stack.probes),
         )
-        # Empty runs load the compiled kernels, so that `seconds` measures solving.
-        _search(variant.tables, self.table.stored(), stack, np.array([-1, 0]), 0)
-        spread(self.table.slots, 0, self.table.capacity, np.zeros(1, np.uint8))
+        self._state[_DEPTH] = 0
 
     @property
     def count(self) -> int:
@@ -247,13 +276,13 @@ class _Pass:
             stop = min(target, self.table.room)
             tables, stored = self.variant.tables, self.table.stored()
             status = _search(tables, stored, self._stack, self._state, stop)
+            self.table.count = self.count
             stack = sum(array.nbytes for array in self._stack)
             self.peak_bytes = max(self.peak_bytes, self.table.slots.nbytes + stack)
             if status == _FINISHED or (status == _LIMIT_REACHED and self.count >= limit):
                 break
             if status == _TABLE_FULL or self.count >= self.table.room:
                 self._grow_table()
-        self.table.count = self.count
         self.seconds += working_time() - begin
         report(self.count)
         return status == _FINISHED
@@ -343,6 +372,44 @@ def solve(
         search.run(_EVERYTHING, lambda done: progress(done, max(done, expected)))
     report = SolveReport(seconds=search.seconds, peak_bytes=search.peak_bytes)
     return Solution(variant, search.table, report)
+
+
+class PositionSolver:
+    """Solves positions that the start need not reach, as those after a null move.
+
+    It begins with the positions of a solution, in a copy of their table, and keeps what it solves.
+    """
+
+    def __init__(self, solution: Solution, *, limit_bytes: int = DEFAULT_LIMIT) -> None:
+        """`limit_bytes` is what the table may take."""
+        self.variant = solution.variant
+        self._limit_bytes = limit_bytes
+        self._table = solution.copy_table()
+
+    @property
+    def position_count(self) -> int:
+        """Positions whose scores are known."""
+        return self._table.count
+
+    def lookup_batch(self, rows: Rows) -> tuple[Values, Distances]:
+        """Values int8[B] and distances int16[B] of rows [B, R], as `Solution.lookup_batch`.
+
+        The clock and repetition bytes do not matter. Raises InputError where the positions that
+        are to be solved exceed the limit.
+        """
+        rows = contiguous(rows, np.uint8)
+        scores = np.empty(len(rows), np.int16)
+        search: _Pass | None = None
+        known = 0
+        while True:
+            missing = look_up(self._table.stored(), rows[known:], scores[known:])
+            if missing < 0:
+                return split_scores(scores)
+            known += missing
+            if search is None:
+                search = _Pass(self.variant, self._limit_bytes, table=self._table, rows=rows)
+            search.begin(rows[known])
+            search.run(_EVERYTHING, lambda done: None)
 
 
 def load_or_solve(

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.probing.concepts.board.sides import Side
+from engine.probing.concepts.truth import Truth
 from engine.probing.data.canonical import Rows, seen_boards
+from engine.probing.data.searched import Searched
 from engine.rules.kernels import generate_batch
 from engine.rules.tables import BLACK_BIT, EMPTY
 from engine.rules.variant import Variant
@@ -40,10 +42,19 @@ class Positions:
     White.
     """
 
-    def __init__(self, rows: Rows, variant: Variant) -> None:
-        """`rows` uint8[N, R]."""
+    def __init__(
+        self,
+        rows: Rows,
+        variant: Variant,
+        truth: Truth | None = None,
+        searched: Searched | None = None,
+    ) -> None:
+        """`rows` uint8[N, R]; `truth` where exact results are known, `searched` where searches
+        were made."""
         self.rows: Rows = np.ascontiguousarray(rows)
         self.variant = variant
+        self.truth = truth
+        self.searched = searched
         self._facts: dict[Callable[[Positions], Any], Any] = {}
 
     def __len__(self) -> int:

@@ -26,7 +26,9 @@ import numpy.typing as npt
 from engine.probing.concepts.board.sides import Side
 from engine.probing.concepts.board.undefined import ConceptUndefinedError
 from engine.probing.concepts.positions import Positions
+from engine.probing.concepts.truth import Truth
 from engine.probing.data.canonical import Rows
+from engine.probing.data.searched import Searched
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 
@@ -76,12 +78,19 @@ class Concept:
         """Whether it is measured by R², not by balanced accuracy."""
         return self.kind in NUMBERS
 
-    def labels(self, rows: Rows, variant: Variant) -> Labels:
+    def labels(
+        self,
+        rows: Rows,
+        variant: Variant,
+        *,
+        truth: Truth | None = None,
+        searched: Searched | None = None,
+    ) -> Labels:
         """Labels [N], or [N, S] where `per_square`, of rows uint8[N, R].
 
         Raises ConceptUndefinedError.
         """
-        return label((self,), rows, variant)[self.name]
+        return label((self,), rows, variant, truth=truth, searched=searched)[self.name]
 
     def label(self, positions: Positions) -> Labels:
         """The same for positions that other concepts share. Raises ConceptUndefinedError."""
@@ -113,15 +122,22 @@ class Concept:
 
 
 def label(
-    concepts: tuple[Concept, ...], rows: Rows, variant: Variant, *, chunk: int = CHUNK
+    concepts: tuple[Concept, ...],
+    rows: Rows,
+    variant: Variant,
+    *,
+    truth: Truth | None = None,
+    searched: Searched | None = None,
+    chunk: int = CHUNK,
 ) -> dict[str, Labels]:
     """The labels of several concepts by name, [N] or [N, S], of rows uint8[N, R], N >= 1.
 
-    Raises ConceptUndefinedError where one is not defined in the variant.
+    `truth` is for exact concepts, `searched` for those of search. Raises ConceptUndefinedError
+    where one is not defined in the variant, or lacks these.
     """
     found: dict[str, list[Labels]] = {each.name: [] for each in concepts}
     for start in range(0, len(rows), chunk):
-        positions = Positions(rows[start : start + chunk], variant)
+        positions = Positions(rows[start : start + chunk], variant, truth, searched)
         for each in concepts:
             found[each.name].append(each.label(positions))
     return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -4,11 +4,16 @@ The digest is of the sources of all kernels, of numba, LLVM and Python, and of t
 an edit, or on another machine, there is a new folder, so old code never runs. Each file begins with
 a digest of the rest, which detects damage.
 
+The kernels of ON_DEMAND_FOLDERS are compiled when they are first called, and not before a first
+training. No others call them, so the names of their files hold a digest of their sources instead:
+an edit there leaves the folder valid.
+
 Where the cache cannot be read or written, kernels are compiled in every process, and `problem` says
 why.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import pickle
@@ -28,7 +33,8 @@ from numba.core.serialize import dumps
 from engine.system.files import cache_folder
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
-KERNEL_FOLDERS: Final = ("engine/rules", "engine/network", "engine/probing", "search", "training")
+KERNEL_FOLDERS: Final = ("engine/rules", "engine/network", "search", "training")
+ON_DEMAND_FOLDERS: Final = ("engine/probing",)
 _CONSTANT_FOLDERS: Final = ("engine/rules", "engine/network", "search")
 """Folders of which every module counts: kernels take constants, and pieces of code, from them."""
 KERNEL_WORDS: Final = (b"kernel\n", b"@inlined", b"intrinsic")
@@ -36,24 +42,27 @@ KERNEL_WORDS: Final = (b"kernel\n", b"@inlined", b"intrinsic")
 _KEPT_FOLDERS: Final = 8
 _OUR_FOLDER: Final = re.compile("[0-9a-f]{16}")
 _DIGEST_BYTES: Final = 32
+_ON_DEMAND: Final = tuple(f"{folder.replace('/', '.')}." for folder in ON_DEMAND_FOLDERS)
+"""How the full names of their kernels begin."""
 
 
-def kernel_modules() -> list[Path]:
-    """The source files that hold kernels, in a fixed order."""
-    return [path for path in _sources() if _holds_kernels(path.read_bytes())]
+def kernel_modules(folders: tuple[str, ...] = KERNEL_FOLDERS) -> list[Path]:
+    """The source files in these folders that hold kernels, in a fixed order."""
+    return [path for path in _sources(folders) if _holds_kernels(path.read_bytes())]
 
 
-def _sources() -> list[Path]:
-    return [path for folder in KERNEL_FOLDERS for path in sorted((_ROOT / folder).rglob("*.py"))]
+def _sources(folders: tuple[str, ...]) -> list[Path]:
+    return [path for folder in folders for path in sorted((_ROOT / folder).rglob("*.py"))]
 
 
 def _holds_kernels(source: bytes) -> bool:
     return any(word in source for word in KERNEL_WORDS)
 
 
-def _source_digest() -> str:
+@functools.cache
+def _source_digest(folders: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for path in _sources():
+    for path in _sources(folders):
         source = path.read_bytes()
         name = path.relative_to(_ROOT).as_posix()
         if name.startswith(_CONSTANT_FOLDERS) or _holds_kernels(source):
@@ -82,7 +91,7 @@ class KernelCache:
         """Where the kernels of these sources, libraries and processor are kept."""
         if self._folder is None:
             made_for = (
-                _source_digest(),
+                _source_digest(KERNEL_FOLDERS),
                 numba.__version__,
                 llvmlite.__version__,
                 platform.python_implementation() + platform.python_version(),
@@ -107,8 +116,10 @@ class KernelCache:
 
     def path(self, name: str, signature: Any) -> Path:
         """The file of a kernel's code for argument types."""
-        types = hashlib.sha256(str(signature).encode()).hexdigest()[:12]
-        return self.folder / f"{name}-{types}"
+        key = str(signature)
+        if name.startswith(_ON_DEMAND):
+            key += _source_digest(ON_DEMAND_FOLDERS)
+        return self.folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
     def load(self, path: Path, context: Any) -> CompileResult | None:
         """The code in a file; None where the file is missing or damaged."""

@@ -51,12 +51,8 @@ def test_a_run_gets_a_page_and_its_numbers(
     page = (run / "report.html").read_text(encoding="utf-8")
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert [each["step"] for each in report["checkpoints"]] == [0, 200]
-    assert [each["name"] for each in report["concepts"]] == [
-        "material",
-        "mobility",
-        "a pawn can break through",
-        "game value",
-    ]
+    measured = {each["name"] for each in report["concepts"] if each["absent"] is None}
+    assert {"material", "mobility", "a pawn can break through", "game value"} <= measured
     assert "last, step 200" in page
     assert sorted(item.name for item in run.iterdir()) == [
         "checkpoints",
@@ -121,7 +117,7 @@ def test_an_unsolved_game_is_probed_on_the_run_s_own_games(
     assert counts["test_games"] >= 8
     assert report["seed"] == 3
     absent = {each["name"]: each["absent"] for each in report["concepts"]}
-    assert absent["game value"] == "gardner is not solved, so that the exact value is not known"
+    assert absent["game value"] == "gardner is not solved here, so that exact results are not known"
     assert "Not measured" in (run / "report.html").read_text(encoding="utf-8")
 
 

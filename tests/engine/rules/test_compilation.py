@@ -24,7 +24,11 @@ from engine.rules.compilation.decorators import (
     kernel,
     kernels,
 )
-from engine.rules.compilation.kernel_cache import kernel_modules
+from engine.rules.compilation.kernel_cache import (
+    KERNEL_FOLDERS,
+    ON_DEMAND_FOLDERS,
+    kernel_modules,
+)
 from engine.rules.compilation.signatures import Array2D, Strided3D, declared_types
 from engine.rules.kernels import generate_batch
 from engine.rules.perft import perft
@@ -85,8 +89,11 @@ def test_a_parameter_without_a_machine_type_is_named(hint: Any) -> None:
         declared_types(function)
 
 
+EVERY_FOLDER = KERNEL_FOLDERS + ON_DEMAND_FOLDERS
+
+
 def _all_kernels() -> tuple[Kernel, ...]:
-    for path in kernel_modules():
+    for path in kernel_modules(EVERY_FOLDER):
         importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     return tuple(one for one in kernels() if not one.full_name.startswith("tests."))
 
@@ -100,7 +107,7 @@ def test_every_kernel_has_one_signature_and_a_name_of_its_own() -> None:
 
 def test_every_module_with_kernels_is_known() -> None:
     """The cache's key and `pawnscope compile` find them by words in the source; here by syntax."""
-    known = set(kernel_modules())
+    known = set(kernel_modules(EVERY_FOLDER))
     for package in ("engine", "search", "training"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):

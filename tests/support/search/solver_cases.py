@@ -137,14 +137,15 @@ def _hurried(outcome: tuple[int, int]) -> tuple[int, int]:
     return value, distance if value < 0 else -distance
 
 
-def _explore(game: Game, known: dict[str, Known]) -> Known:
+def explore(game: Game, known: dict[str, Known]) -> Known:
+    """What holds of the position; it and all after it are added to `known`."""
     text = " ".join(game.fen().split()[:4])
     if text not in known:
         end = game.end()
         moves: dict[str, tuple[int, int]] = {}
         if end is None:
             for move in game.legal:
-                after = _explore(game.play(move), known)
+                after = explore(game.play(move), known)
                 moves[move] = -after.value, after.distance + 1
         best = max(moves.values(), key=_hurried) if end is None else (end[1], 0)
         known[text] = Known(best[0], best[1], moves)
@@ -155,7 +156,7 @@ def _explore(game: Game, known: dict[str, Known]) -> Known:
 def known_positions(variant: Variant) -> dict[str, Known]:
     """Every reachable position of a small game, by the first four fields of its FEN."""
     known: dict[str, Known] = {}
-    _explore(start(rules_of(variant.ini(), variant.name)), known)
+    explore(start(rules_of(variant.ini(), variant.name)), known)
     return known
 
 

@@ -4,4 +4,4 @@ from engine.rules.errors import InputError
 
 
 class ConceptUndefinedError(InputError):
-    """A concept that is not defined in a variant; the message says why."""
+    """A concept that is not defined in a variant, or lacks what it is read off; says why."""

@@ -1,0 +1,1 @@
+"""What concepts of several families share: found once for all positions, in compiled kernels."""

@@ -1,0 +1,1 @@
+"""What concepts of search and of exact results are labelled from."""
