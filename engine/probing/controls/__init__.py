@@ -15,4 +15,9 @@ control task   labels that a hash of the board decides, drawn from the concept's
                (Hewitt and Liang 2019, section 2): nothing can be learned, so the fit to the
                *training* rows says how much a probe of this width can memorise, and on held-out
                rows it is chance
+
+Networks whose answer is known (planted.py):
+
+planted        a concept was put in by hand: into one direction, into one layer, where nothing
+               reads it, or nowhere
 """

@@ -65,7 +65,8 @@ class Pattern:
 
     def squares(self, boards: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """[N, H, W] occurrences on each square, 0 to 2, of boards [N, H, W] as seen."""
-        return np.sum([_holds(image, boards) for image in self.images], axis=0)
+        counts: npt.NDArray[np.int64] = np.sum([_holds(one, boards) for one in self.images], axis=0)
+        return counts
 
     def count(self, positions: Positions) -> Labels:
         """[N] occurrences on the whole board."""

@@ -167,7 +167,8 @@ class _Stream:
         room = self._outside.shape[1] - taken
         _require(count <= room, f"channels = {self.channels}", self.needed + taken + count)
         self._taken = taken + count
-        return self._outside[:, taken : taken + count]
+        directions: Tensor = self._outside[:, taken : taken + count]
+        return directions
 
     def mismatch(self, code: int) -> Tensor:
         """1 for a square that holds something else, else 0."""
@@ -194,7 +195,8 @@ def _columns_without(weight: Tensor, basis: Tensor) -> Tensor:
 def _span(vectors: Sequence[Tensor]) -> Tensor:
     """An orthonormal basis [D, k] of vectors [D] that may depend on each other."""
     left, sizes, _ = torch.linalg.svd(torch.stack(list(vectors), dim=1), full_matrices=False)
-    return left[:, sizes > 1e-9 * sizes.max()]
+    basis: Tensor = left[:, sizes > 1e-9 * sizes.max()]
+    return basis
 
 
 def _conditions(writing: Writing) -> list[Condition]:
@@ -252,7 +254,7 @@ def _write_transformer(trunk: Backbone, stream: _Stream, writing: Writing) -> No
             misses = [slots[each] + stream.edge(*each[:2]) for each in one.image.others]
             function = 0.5 * stream.one - _PENALTY * sum(misses, stream.mismatch(one.image.centre))
             _clipped(mlp.up, mlp.down, unit, function, sign * _written(stream, one))
-        mlp.down.bias += sign * _constant(stream, writing)
+        mlp.down.bias.add_(_constant(stream, writing), alpha=sign)
 
 
 def _as_block(module: nn.Module) -> Block:
