@@ -42,6 +42,9 @@ from engine.rules.variant import Variant
 _GAIN: Final = 100.0
 _PENALTY: Final = 100.0
 """G and K above; spreads of a square's channels are near 1."""
+_SLOT: Final = 0.01
+"""What a head writes where a neighbour does not hold a condition. Small, since the stream keeps it,
+and the maximum over the squares of a sum is an AND, too."""
 _ATTENTION: Final = 60.0
 """Bias of a head towards its step: all other squares together weigh less than float32 sees."""
 
@@ -251,7 +254,7 @@ def _write_transformer(trunk: Backbone, stream: _Stream, writing: Writing) -> No
     for index, sign in _signs(writing):
         mlp = _mlp(_as_block(trunk.blocks[index]))
         for unit, one in enumerate(writing.detectors):
-            misses = [slots[each] + stream.edge(*each[:2]) for each in one.image.others]
+            misses = [slots[each] / _SLOT + stream.edge(*each[:2]) for each in one.image.others]
             function = 0.5 * stream.one - _PENALTY * sum(misses, stream.mismatch(one.image.centre))
             _clipped(mlp.up, mlp.down, unit, function, sign * _written(stream, one))
         mlp.down.bias.add_(_constant(stream, writing), alpha=sign)
@@ -295,7 +298,7 @@ def _look_at_neighbours(
         for place, condition in enumerate(here, head * size):
             function = stream.mismatch(condition.code)
             attention.qkv.weight[2 * config.channels + place] = function.to(torch.float32)
-            attention.out.weight[:, place] = slots[condition].to(torch.float32)
+            attention.out.weight[:, place] = (_SLOT * slots[condition]).to(torch.float32)
         bias = trunk.geometry.table[block, head]
         bias.zero_()
         bias[origin + step[0] * (2 * LARGEST_SIDE - 1) + step[1]] = _ATTENTION
