@@ -3,6 +3,6 @@
 Importing this package registers every family below.
 """
 
-from engine.probing.concepts import exact, material, mobility, pawns, space, squares
+from engine.probing.concepts import control, exact, material, mobility, pawns, space, squares
 
-__all__ = ["exact", "material", "mobility", "pawns", "space", "squares"]
+__all__ = ["control", "exact", "material", "mobility", "pawns", "space", "squares"]

@@ -15,9 +15,12 @@ for either, as a function of its `Side` (board/sides.py), and `both_sides` makes
 
 import contextlib
 import inspect
+import re
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -72,6 +75,13 @@ class Concept:
     class_names: tuple[tuple[int, str], ...] = ()
     # What must be known beside the position: nothing, the exact solution, or searches.
     needs: Needs = "rules"
+    # Where its function is, FILE:LINE, if it comes from a person's own file: errors begin with it.
+    place: str = ""
+
+    @property
+    def file(self) -> str:
+        """The person's own file that its function comes from, if it does."""
+        return re.sub(r":[0-9]+$", "", self.place)
 
     @property
     def is_number(self) -> bool:
@@ -93,17 +103,55 @@ class Concept:
         return label((self,), rows, variant, truth=truth, searched=searched)[self.name]
 
     def label(self, positions: Positions) -> Labels:
-        """The same for positions that other concepts share. Raises ConceptUndefinedError."""
-        labels = np.asarray(self.function(positions)).astype(np.float64)
+        """The same for positions that other concepts share.
+
+        Raises ConceptUndefinedError, and InputError for labels that are not of the kind or shape
+        that was promised. What else the function raises becomes an InputError that names the line,
+        if it comes from a person's own file.
+        """
+        try:
+            found = self.function(positions)
+        except ConceptUndefinedError:
+            raise
+        except Exception as problem:
+            if not self.place:
+                raise
+            place = line_in(problem, self.file) or self.place
+            raise InputError(f"{place}: the concept '{self.name}': {told(problem)}") from problem
+        return self._checked(np.asarray(found), positions)
+
+    def _checked(self, found: npt.NDArray[np.generic], positions: Positions) -> Labels:
         shape = (len(positions), positions.variant.squares)[: 1 + self.per_square]
-        if self.per_square and labels.ndim == 3:
-            labels = labels.reshape(len(labels), -1)
-        if labels.shape != shape:
-            raise InputError(
-                f"{self.name}: labels of shape {list(labels.shape)}, not {list(shape)}, for "
+        if self.per_square and found.ndim == 3:
+            found = found.reshape(len(found), -1)
+        fault = None
+        if found.dtype.kind not in "buif":
+            fault = f"labels of type {found.dtype}, not numbers"
+        elif found.shape != shape:
+            fault = (
+                f"labels of shape {list(found.shape)}, not {list(shape)}, for "
                 f"{len(positions)} positions of {positions.variant.name}"
             )
-        return labels
+        elif _BUILT_IN.get(self.name) is not self:
+            fault = self._wrong_value(found)
+        if fault is not None:
+            place = f"{self.place}: " if self.place else ""
+            raise InputError(f"{place}the concept '{self.name}': {fault}")
+        return found.astype(np.float64)
+
+    def _wrong_value(self, labels: npt.NDArray[Any]) -> str | None:
+        """A label that its kind does not have; those of built-in concepts are left to the tests."""
+        known = labels[~np.isnan(labels)]
+        is_right = np.isfinite(known)
+        if self.kind == "binary":
+            is_right &= (known == 0) | (known == 1)
+        elif self.kind != "real":
+            is_right &= known == np.round(known)
+        if self.kind == "count":
+            is_right &= known >= 0
+        if is_right.all():
+            return None
+        return f"the label {known[~is_right][0]}, which is not one of kind '{self.kind}'"
 
     def undefined_in(self, variant: Variant) -> str | None:
         """Why the concept makes no sense in a variant, None where it does.
@@ -143,9 +191,44 @@ def label(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
+def line_in(problem: BaseException, file: str) -> str | None:
+    """FILE:LINE of the innermost call in a file from which an exception came; None if there is
+    none."""
+    lines = [
+        line
+        for frame, line in traceback.walk_tb(problem.__traceback__)
+        if frame.f_code.co_filename == file
+    ]
+    return f"{file}:{lines[-1]}" if lines else None
+
+
+def told(problem: BaseException) -> str:
+    """An exception in one line."""
+    text = " ".join(str(problem).split())
+    if isinstance(problem, InputError):
+        return text
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+
+
+@dataclass(frozen=True)
+class _Registry:
+    """Where decorated functions are registered."""
+
+    # By name.
+    concepts: dict[str, Concept]
+    # Names that belong to others.
+    taken: frozenset[str] = frozenset()
+    # The person's own file that is being read.
+    file: str = ""
+
+
 _YES_NO: Final = ((0, "no"), (1, "yes"))
 _BUILT_IN: Final[dict[str, Concept]] = {}
-_registering: Final[ContextVar[dict[str, Concept]]] = ContextVar("registering", default=_BUILT_IN)
+_registry: Final[ContextVar[_Registry | None]] = ContextVar("registry", default=None)
+
+
+def _current() -> _Registry:
+    return _registry.get() or _Registry(_BUILT_IN)
 
 
 def concept(
@@ -157,24 +240,37 @@ def concept(
     class_names: tuple[tuple[int, str], ...] = (),
     needs: Needs = "rules",
 ) -> Callable[[LabelFunction], Concept]:
-    """Register the decorated function as a concept that every report measures."""
+    """Register the decorated function as a concept that every report measures.
 
-    def register(function: LabelFunction) -> Concept:
-        return _register(
+    Raises InputError for a name that is taken, an unknown kind, or a function without docstring.
+    """
+
+    def decorate(function: LabelFunction) -> Concept:
+        return register(
             Concept(
                 name=name,
                 kind=kind,
-                definition=_first_paragraph(function),
+                definition=_first_paragraph(function, name),
                 function=function,
-                source=source,
-                family=function.__module__.rpartition(".")[2],
                 per_square=per_square,
                 class_names=class_names or (_YES_NO if kind == "binary" else ()),
                 needs=needs,
+                **_origin(function, source),
             )
         )
 
-    return register
+    return decorate
+
+
+def _origin(function: Callable[..., object], source: str) -> dict[str, Any]:
+    """Fields of Concept: where a function is from."""
+    file = _current().file
+    if not file:
+        return {"source": source, "family": function.__module__.rpartition(".")[2]}
+    path, place = Path(file), file
+    if inspect.isfunction(code := inspect.unwrap(function)):
+        place = f"{code.__code__.co_filename}:{code.__code__.co_firstlineno}"
+    return {"source": source or path.name, "family": path.stem, "place": place}
 
 
 class BothSides(NamedTuple):
@@ -195,50 +291,56 @@ def both_sides(
     In the docstring `{side}` stands for the side and `{other}` for its opponent.
     """
 
-    def register(function: SideFunction) -> BothSides:
-        text = _first_paragraph(function)
-        common: dict[str, Any] = {
-            "source": source,
-            "family": function.__module__.rpartition(".")[2],
-        }
-        names = ("the side to move", "the opponent")
-        numbers = common | {
-            "kind": kind,
-            "class_names": _YES_NO if kind == "binary" else (),
-        }
+    def decorate(function: SideFunction) -> BothSides:
+        text = _first_paragraph(function, name)
+        origin = _origin(function, source)
+        numbers = origin | {"kind": kind, "class_names": _YES_NO if kind == "binary" else ()}
         mine = Concept(
             name=f"my {name}",
-            definition=text.format(side=names[0], other=names[1]),
+            definition=_about(text, "the side to move", "the opponent"),
             function=lambda positions: function(positions.me),
             **numbers,
         )
         theirs = Concept(
             name=f"their {name}",
-            definition=text.format(side=names[1], other=names[0]),
+            definition=_about(text, "the opponent", "the side to move"),
             function=lambda positions: function(positions.them),
             **numbers,
         )
         between = Concept(
             name=f"{name}, mine minus theirs",
             kind="real",
-            definition="Mine minus theirs: " + text.format(side="a side", other="the other"),
+            definition="Mine minus theirs: " + _about(text, "a side", "the other"),
             function=lambda positions: np.subtract(
                 function(positions.me), function(positions.them), dtype=np.float64
             ),
-            **common,
+            **origin,
         )
         return BothSides(
-            _register(mine), _register(theirs), _register(between) if difference else None
+            register(mine), register(theirs), register(between) if difference else None
         )
 
-    return register
+    return decorate
 
 
-def _register(made: Concept) -> Concept:
-    registered = _registering.get()
-    if made.name in registered:
-        raise AssertionError(f"the concept '{made.name}' is registered twice")
-    registered[made.name] = made
+def _about(text: str, side: str, other: str) -> str:
+    """A definition about one side; it begins with a capital letter."""
+    filled = text.replace("{side}", side).replace("{other}", other)
+    return filled[:1].upper() + filled[1:]
+
+
+def register(made: Concept) -> Concept:
+    """Register a concept that is no decorated function; raises InputError as `concept` does."""
+    registry = _current()
+    if not isinstance(made.name, str) or not made.name.strip():
+        raise InputError(f"the name of a concept is a text, not {made.name!r}")
+    if made.name in registry.concepts or made.name in registry.taken:
+        raise InputError(f"the concept '{made.name}' exists already")
+    if made.kind not in KINDS:
+        raise InputError(
+            f"the concept '{made.name}': kind is {made.kind!r}, not one of {', '.join(KINDS)}"
+        )
+    registry.concepts[made.name] = made
     return made
 
 
@@ -248,18 +350,21 @@ def registered_concepts() -> tuple[Concept, ...]:
 
 
 @contextlib.contextmanager
-def registering(taken: Collection[str] = ()) -> Iterator[dict[str, Concept]]:
-    """What is registered inside goes into this dictionary and not among the built-in concepts."""
+def registering(file: str, taken: Collection[str]) -> Iterator[dict[str, Concept]]:
+    """What is registered inside, by a person's own file, goes into this dictionary alone.
+
+    `taken` are names beside those of the built-in concepts that it may not use.
+    """
     found: dict[str, Concept] = {}
-    token = _registering.set(found)
+    token = _registry.set(_Registry(found, frozenset(taken) | _BUILT_IN.keys(), file))
     try:
         yield found
     finally:
-        _registering.reset(token)
+        _registry.reset(token)
 
 
-def _first_paragraph(function: Callable[..., object]) -> str:
+def _first_paragraph(function: Callable[..., object], name: str) -> str:
     documentation = inspect.getdoc(function)
     if not documentation:
-        raise AssertionError(f"{function.__name__} needs a docstring: the report shows it")
+        raise InputError(f"the concept '{name}' has no docstring, which is its definition")
     return " ".join(documentation.split("\n\n")[0].split())

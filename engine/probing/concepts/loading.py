@@ -1,0 +1,52 @@
+"""A person's own concepts: a Python file whose functions are decorated with `@concept`.
+
+    from engine.probing.concepts.positions import Positions
+    from engine.probing.concepts.registry import Labels, concept
+    from engine.rules.tables import PAWN
+
+    @concept("a pawn on an edge file", kind="binary", source="Wikipedia, Rook pawn")
+    def edge_pawn(positions: Positions) -> Labels:
+        \"\"\"The side to move has a pawn on the left or the right edge of the board.\"\"\"
+        return positions.my(PAWN)[:, :, [0, -1]].any(axis=(1, 2))
+
+The file runs as a program does: load only what you trust. It registers nothing outside of what
+`load_concepts` returns, so that it can be loaded again.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from engine.probing.concepts.registry import Concept, line_in, registering, told
+from engine.rules.errors import InputError
+
+
+def load_concepts(path: str | Path, *, taken: Collection[str] = ()) -> tuple[Concept, ...]:
+    """The concepts of a file, in the order of their definition.
+
+    `taken` are names, beside those of the built-in concepts, that it may not use: those of other
+    files. Errors in a concept's function show when it is first used. Raises OSError, and InputError
+    that begins with the file and the line for whatever else is wrong with it.
+    """
+    file = str(path)
+    code = Path(path).read_bytes()
+    with registering(file, taken) as found:
+        try:
+            exec(
+                compile(code, file, "exec", dont_inherit=True),
+                {"__name__": f"concepts_from.{Path(path).stem}", "__file__": file},
+            )
+        except SyntaxError as problem:
+            if problem.filename not in (file, None):
+                # Of a module that it imports.
+                raise InputError(f"{line_in(problem, file) or file}: {told(problem)}") from problem
+            quoted = f": {problem.text.strip()}" if problem.text else ""
+            raise InputError(f"{file}:{problem.lineno or 1}: {problem.msg}{quoted}") from problem
+        except (Exception, SystemExit) as problem:
+            raise InputError(f"{line_in(problem, file) or file}: {told(problem)}") from problem
+    # What a module registers that the file imports belongs to the file's first run alone.
+    own = tuple(each for each in found.values() if each.file == file)
+    if not own:
+        raise InputError(
+            f"{file}: no concept in it: a concept is a function decorated with @concept"
+        )
+    return own
