@@ -23,8 +23,9 @@ from engine.probing.controls.features import raw_input, untrained_networks
 from engine.probing.controls.labels import control_task_labels, majority, shuffled_labels
 from engine.probing.data.samples import Sample
 from engine.probing.data.splits import Indices, Split, clusters, count_distinct, split
-from engine.probing.probes.linear import Array, LinearProbe, ProbeFitter
+from engine.probing.probes.linear import ProbeFitter
 from engine.probing.probes.scores import METRICS, Bootstrap, Resampled, macro_auc, score
+from engine.probing.probes.tasks import Array, LinearProbe
 from engine.probing.report.cells import (
     Cell,
     CheckpointSummary,

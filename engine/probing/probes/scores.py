@@ -13,17 +13,20 @@ more untrained network would have.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.probing.concepts.registry import NUMBERS, Kind, Labels
-from engine.probing.probes.linear import LinearProbe
+from engine.probing.probes.tasks import LinearProbe, Outputs
 
 Array = npt.NDArray[np.float64]
 Resampled = npt.NDArray[np.float64]
 """[1 + B]: a figure of the held-out rows, then of each of B resamples."""
+Units = npt.NDArray[np.int64]
+"""[M] the unit of resampling that each held-out row belongs to, 0 .. U - 1."""
 
 METRICS: Final = {
     "count": "R²",
@@ -31,32 +34,53 @@ METRICS: Final = {
     "binary": "balanced accuracy",
     "categorical": "balanced accuracy",
 }
+MOST_UNITS: Final = 1_000
+"""Clusters beyond this number are merged at random: resamples need not be larger."""
 _ALIKE: Final = 1e-9
 """Gains that differ by less are equal."""
 
 
 class Bootstrap:
-    """B resamples of the test rows, the same for every probe that is scored with them."""
+    """B resamples of the M test rows, the same for every probe that is scored with them."""
 
     def __init__(
         self, clusters: npt.NDArray[np.int64], resamples: int, rng: np.random.Generator
     ) -> None:
-        """`clusters` [N] number the units of resampling among the test rows."""
+        """`clusters` [M] number what is resampled as a whole among the test rows.
+
+        Each of at most `MOST_UNITS` units of resampling is one cluster, or equally many drawn at
+        random.
+        """
         members = np.unique(clusters, return_inverse=True)[1].ravel()
         self._members = members
         self.clusters: int = int(members.max()) + 1
-        """How many units there are."""
-        chances = np.full(self.clusters, 1.0 / self.clusters)
-        drawn = rng.multinomial(self.clusters, chances, size=resamples)
-        self.weights: npt.NDArray[np.float32] = drawn[:, members].astype(np.float32)
-        """[B, N] how often each row was drawn."""
+        """How many there are."""
+        self.units: Units = members
+        """[M] the unit of each row."""
+        if self.clusters > MOST_UNITS:
+            self.units = (rng.permutation(self.clusters) % MOST_UNITS)[members]
+        count = min(self.clusters, MOST_UNITS)
+        drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)
+        self.draws: Array = np.concatenate([np.ones((1, count)), drawn])
+        """[1 + B, U] how often each unit was drawn; the first is the test rows themselves."""
+
+    @property
+    def weights(self) -> Array:
+        """[B, M] how often each row was drawn."""
+        weights: Array = self.draws[1:][:, self.units]
+        return weights
 
     def scores(self, kind: Kind, labels: Labels, predictions: Labels) -> Resampled:
-        """R² or balanced accuracy of predictions [N] on labels [N]."""
-        weights = np.concatenate([np.ones((1, len(labels)), np.float32), self.weights])
-        if kind in NUMBERS:
-            return _weighted_r_squared(weights, labels, predictions)
-        return _weighted_balanced_accuracy(weights, labels, predictions)
+        """R² or balanced accuracy of predictions [M] on labels [M]."""
+        scores: Resampled = self.all_scores([kind], labels[None], predictions[None])[0]
+        return scores
+
+    def all_scores(self, kinds: Sequence[Kind], labels: Labels, predictions: Labels) -> Array:
+        """[T, 1 + B] of predictions [T, M] on labels [T, M].
+
+        Rows without a label (NaN) are left out; a task without labels has NaN for scores.
+        """
+        return _scores(kinds, labels, predictions, self.units, self.draws)
 
     def gains(
         self, scores: Resampled, raw: Resampled, untrained: Array, rng: np.random.Generator
@@ -106,61 +130,117 @@ def _initialisation_deviations(untrained: Array, rng: np.random.Generator) -> Ar
 
 
 def score(kind: Kind, labels: Labels, predictions: Labels) -> float:
-    """R² or balanced accuracy of predictions [N] on labels [N]."""
-    weights = np.ones((1, len(labels)), np.float32)
-    measure = _weighted_r_squared if kind in NUMBERS else _weighted_balanced_accuracy
-    return float(measure(weights, labels, predictions)[0])
+    """R² or balanced accuracy of predictions [M] on labels [M]."""
+    return float(all_scores([kind], labels[None], predictions[None])[0])
 
 
-def _weighted_r_squared(
-    weights: npt.NDArray[np.float32], labels: Labels, predictions: Labels
+def all_scores(kinds: Sequence[Kind], labels: Labels, predictions: Labels) -> Array:
+    """[T] of predictions [T, M] on labels [T, M], without resamples."""
+    one = np.zeros(labels.shape[1], np.int64)
+    return _scores(kinds, labels, predictions, one, np.ones((1, 1)))[:, 0]
+
+
+def _scores(
+    kinds: Sequence[Kind], labels: Labels, predictions: Labels, units: Units, draws: Array
 ) -> Array:
+    """[T, D] for draws [D, U]: sums over each unit's rows, then over the units that were drawn."""
+    count = draws.shape[1]
+    sums, ends = [], [0]
+    for kind, own, guesses in zip(kinds, labels, predictions, strict=True):
+        known = ~np.isnan(own)
+        sums_of = _number_sums if kind in NUMBERS else _class_sums
+        sums.append(sums_of(own[known], guesses[known], units[known], count))
+        ends.append(ends[-1] + len(sums[-1]))
+    drawn = draws @ np.concatenate(sums).T
+    scores = np.full((len(sums), len(draws)), np.nan)
+    for index, kind in enumerate(kinds):
+        if len(sums[index]):
+            of_sums = _r_squared if kind in NUMBERS else _balanced_accuracy
+            scores[index] = of_sums(drawn[:, ends[index] : ends[index + 1]])
+    return scores
+
+
+def _number_sums(labels: Labels, predictions: Labels, units: Units, count: int) -> Array:
+    """[4, U]: squared errors, squares and sums of centred labels, numbers of rows."""
+    if not len(labels):
+        return np.zeros((0, count))
     centred = labels - labels.mean()
-    # Scaled to the labels' own unit: R² has no unit, but the floor below and float32 do. The unit
-    # is a power of two, so that nothing is rounded.
-    unit = 2.0 ** -np.frexp(np.abs(centred).max(initial=0.0))[1]
+    # Scaled to the labels' own unit: R² has none, but the floor below does. The unit is a power of
+    # two, so that nothing is rounded.
+    unit = 2.0 ** -np.frexp(np.abs(centred).max())[1]
     errors, centred = (labels - predictions) * unit, centred * unit
-    parts = np.stack([errors**2, centred**2, centred, np.ones_like(centred)])
-    error, square, total, count = (weights @ parts.T.astype(np.float32)).T.astype(np.float64)
-    variation = square - total**2 / count
+    figures = (errors**2, centred**2, centred, np.ones_like(centred))
+    return np.stack([np.bincount(units, figure, count) for figure in figures])
+
+
+def _r_squared(sums: Array) -> Array:
+    error, square, total, count = sums.T
+    variation = square - total**2 / np.maximum(count, 1.0)
     explained: Array = 1.0 - error / np.maximum(variation, 1e-12)
     return explained
 
 
-def _weighted_balanced_accuracy(
-    weights: npt.NDArray[np.float32], labels: Labels, predictions: Labels
-) -> Array:
-    members = labels[:, None] == np.unique(labels)
-    found = members & (predictions == labels)[:, None]
-    drawn = weights @ members.astype(np.float32)
-    shares = np.divide(
-        weights @ found.astype(np.float32),
-        drawn,
-        out=np.full(drawn.shape, np.nan, np.float32),
-        where=drawn > 0,
-    )
-    # A resample that lacks a class is averaged over the classes that it has.
-    means: Array = np.nanmean(shares, axis=1).astype(np.float64)
-    return means
+def _class_sums(labels: Labels, predictions: Labels, units: Units, count: int) -> Array:
+    """[2 C, U]: rows of each class, then those that are found."""
+    classes, codes = np.unique(labels, return_inverse=True)
+    places, size = codes.ravel() * count + units, len(classes) * count
+    members = np.bincount(places, minlength=size)
+    found = np.bincount(places, predictions == labels, size)
+    return np.concatenate([members, found]).reshape(2 * len(classes), count)
+
+
+def _balanced_accuracy(sums: Array) -> Array:
+    """A resample that lacks a class is averaged over the classes that it has."""
+    members, found = np.split(sums, 2, axis=1)
+    shares = np.divide(found, members, out=np.zeros_like(found), where=members > 0)
+    accuracies: Array = shares.sum(axis=1) / np.maximum((members > 0).sum(axis=1), 1)
+    return accuracies
 
 
 def macro_auc(probe: LinearProbe, outputs: Array, labels: Labels) -> float:
-    """Area under the ROC curve, the mean over the classes of one against the rest."""
-    # Log-odds of a class against the rest.
+    """Area under the ROC curve, the mean over the classes of one against the rest.
+
+    Of outputs [M, K] on labels [M]; NaN for a number, or where no class has both rows of its own
+    and others.
+    """
+    known = ~np.isnan(labels)
+    outputs, labels = outputs[known], labels[known]
+    if probe.kind in NUMBERS or len(probe.classes) < 2:
+        return math.nan
+    if outputs.shape[1] == 1:
+        return _auc(outputs[:, 0], labels == probe.classes[1])
     areas = []
     for index, label in enumerate(probe.classes):
+        # Log-odds of the class against the rest.
         rest = np.delete(outputs, index, axis=1)
         log_odds = outputs[:, index] - np.logaddexp.reduce(rest, axis=1)
         areas.append(_auc(log_odds, labels == label))
-    return float(np.mean(areas))
+    return math.nan if np.isnan(areas).all() else float(np.nanmean(areas))
+
+
+def all_macro_aucs(outputs: Outputs, labels: Labels) -> Array:
+    """[T] for labels [T, M]."""
+    return np.array(
+        [
+            macro_auc(probe, outputs.of(index), labels[index])
+            for index, probe in enumerate(outputs.probes)
+        ]
+    )
 
 
 def _auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float:
-    """Mann and Whitney's statistic; ties count a half."""
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse.ravel()]
+    """Mann and Whitney's statistic; ties count a half. NaN without rows on either side."""
     own, rest = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - own * (own + 1) / 2.0) / (own * rest))
+    if not own or not rest:
+        return math.nan
+    order = np.argsort(scores)
+    ordered, is_own = scores[order], positive[order]
+    # Equal scores share the mean of their ranks.
+    first = np.flatnonzero(np.append(True, np.diff(ordered) > 0.0))
+    ends = np.append(first[1:], len(ordered))
+    ranks = (first + ends + 1) / 2.0
+    total = float(ranks @ np.add.reduceat(is_own.astype(np.float64), first))
+    return (total - own * (own + 1) / 2.0) / (own * rest)
 
 
 def interval(samples: Array, confidence: float) -> tuple[float, float]:

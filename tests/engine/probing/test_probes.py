@@ -1,224 +1,231 @@
-"""Probes and scores agree with scikit-learn, and look at training rows alone."""
+"""Linear probes are scikit-learn's, and look at training rows alone."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.stats import t
-from sklearn import metrics
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
 
-from engine.probing.concepts.registry import Kind
-from engine.probing.data.splits import Split
-from engine.probing.probes.linear import PENALTIES, Design, ProbeFitter, logistic, ridge
-from engine.probing.probes.scores import Bootstrap, interval, macro_auc, score
+from engine.probing.concepts.registry import NUMBERS, Kind
+from engine.probing.probes.design import Design
+from engine.probing.probes.tasks import PENALTIES, LinearProbe, Task
+from engine.probing.probes.training_features import ALWAYS
+from engine.rules.errors import InputError
+from tests.engine.probing.planted import ROWS, WIDTH, planted_rows
 
-ROWS, WIDTH = 600, 12
 Array = npt.NDArray[np.float64]
+TRAIN = np.arange(400)
+FOLDS = TRAIN // 5 % 4
 
 
-def planted(seed: int = 0) -> tuple[npt.NDArray[np.float32], Array, Array]:
-    """Features with unlike spreads and a constant, a scalar of them with noise, three classes."""
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(ROWS, WIDTH)) @ rng.normal(size=(WIDTH, WIDTH))
-    features = features * 10.0 ** rng.integers(-2, 3, WIDTH) + 5.0
-    features[:, 3] = 7.0
-    standard = (features - features.mean(0)) / np.maximum(features.std(0), 1e-9)
-    scalar = standard @ rng.normal(size=WIDTH) + rng.normal(size=ROWS)
-    classes = np.digitize(scalar + rng.normal(size=ROWS), [-6.0, 2.0]).astype(np.float64)
-    return features.astype(np.float32), scalar, classes
+def standard(features: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> Array:
+    """Standardised on `rows`, without the constant."""
+    exact = features.astype(np.float64)
+    spread = exact[rows].std(axis=0)
+    spread[3] = np.inf
+    found: Array = (exact - exact[rows].mean(axis=0)) / spread
+    return found
 
 
-def fitter(features: npt.NDArray[np.float32]) -> ProbeFitter:
-    train = np.arange(400)
-    return ProbeFitter(features, train, Split(train=train[:300], test=train[300:]))
-
-
-@pytest.mark.parametrize("penalty", [1.0, 1e-3])
-def test_ridge_is_scikit_learn_s(penalty: float) -> None:
-    features, scalar, _ = planted()
-    design = Design(features)
-    weights, bias = design.raw(*ridge(design, scalar, penalty))
-    standard = StandardScaler().fit_transform(features.astype(np.float64))
-    theirs = Ridge(alpha=penalty * ROWS).fit(standard, scalar).predict(standard)
-    np.testing.assert_allclose((features @ weights + bias)[:, 0], theirs, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-4])
-def test_logistic_regression_is_scikit_learn_s(penalty: float) -> None:
-    features, _, classes = planted()
-    design = Design(features)
-    chosen = (classes == np.unique(classes)[:, None]).astype(np.float64)
-    weights, bias = design.raw(*logistic(design, chosen, penalty))
-    ours = features @ weights + bias
-    standard = StandardScaler().fit_transform(features.astype(np.float64))
+def theirs(task: Task, features: npt.NDArray[np.float32], penalty: float) -> Array:
+    """Outputs [N, K] of scikit-learn's probe, without the constant that logits are free by."""
+    rows = TRAIN[~np.isnan(task.labels[TRAIN])]
+    inputs = standard(features, TRAIN)
+    if task.is_number:
+        model = Ridge(alpha=penalty * len(rows), solver="cholesky")
+        return np.asarray(model.fit(inputs[rows], task.labels[rows]).predict(inputs))[:, None]
     model = LogisticRegression(
-        C=1.0 / (penalty * ROWS), class_weight="balanced", max_iter=20_000, tol=1e-8
+        C=1.0 / (penalty * len(rows)),
+        class_weight="balanced",
+        solver="newton-cholesky",
+        max_iter=1000,
+        tol=1e-12,
     )
-    theirs = model.fit(standard, classes).decision_function(standard)
-    # Logits are free up to a constant for each row.
-    ours -= ours.mean(axis=1, keepdims=True)
-    theirs -= theirs.mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(ours, theirs, atol=0.02 * np.abs(theirs).max())
+    found = model.fit(inputs[rows], task.labels[rows]).decision_function(inputs)
+    return np.asarray(found).reshape(len(inputs), -1)
 
 
-def test_a_start_near_by_leads_to_the_same_place() -> None:
-    features, _, classes = planted()
-    design = Design(features)
-    chosen = (classes == np.unique(classes)[:, None]).astype(np.float64)
-    near = logistic(design, chosen, 1e-1)
-    cold, warm = logistic(design, chosen, 1e-2), logistic(design, chosen, 1e-2, near)
-    np.testing.assert_allclose(cold[0], warm[0], atol=1e-3 * np.abs(cold[0]).max())
+def difference(ours: Array, other: Array) -> float:
+    """Largest difference of outputs [N, K], as a share of the largest output."""
+    if ours.shape[1] > 1:
+        ours = ours - ours.mean(axis=1, keepdims=True)
+        other = other - other.mean(axis=1, keepdims=True)
+    return float(np.abs(ours - other).max() / np.abs(other).max())
 
 
-@pytest.mark.parametrize("kind", ["real", "categorical"])
+def planted_tasks(penalty: float | None = None) -> tuple[npt.NDArray[np.float32], list[Task]]:
+    """All kinds, with rows that have no label, rare classes, and two classes of a categorical."""
+    features, scalar, classes = planted_rows()
+    rng = np.random.default_rng(1)
+    missing = rng.random(ROWS) < 0.3
+    labels: dict[str, tuple[Kind, Array]] = {
+        "number": ("real", scalar),
+        "number of another unit": ("real", 1e6 * scalar + 1e7),
+        "count": ("count", np.floor(np.abs(scalar)).astype(np.float64)),
+        "missing number": ("real", np.where(missing, np.nan, scalar)),
+        "classes": ("categorical", classes),
+        "missing classes": ("categorical", np.where(missing, np.nan, classes)),
+        "binary": ("binary", (scalar > 0.0).astype(np.float64)),
+        "rare": ("binary", (classes == 0.0).astype(np.float64)),
+        "missing binary": ("binary", np.where(missing, np.nan, scalar > 1.0)),
+        "two of several": ("categorical", np.where(classes == 0.0, np.nan, classes)),
+        "noise": ("binary", (rng.random(ROWS) < 0.5).astype(np.float64)),
+    }
+    return features, [
+        Task(name=name, kind=kind, labels=own, penalty=penalty)
+        for name, (kind, own) in labels.items()
+    ]
+
+
+@pytest.mark.parametrize("penalty", [10.0, 1e-1, 1e-3, 1e-5])
+def test_probes_are_scikit_learn_s(penalty: float) -> None:
+    features, tasks = planted_tasks(penalty)
+    outputs = Design(features, TRAIN).fit(tasks).outputs(features)
+    for index, task in enumerate(tasks):
+        assert difference(outputs.of(index), theirs(task, features, penalty)) < 1e-6, task.name
+
+
+def test_tasks_are_fitted_together_as_one_by_one() -> None:
+    features, tasks = planted_tasks()
+    together = Design(features, TRAIN, FOLDS).fit(tasks)
+    for task, probe in zip(tasks, together.probes, strict=True):
+        (alone,) = Design(features, TRAIN, FOLDS).fit([task]).probes
+        assert alone.penalty == probe.penalty
+        np.testing.assert_allclose(alone.losses, probe.losses, rtol=1e-3)
+        np.testing.assert_allclose(alone.weights, probe.weights, rtol=1e-5, atol=1e-9)
+
+
+def test_losses_are_those_of_the_rows_that_folds_leave_out() -> None:
+    features, tasks = planted_tasks()
+    probes = Design(features, TRAIN, FOLDS).fit(tasks)
+    everything = standard(features, TRAIN)
+    for task, probe in zip(tasks, probes.probes, strict=True):
+        rows = TRAIN[~np.isnan(task.labels[TRAIN])]
+        step = 2
+        total = 0.0
+        for fold in range(4):
+            kept, left = rows[FOLDS[rows] != fold], rows[FOLDS[rows] == fold]
+            if task.is_number:
+                model = Ridge(alpha=PENALTIES[step] * len(kept))
+                model.fit(everything[kept], task.labels[kept])
+                errors = model.predict(everything[left]) - task.labels[left]
+                total += float((errors**2).sum()) / len(rows) / task.labels[rows].var()
+                continue
+            model = LogisticRegression(
+                C=1.0 / (PENALTIES[step] * len(kept)), class_weight="balanced", tol=1e-8
+            )
+            model.fit(everything[kept], task.labels[kept])
+            logs = model.predict_log_proba(everything[left])
+            classes, counts = np.unique(task.labels[rows], return_counts=True)
+            own = np.searchsorted(classes, task.labels[left])
+            total -= float((logs[np.arange(len(left)), own] / counts[own]).sum()) / len(classes)
+        assert probe.losses[step] == pytest.approx(total, rel=5e-3), task.name
+        assert probe.penalty == PENALTIES[int(np.argmin(probe.losses))]
+
+
+@pytest.mark.parametrize("kind", ["real", "categorical", "binary"])
 def test_a_probe_never_looks_at_held_out_rows(kind: Kind) -> None:
-    features, scalar, classes = planted()
-    labels = scalar if kind == "real" else classes
-    honest = fitter(features).fit(labels, kind)
-    spoiled = labels.copy()
-    spoiled[400:] = 2.0 - spoiled[400:]
-    other = features.copy()
-    other[400:] *= -3.0
-    cheating = fitter(other).fit(spoiled, kind)
+    features, scalar, classes = planted_rows()
+    labels = {"real": scalar, "categorical": classes, "binary": np.minimum(classes, 1.0)}[kind]
+    spoiled, other = labels.copy(), features.copy()
+    spoiled[400:] = np.where(np.arange(200) % 2, np.nan, 7.0)
+    other[400:] = np.inf
+
+    def fit(features: npt.NDArray[np.float32], labels: Array) -> tuple[LinearProbe, float]:
+        design = Design(features, TRAIN, FOLDS, TRAIN // 2)
+        task = Task(name="planted", kind=kind, labels=labels)
+        (probe,) = design.fit([task]).probes
+        return probe, design.description_lengths([task], [probe.penalty])[0].bits
+
+    honest, bits = fit(features, labels)
+    cheating, cheated_bits = fit(other, spoiled)
     np.testing.assert_array_equal(honest.weights, cheating.weights)
     assert honest.penalty == cheating.penalty
+    assert honest.losses == cheating.losses
+    assert bits == cheated_bits
 
 
 def test_validation_finds_strong_penalties_for_noise_and_weak_ones_for_none() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(ROWS, 200)).astype(np.float32)
-    weights = rng.normal(size=200)
-    exact = features @ weights
-    noise = rng.normal(size=ROWS)
-    assert fitter(features).fit(exact, "real").penalty == PENALTIES[-1]
-    assert fitter(features).fit(noise, "real").penalty >= 1.0
-    signs = (exact > 0).astype(np.float64)
-    coins = (noise > 0).astype(np.float64)
-    assert fitter(features).fit(coins, "binary").penalty >= 1.0
-    assert fitter(features).fit(signs, "binary").penalty <= 0.1
-    assert fitter(features).fit(coins, "binary", penalty=1e-3).penalty == 1e-3
+    exact, noise = features @ rng.normal(size=200), rng.normal(size=ROWS)
+    labels: list[tuple[Kind, Array]] = [
+        ("real", exact),
+        ("real", noise),
+        ("binary", (exact > 0).astype(np.float64)),
+        ("binary", (noise > 0).astype(np.float64)),
+    ]
+    tasks = [Task(name=kind, kind=kind, labels=own) for kind, own in labels]
+    found = Design(features, np.arange(ROWS), np.arange(ROWS) % 4).fit(tasks).penalties
+    assert found[0] == PENALTIES[-1]
+    assert found[1] >= 1.0
+    assert found[2] <= 0.1
+    assert found[3] >= 1.0
 
 
-def test_scores_are_scikit_learn_s() -> None:
-    features, scalar, classes = planted()
-    probe = fitter(features).fit(classes, "categorical")
-    test = np.arange(400, ROWS)
-    predicted, outputs = probe.predict(features[test]), probe.outputs(features[test])
-    assert probe.classes == (0.0, 1.0, 2.0)
-    assert score("categorical", classes[test], predicted) == pytest.approx(
-        metrics.balanced_accuracy_score(classes[test], predicted), abs=1e-6
-    )
-    chances = np.exp(outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True))
-    theirs = metrics.roc_auc_score(classes[test], chances, multi_class="ovr", average="macro")
-    assert macro_auc(probe, outputs, classes[test]) == pytest.approx(theirs, abs=1e-6)
-    numbers = fitter(features).fit(scalar, "real").predict(features[test])
-    assert score("real", scalar[test], numbers) == pytest.approx(
-        metrics.r2_score(scalar[test], numbers), abs=1e-4
-    )
+def test_rows_of_no_fold_are_never_left_out() -> None:
+    features, scalar, classes = planted_rows()
+    tasks = [
+        Task(name="number", kind="real", labels=scalar),
+        Task(name="classes", kind="categorical", labels=classes),
+    ]
+    folds = np.where(TRAIN < 300, ALWAYS, 0)
+    probes = Design(features, TRAIN, folds).fit(tasks)
+    everything = standard(features, TRAIN)
+    model = Ridge(alpha=PENALTIES[1] * 300).fit(everything[:300], scalar[:300])
+    errors = model.predict(everything[300:400]) - scalar[300:400]
+    loss = float((errors**2).mean()) / scalar[TRAIN].var()
+    assert probes[0].losses[1] == pytest.approx(loss, rel=1e-9)
+    assert len(probes[1].losses) > 1
 
 
-def test_guessing_is_chance() -> None:
-    labels = np.array([0.0] * 90 + [1.0] * 10)
-    assert score("binary", labels, np.zeros(100)) == 0.5
-    assert score("real", labels, np.full(100, labels.mean())) == pytest.approx(0, abs=1e-6)
-    # In whatever unit the labels are told.
-    guesses = labels + 0.25 * np.arange(100) / 100
-    for unit in (2.0**-60, 2.0**90):
-        assert score("real", unit * labels, unit * guesses) == score("real", labels, guesses)
+def test_a_task_of_one_class_has_that_label_everywhere() -> None:
+    features, _, _ = planted_rows()
+    labels = np.full(ROWS, 4.0)
+    labels[400:] = 5.0
+    tasks = [Task(name="same", kind="categorical", labels=labels)]
+    design = Design(features, TRAIN, FOLDS)
+    probe = design.fit(tasks)[0]
+    assert (probe.predict(features) == 4.0).all()
+    assert design.description_lengths(tasks, [1.0])[0].bits == 0.0
 
 
-def test_resamples_draw_clusters_whole() -> None:
-    rng = np.random.default_rng(0)
-    members = rng.integers(50, size=400)
-    bootstrap = Bootstrap(members, 200, rng)
-    for cluster in range(50):
-        drawn = bootstrap.weights[:, members == cluster]
-        assert (drawn == drawn[:, :1]).all()
-    labels = rng.integers(2, size=400).astype(np.float64)
-    predicted = np.where(rng.random(400) < 0.8, labels, 1 - labels)
-    scores = bootstrap.scores("binary", labels, predicted)
-    assert scores[0] == pytest.approx(metrics.balanced_accuracy_score(labels, predicted), abs=1e-6)
-    # One resample by hand: rows repeated as often as they were drawn.
-    repeated = np.repeat(np.arange(400), bootstrap.weights[7].astype(int))
-    assert scores[8] == pytest.approx(
-        metrics.balanced_accuracy_score(labels[repeated], predicted[repeated]), abs=1e-6
-    )
-    numbers = labels + rng.normal(size=400)
-    assert bootstrap.scores("real", labels, numbers)[8] == pytest.approx(
-        metrics.r2_score(labels[repeated], numbers[repeated]), abs=1e-4
-    )
+def test_a_class_that_a_fold_lacks_is_no_obstacle() -> None:
+    features, scalar, _ = planted_rows()
+    labels = (scalar > 0.0).astype(np.float64)
+    labels[[4, 8]] = 2.0
+    folds = np.where(np.isin(TRAIN, [4, 8]), 0, TRAIN % 3)
+    tasks = [Task(name="classes", kind="categorical", labels=labels)]
+    probe = Design(features, TRAIN, folds).fit(tasks)[0]
+    assert np.isfinite(probe.losses).all()
+    assert np.abs(probe.weights).max() < 1e4
+    assert (probe.predict(features[[4, 8]]) == 2.0).all()
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(200):
-        labels = np.tile([0.0, 1.0], 100)
-        predicted = np.where(rng.random(200) < 0.7, labels, 1 - labels)
-        scores = Bootstrap(np.arange(200), 300, rng).scores("binary", labels, predicted)
-        low, high = interval(scores[1:], 0.9)
-        hits += low <= 0.7 <= high
-    assert 0.84 <= hits / 200 <= 0.95
+def test_mistakes_are_named() -> None:
+    features, scalar, _ = planted_rows()
 
+    def fit(**changes: object) -> None:
+        given = {"name": "planted", "kind": "real", "labels": scalar, "penalty": 1.0} | changes
+        Design(features, TRAIN).fit([Task(**given)])  # type: ignore[arg-type]
 
-RESAMPLES = 20_000
-
-
-def constant(*scores: float) -> Array:
-    """[seeds, 1 + RESAMPLES]: scores that are the same in every resample."""
-    return np.repeat(np.array(scores)[:, None], 1 + RESAMPLES, axis=1)
-
-
-def test_the_interval_is_that_of_the_estimated_gain() -> None:
-    """Raw input scores .5, of six untrained networks half .4 and half .6: the mean of the better of
-    raw input and one network would be .55, the better of raw input and their mean is .5."""
-    rng = np.random.default_rng(0)
-    bootstrap = Bootstrap(np.arange(20), RESAMPLES, rng)
-    untrained = constant(*[0.4, 0.6] * 3)
-    gains = bootstrap.gains(constant(0.8)[0], constant(0.5)[0], untrained, rng)
-    assert gains[0] == pytest.approx(0.3)
-    assert gains[1:].mean() == pytest.approx(0.3, abs=0.01)
-    low, high = bootstrap.interval(gains, "real", np.zeros(20), 0.95)
-    assert (low + high) / 2 == pytest.approx(0.3, abs=0.02)
-
-
-def test_a_seed_s_luck_is_part_of_the_interval() -> None:
-    rng = np.random.default_rng(0)
-    bootstrap = Bootstrap(np.arange(20), RESAMPLES, rng)
-    scores = [0.56, 0.58, 0.6, 0.62, 0.64]
-    gains = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(*scores), rng)
-    assert gains[0] == pytest.approx(0.3)
-    reach = t.ppf(0.975, 4) * np.std(scores, ddof=1) * 1.2**0.5
-    low, high = bootstrap.interval(gains, "real", np.zeros(20), 0.95)
-    assert (low, high) == pytest.approx((0.3 - reach, 0.3 + reach), abs=0.01)
-    one = bootstrap.gains(constant(0.9)[0], constant(0.0)[0], constant(0.6), rng)
-    assert one == pytest.approx(0.3)
-
-
-def test_an_untrained_network_seldom_stands_out_from_others() -> None:
-    """Six networks of one kind, of which one is taken for the trained one: 5 % may stand out."""
-    rng, found = np.random.default_rng(0), 0
-    for _ in range(400):
-        bootstrap = Bootstrap(np.arange(40), 400, rng)
-        each = rng.normal(0.6, 0.03, size=(6, 1)) + rng.normal(0.0, 0.005, size=(6, 401))
-        gains = bootstrap.gains(each[0], np.full(401, 0.3), each[1:], rng)
-        low, high = bootstrap.interval(gains, "real", np.zeros(40), 0.95)
-        found += not low <= 0.0 <= high
-    # Three standard errors above five per cent.
-    assert found / 400 <= 0.083
-
-
-@pytest.mark.parametrize("kind", ["binary", "real"])
-def test_resamples_that_are_all_alike_are_not_certain(kind: Kind) -> None:
-    """Nothing was seen to differ in 12 games, 5 of them with the rarer class."""
-    games = np.repeat(np.arange(12), 3)
-    labels = np.where(games < 5, 1.0, 0.0)
-    rng = np.random.default_rng(0)
-    bootstrap = Bootstrap(games, RESAMPLES, rng)
-    gains = bootstrap.gains(constant(1.0)[0], constant(0.5)[0], constant(0.5, 0.5), rng)
-    low, high = bootstrap.interval(gains, kind, labels, 0.95)
-    count, tail = (5, 0.0125) if kind == "binary" else (12, 0.025)
-    # With that share of others, none of so many would be seen with a chance of `tail`.
-    assert (1 - (high - 0.5)) ** count == pytest.approx(tail)
-    assert (1 - (0.5 - low)) ** count == pytest.approx(tail)
+    with pytest.raises(InputError, match=r"planted: labels of shape \[3\], not \[600\]"):
+        fit(labels=np.zeros(3))
+    with pytest.raises(InputError, match="planted: a label is inf"):
+        fit(labels=np.where(np.arange(ROWS) == 7, np.inf, scalar))
+    with pytest.raises(InputError, match=r"planted: the penalty is -1\.0"):
+        fit(penalty=-1.0)
+    with pytest.raises(InputError, match="planted: without folds it needs a penalty"):
+        fit(penalty=None)
+    with pytest.raises(InputError, match="planted: no training row has a label"):
+        fit(labels=np.where(np.arange(ROWS) < 400, np.nan, scalar))
+    with pytest.raises(InputError, match=r"folds of shape \[3\] for 400 training rows"):
+        Design(features, TRAIN, np.arange(3))
+    with pytest.raises(InputError, match="all training rows are in one fold"):
+        Design(features, TRAIN, np.zeros(400, np.int64))
+    with pytest.raises(InputError, match="no training rows"):
+        Design(features, TRAIN[:0])
+    with pytest.raises(InputError, match="a real has no classes"):
+        Design(features, TRAIN).fit(
+            [Task(name="planted", kind=NUMBERS[1], labels=scalar, penalty=1.0)]
+        )[0].probabilities(features)
+    assert features.shape[1] == WIDTH
