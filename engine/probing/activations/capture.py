@@ -67,7 +67,7 @@ def capture(
             for start in range(0, len(rows), batch):
                 network(torch.from_numpy(np.ascontiguousarray(rows[start : start + batch])))
                 for name in points:
-                    features = _read_out(activations[name], readout)
+                    features = read_out(activations[name], readout)
                     require_finite(features, f"the activation at '{name}'")
                     parts[name].append(features)
     finally:
@@ -75,7 +75,7 @@ def capture(
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 
-def _read_out(activation: Tensor, readout: Readout) -> Features:
+def read_out(activation: Tensor, readout: Readout) -> Features:
     """[B, S, D] or [B, V] to [B, W]; a copy, since later layers may work in place."""
     vectors = activation.float()
     if vectors.dim() == 3:

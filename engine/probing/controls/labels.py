@@ -14,14 +14,25 @@ def majority(labels: Labels, kind: Kind) -> float:
 
 
 def shuffled_labels(sample: Sample, labels: Labels, rng: np.random.Generator) -> Labels:
-    """Each canonical position takes the label [N] of another; its rows keep sharing one."""
-    _, first = np.unique(sample.groups, return_index=True)
-    shuffled: Labels = labels[rng.permutation(first)][sample.groups]
+    """Each canonical position takes the label [N] of another; its rows keep sharing one.
+
+    Positions without a label, NaN, stay without one.
+    """
+    rows = np.flatnonzero(~np.isnan(labels))
+    _, first, member = np.unique(sample.groups[rows], return_index=True, return_inverse=True)
+    shuffled = labels.copy()
+    shuffled[rows] = labels[rows[rng.permutation(first)]][member.ravel()]
     return shuffled
 
 
 def control_task_labels(sample: Sample, labels: Labels, seed: int) -> Labels:
-    """Labels [N] from the distribution of `labels`, chosen by a hash of the canonical board."""
-    chosen = board_fractions(sample.boards, seed) * len(labels)
-    drawn: Labels = np.sort(labels)[chosen.astype(np.int64)]
+    """Labels [N] from the distribution of `labels`, chosen by a hash of the canonical board.
+
+    Positions without a label, NaN, stay without one.
+    """
+    defined = ~np.isnan(labels)
+    values = np.sort(labels[defined])
+    chosen = (board_fractions(sample.boards, seed) * len(values)).astype(np.int64)
+    drawn = np.full(len(labels), np.nan)
+    drawn[defined] = values[chosen[defined]]
     return drawn

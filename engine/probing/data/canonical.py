@@ -46,7 +46,11 @@ def seen_boards(rows: Rows, variant: Variant) -> Boards:
 
 def canonical_boards(rows: Rows, variant: Variant) -> Boards:
     """Of each row's board and its mirror image the lexicographically smaller one, [N, S]."""
-    boards = seen_boards(rows, variant)
+    return smaller_mirror(seen_boards(rows, variant), variant)
+
+
+def smaller_mirror(boards: Boards, variant: Variant) -> Boards:
+    """Of each board [N, S] and its mirror image the lexicographically smaller one."""
     mirrored = boards.reshape(-1, variant.height, variant.width)[:, :, ::-1].reshape(boards.shape)
     differs = boards != mirrored
     first = differs.argmax(axis=1)[:, None]

@@ -1,5 +1,6 @@
 """Samples of positions to probe on: of a solved game, of self-play games, or of random ones."""
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
@@ -34,6 +35,10 @@ class Sample:
     games: npt.NDArray[np.int64] | None
     # Where the positions are from, for the report.
     source: str
+    # Whether they are all positions of a solved game.
+    census: bool = False
+    # bool[N] which of them occur in self-play; None where that is not known.
+    self_play: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def from_rows(
@@ -52,10 +57,27 @@ class Sample:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def marking_self_play(self, shards: Iterable[Rows], variant: Variant) -> Self:
+        """The same positions, marked where they or symmetric ones occur in self-play.
+
+        The shards of self-play uint8[M, R] are read one at a time.
+        """
+        wanted = _whole_boards(self.boards)
+        marks = np.zeros(len(self), bool)
+        for rows in shards:
+            marks |= np.isin(wanted, np.unique(_whole_boards(canonical_boards(rows, variant))))
+        return dataclasses.replace(self, self_play=marks)
+
     @property
     def distinct(self) -> int:
         """G."""
         return int(self.groups.max(initial=-1)) + 1
+
+
+def _whole_boards(boards: Boards) -> npt.NDArray[np.void]:
+    """[N] one value a board [N, S]."""
+    contiguous = np.ascontiguousarray(boards)
+    return contiguous.view(np.dtype((np.void, contiguous.shape[1]))).ravel()
 
 
 def draw_positions(rows: Rows, variant: Variant, wanted: int, rng: np.random.Generator) -> Sample:
@@ -63,7 +85,7 @@ def draw_positions(rows: Rows, variant: Variant, wanted: int, rng: np.random.Gen
     count = len(rows)
     if count <= wanted:
         source = f"all {count:,} reachable unfinished positions of the solved game"
-        return Sample.from_rows(rows, variant, source=source)
+        return dataclasses.replace(Sample.from_rows(rows, variant, source=source), census=True)
     drawn = rows[np.sort(rng.choice(count, wanted, replace=False))]
     source = f"a random {wanted:,} of {count:,} reachable unfinished positions"
     return Sample.from_rows(drawn, variant, source=source)

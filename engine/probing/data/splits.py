@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.probing.data.canonical import Groups
 from engine.probing.data.samples import Sample
 from engine.rules.tables import CLOCK, REPETITION, STATE_SIZE
 
@@ -49,6 +50,37 @@ def split(
         of_test_game = np.isin(games, _draw(games, share, rng))
         is_test = of_test_game & ~np.isin(groups, groups[~of_test_game])
     return Split(train=rows[~is_test], test=rows[is_test])
+
+
+def split_whole(sample: Sample, kinds: Groups, share: float, rng: np.random.Generator) -> Split:
+    """Hold out whole kinds of position [N] (signatures.py): about `share` of the rows.
+
+    Symmetric positions are of one kind, so none is on both sides.
+    """
+    drawn = rng.permutation(int(kinds.max()) + 1)
+    sizes = np.cumsum(np.bincount(kinds)[drawn])
+    # As many as come nearest to the share, but neither none nor all.
+    count = int(np.abs(sizes - share * len(sample)).argmin()) + 1
+    is_test = np.isin(kinds, drawn[: min(count, len(drawn) - 1)])
+    rows = np.arange(len(sample))
+    return Split(train=rows[~is_test], test=rows[is_test])
+
+
+def fold_numbers(
+    sample: Sample, rows: Indices, count: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """[M] a fold from 0 to count - 1 for each of M rows; clusters are never divided."""
+    members = np.unique(clusters(sample, rows), return_inverse=True)[1].ravel()
+    places = rng.permutation(int(members.max(initial=-1)) + 1)
+    folds: npt.NDArray[np.int64] = places[members] % count
+    return folds
+
+
+def thin(rows: Indices, most: int, rng: np.random.Generator) -> Indices:
+    """At most `most` of the rows, drawn at random, in their order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(rng.choice(rows, most, replace=False))
 
 
 def clusters(sample: Sample, rows: Indices) -> npt.NDArray[np.int64]:

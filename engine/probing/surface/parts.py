@@ -1,0 +1,72 @@
+"""Scores on disk while a surface is measured, so that the same command continues it.
+
+One file a network and layer, in a folder that names what was asked. It is removed when the report
+is written.
+"""
+
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engine.probing.surface.experiment import Experiment
+from engine.probing.surface.layer_scores import LayerScores
+from engine.system.files import replacing
+
+FORMAT: Final = "pawnscope-probe-parts-1"
+
+
+class Parts:
+    """Scores of layers that are measured already."""
+
+    def __init__(self, folder: Path | None, experiment: Experiment) -> None:
+        """`folder` None keeps nothing. Raises OSError."""
+        self._base = folder
+        self._folder = None if folder is None else folder / _digest(experiment)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self, network: str, layer: str) -> LayerScores | None:
+        """What was measured of a layer of a network, by the digest of its weights; else None."""
+        if self._folder is None:
+            return None
+        try:
+            with np.load(self._path(network, layer), allow_pickle=False) as arrays:
+                return LayerScores(**{name: arrays[name] for name in arrays.files})
+        except (OSError, ValueError, TypeError, EOFError, KeyError):
+            # Not there, or torn by a kill: it is measured again.
+            return None
+
+    def save(self, network: str, layer: str, scores: LayerScores) -> None:
+        """Raises OSError."""
+        if self._folder is None:
+            return
+        arrays: dict[str, Any] = {
+            field.name: getattr(scores, field.name) for field in dataclasses.fields(scores)
+        }
+        with replacing(self._path(network, layer)) as path, path.open("wb") as file:
+            np.savez(file, **arrays)
+
+    def remove(self) -> None:
+        """Remove all of them, those of other questions too."""
+        if self._base is not None:
+            shutil.rmtree(self._base, ignore_errors=True)
+
+    def _path(self, network: str, layer: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{network}-{layer}.npz"
+
+
+def _digest(experiment: Experiment) -> str:
+    """Of all that the scores depend on, the network and its layers apart."""
+    config = dataclasses.replace(experiment.config, layers=(), workers=1, memory=0)
+    digest = hashlib.sha256(f"{FORMAT} {experiment.variant.name} {config}".encode())
+    for array in (experiment.sample.rows, experiment.main.rows.train, experiment.main.rows.test):
+        digest.update(array.tobytes())
+    for target in experiment.targets:
+        digest.update(target.concept.name.encode())
+        digest.update(target.labels.tobytes())
+    return digest.hexdigest()[:16]
