@@ -9,6 +9,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from engine.probing.report.cells import SMALLEST_GAIN, Measurement, Report
+from engine.probing.report.page import render_page
+from engine.probing.report.results import Report as SurfaceReport
 from engine.probing.report.score_chart import HEIGHT, WIDTH, shared_axis
 
 _FULL_COLOUR: Final = 0.2
@@ -19,8 +21,10 @@ _ABOVE, _BELOW = (24, 119, 126), (186, 92, 38)
 """Colours of gains above and below zero: teal and rust, distinct to colour-blind readers."""
 
 
-def render_html(report: Report) -> str:
+def render_html(report: Report | SurfaceReport) -> str:
     """The HTML of a report."""
+    if isinstance(report, SurfaceReport):
+        return render_page(report)
     environment = Environment(
         loader=PackageLoader("engine.probing.report", "."),
         autoescape=True,

@@ -346,6 +346,8 @@ class Report:
     sections: dict[str, Any] = field(default_factory=dict)
     # Seconds that the measurements took.
     seconds: float = 0.0
+    # The command that made it; empty where it was not made by one.
+    command: str = ""
 
     @property
     def checkpoints(self) -> tuple[CheckpointSummary, ...]:

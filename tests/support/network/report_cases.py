@@ -280,7 +280,7 @@ def _examples(
         )
 
     return Examples(
-        concept=name, layer=layers[-2], highest=boards(), lowest=boards(), wrong=boards()
+        concept=name, layer=layers[-2:][0], highest=boards(), lowest=boards(), wrong=boards()
     )
 
 

@@ -35,8 +35,11 @@ def bars(
     x_range: tuple[float, float] | None = None,
     digits: int = 2,
     width: int = 560,
+    dots: bool = False,
 ) -> Markup:
     """A bar for each of N names, from zero; `low` and `high` [N] are the ends of its interval.
+
+    With `dots` each value is a dot instead, for figures that do not begin at zero, such as ranks.
 
     `marks` are other numbers [N] by name (a control, a true value), drawn as ticks of their own
     colour across the bar and named in the key.
@@ -45,7 +48,7 @@ def bars(
     shown = [shortened(clean(name), 40) for name in names]
     columns = [values, low or (), high or (), *marks.values()]
     numbers = [number for column in columns for number in column if number is not None]
-    ends = x_range or padded_range(numbers)
+    ends = x_range or padded_range(numbers, include=() if dots else (0.0,))
     left = 12 + max((text_width(name) for name in shown), default=0)
     right = 52.0
     x = Scale(low=ends[0], high=ends[1], start=left, end=max(width - right, left + 120))
@@ -63,7 +66,7 @@ def bars(
             None if high is None else high[index],
         )
         others = {mark: found[index] for mark, found in marks.items()}
-        parts.append(_bar(name, values[index], bounds, others, x, y, digits))
+        parts.append(_bar(name, values[index], bounds, others, x, y, digits, dots=dots))
     y = bottom + 30
     if x_name:
         parts.append(text(x_name, (x.start + x.end) / 2, y, anchor="middle", class_="axis-name"))
@@ -80,6 +83,8 @@ def _bar(
     x: Scale,
     y: float,
     digits: int,
+    *,
+    dots: bool,
 ) -> Markup:
     if value is None:
         return text("no result", x(max(x.low, 0.0)) + 4, y + 4, class_="none")
@@ -88,16 +93,12 @@ def _bar(
         f"; {mark} {plain(other, digits)}" for mark, other in others.items() if other is not None
     )
     parts = [element("title", f"{name}: {interval(value, *bounds, digits)}{compared}")]
-    parts.append(
-        element(
-            "rect",
-            class_="bar " + ("up" if value >= 0 else "down"),
-            x=min(zero, x(value)),
-            y=y - 7,
-            width=abs(x(value) - zero),
-            height=14,
-        )
-    )
+    kind = "up" if value >= 0 else "down"
+    if dots:
+        parts.append(element("circle", class_="dot", cx=x(value), cy=y, r=4.2))
+    else:
+        box = {"x": min(zero, x(value)), "y": y - 7, "width": abs(x(value) - zero), "height": 14}
+        parts.append(element("rect", class_=f"bar {kind}", **box))
     low, high = bounds
     far = x(value)
     if low is not None and high is not None:

@@ -51,7 +51,8 @@ def padded_range(
     numbers: Sequence[float], *, least: float = 1e-6, include: Sequence[float] = (0.0,)
 ) -> tuple[float, float]:
     """Ends of an axis that holds all numbers with a little room; at least `least` apart."""
-    low, high = min([*numbers, *include]), max([*numbers, *include])
+    numbers = [*numbers, *include] or [0.0, 1.0]
+    low, high = min(numbers), max(numbers)
     room = max(0.06 * (high - low), least)
     return (
         low if low in include and low < high else low - room,

@@ -1,0 +1,144 @@
+"""A report as one HTML file for a person to read: nothing is loaded, and it reads without a script.
+
+The templates in `layout/` hold the words and the layout, other modules the numbers and pictures. An
+analysis has its own section: `sections/NAME.html.j2` for the results `report.sections[NAME]`, with
+
+    {% set title = "Logit lens" %}
+    {% macro body(section, report) %} … {% endmacro %}
+
+where `section` holds the results as plain values. At hand in every template: the drawing functions,
+`Line`, `Arrow`, `Markup`, and the filters `signed`, `plain`, `percent`, `names` and `sentence`.
+"""
+
+import importlib.metadata
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateNotFound
+from markupsafe import Markup
+
+from engine.probing.report import pictures
+from engine.probing.report.data import page_data
+from engine.probing.report.drawing.bars import bars
+from engine.probing.report.drawing.board import Arrow, board
+from engine.probing.report.drawing.heat_map import heat_map, small_map
+from engine.probing.report.drawing.line_chart import Line, line_chart
+from engine.probing.report.drawing.positions import small_board
+from engine.probing.report.drawing.svg import clean, plain, signed
+from engine.probing.report.grid import Grid, short_layer
+from engine.probing.report.results import SMALLEST_GAIN, Report
+from engine.probing.report.verdicts import REASONS
+from engine.probing.report.words import (
+    appears,
+    family_orders,
+    findings,
+    longer_codes,
+    lost_elsewhere,
+    order_words,
+)
+
+_PACKAGES: Final = ("numpy", "scipy", "torch")
+"""Whose versions the methods name."""
+
+
+def render_page(report: Report) -> str:
+    """The HTML of a report."""
+    environment = Environment(
+        loader=PackageLoader("engine.probing.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.loopcontrols"],
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "signed": signed,
+        "plain": plain,
+        "percent": percent,
+        "names": names,
+        "sentence": sentence,
+        "short": short_layer,
+    }
+    environment.filters.update(filters)
+    # Globals, so that imported templates see them too.
+    environment.globals.update(_drawing())
+    environment.globals.update(_values(report))
+    sections = [_section(environment, name, found) for name, found in report.sections.items()]
+    text = environment.get_template("layout/page.html.j2").render(sections=sections)
+    # Names may hold what no HTML may: control characters and halves of surrogate pairs.
+    return clean(text)
+
+
+def _drawing() -> dict[str, Any]:
+    functions = (bars, board, heat_map, line_chart, small_board, small_map, Line, Arrow, Markup)
+    return {function.__name__: function for function in functions}
+
+
+def _values(report: Report) -> dict[str, Any]:
+    grid = Grid(report)
+    found = findings(grid)
+    ordered = pictures.in_families([*found.real, *found.controls])
+    best = [pictures.best_layer(grid, verdict) for verdict in ordered]
+    return {
+        "report": report,
+        "counts": report.counts,
+        "grid": grid,
+        "findings": found,
+        "ordered": ordered,
+        "reasons": REASONS,
+        "family_counts": pictures.family_counts(ordered),
+        "examples": {each.concept: each for each in report.examples},
+        "harder": lost_elsewhere(grid, found, "harder"),
+        "self_play": lost_elsewhere(grid, found, "self_play"),
+        "longer_codes": longer_codes(grid, found),
+        "appearing": [each for each in report.emergence if appears(each)],
+        "order_words": order_words(family_orders(report)),
+        "pictures": pictures,
+        "smallest_gain": SMALLEST_GAIN,
+        "full": pictures.FULL,
+        "versions": versions(),
+        "data": Markup(page_data(grid, ordered, best)),
+    }
+
+
+def _section(environment: Environment, name: str, found: Any) -> dict[str, Any]:
+    """The title and the body of an analysis; without a template, where its numbers are."""
+    try:
+        template = environment.get_template(f"sections/{name}.html.j2")
+    except TemplateNotFound:
+        template = environment.get_template("layout/unknown_section.html.j2")
+    module = template.make_module({"name": name})
+    body = module.body(found, environment.globals["report"])  # type: ignore[attr-defined]
+    return {"name": name, "title": getattr(module, "title", name), "body": body}
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """`12 %`; a share below all is never 100 %, one above none never 0 %."""
+    text = f"{100 * share:.{digits}f}"
+    if share < 1 and float(text) == 100:
+        text = f"{100 - 10**-digits:.{digits}f}"
+    if share > 0 and float(text) == 0:
+        return f"under {10**-digits:.{digits}f} %"
+    return f"{text} %"
+
+
+def names(items: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *first, last = list(items) or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def versions() -> str:
+    """`pawnscope 0.1.0, numpy 2.4.0, …`, of what is installed."""
+    found = []
+    for package in ("pawnscope", *_PACKAGES):
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
