@@ -27,7 +27,7 @@ import torch
 
 from engine.network.model.policy_value import VariantNetwork
 from engine.probing.analyses.evaluations import Batch, batches, evaluate, evaluating, variant_of
-from engine.probing.analyses.legal_moves import Flags, LegalMoves, MoveTruth, legal_moves
+from engine.probing.analyses.move_table import Flags, MoveTable, MoveTruth, move_table
 from engine.probing.analyses.resampling import Array, Resamples
 from engine.probing.controls.features import untrained_networks
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
@@ -123,7 +123,7 @@ def attention_scores(
     if untrained < 1:
         raise InputError(f"untrained = {untrained}: at least one network to compare with")
     variant = variant_of(network, variant)
-    legal = legal_moves(rows, variant, truth)
+    legal = move_table(rows, variant, truth)
     best = best_moves(network, legal, seed)
     groups = canonical_groups(canonical_boards(rows, variant))
     seeds = range(seed + 1, seed + 1 + untrained)
@@ -133,7 +133,7 @@ def attention_scores(
     )
 
 
-def best_moves(network: VariantNetwork, legal: LegalMoves, seed: int = 0) -> Flags:
+def best_moves(network: VariantNetwork, legal: MoveTable, seed: int = 0) -> Flags:
     """Whether each legal move is best, bool[M]: by the exact solution, else by the network."""
     if legal.exact is not None:
         return legal.exact.optimal
@@ -144,7 +144,7 @@ def best_moves(network: VariantNetwork, legal: LegalMoves, seed: int = 0) -> Fla
 
 
 def attention_baseline(
-    untrained: Iterable[VariantNetwork], legal: LegalMoves, best: Flags
+    untrained: Iterable[VariantNetwork], legal: MoveTable, best: Flags
 ) -> Baseline:
     """What untrained networks' heads attend to; one network in memory at a time."""
     found = []
@@ -165,7 +165,7 @@ def head_count(network: VariantNetwork) -> int:
 
 def scores_of(
     network: VariantNetwork,
-    legal: LegalMoves,
+    legal: MoveTable,
     best: Flags,
     resamples: Resamples,
     baseline: Baseline,
@@ -235,7 +235,7 @@ def _scores(
     return tuple(found)
 
 
-def _excess(network: VariantNetwork, legal: LegalMoves, best: Flags) -> Array:
+def _excess(network: VariantNetwork, legal: MoveTable, best: Flags) -> Array:
     """Excess over uniform of each head for each relation, [N, blocks, H, relations].
 
     NaN where a position has no such moves, and where the board has no such squares.

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from engine.network.model.policy_value import Outputs, VariantNetwork
-from engine.probing.analyses.legal_moves import LegalMoves
+from engine.probing.analyses.move_table import MoveTable
 from engine.rules.errors import InputError, require_finite
 from engine.rules.variant import Variant, get_variant
 
@@ -47,9 +47,9 @@ class Evaluations:
 
 
 class Batch:
-    """Consecutive positions of `LegalMoves`, as a network takes them."""
+    """Consecutive positions of a `MoveTable`, as a network takes them."""
 
-    def __init__(self, legal: LegalMoves, start: int) -> None:
+    def __init__(self, legal: MoveTable, start: int) -> None:
         self.start, self.end = start, min(start + BATCH, len(legal))
         self.part = slice(int(legal.offsets[start]), int(legal.offsets[self.end]))
         self.boards = torch.from_numpy(legal.rows[self.start : self.end])
@@ -61,7 +61,7 @@ class Batch:
         return network.move_logits(outputs, self.boards, self.moves, self.owners)
 
 
-def batches(legal: LegalMoves) -> Iterator[Batch]:
+def batches(legal: MoveTable) -> Iterator[Batch]:
     """All positions."""
     return (Batch(legal, start) for start in range(0, len(legal), BATCH))
 
@@ -69,7 +69,7 @@ def batches(legal: LegalMoves) -> Iterator[Batch]:
 class Collected:
     """Evaluations that are written batch by batch."""
 
-    def __init__(self, legal: LegalMoves, name: str = "the output") -> None:
+    def __init__(self, legal: MoveTable, name: str = "the output") -> None:
         self._legal, self._name = legal, name
         self._logits = np.empty(len(legal.moves))
         self._wdl = np.empty((len(legal), 3))
@@ -90,7 +90,7 @@ class Collected:
         return Evaluations(policy=policy, wdl=wdl)
 
 
-def evaluate(network: VariantNetwork, legal: LegalMoves) -> Evaluations:
+def evaluate(network: VariantNetwork, legal: MoveTable) -> Evaluations:
     """The network's own outputs. Raises NotFiniteError."""
     collected = Collected(legal)
     with evaluating(network):

@@ -33,12 +33,12 @@ from engine.probing.analyses.evaluations import (
     evaluating,
     variant_of,
 )
-from engine.probing.analyses.legal_moves import (
+from engine.probing.analyses.move_table import (
     ExactMoves,
     Flags,
-    LegalMoves,
+    MoveTable,
     MoveTruth,
-    legal_moves,
+    move_table,
 )
 from engine.probing.analyses.resampling import Array, Estimate, Resamples, percentage, present
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
@@ -159,14 +159,12 @@ def lens(
     for finished positions.
     """
     variant = variant_of(network, variant)
-    legal = legal_moves(rows, variant, truth)
+    legal = move_table(rows, variant, truth)
     groups = canonical_groups(canonical_boards(rows, variant))
     return lens_of(network, legal, Resamples(groups, resamples, seed, confidence), seed)
 
 
-def lens_of(
-    network: VariantNetwork, legal: LegalMoves, resamples: Resamples, seed: int = 0
-) -> Lens:
+def lens_of(network: VariantNetwork, legal: MoveTable, resamples: Resamples, seed: int = 0) -> Lens:
     """The same for legal moves and resamples that other analyses share."""
     rng = np.random.default_rng(seed)
     ties, result_ties = rng.random(len(legal.moves)), rng.random((len(legal), 3))
@@ -196,7 +194,7 @@ def lens_of(
     )
 
 
-def evaluate_layers(network: VariantNetwork, legal: LegalMoves) -> dict[str, Evaluations]:
+def evaluate_layers(network: VariantNetwork, legal: MoveTable) -> dict[str, Evaluations]:
     """The lens of every layer by its hook point, `embed` first; the last is the output.
 
     Raises NotFiniteError, naming the layer.
@@ -249,7 +247,7 @@ def _layer(
     index: int,
     layers: dict[str, Evaluations],
     chosen: npt.NDArray[np.int64],
-    legal: LegalMoves,
+    legal: MoveTable,
     judged: _Judged | None,
     resamples: Resamples,
 ) -> LensLayer:
@@ -312,7 +310,7 @@ def _forgotten(question: str, right: Flags, among: Flags, resamples: Resamples) 
 
 
 def _examples(
-    legal: LegalMoves,
+    legal: MoveTable,
     layers: dict[str, Evaluations],
     chosen: npt.NDArray[np.int64],
     judged: _Judged,

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.analyses.legal_moves import Distances, Moves, Offsets, Values
+from engine.probing.analyses.move_table import Moves, Offsets
+from engine.probing.concepts.truth import UNKNOWN, Outcomes
 from engine.probing.data.canonical import Rows
 from engine.rules.kernels import generate_batch
 from engine.rules.variant import get_variant
@@ -32,12 +33,12 @@ class Solved:
         """All unfinished positions."""
         return self.solution.unfinished_positions()
 
-    def moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> tuple[Values, Distances]:
+    def moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> Outcomes:
         """See `MoveTruth`."""
         values, distances = self.solution.score_moves(rows, moves, offsets)
         if self._unknown is not None:
-            values = np.where(np.repeat(self._unknown(rows), np.diff(offsets)), -2, values)
-        return values.astype(np.int8), distances
+            values = np.where(np.repeat(self._unknown(rows), np.diff(offsets)), UNKNOWN, values)
+        return Outcomes(values.astype(np.int8), distances)
 
 
 class Planted:
@@ -46,12 +47,12 @@ class Planted:
     def __init__(self, network: PolicyValueNet) -> None:
         self.network = network
 
-    def moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> tuple[Values, Distances]:
+    def moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> Outcomes:
         """See `MoveTruth`."""
         values = np.full(len(moves), -1, np.int8)
         for row, start in enumerate(offsets[:-1]):
             values[start + slow_choice(self.network, rows[row])] = 1
-        return values, np.ones(len(moves), np.int16)
+        return Outcomes(values, np.ones(len(moves), np.int16))
 
 
 def weight(network: PolicyValueNet, name: str) -> torch.Tensor:

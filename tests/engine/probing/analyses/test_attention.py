@@ -16,7 +16,7 @@ from engine.probing.analyses.attention import (
     related_squares,
     scores_of,
 )
-from engine.probing.analyses.legal_moves import legal_moves
+from engine.probing.analyses.move_table import move_table
 from engine.probing.analyses.resampling import Resamples
 from engine.probing.controls.features import untrained_networks
 from engine.probing.data.canonical import canonical_boards, canonical_groups
@@ -146,7 +146,7 @@ def test_untrained_networks_seldom_stand_out() -> None:
     solved = Solved("hexapawn4x4")
     rows = solved.rows[::60]
     config = small_config("hexapawn4x4", "geometric")
-    legal = legal_moves(rows, solved.solution.variant, solved)
+    legal = move_table(rows, solved.solution.variant, solved)
     groups = canonical_groups(canonical_boards(rows, solved.solution.variant))
     resamples = Resamples(groups, 200)
     found = 0
@@ -184,7 +184,7 @@ def test_without_a_solution_the_best_moves_are_the_network_s(solved: Solved) -> 
     found = attention_scores(network, solved.rows, resamples=20)
     assert not found.exact
     assert "own" in repr(found)
-    legal = legal_moves(solved.rows, HEXAPAWN)
+    legal = move_table(solved.rows, HEXAPAWN)
     assert best_moves(network, legal).sum() == len(solved.rows)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.analyses.legal_moves import Flags, legal_moves
 from engine.probing.analyses.lens import evaluate_layers, lens
+from engine.probing.analyses.move_table import Flags, move_table
 from engine.probing.data.canonical import Rows
 from engine.rules.errors import InputError
 from engine.rules.position import Position
@@ -32,7 +32,7 @@ def solved() -> Solved:
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_the_lens_of_a_layer_is_a_network_that_ends_there(trunk: str, solved: Solved) -> None:
     network = lively_network("hexapawn", trunk, blocks=3)
-    legal = legal_moves(solved.rows[:20], HEXAPAWN)
+    legal = move_table(solved.rows[:20], HEXAPAWN)
     layers = evaluate_layers(network, legal)
     assert list(layers) == ["embed", *(f"block.{block}.residual" for block in range(3))]
     for blocks, found in enumerate(layers.values()):
@@ -46,7 +46,7 @@ def test_the_lens_of_a_layer_is_a_network_that_ends_there(trunk: str, solved: So
 def test_a_universal_network_has_the_lens_of_its_view(solved: Solved) -> None:
     universal = lively_universal("geometric")
     view, ordinary = universal.for_variant(HEXAPAWN), universal.specialise(HEXAPAWN)
-    legal = legal_moves(solved.rows, HEXAPAWN)
+    legal = move_table(solved.rows, HEXAPAWN)
     for own, other in zip(
         evaluate_layers(view, legal).values(),
         evaluate_layers(ordinary, legal).values(),

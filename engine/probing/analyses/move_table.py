@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.probing.concepts.truth import UNKNOWN, Outcomes
 from engine.probing.data.canonical import Rows
 from engine.rules.errors import InputError
 from engine.rules.kernels import generate_batch
@@ -19,20 +20,15 @@ Values = npt.NDArray[np.int8]
 Distances = npt.NDArray[np.int16]
 Array = npt.NDArray[np.float64]
 
-UNKNOWN: Final = -2
-"""In place of a value that endgame tables do not hold."""
 _NEVER: Final = -(1 << 20)
 """Less than any distance."""
 
 
 class MoveTruth(Protocol):
-    """Exact values of legal moves."""
+    """What is asked of a `Truth`."""
 
-    def moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> tuple[Values, Distances]:
-        """Of rows uint8[N, R] and their legal moves uint16[M], those of row i being
-        `moves[offsets[i]:offsets[i + 1]]`: for the side that makes each move its value int8[M] (1,
-        0, -1 or UNKNOWN), and its distance to the end in plies, int16[M]."""
-        ...
+    def moves(self, rows: Rows, moves: Moves, offsets: Offsets) -> Outcomes:
+        """As in `Truth`: of M legal moves, for the side that makes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +50,8 @@ class ExactMoves:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LegalMoves:
-    """The M legal moves of N unfinished positions."""
+class MoveTable:
+    """The M legal moves of N unfinished positions, with what a solution says of them."""
 
     variant: Variant
     # uint8[N, R].
@@ -109,7 +105,7 @@ class LegalMoves:
         return np.flatnonzero(matches)
 
 
-def legal_moves(rows: Rows, variant: Variant, truth: MoveTruth | None = None) -> LegalMoves:
+def move_table(rows: Rows, variant: Variant, truth: MoveTruth | None = None) -> MoveTable:
     """The legal moves of unfinished positions uint8[N, R], N >= 1, with their exact values.
 
     Raises InputError for rows of another variant and for a position without a legal move.
@@ -130,7 +126,7 @@ def legal_moves(rows: Rows, variant: Variant, truth: MoveTruth | None = None) ->
     exact = None
     if truth is not None:
         exact = _exact_moves(*truth.moves(rows, moves, offsets), offsets, owners)
-    return LegalMoves(
+    return MoveTable(
         variant=variant, rows=rows, moves=moves, offsets=offsets, owners=owners, exact=exact
     )
 
