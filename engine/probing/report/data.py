@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from engine.probing.report.grid import Grid, short_layer
+from engine.probing.report.grid import Grid, short_layer, short_runs, step_words
 from engine.probing.report.results import Cell, Gain, Measurement
 from engine.probing.report.verdicts import Verdict
 
@@ -35,10 +35,10 @@ def page_data(grid: Grid, ordered: Sequence[Verdict], best: Sequence[str]) -> st
     reasons = list(dict.fromkeys(cell.refused for cell in cells if cell and cell.refused))
     combined = [grid.point(c, layer, k) for c in concepts for k in grid.places for layer in layers]
     data: dict[str, Any] = {
-        "runs": [run.name for run in report.runs],
+        "runs": short_runs(report),
         "concepts": concepts,
         "metrics": [each.metric for each in grid.measured],
-        "steps": [[c.label for c in run.checkpoints] for run in report.runs],
+        "steps": [[step_words(c) for c in run.checkpoints] for run in report.runs],
         "layers": layers,
         "short": [short_layer(layer) for layer in layers],
         "rows": [concepts.index(each.concept.name) for each in ordered],

@@ -7,6 +7,7 @@ mean gain, with the interval over training seeds; else it is the gain of the onl
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from engine.probing.report.results import (
     SMALLEST_GAIN,
@@ -186,13 +187,23 @@ class Grid:
 
     def step(self, place: int) -> str:
         """`step 1,551`, or the checkpoint's name where its step is not known."""
-        checkpoint = self.checkpoints[place]
-        return checkpoint.name if checkpoint.step is None else f"step {checkpoint.step:,}"
+        return step_words(self.checkpoints[place])
 
 
 def untrained_mean(measurement: Measurement) -> float:
     """Mean score of the untrained networks."""
     return sum(measurement.random_init) / len(measurement.random_init)
+
+
+def step_words(checkpoint: CheckpointSummary) -> str:
+    """`step 1,551`, or the checkpoint's name where its step is not known."""
+    return checkpoint.name if checkpoint.step is None else f"step {checkpoint.step:,}"
+
+
+def short_runs(report: Report) -> list[str]:
+    """Names of the runs without their folders, where these are different."""
+    names = [PurePath(run.name).name or run.name for run in report.runs]
+    return names if len(set(names)) == len(names) else [run.name for run in report.runs]
 
 
 def short_layer(layer: str) -> str:

@@ -25,7 +25,7 @@ from engine.probing.report.drawing.heat_map import heat_map, small_map
 from engine.probing.report.drawing.line_chart import Line, line_chart
 from engine.probing.report.drawing.positions import small_board
 from engine.probing.report.drawing.svg import clean, plain, signed
-from engine.probing.report.grid import Grid, short_layer
+from engine.probing.report.grid import Grid, short_layer, short_runs
 from engine.probing.report.results import SMALLEST_GAIN, Report
 from engine.probing.report.verdicts import REASONS
 from engine.probing.report.words import (
@@ -94,6 +94,7 @@ def _values(report: Report) -> dict[str, Any]:
         "appearing": [each for each in report.emergence if appears(each)],
         "order_words": order_words(family_orders(report)),
         "pictures": pictures,
+        "run_names": short_runs(report),
         "smallest_gain": SMALLEST_GAIN,
         "full": pictures.FULL,
         "versions": versions(),

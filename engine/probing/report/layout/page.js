@@ -51,7 +51,7 @@
       ["gain, pointwise interval", between(get("gain"), get("gain_low"), get("gain_high"))],
       [`score (${data.metrics[cell[1]]})`, plain(get("score"))],
       ["raw input", plain(get("raw_input"))],
-      ["untrained networks", `${plain(Math.round(mean))} (${untrained.map(plain).join(", ")})`],
+      ["untrained networks", `${plain(Math.round(mean))} (${plain(Math.min(...untrained))} to ${plain(Math.max(...untrained))})`],
       ["guessing", plain(get("majority"))],
       ["AUC", plain(get("auc"))],
       ["score on training rows", plain(get("training_score"))],
@@ -71,6 +71,8 @@
   const hidePanel = () => { panel.hidden = true; if (opener) opener.focus({ preventScroll: true }); opener = null; };
   const showPanel = (cell, from) => {
     opener = from;
+    hideTip();
+    panel.classList.toggle("wide", data.runs.length > 1);
     panel.replaceChildren();
     const close = make("button", "Close", { type: "button", class: "close" });
     close.addEventListener("click", hidePanel);
