@@ -7,11 +7,12 @@ analysis has its own section: `sections/NAME.html.j2` for the results `report.se
     {% macro body(section, report) %} … {% endmacro %}
 
 where `section` holds the results as plain values. At hand in every template: the drawing functions,
-`Line`, `Arrow`, `Markup`, and the filters `signed`, `plain`, `percent`, `names` and `sentence`.
+`Line`, `Arrow`, `Markup`, and the filters `signed`, `plain`, `percent`, `names` and `sentence`. For
+thousands of numbers there is `labelled_map` of `layout/maps.html.j2`.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateNotFound
@@ -51,12 +52,13 @@ def render_page(report: Report) -> str:
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols"],
     )
-    filters: dict[str, Callable[..., str]] = {
+    filters: dict[str, Callable[..., Any]] = {
         "signed": signed,
         "plain": plain,
         "percent": percent,
         "names": names,
         "sentence": sentence,
+        "thousandths": thousandths,
         "short": short_layer,
     }
     environment.filters.update(filters)
@@ -132,6 +134,11 @@ def names(items: Iterable[str]) -> str:
 def sentence(text: str) -> str:
     """The text with a capital at its beginning."""
     return text[:1].upper() + text[1:]
+
+
+def thousandths(table: Sequence[Sequence[float | None]]) -> list[list[int | None]]:
+    """Numbers for the script, as whole thousandths."""
+    return [[None if each is None else round(1000 * each) for each in row] for row in table]
 
 
 def versions() -> str:

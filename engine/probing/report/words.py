@@ -11,7 +11,7 @@ from engine.probing.report.grid import Grid, short_layer
 from engine.probing.report.results import Emergence, Gain, Report
 from engine.probing.report.verdicts import REASONS, Status, Verdict, verdicts
 
-CONTROL_FAMILY: Final = "controls"
+CONTROL_FAMILY: Final = "control"
 """Concepts of this family are random functions: none should be supported."""
 _SHOWN: Final = 12
 """Concepts that a terminal is told one by one."""

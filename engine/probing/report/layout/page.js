@@ -131,20 +131,29 @@
   });
   document.addEventListener("scroll", hideTip, { passive: true, capture: true });
 
-  // Maps: which cell is at a row and a column, by pointer and by keyboard.
+  // Maps: which cell is at a row and a column, by pointer and by keyboard. `say` gives a cell's words.
+  const modelOf = (holder) => {
+    const kind = holder.dataset.map;
+    if (kind === "matrix") {
+      const { rows, columns, values } = JSON.parse(holder.dataset.values);
+      const say = (row, column) => `${rows[row]} × ${columns[column]}: ${plain(values[row][column])}`;
+      return { rows: rows.length, columns: columns.length, small: true, say, open: () => {} };
+    }
+    const cellOf = {
+      layers: (row, column) => [0, data.rows[row], column, K - 1],
+      steps: (row, column) => [0, data.rows[row], data.best[row], column],
+      concept: (row, column) => [0, data.rows[Number(holder.dataset.concept)], L - 1 - row, column],
+    }[kind];
+    const say = (row, column) => words(cellOf(row, column));
+    const open = (row, column, svg) => showPanel(cellOf(row, column), svg);
+    const small = kind === "concept";
+    return { rows: small ? L : data.rows.length, columns: kind === "layers" ? L : K, small, say, open };
+  };
   const setUp = (holder) => {
     const svg = holder.querySelector("svg");
-    const kind = holder.dataset.map;
-    const cells = [...svg.querySelectorAll(".cell")];
-    const small = kind === "concept";
-    const columns = kind === "layers" ? L : K;
-    const rows = small ? L : data.rows.length;
+    const { rows, columns, small, say, open } = modelOf(holder);
+    const cells = small ? [] : [...svg.querySelectorAll(".cell")];
     const size = () => [svg.viewBox.baseVal.width / columns, svg.viewBox.baseVal.height / rows];
-    const cellOf = (row, column) => {
-      if (small) return [0, data.rows[Number(holder.dataset.concept)], L - 1 - row, column];
-      if (kind === "layers") return [0, data.rows[row], column, K - 1];
-      return [0, data.rows[row], data.best[row], column];
-    };
     const boxOf = (row, column) => {
       if (small) { const [w, h] = size(); return { x: column * w, y: row * h, width: w - 1, height: h - 1 }; }
       return cells[row * columns + column].querySelector("rect").getBBox();
@@ -169,7 +178,7 @@
       const box = boxOf(row, column);
       for (const name of ["x", "y", "width", "height"]) cursor.setAttribute(name, box[name]);
       if (cursor.parentNode !== svg) svg.append(cursor);
-      const text = words(cellOf(row, column));
+      const text = say(row, column);
       svg.setAttribute("aria-label", text);
       const place = cursor.getBoundingClientRect();
       if (event) showTip(text, event.clientX, event.clientY);
@@ -187,7 +196,7 @@
     svg.addEventListener("pointerleave", () => { hideTip(); if (document.activeElement !== svg) cursor.remove(); });
     svg.addEventListener("click", (event) => {
       const place = placeOf(event);
-      if (place) { move(place[0], place[1], event); showPanel(cellOf(...place), svg); }
+      if (place) { move(place[0], place[1], event); open(...place, svg); }
     });
     svg.addEventListener("focus", () => { if (svg.matches(":focus-visible")) move(...at); });
     svg.addEventListener("blur", () => { cursor.remove(); hideTip(); });
@@ -199,7 +208,7 @@
         cursor.scrollIntoView({ block: "nearest", inline: "nearest" });
         event.preventDefault();
       } else if (event.key === "Enter" || event.key === " ") {
-        showPanel(cellOf(...at), svg);
+        open(...at, svg);
         event.preventDefault();
       }
     });

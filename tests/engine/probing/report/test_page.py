@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from engine.probing.analyses.entanglement import Association, Entanglement
 from engine.probing.report.page import names, percent, render_page
 from engine.probing.report.results import Report
 from tests.support.network.report_cases import (
@@ -23,7 +24,7 @@ MADE = {
     "plain": Made(gain=-0.2, raw_input=0.97),
     "noisy": Made(gain=0.03, half=0.05),
     "rare": Made(refused="refused: 3 distinct training positions with 'yes'"),
-    "hash": Made(family="controls", gain=0.0, raw_input=0.0, untrained=0.0),
+    "hash": Made(family="control", gain=0.0, raw_input=0.0, untrained=0.0),
     "dragons": Made(absent="there are no dragons"),
 }
 HOSTILE = "<script>alert('&\"\x00\ud800</script><!--"
@@ -132,7 +133,7 @@ def test_a_report_without_support_says_so() -> None:
 
 
 def test_control_concepts_that_come_out_are_a_warning() -> None:
-    text = Page(render_page(made_up_report({"hash": Made(family="controls")}))).words("findings")
+    text = Page(render_page(made_up_report({"hash": Made(family="control")}))).words("findings")
     assert "1 of 1 control concepts" in text
     assert "treat small gains with suspicion" in text
 
@@ -258,6 +259,30 @@ def test_an_analysis_without_a_template_says_where_its_numbers_are(report: Repor
     assert "New analysis" in page.words("new_analysis")
     assert "sections.new_analysis" in page.words("new_analysis")
     assert ("a", "href", "#new_analysis") in page.attributes
+
+
+def test_the_entanglement_of_concepts_is_a_map_with_its_groups() -> None:
+    names_of = ("material", HOSTILE, "mobility")
+    found = Entanglement(
+        variant="hexapawn4x4",
+        positions=4942,
+        names=names_of,
+        kinds=("real", "real", "binary"),
+        matrix=((1.0, 0.95, None), (0.95, 1.0, -0.25), (None, -0.25, 1.0)),
+        threshold=0.9,
+        pairs=(Association(one="material", other=HOSTILE, value=0.95),),
+        groups=(("material", HOSTILE),),
+        absent=(("dragons", "there are none"),),
+    )
+    report = with_sections(made_up_report(MADE), entanglement=dataclasses.asdict(found))
+    page = Page(render_page(report))
+    words = page.words("entanglement")
+    assert "4,942 positions" in words
+    assert "strength 0.90 or more" in words
+    assert "dragons (there are none)" in words
+    (held,) = (value for _, name, value in page.attributes if name == "data-values")
+    values = json.loads(held)["values"]
+    assert values == [[1000, 950, None], [950, 1000, -250], [None, -250, 1000]]
 
 
 def test_a_large_surface_stays_small() -> None:

@@ -35,7 +35,7 @@ def report(request: pytest.FixtureRequest) -> Report:
     runs = tuple(f"runs/{index}" for index in range(request.param))
     made = {name: fate for name, (fate, _) in FATES.items()}
     made["dragons"] = Made(absent="there are no dragons")
-    made["hash"] = Made(family="controls", gain=0.0, raw_input=0.0, untrained=0.0)
+    made["hash"] = Made(family="control", gain=0.0, raw_input=0.0, untrained=0.0)
     return made_up_report(made, runs=runs)
 
 
@@ -111,7 +111,7 @@ def test_the_largest_gain_does_not_hide_one_that_is_clear() -> None:
 
 def test_control_concepts_are_counted_apart() -> None:
     report = made_up_report(
-        {"hash 1": Made(family="controls"), "hash 2": Made(family="controls", gain=0), "a": Made()}
+        {"hash 1": Made(family="control"), "hash 2": Made(family="control", gain=0), "a": Made()}
     )
     found = findings(Grid(report))
     assert [each.concept.name for each in found.false_controls] == ["hash 1"]
