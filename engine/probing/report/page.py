@@ -96,6 +96,7 @@ def _values(report: Report) -> dict[str, Any]:
         "appearing": [each for each in report.emergence if appears(each)],
         "order_words": order_words(family_orders(report)),
         "pictures": pictures,
+        "same_steps": len({tuple(c.step for c in run.checkpoints) for run in report.runs}) == 1,
         "run_names": short_runs(report),
         "smallest_gain": SMALLEST_GAIN,
         "full": pictures.FULL,

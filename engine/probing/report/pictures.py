@@ -218,6 +218,13 @@ def example_board(report: Report, example: ExampleBoard, words: str) -> Markup:
     return small_board(words, pieces, report.width, report.height, marked=example.square)
 
 
+def label_words(concept: ConceptSummary, label: float) -> str:
+    """A label in words: the class of a binary concept by its name."""
+    if concept.kind == "binary" and len(concept.classes) == 2:
+        return concept.classes[int(label)].name
+    return f"{label:g}".replace("-", "−")
+
+
 def _letter(letters: dict[int, str], code: int) -> str:
     if code == 0:
         return ""

@@ -135,7 +135,7 @@ def test_a_report_without_support_says_so() -> None:
 def test_control_concepts_that_come_out_are_a_warning() -> None:
     text = Page(render_page(made_up_report({"hash": Made(family="control")}))).words("findings")
     assert "1 of 1 control concepts" in text
-    assert "treat small gains with suspicion" in text
+    assert "came out as supported: hash. Gains up to +0.300, the largest of theirs" in text
 
 
 def test_a_sample_is_not_called_a_census() -> None:
@@ -144,6 +144,19 @@ def test_a_sample_is_not_called_a_census() -> None:
     words = Page(render_page(dataclasses.replace(report, counts=counts))).words("findings")
     assert "A sample: 20,000 positions of games" in words
     assert "census" not in words
+
+
+def test_runs_with_other_steps_are_told() -> None:
+    report = made_up_report({"material": Made()}, runs=("runs/a", "runs/b"))
+    assert "Steps are those of" not in Page(render_page(report)).words("maps")
+    later = tuple(
+        dataclasses.replace(each, step=None if each.step is None else each.step + 1)
+        for each in report.runs[1].checkpoints
+    )
+    other = dataclasses.replace(report.runs[1], checkpoints=later)
+    report = dataclasses.replace(report, runs=(report.runs[0], other))
+    words = Page(render_page(report)).words("maps")
+    assert "Steps are those of a. The other runs' checkpoints at the same places: b 1, 25," in words
 
 
 def test_a_harder_split_is_told() -> None:
@@ -165,6 +178,7 @@ def test_concepts_have_a_card_each(page: Page) -> None:
     assert sum(re.fullmatch(r"c\d+", name) is not None for name in page.ids) == len(MADE) - 1
     assert "Supported: gain +0.3" in page.words("c0")
     assert "First clear of zero at step 24" in page.words("c0")
+    assert re.search(r"label (yes|no), probe 0\.\d\d", page.words("c4")), "a binary concept"
     boards = [value for tag, name, value in page.attributes if tag == "use" and name == "href"]
     assert {"#white-P", "#black-P", "#white-K"} <= set(boards)
     assert "there are no dragons" in page.words("concepts")
