@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.probing.concepts.registry import Labels
-from engine.probing.probes.logistic import ABSENT, Problems, Single, refine
+from engine.probing.probes.logistic import ABSENT, Newton, Problems, Single, penalised, refine
+from engine.probing.probes.preconditioning import Dense, data_hessians, dense
 from engine.probing.probes.tasks import PENALTIES, Array, LinearProbe, Task
 from engine.probing.probes.training_features import TrainingFeatures
 
@@ -18,6 +19,8 @@ _PATH_TOLERANCE: Final = 3e-5
 """How far above its least the loss of a fold may be, of about 0.7 without features."""
 _FIT_TOLERANCE: Final = 1e-6
 """Of fits in single precision, before the last steps in double precision."""
+_OLD: Final = 2
+"""Penalties for which a Hessian serves to precondition."""
 _ELEMENTS: Final = 2**20
 """Of a working array, if half the features are fewer."""
 
@@ -86,11 +89,15 @@ def first_bias(codes: npt.NDArray[np.int64], classes: int) -> Array:
 def batches(
     tasks: Sequence[ClassTask], copies: int, width: int, rows: int
 ) -> Iterator[list[ClassTask]]:
-    """Tasks with equally many columns stand together; `copies` of each make a batch's columns."""
+    """Tasks with equally many columns stand together; `copies` of each make a batch's columns.
+
+    A batch has tasks of two classes or tasks of more.
+    """
     most = max(width // 2, _ELEMENTS // rows)
     batch: list[ClassTask] = []
     for task in sorted(tasks, key=lambda task: task.columns):
-        if batch and copies * (sum(each.columns for each in batch) + task.columns) > most:
+        full = copies * (sum(each.columns for each in batch) + task.columns) > most
+        if batch and (full or (batch[-1].columns == 1 and task.columns > 1)):
             yield batch
             batch = []
         batch.append(task)
@@ -180,14 +187,13 @@ def _choose(features: TrainingFeatures, tasks: Sequence[ClassTask]) -> list[_Cho
     losses = np.full((len(PENALTIES), len(tasks)), np.inf)
     best: list[Single] = [np.zeros(0, np.float32)] * len(tasks)
     active = np.ones(len(tasks), np.bool_)
+    shared = _SharedHessians(newton, len(folds))
     for step, penalty in enumerate(PENALTIES):
-        part = Problems(
-            problems.targets,
-            problems.weights,
-            problems.columns,
-            np.full(len(problems.columns), penalty),
+        part = problems.penalised_by(penalty)
+        preconditioner = (
+            shared.preconditioner(part, logits) if step and part.columns[0] > 1 else None
         )
-        weights, logits = newton.solve(part, weights, _PATH_TOLERANCE, logits)
+        weights, logits = newton.solve(part, weights, _PATH_TOLERANCE, logits, preconditioner)
         losses[step, active] = _left_out_losses(part, logits, judged, folds)
         better = losses[step] <= losses[: step + 1].min(axis=0)
         parts = np.split(weights, part.starts[:: len(folds)][1:])
@@ -198,14 +204,57 @@ def _choose(features: TrainingFeatures, tasks: Sequence[ClassTask]) -> list[_Cho
         if not going.any():
             break
         # The loss has one minimum along the penalties; weaker ones overfit more.
-        rows = np.repeat(going, np.add.reduceat(part.columns, np.arange(0, len(part), len(folds))))
-        problems = problems.take(np.repeat(going, len(folds)))
+        going_problems = np.repeat(going, len(folds))
+        rows = np.repeat(going_problems, part.columns)
+        shared.keep(np.repeat(going, part.columns[:: len(folds)]))
+        problems = problems.take(going_problems)
         weights, logits, judged = weights[rows], logits[rows], judged[going]
         active[active] = going
     return [
         _Choice(PENALTIES[int(own.argmin())], tuple(own[np.isfinite(own)].tolist()), best[index])
         for index, own in enumerate(losses.T)
     ]
+
+
+class _SharedHessians:
+    """Preconditioners along the penalties, one for each task's column: its folds share it."""
+
+    def __init__(self, newton: Newton, folds: int) -> None:
+        self._newton, self._folds = newton, folds
+        self._hessians: Single | None = None
+        self._age = 0
+
+    def keep(self, columns: npt.NDArray[np.bool_]) -> None:
+        """Only those of some of the tasks' columns."""
+        if self._hessians is not None:
+            self._hessians = self._hessians[columns]
+
+    def preconditioner(self, problems: Problems, logits: Single) -> Dense:
+        """From logits [K, M] near the solution, or from earlier ones if these are not old."""
+        sizes = problems.columns[:: self._folds]
+        first = np.cumsum(sizes) - sizes
+        matrix = np.concatenate(
+            [
+                np.tile(np.arange(begin, begin + size), self._folds)
+                for begin, size in zip(first, sizes, strict=True)
+            ]
+        )
+        if self._hessians is None or self._age >= _OLD:
+            chances = logits.copy()
+            problems.probabilities(chances)
+            own = problems.own_curvature(problems.curvature(chances))
+            mean = np.zeros((int(sizes.sum()), logits.shape[1]), np.float32)
+            np.add.at(mean, matrix, own)
+            self._hessians, self._age = (
+                data_hessians(
+                    self._newton.features, self._newton.variances, mean / np.float32(self._folds)
+                ),
+                0,
+            )
+        self._age += 1
+        width = len(self._newton.features)
+        added = problems.penalties[0] * np.broadcast_to(penalised(width), (int(sizes.sum()), width))
+        return dense(self._hessians, added, matrix)
 
 
 def _left_out_losses(

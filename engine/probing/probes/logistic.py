@@ -20,6 +20,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.probing.probes.preconditioning import Dense, Diagonal, data_hessians, dense
+
 Single = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -29,8 +31,10 @@ ABSENT: Final = -30.0
 """Bias of a class that has no rows: it is taken for impossible."""
 NEWTON_STEPS: Final = 60
 CONJUGATE_STEPS: Final = 200
+_CACHED: Final = 2**17
+"""Elements of an array that stays in the processor's cache."""
+_FEWEST_ROWS: Final = 1_024
 _LINE_STEPS: Final = 12
-_STABLE: Final = 1e-6
 _SLOPE: Final = 0.5
 """A step is right once the slope along it is at most this share of the slope at its beginning."""
 
@@ -64,6 +68,12 @@ class Problems:
         """Sums [P] of a figure of each column [K]."""
         totals: Array = np.add.reduceat(figures, self.starts)
         return totals
+
+    def penalised_by(self, penalty: float) -> "Problems":
+        """The same with another penalty for all."""
+        return Problems(
+            self.targets, self.weights, self.columns, np.full(len(self.columns), penalty)
+        )
 
     def take(self, kept: Flags) -> "Problems":
         """Only some of the problems [P]."""
@@ -123,30 +133,39 @@ class Problems:
                 own *= self.weights[problems]
         return curvature
 
-    def bend(self, curvature: Single, change: Single) -> Single:
-        """How the residuals change with the logits: [K, N] by `change` [K, N]."""
-        bent = np.empty_like(change)
+    def bend(self, curvature: Single, change: Single, rows: slice) -> None:
+        """Turn a change of logits [K, n] of some rows into that of the residuals, in place."""
         for columns, problems, (count, classes) in self.blocks():
-            np.multiply(curvature[columns], change[columns], out=bent[columns])
+            own = change[columns]
+            own *= curvature[columns, rows]
             if classes > 1:
-                cube = bent[columns].reshape(count, classes, -1)
-                chances = curvature[columns].reshape(count, classes, -1)
-                cube -= chances * cube.sum(axis=1, keepdims=True)
-                cube *= self.weights[problems, None]
-        return bent
-
-    def mean_curvature(self, curvature: Single) -> Array:
-        """[K] the mean over the rows of the Hessian by a column's logit."""
-        means = np.empty(len(curvature))
-        for columns, problems, (count, classes) in self.blocks():
-            own = curvature[columns]
-            if classes == 1:
-                means[columns] = own.sum(axis=1)
-            else:
                 cube = own.reshape(count, classes, -1)
-                slope = np.einsum("pcn,pn->pc", cube - cube * cube, self.weights[problems])
-                means[columns] = slope.ravel()
-        return np.maximum(means, 1e-6)
+                chances = curvature[columns, rows].reshape(count, classes, -1)
+                cube -= chances * cube.sum(axis=1, keepdims=True)
+                cube *= self.weights[problems, None, rows]
+
+    def centre(self, figures: npt.NDArray[np.floating]) -> None:
+        """Subtract the mean over the classes of each softmax from figures [K, A], in place.
+
+        Logits that all move together change nothing: the loss is flat in that direction, but for
+        its penalty, and is least where the weights sum to zero.
+        """
+        for columns, _, (count, classes) in self.blocks():
+            if classes > 1:
+                cube = figures[columns].reshape(count, classes, -1)
+                cube -= cube.mean(axis=1, keepdims=True)
+
+    def own_curvature(self, curvature: Single) -> Single:
+        """[K, N] of the loss by a column's logit alone."""
+        found = curvature
+        for columns, problems, (count, classes) in self.blocks():
+            if classes > 1:
+                found = curvature.copy() if found is curvature else found
+                own = found[columns]
+                own -= own * own
+                cube = own.reshape(count, classes, -1)
+                cube *= self.weights[problems, None]
+        return found
 
     def losses(self, logits: Single) -> Array:
         """[P] weighted sums of the rows' cross-entropies; logits [K, N]."""
@@ -164,17 +183,23 @@ class Problems:
         return found
 
 
-def scales(problems: Problems, variances: Array, mean_curvature: Array) -> Single:
-    """[K, A] about the inverse of the Hessian's diagonal; `variances` [A] of the axes."""
-    penalty = problems.spread(problems.penalties)[:, None] * penalised(len(variances))
-    inverse: Single = (1.0 / (mean_curvature[:, None] * variances + penalty)).astype(np.float32)
-    return inverse
+def diagonal(problems: Problems, variances: Array, curvature: Single) -> Diagonal:
+    """From `curvature` [K, N]; `variances` [A] of the axes and the bias."""
+    means = np.maximum(problems.own_curvature(curvature).sum(axis=1), 1e-6)
+    hessian = means[:, None] * variances + penalty_diagonals(problems, len(variances))
+    return Diagonal((1.0 / hessian).astype(np.float32))
 
 
-def penalised(width: int, bias: float = 0.0) -> Array:
-    """[A]: 1 for features, and for the bias."""
+def penalty_diagonals(problems: Problems, width: int) -> Array:
+    """[K, A]: of the Hessian, without the rows' part."""
+    diagonals: Array = problems.spread(problems.penalties)[:, None] * penalised(width)
+    return diagonals
+
+
+def penalised(width: int) -> Array:
+    """[A]: 1 for features, 0 for the bias."""
     flags = np.ones(width)
-    flags[-1] = bias
+    flags[-1] = 0.0
     return flags
 
 
@@ -192,12 +217,18 @@ class Newton:
     variances: Array
 
     def solve(
-        self, problems: Problems, start: Single, tolerance: float, logits: Single | None = None
+        self,
+        problems: Problems,
+        start: Single,
+        tolerance: float,
+        logits: Single | None = None,
+        preconditioner: Dense | None = None,
     ) -> tuple[Single, Single]:
         """Weights [K, A] and logits [K, N].
 
         `tolerance` is of the Newton decrement: about how much the loss is above its least.
-        `logits` are those of `start`, if they are known; they are overwritten.
+        `logits` are those of `start`, if they are known; they are overwritten. The preconditioner
+        is diagonal unless one is given.
         """
         weights = start.copy()
         if logits is None:
@@ -210,24 +241,39 @@ class Newton:
             part.probabilities(chances)
             gradient = self._gradient(part, chances, weights[rows])
             curvature = part.curvature(chances)
-            inverse = scales(part, self.variances, part.mean_curvature(curvature))
-            decrement = part.total(_dot(gradient, gradient * inverse))
+            inverse: Diagonal | Dense = (
+                diagonal(part, self.variances, curvature)
+                if preconditioner is None
+                else preconditioner.take(rows)
+            )
+            decrement = part.total(_dot(gradient, inverse(gradient)))
             far = decrement > tolerance
             if not far.any():
                 break
             active[active] = far
             near, kept = part.take(far), np.repeat(far, part.columns)
             rows = np.repeat(active, problems.columns)
-            forcing = np.clip(np.sqrt(decrement[far]), 0.02, 0.3)
-            step, change = self.direction(
-                near, curvature[kept], inverse[kept], gradient[kept], forcing
+            forcing = np.clip(1 * np.sqrt(decrement[far]), 0.05, 0.5)
+            step = self.direction(
+                near, curvature[kept], inverse.take(kept), gradient[kept], forcing
             )
+            change: Single = np.matmul(step, self.features)
             first = near.total(_dot(gradient[kept], step))
             length = self._line(near, first, logits[rows], change, weights[rows], step)
             spread = near.spread(length).astype(np.float32)[:, None]
             weights[rows] += spread * step
             logits[rows] += spread * change
         return weights, logits
+
+    def dense(
+        self,
+        problems: Problems,
+        curvature: Single,
+    ) -> Dense:
+        """A preconditioner for `curvature` [K, N]."""
+        own = problems.own_curvature(curvature)
+        hessians = data_hessians(self.features, self.variances, own)
+        return dense(hessians, penalty_diagonals(problems, len(self.features)))
 
     def _gradient(self, problems: Problems, chances: Single, weights: Single) -> Single:
         """[K, A] at weights [K, A] with probabilities [K, N]."""
@@ -245,35 +291,30 @@ class Newton:
         self,
         problems: Problems,
         curvature: Single,
-        inverse: Single,
+        inverse: Diagonal | Dense,
         gradient: Single,
         forcing: Array,
-    ) -> tuple[Single, Single]:
-        """A Newton step [K, A] from where the gradient is so, and its change of logits [K, N].
+    ) -> Single:
+        """A Newton step [K, A] from where the gradient is so.
 
         Conjugate gradients stop once the residual is `forcing` [P] times what it was.
         """
         step = np.zeros_like(gradient)
-        change = np.zeros((len(gradient), self.features.shape[1]), np.float32)
         residual = -gradient
-        scaled = inverse * residual
+        scaled = inverse(residual)
+        problems.centre(scaled)
         search = scaled
         size = problems.total(_dot(residual, scaled))
         goal = forcing**2 * size
         columns = np.arange(len(gradient))
         for _ in range(CONJUGATE_STEPS):
-            logits: Single = np.matmul(search, self.features)
-            product: Single = np.matmul(problems.bend(curvature, logits), self.features.T)
-            np.add(product, self._pull(problems, search), out=product)
-            # Biases of a softmax may all move together: that direction needs some curvature.
-            product[:, -1] += _STABLE * search[:, -1]
+            product = self._product(problems, curvature, search)
             bend = np.maximum(problems.total(_dot(search, product)), 1e-300)
             length = problems.spread(size / bend).astype(np.float32)[:, None]
             step[columns] += length * search
-            logits *= length
-            change[columns] += logits
             residual = residual - length * product
-            scaled = inverse * residual
+            scaled = inverse(residual)
+            problems.centre(scaled)
             size, before = problems.total(_dot(residual, scaled)), size
             far = size > goal
             if not far.any():
@@ -282,10 +323,23 @@ class Newton:
             search = scaled + ratio * search
             if not far.all():
                 kept = np.repeat(far, problems.columns)
-                problems, curvature, inverse = problems.take(far), curvature[kept], inverse[kept]
+                problems, curvature = problems.take(far), curvature[kept]
+                inverse = inverse.take(kept)
                 residual, search, columns = residual[kept], search[kept], columns[kept]
                 size, goal = size[far], goal[far]
-        return step, change
+        return step
+
+    def _product(self, problems: Problems, curvature: Single, search: Single) -> Single:
+        """The Hessian times `search` [K, A], some rows at a time so that they stay in the cache."""
+        product = self._pull(problems, search)
+        count = self.features.shape[1]
+        size = max(_CACHED // len(search), _FEWEST_ROWS)
+        for start in range(0, count, size):
+            rows = slice(start, min(start + size, count))
+            change: Single = np.matmul(search, self.features[:, rows])
+            problems.bend(curvature, change, rows)
+            product += np.matmul(change, self.features[:, rows].T)
+        return product
 
     def _line(
         self,
@@ -336,12 +390,16 @@ def refine(
     about a thousandth of the error. The last one is `precision` times the largest weight at most.
     """
     weights = start.astype(np.float64)
+    problems.centre(weights[:, :-1])
     active = np.ones(len(problems), np.bool_)
     step, before = np.zeros_like(weights), np.zeros_like(weights)
+    inverse: Dense | None = None
     for _ in range(NEWTON_STEPS):
         rows = np.repeat(active, problems.columns)
         part = problems.take(active)
         gradient, curvature = _exact_gradient(part, chunks, weights[rows])
+        if inverse is None:
+            inverse = newton.dense(problems, curvature)
         # A step after which the loss rises steeply was too long: half of it is taken back.
         slope = part.total(_dot(gradient, step[rows]))
         long = slope > _SLOPE * np.abs(part.total(_dot(before[rows], step[rows])))
@@ -349,7 +407,8 @@ def refine(
             step[rows] *= part.spread(np.where(long, 0.5, 1.0))[:, None]
             weights[rows] -= part.spread(np.where(long, 1.0, 0.0))[:, None] * step[rows]
             continue
-        before[rows], step[rows] = gradient, _exact_step(newton, part, curvature, gradient)
+        before[rows] = gradient
+        step[rows] = _exact_step(newton, part, curvature, inverse.take(rows), gradient)
         weights[rows] += step[rows]
         reach = np.maximum.reduceat(np.abs(step[rows]).max(axis=1), part.starts)
         scale = np.maximum.reduceat(np.abs(weights[rows]).max(axis=1), part.starts)
@@ -359,14 +418,15 @@ def refine(
     return weights
 
 
-def _exact_step(newton: Newton, problems: Problems, curvature: Single, gradient: Array) -> Array:
+def _exact_step(
+    newton: Newton, problems: Problems, curvature: Single, inverse: Dense, gradient: Array
+) -> Array:
     """[K, A] in single precision, of a gradient that may be too small for it."""
     largest = np.maximum(np.abs(gradient).max(axis=1), 1e-300)
     unit = problems.spread(np.maximum.reduceat(largest, problems.starts))[:, None]
-    inverse = scales(problems, newton.variances, problems.mean_curvature(curvature))
     forcing = np.full(len(problems), 1e-3)
     scaled = (gradient / unit).astype(np.float32)
-    step, _ = newton.direction(problems, curvature, inverse, scaled, forcing)
+    step = newton.direction(problems, curvature, inverse, scaled, forcing)
     return step * unit
 
 
