@@ -35,7 +35,8 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 
 SQUARE_RELATIONS: Final = ("file", "rank", "diagonal", "king's step", "knight's step", "itself")
-MOVE_RELATIONS: Final = ("best move", "other legal moves", "best over other moves")
+DIFFERENCE: Final = "best over other moves"
+MOVE_RELATIONS: Final = ("best move", "other legal moves", DIFFERENCE)
 RELATIONS: Final = (*SQUARE_RELATIONS, *MOVE_RELATIONS)
 UNTRAINED: Final = 5
 """Untrained networks to compare with."""
