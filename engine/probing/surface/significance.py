@@ -3,15 +3,17 @@
 A gain varies with the positions that were held out (the bootstrap's resamples, the same for all
 cells) and with the initialisation of the networks. The second part is estimated by the spread of
 untrained networks, or of the runs where there are several. Five networks say little about the
-spread of one cell, so the spreads of all cells are shrunk towards each other (Smyth 2004, section
-4): each is taken as drawn from a common scaled inverse chi-square distribution, whose degrees of
-freedom are added to its own.
+spread of one cell, but the cells of a concept have about the same, so that they are pooled; the
+spreads of all concepts are then shrunk towards each other (Smyth 2004, section 4): each is taken as
+drawn from a common scaled inverse chi-square distribution, whose degrees of freedom are added to
+its own.
 
 All cells at once: the largest studentised deviation of any cell, in each resample, has a
 distribution, and its quantile widens all intervals (max-statistic; Westfall and Young 1993, section
 2.6). With a chance of `confidence` all intervals hold their gains, so that where nothing is to be
 found, any cell is clear of zero with a chance of 1 - confidence at most. Deviations by
-initialisation are drawn for each cell by itself, which can only widen the intervals.
+initialisation are drawn for each cell by itself, which can only widen the intervals; the error of
+the estimated spread is common to a concept's cells.
 """
 
 from dataclasses import dataclass
@@ -20,26 +22,38 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma, polygamma
+from scipy.stats import chi2
 
 Array = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 _ALIKE: Final = 1e-9
 """Gains that differ by less are equal."""
+_SMALLEST_SPREAD: Final = 0.0025
+"""Smaller spreads, as of scores near 1, count as this one: half of the smallest gain."""
 _MOST_DEGREES: Final = 1e6
+_CERTAIN: Final = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
     """Estimated variance of a score by initialisation."""
 
-    # [...] variance of one network's score.
+    # [..., C] variance of one network's score.
     variance: Array
-    # Degrees of freedom of all of these estimates.
+    # Degrees of freedom of each concept's estimate.
     degrees: float
 
     def deviations(self, share: float, rng: np.random.Generator, resamples: int) -> Array:
-        """[..., resamples] deviations of variance `share` times that of one network."""
-        drawn = rng.standard_t(self.degrees, size=(*self.variance.shape, resamples))
+        """[..., C, resamples] deviations of variance `share` times that of one network.
+
+        Student's t, with one error of the spread for all cells of a concept.
+        """
+        if self.degrees >= _MOST_DEGREES:
+            drawn = rng.standard_normal((*self.variance.shape, resamples))
+        else:
+            drawn = rng.standard_normal((*self.variance.shape, resamples))
+            errors = rng.chisquare(self.degrees, (self.variance.shape[-1], resamples))
+            drawn /= np.sqrt(errors / self.degrees)
         deviations: Array = np.sqrt(share * self.variance)[..., None] * drawn
         return deviations
 
@@ -60,27 +74,61 @@ class Intervals:
 
 
 def moderated_spread(scores: Array) -> Spread:
-    """The spread of scores [n, ...] of n networks, NaN where there are none.
+    """The spread [..., C] of scores [n, ..., C] of n networks, NaN where there are none.
 
-    Cells without any spread take no part in the common distribution. One network has no spread.
+    A cell whose own spread exceeds its concept's by more than chance keeps a lower bound of its
+    own. One network has no spread.
     """
-    count = len(scores)
+    count, shape = len(scores), scores.shape[1:]
     if count < 2:
-        return Spread(variance=np.zeros(scores.shape[1:]), degrees=_MOST_DEGREES)
-    variance, own = scores.var(axis=0, ddof=1), count - 1.0
-    known = variance[variance > _ALIKE**2]
-    if len(known) < 3:
-        return Spread(variance=np.nan_to_num(variance), degrees=own)
-    logs = np.log(known) - digamma(own / 2) + np.log(own / 2)
-    excess = float(logs.var(ddof=1) - polygamma(1, own / 2))
+        return Spread(variance=np.zeros(shape), degrees=_MOST_DEGREES)
+    flat = scores.reshape(count, -1, shape[-1])
+    own = np.maximum(flat.var(axis=0, ddof=1), _SMALLEST_SPREAD**2)
+    is_known = ~np.isnan(own)
+    cells = is_known.sum(axis=0)
+    pooled = np.where(is_known, own, 0.0).sum(axis=0) / np.maximum(cells, 1)
+    degrees = _pooled_degrees(flat)
+    common, prior = _common_spread(pooled[cells > 0], degrees)
+    # Without a common distribution each concept keeps its own.
+    shrunk = (prior * common + degrees * pooled) / (prior + degrees)
+    least = own * (count - 1) / chi2.ppf(_CERTAIN, count - 1)
+    variance = np.where(is_known, np.maximum(shrunk, least), 0.0)
+    return Spread(variance=variance.reshape(shape), degrees=min(prior + degrees, _MOST_DEGREES))
+
+
+def _pooled_degrees(scores: Array) -> float:
+    """Degrees of freedom of a variance that is pooled over the cells of scores [n, P, C].
+
+    The cells of a concept go together. Variances of two cells with correlation r have correlation
+    r² (Satterthwaite 1946), of which n networks see (1 - r²) / (n - 1) too much.
+    """
+    count, cells = scores.shape[:2]
+    own = count - 1.0
+    centred = scores - scores.mean(axis=0)
+    norms = np.sqrt((centred**2).sum(axis=0))
+    # Cells without any spread have no direction.
+    unit = centred / np.where(norms > _SMALLEST_SPREAD, norms, np.nan)
+    known = ~np.isnan(unit[0])
+    if cells < 2 or not np.any(known.sum(axis=0) > 1):
+        return float(own)
+    squared = np.einsum("npc,nqc->pqc", np.nan_to_num(unit), np.nan_to_num(unit)) ** 2
+    pairs = (known[:, None] & known[None]).sum() - known.sum()
+    mean = (squared.sum() - known.sum()) / pairs
+    together = min(max((mean - 1.0 / own) / (1.0 - 1.0 / own), 0.0), 1.0)
+    usual = float(np.median(known.sum(axis=0)[known.any(axis=0)]))
+    return float(own * usual / (1.0 + (usual - 1.0) * together))
+
+
+def _common_spread(variances: Array, degrees: float) -> tuple[float, float]:
+    """Scale and degrees of freedom of the distribution that the variances are drawn from."""
+    if len(variances) < 3:
+        return 0.0, 0.0
+    logs = np.log(variances) - digamma(degrees / 2) + np.log(degrees / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, degrees / 2))
     if excess <= 0:
-        common = float(np.exp(logs.mean()))
-        spread = np.full(variance.shape, common)
-        return Spread(variance=np.where(np.isnan(variance), 0.0, spread), degrees=_MOST_DEGREES)
+        return float(np.exp(logs.mean())), _MOST_DEGREES
     prior = 2.0 * _inverse_trigamma(excess)
-    centre = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
-    shrunk = (prior * centre + own * np.nan_to_num(variance)) / (prior + own)
-    return Spread(variance=np.where(np.isnan(variance), 0.0, shrunk), degrees=prior + own)
+    return float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2))), prior
 
 
 def _inverse_trigamma(value: float) -> float:
@@ -102,38 +150,41 @@ def intervals(
     confidence: float,
     rng: np.random.Generator,
 ) -> Intervals:
-    """Bounds of gains [..., 1 + B]: the estimate, then each resample; NaN where there is none.
+    """Bounds of gains [..., C, 1 + B]: the estimate, then each resample; NaN where there is none.
 
     `luck` has spreads [...] by initialisation, each with the share of its variance that the gain
     has. `unseen` [...] widens the intervals of cells whose resamples are all alike: a bound of how
     far unseen positions could move the gain.
     """
     shape, resamples = gains.shape[:-1], gains.shape[-1] - 1
-    flat = gains.reshape(-1, 1 + resamples)
-    bounds = np.full((2, len(flat)), np.nan)
-    errors, largest = np.full(len(flat), np.nan), np.zeros(resamples)
+    concepts = shape[-1]
+    flat = gains.reshape(-1, concepts, 1 + resamples)
+    bounds = np.full((2, *flat.shape[:2]), np.nan)
+    errors, largest = np.full(flat.shape[:2], np.nan), np.zeros(resamples)
     outside = (1.0 - confidence) / 2.0
-    spreads = [
-        (Spread(variance=spread.variance.reshape(-1), degrees=spread.degrees), share)
-        for spread, share in luck
-    ]
-    for index in np.flatnonzero(~np.isnan(flat[:, 0])):
-        deviations = flat[index, 1:].astype(np.float64) - float(flat[index, 0])
-        variance, extra = float(deviations.var()), 0.0
-        if np.ptp(deviations) < _ALIKE:
-            extra = float(unseen.reshape(-1)[index])
-            variance += (extra / 1.96) ** 2
-        for spread, share in spreads:
-            one = Spread(variance=spread.variance[index, None], degrees=spread.degrees)
-            deviations = deviations + one.deviations(share, rng, resamples)[0]
-            variance += share * float(spread.variance[index])
-        low, high = np.quantile(deviations, [outside, 1.0 - outside])
-        bounds[:, index] = min(low, 0.0) - extra, max(high, 0.0) + extra
-        errors[index] = np.sqrt(variance)
-        if errors[index] > 0:
-            largest = np.maximum(largest, np.abs(deviations) / errors[index])
+    for concept in range(concepts):
+        rows = np.flatnonzero(~np.isnan(flat[:, concept, 0]))
+        if not len(rows):
+            continue
+        found = flat[rows, concept].astype(np.float64)
+        deviations = found[:, 1:] - found[:, :1]
+        extra = np.where(
+            np.ptp(deviations, axis=1) < _ALIKE, unseen.reshape(-1, concepts)[rows, concept], 0.0
+        )
+        variance = deviations.var(axis=1) + (extra / 1.96) ** 2
+        for spread, share in luck:
+            own = spread.variance.reshape(-1, concepts)[rows, concept, None]
+            one = Spread(variance=own, degrees=spread.degrees)
+            deviations = deviations + one.deviations(share, rng, resamples)[:, 0]
+            variance = variance + share * own[:, 0]
+        low, high = np.quantile(deviations, [outside, 1.0 - outside], axis=1)
+        bounds[0, rows, concept] = np.minimum(low, 0.0) - extra
+        bounds[1, rows, concept] = np.maximum(high, 0.0) + extra
+        errors[rows, concept] = np.sqrt(variance)
+        studentised = np.abs(deviations) / np.maximum(np.sqrt(variance), 1e-12)[:, None]
+        largest = np.maximum(largest, studentised.max(axis=0))
     quantile = float(np.quantile(largest, confidence))
-    estimate = flat[:, 0].astype(np.float64)
+    estimate = flat[..., 0].astype(np.float64)
     corrected = np.fmax(quantile * errors, np.maximum(-bounds[0], bounds[1]))
     return Intervals(
         low=(estimate + bounds[0]).reshape(shape),

@@ -7,6 +7,7 @@ from scipy.special import polygamma
 from engine.probing.surface.significance import (
     Spread,
     _inverse_trigamma,
+    _pooled_degrees,
     intervals,
     moderated_spread,
 )
@@ -24,19 +25,30 @@ def test_spreads_of_one_kind_are_pooled() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(0.6, 0.02, (5, 8, 50))
     spread = moderated_spread(scores)
-    assert np.sqrt(spread.variance) == pytest.approx(0.02, rel=0.1)
-    assert spread.degrees > 100
+    assert np.sqrt(np.median(spread.variance)) == pytest.approx(0.02, rel=0.1)
+    assert spread.degrees > 30
+
+
+def test_cells_that_go_together_say_no_more_than_one() -> None:
+    rng = np.random.default_rng(0)
+    alone = rng.normal(0.6, 0.02, (5, 1, 400))
+    assert _pooled_degrees(np.repeat(alone, 8, axis=1)) == pytest.approx(4.0, abs=0.1)
+    apart = rng.normal(0.6, 0.02, (5, 8, 400))
+    assert _pooled_degrees(apart) == pytest.approx(32.0, rel=0.1)
+    half = np.sqrt(0.5) * (alone + rng.normal(0.0, 0.02, (5, 8, 400)))
+    # Correlation 1/2 of the scores is 1/4 of the variances; five networks see a little less.
+    assert 32.0 / (1.0 + 7.0 / 4.0) <= _pooled_degrees(half) < 15.5
 
 
 def test_spreads_of_many_kinds_are_shrunk_a_little() -> None:
     rng = np.random.default_rng(0)
-    sizes = np.exp(rng.normal(-4.0, 1.5, 300))
+    sizes = 0.01 * np.exp(rng.normal(1.0, 0.8, 300))
     scores = 0.6 + sizes * rng.normal(size=(5, 300))
     spread = moderated_spread(scores)
-    assert 4.0 < spread.degrees < 8.0
+    assert 4.0 < spread.degrees < 12.0
     own = scores.var(axis=0, ddof=1)
-    # Small variances grow and large ones shrink, and none passes another.
-    assert np.corrcoef(np.log(own), np.log(spread.variance))[0, 1] > 0.95
+    # Small variances grow and large ones shrink.
+    assert np.corrcoef(np.log(own), np.log(spread.variance))[0, 1] > 0.9
     assert spread.variance[own.argmin()] > own.min()
     assert spread.variance[own.argmax()] < own.max()
 
@@ -44,9 +56,25 @@ def test_spreads_of_many_kinds_are_shrunk_a_little() -> None:
 def test_shrinking_recovers_the_degrees_of_the_prior() -> None:
     """Variances from a scaled inverse chi-square distribution of 6 degrees (Smyth 2004)."""
     rng = np.random.default_rng(1)
-    variances = 0.01**2 * 6.0 / rng.chisquare(6.0, 5000)
+    variances = 0.05**2 * 6.0 / rng.chisquare(6.0, 5000)
     scores = np.sqrt(variances) * rng.normal(size=(5, 5000))
     assert moderated_spread(scores).degrees == pytest.approx(4.0 + 6.0, abs=1.5)
+
+
+def test_a_cell_of_unusual_spread_keeps_a_bound_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0.6, 0.01, (5, 6, 50))
+    scores[:, 5, 7] = [0.1, 0.9, 0.3, 0.8, 0.5]
+    spread = moderated_spread(scores)
+    own = scores[:, 5, 7].var(ddof=1)
+    assert 0.3 * own < spread.variance[5, 7] < own
+    assert spread.variance[4, 7] < 0.2 * own
+
+
+def test_scores_near_one_have_a_spread_all_the_same() -> None:
+    spread = moderated_spread(np.ones((5, 6, 50)))
+    assert (np.sqrt(spread.variance) >= 0.0025).all()
+    assert (np.sqrt(spread.variance) < 0.0035).all()
 
 
 def test_missing_cells_have_no_spread_and_one_network_has_none() -> None:
@@ -54,6 +82,24 @@ def test_missing_cells_have_no_spread_and_one_network_has_none() -> None:
     scores[:, 3] = np.nan
     assert moderated_spread(scores).variance[3] == 0.0
     assert (moderated_spread(scores[:1]).variance == 0.0).all()
+
+
+def test_a_network_like_the_untrained_ones_seldom_stands_out_anywhere() -> None:
+    """Six networks of one kind, one taken for the trained one: 20 concepts of unlike spread at 6
+    layers that go together. In 5 % of surfaces some cell may be clear of zero."""
+    rng = np.random.default_rng(0)
+    surfaces, missed = 250, 0
+    for _ in range(surfaces):
+        sizes = 0.02 * np.exp(rng.normal(0.0, 0.7, 20))
+        common, apart = rng.normal(size=(6, 1, 20)), rng.normal(size=(6, 6, 20))
+        scores = 0.6 + sizes * np.sqrt(0.5) * (common + apart)
+        gains = np.repeat((scores[5] - scores[:5].mean(axis=0))[..., None], 201, axis=-1)
+        gains[..., 1:] += rng.normal(0.0, 0.003, (6, 20, 200))
+        spread = moderated_spread(scores[:5])
+        unseen = np.zeros((6, 20))
+        found = intervals(gains.astype(np.float32), [(spread, 1.2)], unseen, 0.95, rng)
+        missed += bool((found.corrected_low > 0).any())
+    assert missed / surfaces <= 0.05 + 2 * (0.05 * 0.95 / surfaces) ** 0.5
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
