@@ -4,60 +4,65 @@ A page that shows them holds `piece_symbols` once, anywhere.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from markupsafe import Markup
 
 from engine.probing.report.drawing.svg import element, picture, text
 
+_SQUARE: Final = 20
+"""Pixels of a square."""
+
 
 def piece_symbols(letters: Sequence[str]) -> Markup:
     """Discs for the upper-case `letters` in both colours, to be used by `small_board`."""
+    middle = _SQUARE / 2
     symbols = [
         element(
-            "symbol",
-            element("circle", class_=f"disc {side}", cx=10, cy=10, r=8),
-            text(letter, 10, 14, anchor="middle", class_=f"letter {side}"),
-            id=f"{side}-{letter}",
-            viewBox="0 0 20 20",
+            "g",
+            element("circle", class_=f"disc {side}", cx=middle, cy=middle, r=0.4 * _SQUARE),
+            text(letter, middle, middle + 4, anchor="middle", class_=f"letter {side}"),
+            id=_symbol(letter if side == "white" else letter.lower()),
         )
         for letter in letters
         for side in ("white", "black")
     ]
-    return element("svg", *symbols, class_="pic", width=0, height=0, aria_hidden="true")
+    defined = element("defs", *symbols)
+    return element("svg", defined, class_="pic", width=0, height=0, aria_hidden="true")
+
+
+def _symbol(letter: str) -> str:
+    return f"{'w' if letter.isupper() else 'b'}{letter.upper()}"
 
 
 def small_board(
-    title: str,
-    pieces: Sequence[str],
-    width: int,
-    height: int,
-    *,
-    marked: int | None = None,
-    square: int = 20,
+    title: str, pieces: Sequence[str], width: int, height: int, *, marked: int | None = None
 ) -> Markup:
     """A position of `width` files by `height` ranks, its squares as in board.py.
 
     `pieces` [S] are letters, upper case light, lower case dark, "" an empty square; `marked` is a
     square with a frame. The title is read with the position after it.
     """
+    places = [
+        (index % width * _SQUARE, (height - 1 - index // width) * _SQUARE)
+        for index in range(width * height)
+    ]
     dark = "".join(
-        f"M{file * square} {(height - 1 - rank) * square}h{square}v{square}h-{square}z"
-        for rank in range(height)
-        for file in range(width)
-        if (file + rank) % 2 == 0
+        f"M{x} {y}h{_SQUARE}v{_SQUARE}h-{_SQUARE}z"
+        for index, (x, y) in enumerate(places)
+        if (index % width + index // width) % 2 == 0
     )
-    frame = {"width": width * square, "height": height * square}
+    frame = {"width": width * _SQUARE, "height": height * _SQUARE}
     parts = [element("rect", class_="light", **frame), element("path", class_="dark", d=dark)]
-    for index, letter in enumerate(pieces):
-        if letter:
-            side = "white" if letter.isupper() else "black"
-            x, y = index % width * square, (height - 1 - index // width) * square
-            place = {"x": x, "y": y, "width": square, "height": square}
-            parts.append(element("use", href=f"#{side}-{letter.upper()}", **place))
+    parts += [
+        element("use", href=f"#{_symbol(letter)}", x=x or None, y=y or None)
+        for letter, (x, y) in zip(pieces, places, strict=True)
+        if letter
+    ]
     if marked is not None:
-        x, y = marked % width * square + 1, (height - 1 - marked // width) * square + 1
-        size = square - 2
-        parts.append(element("rect", class_="asked", x=x, y=y, width=size, height=size))
+        x, y = places[marked]
+        size = _SQUARE - 2
+        parts.append(element("rect", class_="asked", x=x + 1, y=y + 1, width=size, height=size))
     parts.append(element("rect", class_="frame", **frame))
     words = f"{title}: {placement(pieces, width)}"
     return picture(words, frame["width"], frame["height"], *parts, class_="board")

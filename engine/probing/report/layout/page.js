@@ -118,8 +118,9 @@
   const hideTip = () => { tip.hidden = true; };
   const takeTitle = (element) => {
     const found = element.querySelector(":scope > title");
-    if (found) { element.setAttribute("aria-label", found.textContent); found.remove(); }
-    return element.getAttribute("aria-label");
+    const name = element.tagName === "svg" ? "aria-label" : "data-words";
+    if (found) { element.setAttribute(name, found.textContent); found.remove(); }
+    return element.getAttribute(name);
   };
   document.addEventListener("pointerover", (event) => {
     const svg = event.target.closest && event.target.closest("svg.pic");

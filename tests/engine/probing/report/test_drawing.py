@@ -12,6 +12,7 @@ from engine.probing.report.drawing.bars import bars
 from engine.probing.report.drawing.board import Arrow, board
 from engine.probing.report.drawing.heat_map import heat_map, small_map
 from engine.probing.report.drawing.line_chart import Line, line_chart
+from engine.probing.report.drawing.positions import piece_symbols, small_board
 from engine.probing.report.drawing.scales import Scale, labelled, places, ticks
 from engine.probing.report.drawing.svg import element, shade, short, signed
 
@@ -217,6 +218,20 @@ def test_an_arrow_points_from_square_to_square() -> None:
 def test_a_board_refuses_another_number_of_squares() -> None:
     with pytest.raises(ValueError, match="3 pieces for 2x2 squares"):
         board("", 2, 2, pieces=["P", "", ""])
+
+
+def test_a_small_board_uses_the_pieces_of_its_page() -> None:
+    pieces = ["P", "", "k", "", "", "n"]
+    root = parsed(small_board("highest", pieces, 3, 2, marked=4))
+    assert root[0].text == "highest: 2n/P1k"
+    used = [(each.get("href"), each.get("x"), each.get("y")) for each in root.iter("use")]
+    assert used == [("#wP", None, "20"), ("#bK", "40", "20"), ("#bN", "40", None)]
+    (asked,) = (each for each in root.iter("rect") if each.get("class") == "asked")
+    assert (asked.get("x"), asked.get("y")) == ("21", "1")
+    symbols = ElementTree.fromstring(piece_symbols(["P", "K", "N"]))
+    ids = {f"#{each.get('id')}" for each in symbols.iter("g")}
+    assert {href for href, _, _ in used} < ids
+    assert len(ids) == 6
 
 
 def test_bars_begin_at_zero_and_carry_their_intervals() -> None:

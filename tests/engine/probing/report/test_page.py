@@ -180,7 +180,7 @@ def test_concepts_have_a_card_each(page: Page) -> None:
     assert "First clear of zero at step 24" in page.words("c0")
     assert re.search(r"label (yes|no), probe 0\.\d\d", page.words("c4")), "a binary concept"
     boards = [value for tag, name, value in page.attributes if tag == "use" and name == "href"]
-    assert {"#white-P", "#black-P", "#white-K"} <= set(boards)
+    assert {"#wP", "#bP", "#wK"} <= set(boards)
     assert "there are no dragons" in page.words("concepts")
 
 
