@@ -4,10 +4,12 @@ import dataclasses
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from engine.probing.analyses.entanglement import Association, Entanglement
+from engine.probing.report import page as layout
 from engine.probing.report.page import names, percent, render_page
 from engine.probing.report.results import Report
 from tests.support.network.report_cases import (
@@ -228,6 +230,18 @@ def test_the_script_gets_every_cell(page: Page, report: Report) -> None:
         assert found["harder_gain"] == round(1000 * it.harder.gain)
     assert len(data["columns"]["raw_input"]) == shape[1], "one number a concept"
     assert ("combined" in data) == (shape[0] > 1)
+
+
+def test_the_script_asks_only_for_what_the_page_has(page: Page) -> None:
+    script = (Path(layout.__file__).parent / "layout" / "page.js").read_text()
+    data = json.loads(page.texts["data"])
+    asked = set(re.findall(r"\bdata\.([a-z_]+)", script)) - {"combined"}
+    assert asked <= set(data)
+    columns = set(re.findall(r"\b(?:get|value)\(\"([a-z_]+)\"", script))
+    assert {"gain", "harder_gain", "control_task"} <= columns <= set(data["columns"])
+    assert set(re.findall(r"byId\(\"([a-z]+)\"\)", script)) <= set(page.ids)
+    maps = {value for _, name, value in page.attributes if name == "data-map"}
+    assert maps == {"layers", "steps", "concept"}
 
 
 def test_hostile_names_are_escaped_everywhere() -> None:
