@@ -3,6 +3,26 @@
 Importing this package registers every family below.
 """
 
-from engine.probing.concepts import control, exact, material, mobility, pawns, space, squares
+from engine.probing.concepts import (
+    control,
+    exact,
+    king,
+    material,
+    mobility,
+    pawns,
+    space,
+    squares,
+    threats,
+)
 
-__all__ = ["control", "exact", "material", "mobility", "pawns", "space", "squares"]
+__all__ = [
+    "control",
+    "exact",
+    "king",
+    "material",
+    "mobility",
+    "pawns",
+    "space",
+    "squares",
+    "threats",
+]

@@ -11,22 +11,19 @@ import numpy.typing as npt
 
 from engine.probing.concepts.board.undefined import ConceptUndefinedError
 from engine.probing.concepts.board.variant_facts import pawn_types
+from engine.probing.concepts.facts.moves import if_passed, passed
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Labels, concept
 from engine.probing.data.canonical import Rows
-from engine.rules.kernels import generate_batch
-from engine.rules.moves import SQUARE_BITS, SQUARE_MASK
+from engine.rules.moves import SQUARE_MASK
 from engine.rules.tables import (
     BISHOP,
     BLACK_BIT,
-    EN_PASSANT,
     KING,
     KNIGHT,
-    NO_SQUARE,
     PIECE_TYPES,
     QUEEN,
     ROOK,
-    SIDE,
 )
 
 _MOBILITY: Final = "McGrath et al. 2022, table S1 (mobility)"
@@ -49,18 +46,7 @@ def their_mobility(positions: Positions) -> Labels:
 
 
 def _their_mobility(positions: Positions) -> Labels:
-    variant = positions.variant
-    rows = positions.rows.copy()
-    rows[:, variant.squares + SIDE] ^= 1
-    rows[:, variant.squares + EN_PASSANT] = NO_SQUARE
-    moves, offsets = generate_batch(variant.tables, rows)
-    counts = np.diff(offsets)
-    labels = counts.astype(np.float64)
-    if variant.has_king:
-        captured = _pieces(rows, counts, moves >> SQUARE_BITS & SQUARE_MASK)
-        position = np.repeat(np.arange(len(rows)), counts)
-        labels[position[captured == KING]] = np.nan
-    return labels
+    return if_passed(positions, positions.shared(passed).legal.counts)
 
 
 def _pieces(

@@ -16,6 +16,7 @@ from engine.probing.concepts.board.variant_facts import (
     capture_vectors,
     goal_distances,
     pawn_types,
+    require_king,
 )
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Labels, both_sides, concept
@@ -253,8 +254,7 @@ def opposition(positions: Positions) -> Labels:
     opponent has the opposition.
     """
     me = positions.me
-    if not me.variant.has_king:
-        raise ConceptUndefinedError(f"{me.variant.name} has no king")
+    require_king(me.variant)
     king = me.own(KING)
     facing = np.zeros(len(me), np.uint64)
     for files, ranks in ((0, 2), (0, -2), (2, 0), (-2, 0)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.probing.concepts.board.sides import Sets, Side, count
 from engine.probing.concepts.board.undefined import ConceptUndefinedError
-from engine.probing.concepts.board.variant_facts import middle
+from engine.probing.concepts.board.variant_facts import middle, require_king
 from engine.probing.concepts.material import require
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Labels, both_sides, concept
@@ -111,8 +111,7 @@ def outposts(side: Side) -> Labels:
 
 
 def _king(side: Side) -> Sets:
-    if not side.variant.has_king:
-        raise ConceptUndefinedError(f"{side.variant.name} has no king")
+    require_king(side.variant)
     return side.own(KING)
 
 

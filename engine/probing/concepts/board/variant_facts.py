@@ -54,6 +54,12 @@ def pawn_types(variant: Variant) -> tuple[int, ...]:
     return tuple(types)
 
 
+def require_king(variant: Variant) -> None:
+    """Raises ConceptUndefinedError where there is none."""
+    if not variant.has_king:
+        raise ConceptUndefinedError(f"{variant.name} has no king")
+
+
 def capture_vectors(variant: Variant, piece_type: int) -> tuple[Vector, ...]:
     """Where a piece without rides captures: (files to the right, ranks forward)."""
     leaps = variant.movements[piece_type].leaps
