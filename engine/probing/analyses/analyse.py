@@ -19,8 +19,8 @@ from engine.probing.analyses.attention import (
     best_moves,
     scores_of,
 )
-from engine.probing.analyses.evaluations import evaluate
-from engine.probing.analyses.lens import Lens, lens_of
+from engine.probing.analyses.evaluations import Evaluations
+from engine.probing.analyses.lens import Lens, evaluate_layers, lens_of, output_of
 from engine.probing.analyses.move_table import Flags, MoveTable, MoveTruth, move_table
 from engine.probing.analyses.openings import PLIES, Opening, opening
 from engine.probing.analyses.piece_values import PieceValues, values_of
@@ -145,8 +145,9 @@ def analyse(
     untrained_lens = None
     for fresh in untrained_networks(build, seeds):
         baselines += attention_baseline([fresh], work.table, best)
-        untrained += work.play(fresh)
-        untrained_lens = untrained_lens or lens_of(fresh, work.table, work.resamples)
+        layers = evaluate_layers(fresh, work.table)
+        untrained += work.play(fresh, layers)
+        untrained_lens = untrained_lens or lens_of(layers, work.table, work.resamples)
         progress(next(count), total)
     if untrained_lens is None:
         raise InputError(f"untrained = {config.untrained}: at least one network to compare with")
@@ -154,8 +155,9 @@ def analyse(
     played: dict[str, Played] = {}
     for subject in subjects:
         network = subject.load()
-        found.append(work.checkpoint(subject, network, best, tuple(baselines)))
-        for each in work.play(network):
+        layers = evaluate_layers(network, work.table)
+        found.append(work.checkpoint(subject, network, layers, best, tuple(baselines)))
+        for each in work.play(network, layers):
             played[subject.name] = each
         del network
         progress(next(count), total)
@@ -196,20 +198,25 @@ class _Work:
             self._searched = searched_decisions(self.table, concepts, search.positions, config.seed)
 
     def checkpoint(
-        self, subject: Subject, network: VariantNetwork, best: Flags, baseline: Baseline
+        self,
+        subject: Subject,
+        network: VariantNetwork,
+        layers: dict[str, Evaluations],
+        best: Flags,
+        baseline: Baseline,
     ) -> CheckpointAnalysis:
         """All analyses of one network but play."""
         table, resamples, config = self.table, self.resamples, self._config
         return CheckpointAnalysis(
             name=subject.name,
             step=subject.step,
-            lens=lens_of(network, table, resamples, config.seed),
+            lens=lens_of(layers, table, resamples, config.seed),
             attention=scores_of(network, table, best, resamples, baseline, config.seed),
-            piece_values=values_of(evaluate(network, table), table, resamples),
+            piece_values=values_of(output_of(layers), table, resamples),
             opening=opening(network, self._truth, variant=table.variant, plies=config.plies),
         )
 
-    def play(self, network: VariantNetwork) -> list[Played]:
+    def play(self, network: VariantNetwork, layers: dict[str, Evaluations]) -> list[Played]:
         """How one network plays; nothing where no exact values are known."""
         if not self._plays:
             return []
@@ -218,7 +225,8 @@ class _Work:
             moves = self._search.moves
             searched = np.logical_or.reduce(list(self._searched.values()))
         # Each network breaks ties in its own way, so that untrained ones do not all play alike.
-        return [play_of(network, self.table, moves, searched, next(self._seeds))]
+        seed, output = next(self._seeds), output_of(layers)
+        return [play_of(network, self.table, moves, searched, seed, output)]
 
     def compare(self, played: Mapping[str, Played], untrained: Sequence[Played]) -> Play | None:
         """All checkpoints beside untrained networks."""

@@ -161,14 +161,16 @@ def lens(
     variant = variant_of(network, variant)
     legal = move_table(rows, variant, truth)
     groups = canonical_groups(canonical_boards(rows, variant))
-    return lens_of(network, legal, Resamples(groups, resamples, seed, confidence), seed)
+    layers = evaluate_layers(network, legal)
+    return lens_of(layers, legal, Resamples(groups, resamples, seed, confidence), seed)
 
 
-def lens_of(network: VariantNetwork, legal: MoveTable, resamples: Resamples, seed: int = 0) -> Lens:
-    """The same for legal moves and resamples that other analyses share."""
+def lens_of(
+    layers: dict[str, Evaluations], legal: MoveTable, resamples: Resamples, seed: int = 0
+) -> Lens:
+    """The same of the layers from `evaluate_layers`, with what other analyses share."""
     rng = np.random.default_rng(seed)
     ties, result_ties = rng.random(len(legal.moves)), rng.random((len(legal), 3))
-    layers = evaluate_layers(network, legal)
     chosen = np.stack([legal.best(each.policy, ties) for each in layers.values()], axis=1)
     results = np.stack([_result(each, result_ties) for each in layers.values()], axis=1)
     exact, judged = legal.exact, None
@@ -216,6 +218,11 @@ def evaluate_layers(network: VariantNetwork, legal: MoveTable) -> dict[str, Eval
     return {name: each.evaluations() for name, each in collected.items()}
 
 
+def output_of(layers: dict[str, Evaluations]) -> Evaluations:
+    """The lens of the last layer."""
+    return layers[list(layers)[-1]]
+
+
 def trunk_of(network: VariantNetwork) -> Backbone | ResidualTower:
     """The trunk of a network, also of a universal one's view."""
     owner = network.universal if isinstance(network, VariantView) else network
@@ -251,7 +258,7 @@ def _layer(
     judged: _Judged | None,
     resamples: Resamples,
 ) -> LensLayer:
-    each, output = layers[name], layers[list(layers)[-1]]
+    each, output = layers[name], output_of(layers)
     divergence = legal.sums(np.exp(output.policy) * (output.policy - each.policy))
     everywhere = np.ones(len(legal), bool)
     found: dict[str, Estimate | None] = dict.fromkeys(

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from engine.network.model.policy_value import VariantNetwork
-from engine.probing.analyses.evaluations import evaluate
+from engine.probing.analyses.evaluations import Evaluations, evaluate, single_thread
 from engine.probing.analyses.move_table import ExactMoves, Flags, Moves, MoveTable
 from engine.probing.analyses.resampling import Array, Estimate, Resamples, percentage
 from engine.probing.concepts.registry import Labels
@@ -125,22 +125,25 @@ def play_of(
     search: SearchMoves | None = None,
     searched: Flags | None = None,
     seed: int = 0,
+    evaluations: Evaluations | None = None,
 ) -> Played:
     """How one network plays; `searched` bool[N] are the positions for the search, by default all
-    decisions. Where moves are equally likely, one is drawn.
+    decisions. Where moves are equally likely, one is drawn. The network's `evaluations` of the
+    positions are computed unless given.
 
     Raises InputError where no exact values are known, and for a move that is not legal.
     """
     exact = _exact(legal)
     ties = np.random.default_rng(seed).random(len(legal.moves))
-    chosen = legal.best(evaluate(network, legal).policy, ties)
+    chosen = legal.best((evaluations or evaluate(network, legal)).policy, ties)
     right = None
     if search is not None:
         places = np.flatnonzero(exact.decisions if searched is None else searched)
         right = np.full(len(legal), np.nan)
         if len(places):
             moves = legal.moves[legal.offsets[:-1]]
-            moves[places] = search(network, legal.rows[places])
+            with single_thread():
+                moves[places] = search(network, legal.rows[places])
             right[places] = exact.keeping[legal.find(moves)][places]
     return Played(network=exact.keeping[chosen].astype(np.float64), search=right)
 
