@@ -44,6 +44,15 @@ _PACKAGES: Final = ("numpy", "scipy", "torch")
 
 def render_page(report: Report) -> str:
     """The HTML of a report."""
+    environment = page_environment(report)
+    sections = [_section(environment, name, found) for name, found in report.sections.items()]
+    text = environment.get_template("layout/page.html.j2").render(sections=sections)
+    # Names may hold what no HTML may: control characters and halves of surrogate pairs.
+    return clean(text)
+
+
+def page_environment(report: Report) -> Environment:
+    """The templates, with everything that is at hand in them."""
     environment = Environment(
         loader=PackageLoader("engine.probing.report", "."),
         autoescape=True,
@@ -65,10 +74,7 @@ def render_page(report: Report) -> str:
     # Globals, so that imported templates see them too.
     environment.globals.update(_drawing())
     environment.globals.update(_values(report))
-    sections = [_section(environment, name, found) for name, found in report.sections.items()]
-    text = environment.get_template("layout/page.html.j2").render(sections=sections)
-    # Names may hold what no HTML may: control characters and halves of surrogate pairs.
-    return clean(text)
+    return environment
 
 
 def _drawing() -> dict[str, Any]:

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import re
+import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.probing.analyses.entanglement import Association, Entanglement
 from engine.probing.report import page as layout
-from engine.probing.report.page import names, percent, render_page
+from engine.probing.report.page import names, page_environment, percent, render_page
 from engine.probing.report.results import Report
 from tests.support.network.report_cases import (
     LAYERS,
@@ -287,6 +289,17 @@ def test_an_analysis_without_a_template_says_where_its_numbers_are(report: Repor
     assert "New analysis" in page.words("new_analysis")
     assert "sections.new_analysis" in page.words("new_analysis")
     assert ("a", "href", "#new_analysis") in page.attributes
+
+
+def test_the_section_that_the_readme_shows_is_one(report: Report) -> None:
+    readme = (Path(layout.__file__).parent.parent / "README.md").read_text()
+    (lines,) = re.findall(r"^    {% set title.*?endmacro %}$", readme, re.DOTALL | re.MULTILINE)
+    template = page_environment(report).from_string(textwrap.dedent(lines))
+    module: Any = template.make_module()
+    assert module.title == "Piece values"
+    body = module.body({"positions": 70, "pieces": ["pawn"], "means": [0.25]}, report)
+    assert "<p>70 positions.</p>" in body
+    assert "pawn: 0.25" in body
 
 
 def test_the_entanglement_of_concepts_is_a_map_with_its_groups() -> None:
