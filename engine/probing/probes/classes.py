@@ -136,7 +136,7 @@ def fit_classes(
     chosen: dict[int, _Choice] = {}
     for task in every:
         if len(task.classes) < 2:
-            found[task.index] = _constant(features, tasks[task.index], task)
+            found[task.index] = constant_probe(features, tasks[task.index], task)
     every = [task for task in every if len(task.classes) > 1]
     searching = [task for task in every if task.penalty is None]
     for batch in batches(searching, len(features.folds), width, rows):
@@ -149,7 +149,7 @@ def fit_classes(
     return [found[index] for index in range(len(tasks))]
 
 
-def _constant(features: TrainingFeatures, task: Task, found: ClassTask) -> LinearProbe:
+def constant_probe(features: TrainingFeatures, task: Task, found: ClassTask) -> LinearProbe:
     """The probe of a task whose training rows have one class only."""
     return LinearProbe(
         kind=task.kind,

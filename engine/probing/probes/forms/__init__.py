@@ -1,0 +1,1 @@
+"""Forms of probes beyond the linear one, and which of them a concept needs."""
