@@ -5,7 +5,6 @@ Importing this package registers every family below.
 
 from engine.probing.concepts import (
     control,
-    exact,
     king,
     material,
     mobility,
@@ -14,6 +13,7 @@ from engine.probing.concepts import (
     squares,
     threats,
 )
+from engine.probing.concepts.beyond_rules import exact, search
 
 __all__ = [
     "control",
@@ -22,6 +22,7 @@ __all__ = [
     "material",
     "mobility",
     "pawns",
+    "search",
     "space",
     "squares",
     "threats",

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.probing.concepts import exact
+from engine.probing.concepts.beyond_rules import exact
 from engine.probing.concepts.truth import NO_DISTANCE, UNKNOWN
 from engine.probing.data.canonical import Rows
 from engine.rules.attacks import is_check

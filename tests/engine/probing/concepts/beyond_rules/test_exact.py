@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from engine.probing.concepts import exact
+from engine.probing.concepts.beyond_rules import exact
 from engine.probing.concepts.facts.forced_lines import NOT_FORCED, best_squares, forced_lines
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Concept, ConceptUndefinedError, Labels, label
