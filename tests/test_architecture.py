@@ -48,7 +48,9 @@ ORDER = {
     "engine/rules/pgn": "record lexer reader writer",
     "engine/network": "stored_json model finite checkpoint language inference",
     "engine/probing/concepts": "board truth positions registry facts",
-    "engine/probing": "data concepts activations probes controls analyses report surface measure",
+    "engine/probing": (
+        "data concepts activations probes controls analyses report surface measure fit_probe"
+    ),
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
     "pawnscope": (
         "own_packages tables threads positions games evaluations networks searches solutions runs"
