@@ -47,7 +47,7 @@ ORDER = {
     ),
     "engine/rules/pgn": "record lexer reader writer",
     "engine/network": "stored_json model finite checkpoint language inference",
-    "engine/probing/concepts": "board truth positions registry facts",
+    "engine/probing/concepts": "board truth positions registry facts beyond_rules",
     "engine/probing": (
         "data concepts activations probes controls analyses report surface measure fit_probe"
     ),
