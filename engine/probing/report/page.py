@@ -12,7 +12,7 @@ thousands of numbers there is `labelled_map` of `layout/maps.html.j2`.
 """
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateNotFound
@@ -33,6 +33,7 @@ from engine.probing.report.words import (
     appears,
     family_orders,
     findings,
+    joined,
     longer_codes,
     lost_elsewhere,
     order_words,
@@ -65,7 +66,7 @@ def page_environment(report: Report) -> Environment:
         "signed": signed,
         "plain": plain,
         "percent": percent,
-        "names": names,
+        "names": joined,
         "sentence": sentence,
         "thousandths": thousandths,
         "short": short_layer,
@@ -130,12 +131,6 @@ def percent(share: float, digits: int = 0) -> str:
     if share > 0 and float(text) == 0:
         return f"under {10**-digits:.{digits}f} %"
     return f"{text} %"
-
-
-def names(items: Iterable[str]) -> str:
-    """`a, b and c`."""
-    *first, last = list(items) or [""]
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def sentence(text: str) -> str:

@@ -19,7 +19,7 @@ REASONS: Final[dict[Status, str]] = {
     "raw input": "raw input already shows it",
     "untrained": "untrained networks do as well",
     "spans": "the interval spans zero",
-    "corrected": "clear of zero alone, but not among all cells at once",
+    "corrected": "clear of zero alone, not after correction",
 }
 """Why a concept is not supported."""
 NEAR_CHANCE: Final = 0.02

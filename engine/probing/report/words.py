@@ -165,8 +165,9 @@ def order_words(orders: Sequence[FamilyOrder]) -> list[str]:
 
 
 def joined(names: Iterable[str]) -> str:
-    """`a, b, c`."""
-    return ", ".join(names)
+    """`a, b, c`; with semicolons where a name has a comma."""
+    found = list(names)
+    return ("; " if any("," in name for name in found) else ", ").join(found)
 
 
 def summary(report: Report) -> str:

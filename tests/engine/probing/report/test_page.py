@@ -12,8 +12,9 @@ import pytest
 
 from engine.probing.analyses.entanglement import Association, Entanglement
 from engine.probing.report import page as layout
-from engine.probing.report.page import names, page_environment, percent, render_page
+from engine.probing.report.page import page_environment, percent, render_page
 from engine.probing.report.results import Report
+from engine.probing.report.words import joined
 from tests.support.network.report_cases import (
     LAYERS,
     STEPS,
@@ -342,9 +343,9 @@ def test_numbers_as_words() -> None:
         "99 %",
         "100 %",
     ]
-    assert [names(each) for each in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+    assert [joined(each) for each in ([], ["a"], ["a", "b"], ["a, less b", "c"])] == [
         "",
         "a",
-        "a and b",
-        "a, b and c",
+        "a, b",
+        "a, less b; c",
     ]
