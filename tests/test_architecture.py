@@ -47,6 +47,9 @@ ORDER = {
     ),
     "engine/rules/pgn": "record lexer reader writer",
     "engine/network": "stored_json model finite checkpoint language inference",
+    "engine/probing/analyses": (
+        "positions lens attention piece_values openings play analyse sections"
+    ),
     "engine/probing/concepts": "board truth positions registry facts beyond_rules",
     "engine/probing": (
         "data concepts activations probes controls analyses report surface measure fit_probe"

@@ -19,9 +19,7 @@ from engine.probing.analyses.attention import (
     best_moves,
     scores_of,
 )
-from engine.probing.analyses.evaluations import Evaluations
 from engine.probing.analyses.lens import Lens, evaluate_layers, lens_of, output_of
-from engine.probing.analyses.move_table import Flags, MoveTable, MoveTruth, move_table
 from engine.probing.analyses.openings import PLIES, Opening, opening
 from engine.probing.analyses.piece_values import PieceValues, values_of
 from engine.probing.analyses.play import (
@@ -32,7 +30,9 @@ from engine.probing.analyses.play import (
     play_of,
     searched_decisions,
 )
-from engine.probing.analyses.resampling import Array, Resamples
+from engine.probing.analyses.positions.evaluations import Evaluations
+from engine.probing.analyses.positions.move_table import Flags, MoveTable, MoveTruth, move_table
+from engine.probing.analyses.positions.resampling import Array, Resamples
 from engine.probing.concepts.registry import Labels
 from engine.probing.controls.features import untrained_networks
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups

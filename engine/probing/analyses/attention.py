@@ -26,9 +26,15 @@ import numpy.typing as npt
 import torch
 
 from engine.network.model.policy_value import VariantNetwork
-from engine.probing.analyses.evaluations import Batch, batches, evaluate, evaluating, variant_of
-from engine.probing.analyses.move_table import Flags, MoveTable, MoveTruth, move_table
-from engine.probing.analyses.resampling import Array, Resamples
+from engine.probing.analyses.positions.evaluations import (
+    Batch,
+    batches,
+    evaluate,
+    evaluating,
+    variant_of,
+)
+from engine.probing.analyses.positions.move_table import Flags, MoveTable, MoveTruth, move_table
+from engine.probing.analyses.positions.resampling import Array, Resamples
 from engine.probing.controls.features import untrained_networks
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
 from engine.rules.errors import InputError

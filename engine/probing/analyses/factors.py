@@ -25,7 +25,7 @@ import numpy.typing as npt
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import capture
 from engine.probing.analyses.correlations import Array, Labelled, correlations, labelled
-from engine.probing.analyses.evaluations import single_thread
+from engine.probing.analyses.positions.evaluations import single_thread
 from engine.probing.analyses.seen_pieces import one_of_each, seen_letters
 from engine.probing.concepts.registry import Concept
 from engine.probing.concepts.truth import Truth

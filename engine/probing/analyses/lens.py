@@ -26,21 +26,27 @@ from engine.network.model.backbone import Backbone
 from engine.network.model.policy_value import VariantNetwork
 from engine.network.model.residual_tower import ResidualTower
 from engine.network.model.universal import VariantView
-from engine.probing.analyses.evaluations import (
+from engine.probing.analyses.positions.evaluations import (
     Collected,
     Evaluations,
     batches,
     evaluating,
     variant_of,
 )
-from engine.probing.analyses.move_table import (
+from engine.probing.analyses.positions.move_table import (
     ExactMoves,
     Flags,
     MoveTable,
     MoveTruth,
     move_table,
 )
-from engine.probing.analyses.resampling import Array, Estimate, Resamples, percentage, present
+from engine.probing.analyses.positions.resampling import (
+    Array,
+    Estimate,
+    Resamples,
+    percentage,
+    present,
+)
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
 from engine.rules.notation.fen import write_fen
 from engine.rules.notation.uci import write_uci

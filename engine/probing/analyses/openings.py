@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.network.model.policy_value import VariantNetwork
-from engine.probing.analyses.evaluations import evaluate, variant_of
-from engine.probing.analyses.move_table import MoveTable, MoveTruth, move_table
+from engine.probing.analyses.positions.evaluations import evaluate, variant_of
+from engine.probing.analyses.positions.move_table import MoveTable, MoveTruth, move_table
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
 from engine.rules.kernels import apply
 from engine.rules.position import Position

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.network.model.policy_value import VariantNetwork
-from engine.probing.analyses.evaluations import Evaluations, evaluate, variant_of
-from engine.probing.analyses.move_table import Flags, MoveTable, MoveTruth, move_table
-from engine.probing.analyses.resampling import Array, Estimate, Resamples
+from engine.probing.analyses.positions.evaluations import Evaluations, evaluate, variant_of
+from engine.probing.analyses.positions.move_table import Flags, MoveTable, MoveTruth, move_table
+from engine.probing.analyses.positions.resampling import Array, Estimate, Resamples
 from engine.probing.data.canonical import (
     Rows,
     canonical_boards,

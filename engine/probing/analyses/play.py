@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 
 from engine.network.model.policy_value import VariantNetwork
-from engine.probing.analyses.evaluations import Evaluations, evaluate, single_thread
-from engine.probing.analyses.move_table import ExactMoves, Flags, Moves, MoveTable
-from engine.probing.analyses.resampling import Array, Estimate, Resamples, percentage
+from engine.probing.analyses.positions.evaluations import Evaluations, evaluate, single_thread
+from engine.probing.analyses.positions.move_table import ExactMoves, Flags, Moves, MoveTable
+from engine.probing.analyses.positions.resampling import Array, Estimate, Resamples, percentage
 from engine.probing.concepts.registry import Labels
 from engine.probing.data.canonical import Rows
 from engine.rules.errors import InputError

@@ -15,7 +15,7 @@ from engine.probing.analyses.attention import DIFFERENCE, HeadScore
 from engine.probing.analyses.lens import Forgotten, Lens
 from engine.probing.analyses.piece_values import PieceValues, Regression
 from engine.probing.analyses.play import ALL, Play
-from engine.probing.analyses.resampling import Estimate, over_seeds, percentage
+from engine.probing.analyses.positions.resampling import Estimate, over_seeds, percentage
 from engine.rules.errors import InputError
 
 Values = dict[str, Any]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.analyses.move_table import Moves, Offsets
+from engine.probing.analyses.positions.move_table import Moves, Offsets
 from engine.probing.concepts.truth import UNKNOWN, Outcomes
 from engine.probing.data.canonical import Rows
 from engine.rules.kernels import generate_batch

@@ -12,8 +12,8 @@ from engine.network.model.policy_value import PolicyValueNet, VariantNetwork
 from engine.probing.analyses.analyse import AnalysisConfig, Search, Subject, analyse
 from engine.probing.analyses.attention import attention_scores
 from engine.probing.analyses.lens import lens
-from engine.probing.analyses.move_table import move_table
 from engine.probing.analyses.piece_values import piece_values
+from engine.probing.analyses.positions.move_table import move_table
 from engine.probing.data.canonical import Rows
 from engine.rules.errors import InputError
 from engine.rules.position import Position

@@ -16,8 +16,8 @@ from engine.probing.analyses.attention import (
     related_squares,
     scores_of,
 )
-from engine.probing.analyses.move_table import move_table
-from engine.probing.analyses.resampling import Resamples
+from engine.probing.analyses.positions.move_table import move_table
+from engine.probing.analyses.positions.resampling import Resamples
 from engine.probing.controls.features import untrained_networks
 from engine.probing.data.canonical import canonical_boards, canonical_groups
 from engine.rules.errors import InputError

@@ -6,7 +6,7 @@ import torch
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.analyses.lens import evaluate_layers, lens
-from engine.probing.analyses.move_table import Flags, move_table
+from engine.probing.analyses.positions.move_table import Flags, move_table
 from engine.probing.data.canonical import Rows
 from engine.rules.errors import InputError
 from engine.rules.position import Position

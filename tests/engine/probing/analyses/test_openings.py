@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.analyses.move_table import move_table
 from engine.probing.analyses.openings import opening, symmetric_moves
+from engine.probing.analyses.positions.move_table import move_table
 from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant

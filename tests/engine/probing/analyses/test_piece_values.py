@@ -6,10 +6,10 @@ import torch
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.network.model.tokens import TOKENS
-from engine.probing.analyses.evaluations import Evaluations, evaluate
-from engine.probing.analyses.move_table import move_table
 from engine.probing.analyses.piece_values import Counts, piece_values, regress, values_of
-from engine.probing.analyses.resampling import Resamples
+from engine.probing.analyses.positions.evaluations import Evaluations, evaluate
+from engine.probing.analyses.positions.move_table import move_table
+from engine.probing.analyses.positions.resampling import Resamples
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
 from engine.probing.data.samples import play_random_games
 from engine.rules.errors import InputError

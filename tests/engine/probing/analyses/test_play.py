@@ -5,7 +5,6 @@ import numpy.typing as npt
 import pytest
 
 from engine.network.model.policy_value import PolicyValueNet, VariantNetwork
-from engine.probing.analyses.move_table import MoveTable, move_table
 from engine.probing.analyses.play import (
     ALL,
     Played,
@@ -13,7 +12,8 @@ from engine.probing.analyses.play import (
     play_of,
     searched_decisions,
 )
-from engine.probing.analyses.resampling import Resamples
+from engine.probing.analyses.positions.move_table import MoveTable, move_table
+from engine.probing.analyses.positions.resampling import Resamples
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
 from engine.rules.errors import InputError
 from engine.rules.position import Position

@@ -11,7 +11,7 @@ import pytest
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.analyses.analyse import Analyses, AnalysisConfig, Subject, analyse
-from engine.probing.analyses.resampling import Estimate, over_seeds
+from engine.probing.analyses.positions.resampling import Estimate, over_seeds
 from engine.probing.analyses.sections import pieces, sections
 from engine.probing.report.page import render_page
 from engine.rules.errors import InputError

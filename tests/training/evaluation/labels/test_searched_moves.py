@@ -3,8 +3,8 @@
 import numpy as np
 
 from engine.network.model.policy_value import PolicyValueNet
-from engine.probing.analyses.move_table import move_table
 from engine.probing.analyses.play import play_of
+from engine.probing.analyses.positions.move_table import move_table
 from engine.rules.variant import get_variant
 from search.exact.solver import solve
 from tests.support.network.network_cases import small_config

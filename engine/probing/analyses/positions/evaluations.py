@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from engine.network.model.policy_value import Outputs, VariantNetwork
-from engine.probing.analyses.move_table import MoveTable
+from engine.probing.analyses.positions.move_table import MoveTable
 from engine.rules.errors import InputError, require_finite
 from engine.rules.variant import Variant, get_variant
 
