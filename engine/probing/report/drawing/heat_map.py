@@ -16,6 +16,7 @@ from engine.probing.report.drawing.svg import (
     LEVELS,
     clean,
     element,
+    faint,
     interval,
     is_strong,
     picture,
@@ -188,7 +189,7 @@ def _cell(
         if kind == "refused":
             marks = [element("path", d=_cross(x, y, width, height), class_="mark")]
     elif not chart.is_clear(row, column):
-        kind = "unclear"
+        kind = faint(value, chart.strongest)
         marks = [element("path", d=_slash(x, y, width, height), class_="mark")]
     else:
         kind = shade(value, chart.strongest)
@@ -278,10 +279,12 @@ def small_map(
                 paths.setdefault(shade(value, full), []).append(box)
                 continue
             has_reason = refused is not None and refused[row][column]
-            kind = "unclear" if value is not None else "refused" if has_reason else "empty"
+            kind = "refused" if has_reason else "empty"
+            if value is not None:
+                kind = faint(value, full)
             paths.setdefault(kind, []).append(box)
             if kind != "empty":
-                mark = _slash if kind == "unclear" else _cross
+                mark = _cross if kind == "refused" else _slash
                 paths.setdefault("mark", []).append(mark(x, y, width - 1, height - 1))
     # Marks last, on top.
     order = sorted(paths, key=lambda kind: (kind == "mark", kind))

@@ -107,6 +107,12 @@ def shade(value: float, full: float) -> str:
     return f"{'up' if value >= 0 else 'down'} l{level}"
 
 
+def faint(value: float, full: float) -> str:
+    """The same where the value is not clear of zero: at most the second level, or grey."""
+    level = min(round(LEVELS * abs(value) / full), 2)
+    return f"{'up' if value >= 0 else 'down'} l{level}" if level else "unclear"
+
+
 def is_strong(classes: str) -> bool:
     """Whether text on this shade needs the other colour."""
     return int(classes.rpartition("l")[2]) > LEVELS // 2

@@ -14,7 +14,7 @@ from engine.probing.report.drawing.heat_map import heat_map, small_map
 from engine.probing.report.drawing.line_chart import Line, line_chart
 from engine.probing.report.drawing.positions import piece_symbols, small_board
 from engine.probing.report.drawing.scales import Scale, labelled, places, ticks
-from engine.probing.report.drawing.svg import element, shade, short, signed
+from engine.probing.report.drawing.svg import element, faint, shade, short, signed
 
 HOSTILE = '<script>alert("&\x00\ud800\x1b]]>'
 SIGNS: list[list[float | None]] = [[0.2, -0.1, 0.0], [None, 0.05, None]]
@@ -290,6 +290,7 @@ def test_numbers_as_text() -> None:
     with pytest.raises(ValueError, match="nan"):
         short(float("nan"))
     assert [shade(each, 0.2) for each in (0.0, 0.2, -5.0)] == ["up l1", "up l8", "down l8"]
+    assert [faint(each, 0.2) for each in (0.001, 0.02, -5.0)] == ["unclear", "up l1", "down l2"]
     assert element("a", "<", element("b"), class_='"') == '<a class="&#34;">&lt;<b/></a>'
 
 
