@@ -12,8 +12,8 @@ from scripts.options import FigureOptions, parse_options, print_json
 from scripts.terminal.interruption import telling
 
 Group = Literal[
-    "ceiling", "perft", "solve", "search", "network", "gpu", "learner", "language", "self-play",
-    "peers",
+    "ceiling", "perft", "solve", "search", "concepts", "network", "gpu", "learner", "language",
+    "self-play", "peers",
 ]  # fmt: skip
 
 
@@ -55,13 +55,14 @@ def _measure(options: BenchOptions) -> Iterator[Row]:
     """The rows of the groups that were asked for, each as it is found."""
     import torch
 
-    from scripts.benchmarks import games, gpu, language, network, peers, self_play
+    from scripts.benchmarks import concepts, games, gpu, language, network, peers, self_play
 
     measures: dict[str, Callable[[], Iterator[Row]]] = {
         "ceiling": network.ceiling,
         "perft": games.perft,
         "solve": games.solver,
         "search": games.search,
+        "concepts": concepts.concepts,
         "network": network.network,
         "gpu": gpu.gpu,
         "learner": network.learner,

@@ -78,11 +78,12 @@ def by_weights(
 
     @lru_cache(8)
     def threshold(variant: Variant) -> float:
-        sums = _weighted(_boards(variant, reference), _weights(variant, seed))
+        sums = _sums(_places(_boards(variant, reference)), variant, seed)
         return float(np.quantile(sums, 1 - prevalence))
 
     def function(positions: Positions) -> Labels:
-        high = _sums(positions, seed) > threshold(positions.variant)
+        variant = positions.variant
+        high = _sums(positions.shared(_all_places), variant, seed) > threshold(variant)
         return np.asarray(high, np.float64)
 
     return Concept(
@@ -148,7 +149,7 @@ def _hashes(positions: Positions) -> npt.NDArray[np.uint64]:
     keys = np.random.default_rng(0x636F6E63).integers(
         0, 1 << 64, size=(variant.height, variant.width, PIECE_CODES), dtype=np.uint64
     )
-    places = _places(positions.boards.reshape(len(positions), -1))
+    places = positions.shared(_all_places)
     own, other = (
         np.bitwise_xor.reduce(each.ravel().take(places), axis=1) for each in (keys, keys[:, ::-1])
     )
@@ -180,16 +181,13 @@ def _weights(variant: Variant, seed: int) -> npt.NDArray[np.int64]:
     return both.ravel()
 
 
-def _weighted(
-    boards: npt.NDArray[np.uint8], weights: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    sums: npt.NDArray[np.int64] = weights.take(_places(boards)).sum(axis=1)
+def _all_places(positions: Positions) -> npt.NDArray[np.int64]:
+    return _places(positions.boards.reshape(len(positions), -1))
+
+
+def _sums(places: npt.NDArray[np.int64], variant: Variant, seed: int) -> npt.NDArray[np.int64]:
+    sums: npt.NDArray[np.int64] = _weights(variant, seed).take(places).sum(axis=1)
     return sums
-
-
-def _sums(positions: Positions, seed: int) -> npt.NDArray[np.int64]:
-    boards = positions.boards.reshape(len(positions), -1)
-    return _weighted(boards, _weights(positions.variant, seed))
 
 
 @lru_cache(16)
@@ -249,7 +247,7 @@ register(
     _number(
         "random sum of weights",
         "The sum of random weights of the pieces on the squares, the same for mirrored squares.",
-        lambda positions: _sums(positions, 2) / _UNIT,
+        lambda positions: _sums(positions.shared(_all_places), positions.variant, 2) / _UNIT,
     )
 )
 for _seed, _prevalence in enumerate((1 / 4, 1 / 10)):

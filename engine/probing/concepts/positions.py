@@ -86,9 +86,7 @@ class Positions:
     @cached_property
     def them(self) -> Side:
         """The opponent and its sets of squares, as it sees the board from the other end."""
-        turned = self.boards[:, ::-1]
-        swapped = np.where(turned == EMPTY, EMPTY, turned ^ BLACK_BIT)
-        return Side(swapped.astype(np.uint8), self.variant)
+        return Side(self.boards, self.variant, turned=True)
 
     @cached_property
     def mine(self) -> Flags:

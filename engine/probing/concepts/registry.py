@@ -137,7 +137,7 @@ class Concept:
         if fault is not None:
             place = f"{self.place}: " if self.place else ""
             raise InputError(f"{place}the concept '{self.name}': {fault}")
-        return found.astype(np.float64)
+        return found.astype(np.float64, copy=False)
 
     def _wrong_value(self, labels: npt.NDArray[Any]) -> str | None:
         """A label that its kind does not have; those of built-in concepts are left to the tests."""

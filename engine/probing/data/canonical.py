@@ -37,10 +37,11 @@ _HASH_SEED: Final = 0x70726F62
 def seen_boards(rows: Rows, variant: Variant) -> Boards:
     """Boards [N, S] of rows [N, R] as their side to move sees them, playing up the board."""
     size = variant.squares
-    boards = rows[:, :size].reshape(-1, variant.height, variant.width)
-    swapped = np.where(boards == EMPTY, EMPTY, boards ^ BLACK_BIT)[:, ::-1]
-    is_black = (rows[:, size + SIDE] == BLACK)[:, None, None]
-    seen: Boards = np.where(is_black, swapped, boards).reshape(-1, size).astype(np.uint8)
+    seen: Boards = rows[:, :size].astype(np.uint8)
+    black = np.flatnonzero(rows[:, size + SIDE] == BLACK)
+    turned = seen[black].reshape(-1, variant.height, variant.width)[:, ::-1].reshape(-1, size)
+    # The other colour, where there is a piece.
+    seen[black] = turned ^ (turned != EMPTY) * np.uint8(BLACK_BIT)
     return seen
 
 

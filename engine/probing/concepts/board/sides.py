@@ -38,11 +38,17 @@ def count(sets: Sets) -> Counts:
 class Side:
     """One side's pieces in N positions, as that side sees the board."""
 
-    def __init__(self, boards: npt.NDArray[np.uint8], variant: Variant) -> None:
-        """`boards` uint8[N, H, W]: piece codes; the side's own are types, the other's type | 16."""
+    def __init__(
+        self, boards: npt.NDArray[np.uint8], variant: Variant, *, turned: bool = False
+    ) -> None:
+        """`boards` uint8[N, H, W]: piece codes; the side's own are types, the other's type | 16.
+
+        Where `turned`, as the other side sees them.
+        """
         self.variant = variant
         self.width, self.height = variant.width, variant.height
         self._boards = boards
+        self._turned = turned
         self._codes: dict[int, Sets] = {}
         self._facts: dict[Callable[[Side], Any], Any] = {}
         self.everywhere = self.files(*range(self.width))
@@ -59,14 +65,16 @@ class Side:
 
     @cached_property
     def _padded(self) -> npt.NDArray[np.uint8]:
-        """The boards with empty squares added up to 64."""
-        padded = np.zeros((len(self._boards), BOARD), np.uint8)
-        padded[:, : self.variant.squares] = self._boards.reshape(len(padded), -1)
+        """Codes [N, 16 or 32 or 64] of the squares as this side numbers them, then empty ones."""
+        size = next(size for size in (16, 32, BOARD) if size >= self.variant.squares)
+        padded = np.zeros((len(self._boards), size), np.uint8)
+        seen = self._boards[:, ::-1] if self._turned else self._boards
+        padded[:, : self.variant.squares] = seen.reshape(len(padded), -1)
         return padded
 
     def _pack(self, flags: npt.NDArray[np.bool_]) -> Sets:
-        packed: Sets = np.packbits(flags, bitorder="little").view("<u8").astype(np.uint64)
-        return packed
+        packed = np.packbits(flags, bitorder="little").view(f"<u{flags.shape[1] // 8}")
+        return packed.astype(np.uint64)
 
     def _code(self, code: int) -> Sets:
         if code not in self._codes:
@@ -75,22 +83,23 @@ class Side:
 
     def own(self, *piece_types: int) -> Sets:
         """Squares with a piece of this side, of one of these types."""
-        return self._union(piece_types)
+        return self._union(piece_types, BLACK_BIT if self._turned else 0)
 
     def enemy(self, *piece_types: int) -> Sets:
         """Squares with a piece of the other side, of one of these types."""
-        return self._union([piece_type | BLACK_BIT for piece_type in piece_types])
+        return self._union(piece_types, 0 if self._turned else BLACK_BIT)
 
-    def _union(self, codes: "tuple[int, ...] | list[int]") -> Sets:
-        found = self._code(codes[0])
-        for code in codes[1:]:
-            found = found | self._code(code)
+    def _union(self, piece_types: tuple[int, ...], colour: int) -> Sets:
+        found = self._code(piece_types[0] | colour)
+        for piece_type in piece_types[1:]:
+            found = found | self._code(piece_type | colour)
         return found
 
     @cached_property
     def enemies(self) -> Sets:
         """Squares with any piece of the other side."""
-        return self._pack(self._padded >= BLACK_BIT)
+        others = self._pack(self._padded >= BLACK_BIT)
+        return self.occupied & ~others if self._turned else others
 
     @cached_property
     def occupied(self) -> Sets:
