@@ -191,6 +191,60 @@ def label(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prevalence:
+    """How the labels of a concept are distributed over a sample; those of squares all together."""
+
+    name: str
+    family: str
+    kind: Kind
+    # Labels, and those among them that are not defined for their position.
+    labels: int
+    undefined: int
+    # Of the defined ones; None without any. The mean of a binary concept is its prevalence.
+    mean: float | None
+    sd: float | None
+    # Share of the most common label.
+    majority: float | None
+    # Why the concept makes no sense in the variant, if it does not.
+    absent: str | None = None
+
+
+def prevalences(
+    concepts: tuple[Concept, ...],
+    rows: Rows,
+    variant: Variant,
+    *,
+    truth: Truth | None = None,
+    searched: Searched | None = None,
+) -> tuple[Prevalence, ...]:
+    """The distribution of each concept's labels over rows uint8[N, R]; for what is handed in see
+    `label`."""
+    found = []
+    for each in concepts:
+        labels, absent = np.empty(0), None
+        try:
+            labels = each.labels(rows, variant, truth=truth, searched=searched)
+        except ConceptUndefinedError as reason:
+            absent = str(reason)
+        known = labels[~np.isnan(labels)]
+        counts = np.unique(known, return_counts=True)[1]
+        found.append(
+            Prevalence(
+                name=each.name,
+                family=each.family,
+                kind=each.kind,
+                labels=labels.size,
+                undefined=labels.size - known.size,
+                mean=float(known.mean()) if known.size else None,
+                sd=float(known.std()) if known.size else None,
+                majority=float(counts.max() / known.size) if known.size else None,
+                absent=absent,
+            )
+        )
+    return tuple(found)
+
+
 def line_in(problem: BaseException, file: str) -> str | None:
     """FILE:LINE of the innermost call in a file from which an exception came; None if there is
     none."""

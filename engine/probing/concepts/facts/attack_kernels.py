@@ -23,8 +23,10 @@ from engine.rules.tables import (
     EMPTY,
     HAS_KING,
     KING,
+    LARGEST_SIDE,
     LINES,
     NO_SQUARE,
+    PIECE_TYPES,
     SIDE,
     SQUARES,
     STEP_START,
@@ -110,25 +112,42 @@ def _line_up(tables: Tables, row: Row, square: Int, work: Exchange) -> int:
 
 
 @internal_kernel
+def _seen_at(work: Exchange, line: int, depth: int, side: Int) -> int:
+    """What stands on a line behind so many others: the side's own pieces by type, then nothing,
+    then the other side's."""
+    place = work.heads[line] + depth
+    if place >= work.ends[line]:
+        return PIECE_TYPES
+    code: int = work.pieces[place] ^ side << 4
+    return code if code < PIECE_TYPES else code + 1
+
+
+@internal_kernel
+def _comes_before(work: Exchange, line: int, other: int, side: Int) -> bool:
+    """Whether a line is used first: at the first place where they differ, it has the smaller."""
+    for depth in range(LARGEST_SIDE):
+        here, there = _seen_at(work, line, depth, side), _seen_at(work, other, depth, side)
+        if here != there:
+            return here < there
+    return False
+
+
+@internal_kernel
 def _next_capturer(values: npt.NDArray[np.float64], work: Exchange, lines: Int, side: Int) -> int:
     """The line whose nearest piece is the side's least valuable; or _NOTHING.
 
-    Of equally valuable pieces that of the lower type, then the one that uncovers the less valuable
-    one behind it: whatever the numbers of the squares.
+    Of equally valuable pieces that of the lower type, then the one that uncovers the lower type of
+    its own side, and so on along the line: whatever the numbers of the squares.
     """
     pieces, heads, ends, _ = work
-    found, least, tie = _NOTHING, np.inf, np.inf
+    found, least = _NOTHING, np.inf
     for line in range(lines):
         head = heads[line]
         if head == ends[line] or pieces[head] >> 4 != side:
             continue
         value = values[pieces[head] & 15]
-        if value <= least:
-            rank = 2.0 * KING_WORTH * np.float64(pieces[head] & 15)
-            if head + 1 < ends[line] and pieces[head + 1] >> 4 == side:
-                rank += values[pieces[head + 1] & 15] - KING_WORTH
-            if value < least or rank < tie:
-                found, least, tie = line, value, rank
+        if value < least or (value == least and _comes_before(work, line, found, side)):
+            found, least = line, value
     return found
 
 
