@@ -34,10 +34,10 @@ from engine.probing.analyses.positions.evaluations import (
     variant_of,
 )
 from engine.probing.analyses.positions.move_table import Flags, MoveTable, MoveTruth, move_table
-from engine.probing.analyses.positions.resampling import Array, Resamples
+from engine.probing.analyses.positions.resampling import Array, Resamples, counted
 from engine.probing.controls.features import untrained_networks
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
-from engine.rules.errors import InputError
+from engine.rules.errors import InputError, require_finite
 from engine.rules.variant import Variant
 
 SQUARE_RELATIONS: Final = ("file", "rank", "diagonal", "king's step", "knight's step", "itself")
@@ -125,7 +125,19 @@ def attention_scores(
 
     `truth` gives exact values, where the game is solved; `variant` is the network's unless given.
     Of a residual tower, the scores are empty and `absent` says why. Raises InputError for rows of
-    another variant, for finished positions, and for no untrained network.
+    another variant, for finished positions, and for no untrained network, NotFiniteError for
+    attention that is not finite.
+
+        >>> import pawnscope as ps
+        >>> from engine.network.model.config import NetworkConfig
+        >>> from engine.network.model.policy_value import PolicyValueNet
+        >>> network = PolicyValueNet(NetworkConfig.for_variant(ps.get_variant("gardner")))
+        >>> rows = ps.Position("gardner").row[None]
+        >>> found = attention_scores(network, rows, resamples=50)
+        >>> print(found)                                # doctest: +ELLIPSIS
+        attention on 1 position of gardner...
+        >>> found.of("file")[0].uniform                 # 4 of 25 squares
+        0.16
     """
     if untrained < 1:
         raise InputError(f"untrained = {untrained}: at least one network to compare with")
@@ -258,6 +270,7 @@ def _excess(network: VariantNetwork, legal: MoveTable, best: Flags) -> Array:
             pairs = _Pairs(network, batch, best[batch.part])
             for block, point in enumerate(points):
                 weights = patterns[point].float().flatten(2)  # [B, H, S * S]
+                require_finite(weights.numpy(), f"the attention at '{point}'")
                 part = found[batch.start : batch.end, block]
                 part[..., : len(SQUARE_RELATIONS)] = (weights @ masks).numpy()
                 part[..., len(SQUARE_RELATIONS) :] = pairs.means(weights.numpy())
@@ -332,7 +345,7 @@ def _uniform(variant: Variant) -> Array:
 
 
 def _table(found: AttentionScores) -> str:
-    title = f"attention on {found.positions:,} positions of {found.variant}"
+    title = f"attention on {counted(found.positions, 'position')} of {found.variant}"
     if found.absent is not None:
         return f"{title}: none, {found.absent}"
     best = "exact" if found.exact else "the network's own"

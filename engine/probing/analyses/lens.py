@@ -44,6 +44,7 @@ from engine.probing.analyses.positions.resampling import (
     Array,
     Estimate,
     Resamples,
+    counted,
     percentage,
     present,
 )
@@ -162,7 +163,15 @@ def lens(
     `truth` gives exact values, where the game is solved: without it only the agreement with the
     output is measured. `variant` is the network's unless given. Where moves or results are equally
     likely, one is drawn, for all layers alike. Raises InputError for rows of another variant and
-    for finished positions.
+    for finished positions, NotFiniteError for outputs that are not finite.
+
+        >>> import pawnscope as ps
+        >>> network, position = ps.load("gardner").module, ps.Position("gardner")
+        >>> found = lens(network, position.row[None])
+        >>> print(found)                                # doctest: +ELLIPSIS
+        logit lens of 1 position of gardner...
+        >>> found.layers[-1].agreement.value            # the last layer is the output
+        1.0
     """
     variant = variant_of(network, variant)
     legal = move_table(rows, variant, truth)
@@ -354,7 +363,7 @@ def _examples(
 
 
 def _table(found: Lens) -> str:
-    lines = [f"logit lens of {found.positions:,} positions of {found.variant}"]
+    lines = [f"logit lens of {counted(found.positions, 'position')} of {found.variant}"]
     solved = found.decisions is not None
     heading = f"{'layer':18}{'agrees':>8}{'KL':>8}"
     if solved:

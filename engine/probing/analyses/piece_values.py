@@ -20,7 +20,7 @@ import numpy.typing as npt
 from engine.network.model.policy_value import VariantNetwork
 from engine.probing.analyses.positions.evaluations import Evaluations, evaluate, variant_of
 from engine.probing.analyses.positions.move_table import Flags, MoveTable, MoveTruth, move_table
-from engine.probing.analyses.positions.resampling import Array, Estimate, Resamples
+from engine.probing.analyses.positions.resampling import Array, Estimate, Resamples, counted
 from engine.probing.data.canonical import (
     Rows,
     canonical_boards,
@@ -327,7 +327,7 @@ def _by_material(counts: Counts, score: Array, legal: MoveTable) -> tuple[Materi
 
 
 def _table(found: PieceValues) -> str:
-    lines = [f"piece values on {found.positions:,} positions of {found.variant}"]
+    lines = [f"piece values on {counted(found.positions, 'position')} of {found.variant}"]
     regressions = [found.log_odds, found.score, found.exact]
     lines.append(
         f"{'':18}" + "".join(f"{f'{each.of}, {each.response}':>26}" for each in regressions if each)

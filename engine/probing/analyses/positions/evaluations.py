@@ -126,8 +126,14 @@ def single_thread() -> Iterator[None]:
 def variant_of(network: VariantNetwork, variant: Variant | None) -> Variant:
     """`variant`, by default the one whose name is in the network's configuration.
 
-    Raises InputError where the network's board is another.
+    Raises InputError where the network's board is another, and for what is no network of one
+    variant.
     """
+    if not isinstance(network, VariantNetwork):
+        raise InputError(
+            f"{type(network).__name__} is no network of one variant (of one for several variants,"
+            " take network.for_variant(variant); of a pawnscope.Network its module)"
+        )
     config = network.config
     variant = variant or get_variant(config.variant)
     if (variant.width, variant.height) != (config.width, config.height):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.probing.data.canonical import Groups
+from engine.rules.errors import InputError
 
 Array = npt.NDArray[np.float64]
 MOST_UNITS: Final = 1_000
@@ -52,7 +53,14 @@ class Resamples:
     def __init__(
         self, groups: Groups, resamples: int, seed: int = 0, confidence: float = 0.95
     ) -> None:
-        """`groups` int64[N] number the canonical positions, which are drawn whole."""
+        """`groups` int64[N] number the canonical positions, which are drawn whole.
+
+        Raises InputError for fewer than two resamples and a confidence outside of 0 to 1.
+        """
+        if resamples < 2:
+            raise InputError(f"resamples = {resamples}: an interval needs at least two")
+        if not 0.0 < confidence < 1.0:
+            raise InputError(f"confidence = {confidence} is not between 0 and 1")
         rng = np.random.default_rng(seed)
         members = np.unique(groups, return_inverse=True)[1].ravel()
         count = int(members.max(initial=-1)) + 1
@@ -149,6 +157,11 @@ def present(estimate: Estimate | None) -> Estimate:
     """An estimate that cannot be missing, since there are positions."""
     assert estimate is not None
     return estimate
+
+
+def counted(number: int, thing: str) -> str:
+    """As "1 position", "1,310 positions"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def percentage(share: float) -> str:

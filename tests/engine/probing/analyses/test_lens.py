@@ -1,14 +1,19 @@
 """The logit lens: shorter networks, hand counts, and a planted solution that is forgotten."""
 
+import doctest
+import inspect
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from engine.network.model.policy_value import PolicyValueNet
+from engine.probing.analyses.attention import attention_scores
 from engine.probing.analyses.lens import evaluate_layers, lens
 from engine.probing.analyses.positions.move_table import Flags, move_table
 from engine.probing.data.canonical import Rows
-from engine.rules.errors import InputError
+from engine.rules.errors import InputError, NotFiniteError
 from engine.rules.position import Position
 from engine.rules.variant import get_variant
 from tests.engine.probing.analyses.cases import (
@@ -233,3 +238,33 @@ def test_a_variant_of_another_board_is_refused() -> None:
     network = lively_network("hexapawn", "geometric")
     with pytest.raises(InputError, match="3x3 does not play gardner on 5x5"):
         lens(network, Position("gardner").row[None], variant=get_variant("gardner"))
+
+
+def test_what_is_no_network_of_one_variant_is_told_how_to_become_one(solved: Solved) -> None:
+    with pytest.raises(InputError, match="UniversalNet is no network of one variant"):
+        lens(lively_universal("geometric"), solved.rows)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="resamples = 1"):
+        lens(lively_network("hexapawn", "geometric"), solved.rows, resamples=1)
+    with pytest.raises(InputError, match="confidence = 95"):
+        lens(lively_network("hexapawn", "geometric"), solved.rows, confidence=95)
+
+
+def test_a_layer_that_is_not_finite_is_named(solved: Solved) -> None:
+    network = lively_network("hexapawn", "geometric")
+    weight(network, "trunk.blocks.1.mlp.down.bias")[0] = torch.nan
+    with pytest.raises(NotFiniteError, match=r"the policy of block\.1\.residual is nan"):
+        lens(network, solved.rows)
+    weight(network, "trunk.blocks.0.attention.qkv.bias")[0] = torch.nan
+    with pytest.raises(NotFiniteError, match=r"block\.0\.attention\.pattern"):
+        attention_scores(network, solved.rows, solved)
+
+
+@pytest.mark.parametrize("function", [lens, attention_scores])
+def test_the_examples_run(function: object) -> None:
+    name, module = getattr(function, "__name__", ""), getattr(function, "__module__", "")
+    text = inspect.getdoc(function) or ""
+    test = doctest.DocTestParser().get_doctest(text, vars(sys.modules[module]), name, None, None)
+    assert len(test.examples) >= 5
+    told: list[str] = []
+    result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.append)
+    assert result.failed == 0, "".join(told)
