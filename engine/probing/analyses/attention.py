@@ -136,7 +136,7 @@ def attention_scores(
         >>> found = attention_scores(network, rows, resamples=50)
         >>> print(found)                                # doctest: +ELLIPSIS
         attention on 1 position of gardner...
-        >>> found.of("file")[0].uniform                 # 4 of 25 squares
+        >>> round(found.of("file")[0].uniform, 4)       # 4 of 25 squares
         0.16
     """
     if untrained < 1:
@@ -260,7 +260,7 @@ def _excess(network: VariantNetwork, legal: MoveTable, best: Flags) -> Array:
     NaN where a position has no such moves, and where the board has no such squares.
     """
     config, variant = network.config, legal.variant
-    masks = torch.from_numpy(_query_weights(variant)).flatten(1).T  # [S * S, relations]
+    masks = torch.from_numpy(_query_weights(variant)).float().flatten(1).T  # [S * S, relations]
     uniform = _uniform(variant)
     found = np.empty((len(legal), config.blocks, config.heads, len(RELATIONS)))
     points = [f"block.{block}.attention.pattern" for block in range(config.blocks)]
@@ -327,19 +327,19 @@ def related_squares(width: int, height: int) -> Flags:
     return related
 
 
-def _query_weights(variant: Variant) -> npt.NDArray[np.float32]:
+def _query_weights(variant: Variant) -> Array:
     """Weights [relations of squares, S, S] whose product with a pattern, summed, is the score: the
     mean over the queries that have such squares. NaN where none has."""
-    related = related_squares(variant.width, variant.height).astype(np.float32)
-    queries = related.any(axis=2).sum(axis=1).astype(np.float32)
+    related = related_squares(variant.width, variant.height).astype(np.float64)
+    queries = related.any(axis=2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        weights: npt.NDArray[np.float32] = related / queries[:, None, None]
+        weights: Array = related / queries[:, None, None]
     return weights
 
 
 def _uniform(variant: Variant) -> Array:
     """[relations] the score of a head that attends to all squares alike."""
-    of_squares = _query_weights(variant).sum(axis=(1, 2), dtype=np.float64) / variant.squares
+    of_squares = _query_weights(variant).sum(axis=(1, 2)) / variant.squares
     one = 1.0 / variant.squares
     return np.concatenate([of_squares, [one, one, 0.0]])
 
