@@ -296,7 +296,39 @@ def _words_over_seeds(name: str, runs: Sequence[Analyses]) -> list[str]:
         estimate = over_seeds(numbers) if len(numbers) == len(runs) else None
         if estimate is not None:
             words.append(f"Over {len(runs)} training seeds, {what}: {estimate.percent()}.")
+    if len(runs) > 1 and name == "attention":
+        words += _relations_over_seeds(lasts)
+    if len(runs) > 1 and name == "piece_values":
+        words += _orders_over_seeds(lasts)
     return words
+
+
+def _relations_over_seeds(lasts: Sequence[CheckpointAnalysis]) -> list[str]:
+    standing = [
+        {each.relation for each in last.attention.scores if each.stands_out} for last in lasts
+    ]
+    relations = dict.fromkeys(each.relation for last in lasts for each in last.attention.scores)
+    if not relations:
+        return []
+    every = [name for name in relations if all(name in found for found in standing)]
+    some = [
+        name for name in relations if name not in every and any(name in found for found in standing)
+    ]
+    text = f"Some head stands out in all {len(lasts)} training seeds along: {_listed(every)}."
+    return [text + (f" Only in some seeds: {_listed(some)}." if some else "")]
+
+
+def _orders_over_seeds(lasts: Sequence[CheckpointAnalysis]) -> list[str]:
+    orders = [last.piece_values.log_odds.order for last in lasts]
+    if len(orders[0]) < 2:
+        return []
+    most = max(orders, key=orders.count)
+    same = f"{orders.count(most)} of {len(orders)} training seeds"
+    return [f"Order of the pieces in {same}: {' > '.join(most)}."]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _forgotten(found: Forgotten | None) -> float | None:

@@ -121,7 +121,7 @@ def heat_map(
         unit=unit,
     )
     width, height = cell
-    left = 12 + max((text_width(row) for row in chart.rows), default=0)
+    left = 18 + max((text_width(row) for row in chart.rows), default=0)
     top, labels = _column_labels(columns, left, width)
     parts, y = [labels], float(top)
     headings = _headings(groups)

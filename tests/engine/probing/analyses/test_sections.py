@@ -89,6 +89,15 @@ def test_several_runs_stand_one_after_another_with_their_seeds_interval() -> Non
     estimate = over_seeds(values)
     assert estimate is not None
     assert f"Over 3 training seeds, forgotten best moves: {estimate.percent()}." in page.text
+    common = set.intersection(
+        *(
+            {head.relation for head in each.checkpoints[-1].attention.scores if head.stands_out}
+            for each in runs.values()
+        )
+    )
+    first = page.text.index("stands out in all 3 training seeds along: ")
+    named = page.text[first:].split(": ", 1)[1].split(".", 1)[0]
+    assert set(named.split(", ")) == (common or {"none"})
 
 
 def test_a_game_that_is_not_solved_says_what_is_missing() -> None:
