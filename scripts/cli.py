@@ -58,7 +58,10 @@ COMMANDS: Final = {
         module="scripts.commands.play.main",
         help="play against a network, a search or perfect play",
     ),
-    "probe": Command(help="report what concepts the networks of a run have learned"),
+    "probe": Command(
+        module="scripts.commands.probe.main",
+        help="report what concepts the networks of a run have learned",
+    ),
     "solve": Command(help="solve a variant, or make endgame tables"),
     "match": Command(
         module="scripts.commands.match.main",

@@ -52,7 +52,7 @@ ORDER = {
     ),
     "engine/probing/concepts": "board truth positions registry facts beyond_rules",
     "engine/probing": (
-        "data concepts activations probes controls analyses report surface measure fit_probe"
+        "data concepts activations probes controls analyses report surface fit_probe"
     ),
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
     "pawnscope": (
@@ -219,7 +219,7 @@ def test_imports_follow_the_arrows(path: Path) -> None:
         ("search", "import engine.rules.position, math", []),
         ("engine/rules", "from search.tree import Tree", ["search.tree.Tree"]),
         ("engine/network", "import torch, engine.rules", []),
-        ("engine/network", "import engine.probing.probes.linear", ["engine.probing.probes.linear"]),
+        ("engine/network", "import engine.probing.probes.design", ["engine.probing.probes.design"]),
         ("training", "import scripts.cli", ["scripts.cli"]),
     ],
 )

@@ -185,7 +185,7 @@ def test_a_report_is_written_and_read(folder: Path, capfd: pytest.CaptureFixture
     assert (folder / "probe.html").read_text().lstrip().startswith("<!")
     assert (folder / "probe.json").read_text() == report.to_json()
     assert "material" in repr(report)
-    with pytest.raises(ps.InputError, match=r"x\.txt: .* ends in \.html or \.json"):
+    with pytest.raises(ps.InputError, match=r"x\.txt: .* ends in \.html, \.json or \.csv"):
         report.save(folder / "x.txt")
     assert capfd.readouterr() == ("", "")
 

@@ -29,6 +29,7 @@ from engine.probing.report.results import CheckpointSummary, Report, RunSummary
 from engine.probing.surface.cells import Scores, make_cells, make_combined, measure_gains
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.emergence import order_of_appearance
+from engine.probing.surface.examples import show_examples
 from engine.probing.surface.experiment import Experiment, counts, prepare
 from engine.probing.surface.layer_scores import LayerScores, Role, score_layer
 from engine.probing.surface.parts import Parts
@@ -80,6 +81,10 @@ def surface(
         RunSummary(name=name, checkpoints=tuple(each.summary for each in subjects))
         for name, subjects in runs
     )
+    cells = make_cells(experiment, scores, found, summaries, layers)
+    name, subjects = runs[0]
+    last = subjects[-1]
+    of_last = [each for each in cells if (each.run, each.checkpoint) == (name, last.summary.name)]
     report = Report(
         runs=summaries,
         variant=variant.name,
@@ -95,9 +100,10 @@ def surface(
         counts=counts(experiment),
         layers=tuple(layers),
         concepts=experiment.summaries,
-        cells=make_cells(experiment, scores, found, summaries, layers),
+        cells=cells,
         combined=make_combined(experiment, found, layers),
         emergence=order_of_appearance(experiment, found, summaries),
+        examples=show_examples(experiment, last.load().eval(), of_last),
         seconds=time.monotonic() - started,
     )
     parts.remove()

@@ -109,7 +109,8 @@ def _pooled_degrees(scores: Array) -> float:
     # Cells without any spread have no direction.
     unit = centred / np.where(norms > _SMALLEST_SPREAD, norms, np.nan)
     known = ~np.isnan(unit[0])
-    if cells < 2 or not np.any(known.sum(axis=0) > 1):
+    # Two networks always deviate along one line.
+    if count < 3 or cells < 2 or not np.any(known.sum(axis=0) > 1):
         return float(own)
     squared = np.einsum("npc,nqc->pqc", np.nan_to_num(unit), np.nan_to_num(unit)) ** 2
     pairs = (known[:, None] & known[None]).sum() - known.sum()

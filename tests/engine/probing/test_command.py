@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scripts.commands.probe
 from engine.network.checkpoint import save_checkpoint
 from engine.network.model.policy_value import PolicyValueNet
 from engine.rules.variant import get_variant
 from scripts import cli
+from scripts.commands.probe import running
 from search.evaluator import UniformEvaluator
 from tests.support.network.network_cases import lively_network
 from tests.support.network.universal_cases import lively_universal
@@ -44,37 +44,66 @@ def test_a_run_gets_a_page_and_its_numbers(
 ) -> None:
     networks = [lively_network("hexapawn4x4", "geometric", seed) for seed in range(3)]
     run = make_run(tmp_path / "run", *networks)
-    assert probe(run, "--positions", "900") == 0
+    assert probe(run, "--positions", "300", "--checkpoints", "2") == 0
     printed = capsys.readouterr().out
-    assert "a random 900 of 11,420 reachable unfinished positions" in printed
     assert f"report: {run / 'report.html'}" in printed
     page = (run / "report.html").read_text(encoding="utf-8")
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    assert [each["step"] for each in report["checkpoints"]] == [0, 200]
-    measured = {each["name"] for each in report["concepts"] if each["absent"] is None}
-    assert {"material", "mobility", "a pawn can break through", "game value"} <= measured
-    assert "last, step 200" in page
+    assert report["counts"]["source"] == "a random 300 of 11,420 reachable unfinished positions"
+    assert report["counts"]["source"] in page
+    (probed,) = report["runs"]
+    assert [each["step"] for each in probed["checkpoints"]] == [0, 200]
+    assert {"material", "game value", "a pawn can break through", "zugzwang"} < {
+        each["name"] for each in report["concepts"]
+    }
+    assert {"lens", "play", "openings", "entanglement"} <= set(report["sections"])
     assert sorted(item.name for item in run.iterdir()) == [
         "checkpoints",
+        "report.csv",
         "report.html",
         "report.json",
     ]
 
 
-def test_one_checkpoint_json_alone_and_another_place(
+def test_several_runs_are_one_report_and_must_be_of_one_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [
+        make_run(tmp_path / f"run{seed}", *[lively_network("hexapawn", "geometric", seed)] * 3)
+        for seed in range(2)
+    ]
+    assert probe(*runs, "--checkpoints", "2", "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    report = json.loads((runs[0] / "report.json").read_text(encoding="utf-8"))
+    assert [run["name"] for run in report["runs"]] == [str(run) for run in runs]
+    assert set(figures) == {"concepts", "cells", "supported", "refused", "seconds"}
+    assert figures["cells"] == len(report["cells"])
+    assert figures["refused"] == sum(cell["refused"] is not None for cell in report["cells"])
+    assert {each["place"] for each in report["combined"]} <= {0, 1}
+    assert not (runs[1] / "report.html").exists()
+    other = make_run(tmp_path / "other", lively_network("hexapawn", "residual"))
+    assert probe(runs[0], other) == 2
+    assert "are networks of different builds" in capsys.readouterr().err
+    elsewhere = make_run(tmp_path / "elsewhere", lively_network("baby", "residual"))
+    assert probe(runs[0], elsewhere) == 2
+    assert f"plays hexapawn and {elsewhere} plays baby" in capsys.readouterr().err
+
+
+def test_one_checkpoint_and_another_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "one.safetensors"
     save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
     assert probe(path, "--json", "--out", tmp_path / "page.html") == 0
-    report = json.loads(capsys.readouterr().out)
+    assert json.loads(capsys.readouterr().out)["supported"] == []
+    report = json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))
     assert report["counts"]["rows"] == 70
-    assert report["checkpoints"] == [{"name": "one", "role": "only", "step": None}]
+    assert report["counts"]["census"] is True
+    assert report["runs"][0]["checkpoints"] == [{"name": "one", "role": "only", "step": None}]
     refused = {cell["refused"] for cell in report["cells"] if cell["width"] == 32}
-    assert refused == {
-        f"refused: {report['counts']['train_distinct']} distinct training positions, width 32"
-    }
-    assert json.loads((tmp_path / "page.json").read_text(encoding="utf-8")) == report
+    said = f"{report['counts']['train_distinct']} distinct training positions, width 32"
+    assert f"refused: {said}" in refused
+    assert None not in refused
     assert "one (one)" not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
@@ -109,7 +138,8 @@ def test_an_unsolved_game_is_probed_on_the_run_s_own_games(
     run = make_run(tmp_path / "run", lively_network("gardner", "geometric"))
     add_games(run, 3)
     assert probe(run, "--positions", "700", "--json", "--seed", "3") == 0
-    report = json.loads(capsys.readouterr().out)
+    assert json.loads(capsys.readouterr().out)["concepts"] > 80
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     counts = report["counts"]
     assert counts["source"].endswith("self-play games of the run")
     assert 700 <= int(counts["source"].split()[0]) < 730
@@ -117,8 +147,8 @@ def test_an_unsolved_game_is_probed_on_the_run_s_own_games(
     assert counts["test_games"] >= 8
     assert report["seed"] == 3
     absent = {each["name"]: each["absent"] for each in report["concepts"]}
-    assert absent["game value"] == "gardner is not solved here, so that exact results are not known"
-    assert "Not measured" in (run / "report.html").read_text(encoding="utf-8")
+    assert absent["game value"].startswith("gardner is not solved here, so that exact results")
+    assert absent["game value"] in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_without_games_is_probed_on_random_ones(
@@ -147,9 +177,7 @@ def test_a_closed_folder_is_named_before_the_work(
     )
     # Whoever may write everywhere runs the tests, too.
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    monkeypatch.setattr(
-        scripts.commands.probe, "probe_networks", lambda *_, **__: pytest.fail("it probes")
-    )
+    monkeypatch.setattr(running, "surface", lambda *_, **__: pytest.fail("it probes"))
     page = tmp_path / "page.html"
     for words in (("--out", str(page)), ()):
         assert probe(str(tmp_path / "one.safetensors"), *words) == 2

@@ -9,8 +9,9 @@ import pytest
 
 from engine.system.termination import Terminated
 from scripts import cli
-from scripts.commands import bench, compile, evaluate, probe, solve, study
+from scripts.commands import bench, compile, evaluate, solve, study
 from scripts.commands.match import running
+from scripts.commands.probe import main as probe
 from scripts.terminal.training_bars import TrainingBars, what_is_kept
 from training.evaluation import arena
 
@@ -31,7 +32,12 @@ def interrupt(*_: object, **__: object) -> NoReturn:
             "the tables that are whole are kept in tables; the same command continues",
         ),
         ("evaluate run", evaluate, "_Evaluation", "the ladder's games are kept in the run"),
-        ("probe run", probe, "probe_run", "no report is written; the same command begins it again"),
+        (
+            "probe run",
+            probe,
+            "probe_runs",
+            "layers that are measured are kept; the same",
+        ),
         ("study sizes --out folder", study, "importlib", "folder: every saved round and every"),
         ("bench", bench, "_measure", "the figures measured so far are those above"),
         ("bench --json", bench, "_measure", "the figures measured so far are lost"),

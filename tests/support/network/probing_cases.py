@@ -9,8 +9,9 @@ import torch
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.concepts.registry import Concept
 from engine.probing.data.samples import Sample
-from engine.probing.measure import ProbeConfig, probe_networks
-from engine.probing.report.cells import CheckpointSummary, Report
+from engine.probing.report.results import CheckpointSummary, Report
+from engine.probing.surface.config import ProbeConfig
+from engine.probing.surface.measure import Subject, surface
 from engine.rules.tables import BLACK_BIT, EMPTY, EN_PASSANT, NO_SQUARE, SIDE
 from engine.rules.variant import Variant, get_variant
 from search.exact.solution import Solution
@@ -21,7 +22,7 @@ from tests.support.rules.random_games import random_games, replayed
 Rows = npt.NDArray[np.uint8]
 Row = npt.NDArray[np.uint8]
 
-QUICK = ProbeConfig(random_networks=3, resamples=300)
+QUICK = ProbeConfig(random_networks=5, resamples=300)
 
 
 def mirrored(row: Row, variant: Variant) -> Row:
@@ -85,11 +86,10 @@ def game_rows(name: str, games: int, plies: int = 60) -> tuple[Rows, npt.NDArray
     return np.stack(rows), np.array(numbers)
 
 
-def subject(
-    network: PolicyValueNet, name: str = "planted"
-) -> tuple[CheckpointSummary, PolicyValueNet]:
-    """A network as the only one of a report."""
-    return CheckpointSummary(name=name, role="only", step=7), network
+def subject(network: PolicyValueNet, name: str = "planted") -> Subject:
+    """A network as a checkpoint of a run."""
+    summary = CheckpointSummary(name=name, role="only", step=7)
+    return Subject(summary=summary, load=lambda: network, digest=name)
 
 
 def planted_report(
@@ -103,13 +103,12 @@ def planted_report(
     """A report on a small network and some positions of a solved game."""
     torch.set_num_threads(1)
     variant = get_variant(name)
-    return probe_networks(
-        [subject(network or lively_network(name, "geometric"))],
+    return surface(
+        [("planted", [subject(network or lively_network(name, "geometric"))])],
         Sample.from_rows(
             solved_rows(name, 2500) if rows is None else rows, variant, source="some positions"
         ),
         concepts,
         variant,
-        run="planted",
         config=config,
     )

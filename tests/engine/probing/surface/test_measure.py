@@ -1,8 +1,8 @@
 """The toolkit itself: it finds what was planted, finds nothing where nothing is, and says so."""
 
 import copy
+import dataclasses
 import json
-from html.parser import HTMLParser
 from typing import get_args
 
 import numpy as np
@@ -19,11 +19,12 @@ from engine.probing.controls.features import raw_input, untrained_networks
 from engine.probing.data.canonical import Rows, board_fractions, canonical_boards, seen_boards
 from engine.probing.data.samples import Sample
 from engine.probing.data.splits import Split, split
-from engine.probing.measure import ProbeConfig, probe_networks
-from engine.probing.probes.linear import ProbeFitter
+from engine.probing.probes.design import Design
 from engine.probing.probes.scores import score
-from engine.probing.report.cells import Measurement, Report
-from engine.probing.report.html import render_html
+from engine.probing.probes.tasks import Task
+from engine.probing.report.results import Measurement, Report
+from engine.probing.surface.config import ProbeConfig
+from engine.probing.surface.measure import surface
 from engine.rules.tables import BLACK_BIT
 from engine.rules.variant import get_variant
 from tests.support.network.network_cases import lively_network, small_config
@@ -74,7 +75,8 @@ ODD = Concept(name="odd", kind="binary", definition="An odd number of pieces.", 
 
 def measured(report: Report, concept: str, layer: str) -> Measurement:
     """The measurement of the only checkpoint."""
-    measurement = report.cell(concept, layer, "planted").measurement
+    (cell,) = (each for each in report.cells if (each.concept, each.layer) == (concept, layer))
+    measurement = cell.measurement
     assert measurement is not None
     return measurement
 
@@ -92,7 +94,7 @@ def test_a_planted_direction_is_found_where_it_is(planted: Report, kind: Kind) -
     found = measured(planted, f"direction ({kind})", LAYER)
     assert found.score > 0.95
     assert found.gain > 0.05
-    assert found.is_above_controls
+    # Whether it is clear of zero needs more concepts, whose spreads are pooled (test_planted.py).
     assert found.gain_low <= found.gain <= found.gain_high
     assert found.baseline == pytest.approx(max(found.raw_input, np.mean(found.random_init)))
     assert found.auc is None if kind == "real" else (found.auc or 0) > 0.99
@@ -187,20 +189,22 @@ def test_a_leak_shows_in_the_shuffled_labels() -> None:
     leaky = Split(train=np.arange(120), test=np.arange(120, 240))
     scores = []
     for sides in (honest, leaky):
-        inner = Split(train=sides.train[::2], test=sides.train[1::2])
-        probe = ProbeFitter(names, sides.train, inner).fit(labels, "binary", penalty=1e-3)
+        task = Task(name="names", kind="binary", labels=labels, penalty=1e-3)
+        (probe,) = Design(names, sides.train).fit([task]).probes
         scores.append(score("binary", labels[sides.test], probe.predict(names[sides.test])))
     assert scores[0] < 0.65
     assert scores[1] == 1.0
 
 
-def test_the_same_seed_gives_the_same_report() -> None:
-    texts = [
-        planted_report(
-            (material, ODD), rows=solved_rows("hexapawn4x4", 800), config=config
-        ).to_json()
-        for config in (QUICK, QUICK, ProbeConfig(seed=1, random_networks=3, resamples=300))
-    ]
+def test_the_same_seed_gives_the_same_report_on_any_number_of_cores() -> None:
+    rows = solved_rows("hexapawn4x4", 800)
+    texts = []
+    for seed, workers, memory in ((0, 1, 1 << 29), (0, 2, 1), (1, 1, 1 << 29)):
+        config = ProbeConfig(
+            seed=seed, random_networks=3, resamples=100, workers=workers, memory=memory
+        )
+        report = planted_report((material, ODD), rows=rows, config=config)
+        texts.append(dataclasses.replace(report, seconds=0.0).to_json())
     assert texts[0] == texts[1] != texts[2]
 
 
@@ -229,16 +233,15 @@ def test_three_by_three_is_refused() -> None:
             )
         else:
             assert cell.layer == "value.hidden"
-    assert report.cell("material", "final", "planted").width == 32
-    page = render_html(report)
-    assert "distinct training positions, width 32" in page
+    assert {cell.width for cell in report.cells if cell.layer == "final"} == {32}
 
 
 def test_rare_classes_are_refused_and_constants_absent() -> None:
     rows = solved_rows("hexapawn4x4", 600)
 
     def rare(positions: Positions) -> Labels:
-        return (np.arange(len(rows)) < 6).astype(np.float64)
+        fractions = board_fractions(canonical_boards(positions.rows, positions.variant), 17)
+        return (fractions < 0.02).astype(np.float64)
 
     def flat(positions: Positions) -> Labels:
         return np.ones(len(positions))
@@ -267,20 +270,16 @@ def test_rare_classes_are_refused_and_constants_absent() -> None:
         "flat": "'1' in every training position",
         "dragons": "there are no dragons",
     }
-    page = render_html(report)
-    assert "there are no dragons" in page
-    assert "Not measured" in page
 
 
 def test_games_are_kept_together_and_drawn_together() -> None:
     variant = get_variant("gardner")
     rows, games = game_rows("gardner", 60, plies=25)
-    report = probe_networks(
-        [subject(lively_network("gardner", "residual"))],
+    report = surface(
+        [("games", [subject(lively_network("gardner", "residual"))])],
         Sample.from_rows(rows, variant, games, "random games"),
         (material,),
         variant,
-        run="games",
         config=ProbeConfig(random_networks=2, resamples=100, layers=("final",)),
     )
     assert report.counts.split_by == "canonical position and game"
@@ -290,7 +289,6 @@ def test_games_are_kept_together_and_drawn_together() -> None:
     found = report.cells[0].measurement
     assert found is not None
     assert found.raw_input > 0.9, "material is linear on the board"
-    assert "held-out games" in render_html(report)
 
 
 @pytest.mark.parametrize("trunk", ["geometric", "residual"])
@@ -329,71 +327,9 @@ def test_the_raw_input_tells_positions_apart_unless_symmetric() -> None:
     assert (np.ptp(features, axis=0) > 0).all()
 
 
-class WellFormed(HTMLParser):
-    """Checks that elements close in the order in which they opened; collects attributes."""
-
-    VOID = frozenset({"meta", "br"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.attributes: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [name for name, _ in attrs]
-        if tag not in self.VOID and not (self.get_starttag_text() or "").endswith("/>"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag != "p" or "p" in self.open:
-            assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [name for name, _ in attrs]
-
-
-def test_the_page_stands_alone_and_is_whole(planted: Report) -> None:
-    page = render_html(planted)
-    for outside in ("http", "//", "url(", "@import", "<script", "<link", "<img"):
-        assert outside not in page, outside
-    parser = WellFormed()
-    parser.feed(page)
-    assert parser.open == []
-    assert not {"src", "href", "onload"} & set(parser.attributes)
-    for words in ("Decodable is not used", "No intervention was made", "May not", "by chance"):
-        assert words in " ".join(page.split())
-    for concept in planted.concepts:
-        assert concept.name in page
-    for layer in planted.layers:
-        assert layer in page
-    assert page.count('<svg class="score-chart"') == len(planted.layers) * len(planted.concepts)
-
-
-def test_the_page_escapes_what_people_name() -> None:
-    rows = solved_rows("hexapawn4x4", 600)
-    evil = Concept(name="<script>&", kind="binary", definition="<b>", function=odd_count)
-
-    def never(positions: Positions) -> Labels:
-        raise ConceptUndefinedError("<s>")
-
-    undefined = Concept(name="never", kind="binary", definition="", function=never)
-    report = probe_networks(
-        [subject(lively_network("hexapawn4x4", "geometric"), "<i>")],
-        Sample.from_rows(rows, get_variant("hexapawn4x4"), source="<em>"),
-        (evil, undefined),
-        get_variant("hexapawn4x4"),
-        run="<u>",
-        config=ProbeConfig(random_networks=2, resamples=50, layers=("final",)),
-    )
-    page = render_html(report)
-    for text in ("<script", "<b>run", "<u>", "<em>", "<s>", "<i><"):
-        assert text not in page
-    assert "&lt;script&gt;&amp;" in page
-
-
 def test_the_json_has_every_control(planted: Report) -> None:
     data = json.loads(planted.to_json())
-    assert data["format"] == "pawnscope-probe-report-1"
+    assert data["format"] == "pawnscope-probe-report-2"
     assert len(data["cells"]) == len(planted.concepts) * len(planted.layers)
     cell = data["cells"][0]
     controls = {"majority", "raw_input", "random_init", "shuffled_labels", "control_task"}

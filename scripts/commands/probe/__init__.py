@@ -1,0 +1,1 @@
+"""`pawnscope probe`."""

@@ -1,0 +1,148 @@
+"""From runs to a report: what `pawnscope probe` and `pawnscope.probe` do."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine.network.inference.backends.allocator import keep_freed_memory
+from engine.probing.analyses.analyse import AnalysisConfig, analyse
+from engine.probing.analyses.analyse import Subject as Analysed
+from engine.probing.analyses.entanglement import entanglement
+from engine.probing.analyses.sections import sections
+from engine.probing.concepts.loading import load_concepts
+from engine.probing.concepts.registry import Concept, Labels, registered_concepts
+from engine.probing.data.samples import Sample
+from engine.probing.data.splits import thin
+from engine.probing.report.results import Report
+from engine.probing.surface.config import ProbeConfig
+from engine.probing.surface.experiment import label_all
+from engine.probing.surface.measure import Subject, surface
+from engine.rules.variant import Variant
+from scripts.commands.probe.positions import gather
+from scripts.commands.probe.subjects import choose_subjects, variant_of_all
+from scripts.players import is_solved_quickly, load_solution
+from search.exact.solution import Solution
+from training.evaluation.labels.exact import SolutionTruth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is probed."""
+
+    # Runs' directories of one build that differ in their seed, or one checkpoint file.
+    runs: Sequence[Path]
+    # The variant, where the runs' networks play several.
+    game: str | None = None
+    # Positions, at most.
+    positions: int = 20_000
+    # Checkpoints of each run, at most.
+    checkpoints: int = 8
+    # A file with concepts of a person's own.
+    concepts_from: Path | None = None
+    # Positions for the analyses beside the probes, at most.
+    analysed: int = 8_000
+
+
+class Monitor(Protocol):
+    """Is told what is done."""
+
+    def begin(self, name: str, total: int, unit: str, *, logged: bool = True) -> None:
+        """A new part begins."""
+
+    def reach(self, done: int, total: int) -> None:
+        """So much of it is done."""
+
+
+def probe_runs(
+    question: Question,
+    config: ProbeConfig,
+    *,
+    folder: Path | None = None,
+    monitor: Monitor | None = None,
+    load: Callable[[Variant], Solution] = load_solution,
+) -> Report:
+    """Probe networks of runs; `load` solves the variant where that is quick.
+
+    What is measured is kept in `folder` until the end. Raises InputError, OSError.
+    """
+    variant = variant_of_all(question.runs, question.game)
+    own = () if question.concepts_from is None else load_concepts(question.concepts_from)
+    concepts = (*registered_concepts(), *own)
+    runs = choose_subjects(question.runs, variant, question.checkpoints)
+    keep_freed_memory()
+    solution = load(variant) if is_solved_quickly(variant) else None
+    truth = None if solution is None else SolutionTruth(solution)
+    rng = np.random.default_rng(config.seed)
+    sample = gather(question.runs, variant, solution, question.positions, rng)
+    if monitor is not None:
+        monitor.begin("probing", 0, " layers")
+    report = surface(
+        runs,
+        sample,
+        concepts,
+        variant,
+        config=config,
+        truth=truth,
+        folder=folder,
+        progress=_reach(monitor),
+    )
+    found = _sections(question, config, runs, sample, concepts, variant, truth, monitor)
+    return dataclasses.replace(report, sections=found)
+
+
+def _reach(monitor: Monitor | None) -> Callable[[int, int], None]:
+    return (lambda done, total: None) if monitor is None else monitor.reach
+
+
+def _sections(
+    question: Question,
+    config: ProbeConfig,
+    runs: Sequence[tuple[str, Sequence[Subject]]],
+    sample: Sample,
+    concepts: Sequence[Concept],
+    variant: Variant,
+    truth: SolutionTruth | None,
+    monitor: Monitor | None,
+) -> dict[str, Any]:
+    """The analyses beside the probes, on some of the positions."""
+    rng = np.random.default_rng((config.seed, 4))
+    rows = sample.rows[thin(np.arange(len(sample)), question.analysed, rng)]
+    labelled = label_all(concepts, rows, variant, truth, None)
+    binary: dict[str, Labels] = {
+        concept.name: labels
+        for concept, labels in labelled
+        if not isinstance(labels, str) and concept.kind == "binary" and not concept.per_square
+    }
+    analysis = AnalysisConfig(
+        seed=config.seed,
+        untrained=config.random_networks,
+        resamples=config.resamples,
+        confidence=config.confidence,
+    )
+    found = {}
+    for name, subjects in runs:
+        if monitor is not None:
+            monitor.begin(f"analysing {Path(name).name}", 0, " networks")
+        found[name] = analyse(
+            [_analysed(subject) for subject in subjects],
+            rows,
+            variant,
+            truth=truth,
+            concepts=binary,
+            config=analysis,
+            progress=_reach(monitor),
+        )
+    result: dict[str, Any] = dict(sections(found))
+    result["entanglement"] = dataclasses.asdict(
+        entanglement(concepts, sample.rows, variant, truth=truth)
+    )
+    return result
+
+
+def _analysed(subject: Subject) -> Analysed:
+    summary = subject.summary
+    return Analysed(name=summary.name, step=summary.step, load=subject.load)
