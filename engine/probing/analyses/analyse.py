@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.network.model.config import AUXILIARY_HEADS, difference
 from engine.network.model.policy_value import VariantNetwork
 from engine.probing.analyses.attention import (
     AttentionScores,
@@ -155,6 +156,9 @@ def analyse(
     played: dict[str, Played] = {}
     for subject in subjects:
         network = subject.load()
+        other = difference(network.config, build, but=AUXILIARY_HEADS)
+        if other is not None:
+            raise InputError(f"{subject.name} is of another build than {names[-1]}: {other}")
         layers = evaluate_layers(network, work.table)
         found.append(work.checkpoint(subject, network, layers, best, tuple(baselines)))
         for each in work.play(network, layers):

@@ -110,6 +110,7 @@ def searched_decisions(
     Concepts share as many positions as they can: the first ones in one random order.
     """
     exact = _exact(legal)
+    _check(concepts, len(legal))
     order = np.random.default_rng(seed).permutation(len(legal))
     found = {}
     for name, flags in _holding(exact.decisions, concepts).items():
@@ -169,9 +170,10 @@ def compare_play(
     `concepts` are labels [N] by name: a concept holds where they are 1, and is not defined where
     they are NaN. `search` describes the search, where there is one; `searched_among` are the
     positions that it played, from `searched_decisions`. Raises InputError where no exact values
-    are known.
+    are known, and for labels of another shape.
     """
     exact = _exact(legal)
+    _check(concepts, len(legal))
     if not untrained:
         raise InputError("no untrained network to compare with")
     among, refused = _measurable(_holding(exact.decisions, concepts), resamples)
@@ -230,6 +232,12 @@ def _of_search(played: Played) -> Array:
     if played.search is None:
         raise InputError("a network that has not been searched with")
     return played.search
+
+
+def _check(concepts: Mapping[str, Labels], positions: int) -> None:
+    for name, labels in concepts.items():
+        if labels.shape != (positions,):
+            raise InputError(f"{name}: labels {list(labels.shape)} for {positions} positions")
 
 
 def _holding(decisions: Flags, concepts: Mapping[str, Labels]) -> dict[str, Flags]:

@@ -175,11 +175,11 @@ def _attention_words(last: CheckpointAnalysis) -> list[str]:
         return [f"No attention to show: {found.absent}."]
     words = []
     for relation in dict.fromkeys(each.relation for each in found.scores):
-        first = found.of(relation)[0]
         standing = [each for each in found.of(relation) if each.stands_out]
         if not standing:
             words.append(f"{relation.capitalize()}: no head is told apart from untrained ones.")
             continue
+        first = standing[0]
         heads = [f"{each.block}.{each.head}" for each in standing]
         named = f"head {heads[0]} stands" if len(heads) == 1 else f"heads {', '.join(heads)} stand"
         words.append(

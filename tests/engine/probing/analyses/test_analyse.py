@@ -109,5 +109,17 @@ def test_repeated_names_no_checkpoint_and_no_control_are_refused() -> None:
         analyse([one, one], rows, HEXAPAWN)
     with pytest.raises(InputError, match="checkpoints none"):
         analyse([], rows, HEXAPAWN)
+    with pytest.raises(InputError, match="squares: labels \\[70, 9\\] for 70 positions"):
+        analyse(
+            [one],
+            rows,
+            HEXAPAWN,
+            truth=Solved("hexapawn"),
+            config=CONFIG,
+            concepts={"squares": np.zeros((70, 9))},
+        )
+    tower = Subject(name="tower", step=3, load=partial(lively_network, "hexapawn", "residual"))
+    with pytest.raises(InputError, match="1 is of another build than tower: trunk = 'transformer'"):
+        analyse([one, tower], rows, HEXAPAWN, config=CONFIG)
     with pytest.raises(InputError, match="untrained = 0"):
         analyse([one], rows, HEXAPAWN, config=dataclasses.replace(CONFIG, untrained=0))

@@ -146,3 +146,20 @@ def test_pieces_are_read_from_the_first_square_on() -> None:
 def test_no_run_is_refused() -> None:
     with pytest.raises(InputError, match="no run"):
         sections({})
+
+
+def test_the_head_that_is_told_of_is_one_that_stands_out() -> None:
+    analyses = found()
+    last = analyses.checkpoints[-1]
+    loud, sure = last.attention.of("file")[:2]
+    heads = (
+        dataclasses.replace(loud, gain=0.9, corrected_low=-0.1, corrected_high=1.9),
+        dataclasses.replace(sure, gain=0.2, corrected_low=0.1, corrected_high=0.3),
+    )
+    attention = dataclasses.replace(last.attention, scores=heads)
+    changed = dataclasses.replace(
+        analyses, checkpoints=(dataclasses.replace(last, attention=attention),)
+    )
+    words = sections({"a": changed})["attention"]["runs"][0]["words"]
+    assert words[0].startswith(f"File: head {sure.block}.{sure.head} stands out")
+    assert "a gain of +0.20 (+0.10 to +0.30)" in words[0]
