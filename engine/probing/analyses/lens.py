@@ -96,7 +96,7 @@ class Forgotten:
     excess: Estimate
     # The same share if another layer were the last: the mean over all orders of the layers, and
     # the smallest and the largest.
-    shuffled: float
+    shuffled: Estimate
     shuffled_least: float
     shuffled_most: float
     # Share that the output gets right and no earlier layer.
@@ -310,10 +310,8 @@ def _forgotten(question: str, right: Flags, among: Flags, resamples: Resamples) 
     late_independent = missed_by_all * accuracies[:, -1]
     forgotten, late, wrong = means[:, -3:].T
     # In a random order of the layers each is the last one equally often.
-    orders = [
-        float((np.delete(right, each, axis=1).any(axis=1) & ~right[:, each])[among].mean())
-        for each in range(right.shape[1])
-    ]
+    orders = np.stack([right.any(axis=1) & ~each for each in right.T], axis=1)
+    of_orders = orders[among].mean(axis=0)
     count = int(among.sum())
     distinct = len(np.unique(resamples.groups[among]))
     return Forgotten(
@@ -323,9 +321,9 @@ def _forgotten(question: str, right: Flags, among: Flags, resamples: Resamples) 
         forgotten=resamples.estimate(forgotten, count, unseen=distinct),
         independent=resamples.estimate(independent, count),
         excess=resamples.estimate(forgotten - independent, count),
-        shuffled=float(np.mean(orders)),
-        shuffled_least=min(orders),
-        shuffled_most=max(orders),
+        shuffled=present(resamples.share(orders.mean(axis=1), among)),
+        shuffled_least=float(of_orders.min()),
+        shuffled_most=float(of_orders.max()),
         found_last=resamples.estimate(late, count, unseen=distinct),
         found_last_independent=resamples.estimate(late_independent, count),
     )

@@ -128,7 +128,7 @@ def _forgotten_words(*questions: Forgotten | None) -> list[str]:
                 f" some earlier layer is right: {verdict} independent layers of the same accuracies"
                 f" would give ({percentage(each.independent.value)} %). With another layer in the"
                 f" last place the share would be {percentage(each.shuffled_least)} to"
-                f" {percentage(each.shuffled_most)} %, {percentage(each.shuffled)} % on average."
+                f" {percentage(each.shuffled_most)} %, on average {each.shuffled.percent()}."
             )
         text += f" Found by the output alone: {each.found_last.percent()}."
         words.append(text)
