@@ -11,12 +11,13 @@ Side 0 is the side to move, side 1 the opponent; squares of results are numbered
 sees the board.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.compilation.decorators import internal_kernel, kernel
+from engine.rules.attacks import find_king
+from engine.rules.compilation.decorators import inlined, internal_kernel, kernel, lowest_bit
 from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.tables import (
     BOARD,
@@ -65,30 +66,26 @@ KING_WORTH: Final = 1000.0
 _MOST_CONTACTS: Final = 16 * BOARD
 _MOST_LINES: Final = 16
 _NOTHING: Final = NO_SQUARE
+Work = npt.NDArray[np.int64]
 _CAPTURES: Final = 128
 """The bit of a step to a square on which the piece may capture."""
 
 
-class Exchange(NamedTuple):
-    """Scratch of one exchange: who could capture on a square, on up to L lines to it."""
-
-    pieces: npt.NDArray[np.int64]
-    """[64] codes; those of a line stand one behind the other, the nearest first."""
-    heads: npt.NDArray[np.int64]
-    """[L] the nearest piece of each line that is still there; at its end where none is."""
-    ends: npt.NDArray[np.int64]
-    """[L]."""
-    gains: npt.NDArray[np.float64]
-    """[64] what each capture wins for who makes it, if the exchange ended there."""
+_PIECES: Final = 0
+_HEADS: Final = BOARD
+_ENDS: Final = _HEADS + _MOST_LINES
+_WORK: Final = _ENDS + _MOST_LINES
+"""Places in the scratch of an exchange, int64[_WORK], one array since each costs at every call: the
+codes of the pieces that could capture, those of a line one behind the other, the nearest first; of
+each line the nearest piece that is still there, and the end."""
 
 
 @internal_kernel
-def _line_up(tables: Tables, row: Row, square: Int, work: Exchange) -> int:
+def _line_up(tables: Tables, row: Row, square: Int, work: Work) -> int:
     """Fill the lines of pieces that could capture on a square; returns their number.
 
     A piece counts where all nearer ones on its line could capture, too, and so may leave first.
     """
-    pieces, heads, ends, _ = work
     lines, count = 0, 0
     index = tables[THREAT_START + square]
     end = tables[THREAT_START + square + 1]
@@ -102,81 +99,103 @@ def _line_up(tables: Tables, row: Row, square: Int, work: Exchange) -> int:
             if code != EMPTY:
                 if not threat >> 16 >> code & 1:
                     break
-                pieces[count] = code
+                work[_PIECES + count] = code
                 count += 1
         index = line_end
         if count > first:
-            heads[lines], ends[lines] = first, count
+            work[_HEADS + lines], work[_ENDS + lines] = first, count
             lines += 1
     return lines
 
 
 @internal_kernel
-def _seen_at(work: Exchange, line: int, depth: int, side: Int) -> int:
+def _line_up_alone(
+    row: Row, square: Int, reach: npt.NDArray[np.int64], others: int, work: Work
+) -> int:
+    """The same where nothing stands behind who attacks the square: a line for each attacker.
+
+    `reach` is the set of squares that each piece attacks, `others` the set of pieces.
+    """
+    lines = 0
+    while others:
+        source = lowest_bit(others)
+        others &= others - 1
+        if reach[source] >> square & 1:
+            work[_PIECES + lines] = row[source]
+            work[_HEADS + lines], work[_ENDS + lines] = lines, lines + 1
+            lines += 1
+    return lines
+
+
+@internal_kernel
+def _seen_at(work: Work, line: int, depth: int, side: Int) -> int:
     """What stands on a line behind so many others: the side's own pieces by type, then nothing,
     then the other side's."""
-    place = work.heads[line] + depth
-    if place >= work.ends[line]:
+    place = work[_HEADS + line] + depth
+    if place >= work[_ENDS + line]:
         return PIECE_TYPES
-    code: int = work.pieces[place] ^ side << 4
+    code: int = work[_PIECES + place] ^ side << 4
     return code if code < PIECE_TYPES else code + 1
 
 
 @internal_kernel
-def _comes_before(work: Exchange, line: int, other: int, side: Int) -> bool:
+def _comes_before(work: Work, line: int, other: int, side: Int) -> bool:
     """Whether a line is used first: at the first place where they differ, it has the smaller."""
     for depth in range(LARGEST_SIDE):
         here, there = _seen_at(work, line, depth, side), _seen_at(work, other, depth, side)
         if here != there:
             return here < there
+        if here == PIECE_TYPES:
+            break
     return False
 
 
-@internal_kernel
-def _next_capturer(values: npt.NDArray[np.float64], work: Exchange, lines: Int, side: Int) -> int:
+@inlined
+def _next_capturer(values: npt.NDArray[np.float64], work: Work, lines: Int, side: Int) -> int:
     """The line whose nearest piece is the side's least valuable; or _NOTHING.
 
     Of equally valuable pieces that of the lower type, then the one that uncovers the lower type of
     its own side, and so on along the line: whatever the numbers of the squares.
     """
-    pieces, heads, ends, _ = work
-    found, least = _NOTHING, np.inf
+    chosen, least = _NOTHING, np.inf
     for line in range(lines):
-        head = heads[line]
-        if head == ends[line] or pieces[head] >> 4 != side:
-            continue
-        value = values[pieces[head] & 15]
-        if value < least or (value == least and _comes_before(work, line, found, side)):
-            found, least = line, value
-    return found
+        head = work[_HEADS + line]
+        if head < work[_ENDS + line] and work[_PIECES + head] >> 4 == side:
+            value = values[work[_PIECES + head] & 15]
+            if value < least or (value == least and _comes_before(work, line, chosen, side)):
+                chosen, least = line, value
+    return chosen
 
 
 @internal_kernel
-def exchange(
-    tables: Tables, values: npt.NDArray[np.float64], row: Row, square: Int, work: Exchange
+def _exchange(
+    tables: Tables,
+    values: npt.NDArray[np.float64],
+    target: Int,
+    lines: int,
+    work: Work,
+    gains: npt.NDArray[np.float64],
 ) -> float:
-    """What the enemy of the piece on a square wins by capturing there, if each side may stop.
+    """What the enemy of a piece of code `target` wins by capturing it, if each side may stop.
 
     Static exchange evaluation (Chess Programming Wiki, "Static Exchange Evaluation"): all captures
     are on this one square, each by the least valuable piece. A king does not capture what is
-    defended.
+    defended. `work` holds who could capture, on so many `lines`; `gains` [64] is scratch: what each
+    capture wins for who makes it, if the exchange ended there.
     """
-    pieces, heads, _, gains = work
-    lines = _line_up(tables, row, square, work)
-    side = 1 - (np.int64(row[square]) >> 4)
-    standing, count = values[row[square] & 15], 0
-    while True:
+    side = 1 - (target >> 4)
+    standing, count = values[target & 15], 0
+    line = _next_capturer(values, work, lines, side)
+    while line != _NOTHING:
+        code = work[_PIECES + work[_HEADS + line]]
+        work[_HEADS + line] += 1
+        side = 1 - side
         line = _next_capturer(values, work, lines, side)
-        if line == _NOTHING:
-            break
-        code = pieces[heads[line]]
-        heads[line] += 1
-        royal = tables[HAS_KING] and code & 15 == KING
-        if royal and _next_capturer(values, work, lines, 1 - side) != _NOTHING:
+        if tables[HAS_KING] and code & 15 == KING and line != _NOTHING:
             break
         gains[count] = standing - (gains[count - 1] if count else 0.0)
         standing = values[code & 15]
-        count, side = count + 1, 1 - side
+        count += 1
     if count == 0:
         return 0.0
     while count > 1:
@@ -232,13 +251,131 @@ def _walk(
 
 
 @internal_kernel
-def _can_leave(moves: Moves, begin: Int, end: Int, source: Int, line: Int) -> bool:
+def _can_leave(moves: Moves, source: Int, line: Int) -> bool:
     """Whether one of the legal moves takes the piece on `source` off a line of squares."""
-    for index in range(begin, end):
+    for index in range(moves.shape[0]):
         move = np.int64(moves[index])
         if move & 63 == source and not line >> (move >> 6 & 63) & 1:
             return True
     return False
+
+
+@internal_kernel
+def _fill_squares(
+    tables: Tables,
+    values: npt.NDArray[np.float64],
+    row: Row,
+    seen_from: Int,
+    by_colour: Array2D[np.uint8],
+    reach: npt.NDArray[np.int64],
+    behind: Int,
+    work: Work,
+    scratch: npt.NDArray[np.float64],
+    attackers: Array2D[np.uint8],
+    gains: npt.NDArray[np.float32],
+    found: Array2D[np.int16],
+) -> None:
+    """Fill what is said of single squares. `behind` is the set of those behind another piece."""
+    squares, width = tables[SQUARES], tables[WIDTH]
+    standing = 0
+    for square in range(squares):
+        standing |= (row[square] != EMPTY) << square
+    for square in range(squares):
+        code = np.int64(row[square])
+        seen = square + (squares - width - 2 * (square // width) * width) * seen_from
+        attackers[0, seen] = by_colour[seen_from, square]
+        attackers[1, seen] = by_colour[1 - seen_from, square]
+        gains[seen] = 0.0
+        royal = tables[HAS_KING] and code & 15 == KING
+        if code != EMPTY and not royal and by_colour[1 - (code >> 4), square]:
+            lines = 0
+            if behind >> square & 1:
+                lines = _line_up(tables, row, square, work)
+            elif by_colour[code >> 4, square]:
+                lines = _line_up_alone(row, square, reach, standing, work)
+            # Without lines nobody defends the piece.
+            gain = values[code & 15]
+            if lines:
+                gain = _exchange(tables, values, code, lines, work, scratch)
+            gains[seen] = gain
+            found[code >> 4 ^ seen_from, HANGING] += gain > 0.0
+
+
+@internal_kernel
+def _judge_contacts(
+    tables: Tables,
+    values: npt.NDArray[np.float64],
+    row: Row,
+    contacts: npt.NDArray[np.int64],
+    by_colour: Array2D[np.uint8],
+    kings: npt.NDArray[np.int64],
+    moves: Moves,
+    found: Array2D[np.int16],
+) -> None:
+    """Count forks, pins, skewers and discoveries; `moves` are the legal ones."""
+    mover = np.int64(row[tables[SQUARES] + SIDE])
+    pinned = np.zeros((2, 2), np.int64)
+    attacker, targets = np.int64(_NOTHING), 0
+    for contact in contacts:
+        source, first, second = contact & 255, contact >> 8 & 255, contact >> 16
+        colour = np.int64(row[source]) >> 4
+        side, worth = colour ^ mover, values[row[source] & 15]
+        if source != attacker:
+            attacker, targets = source, 0
+        if row[first] >> 4 != colour:
+            ahead = values[row[first] & 15]
+            if ahead > worth or by_colour[1 - colour, first] == 0:
+                targets += 1
+                found[side, FORKS] += targets == 2
+            if second == _NOTHING or row[second] >> 4 == colour:
+                continue
+            behind = values[row[second] & 15]
+            if second == kings[1 - colour]:
+                pinned[1 - side, 0] |= np.int64(1) << first
+            elif behind > ahead and behind > worth:
+                pinned[1 - side, 1] |= np.int64(1) << first
+            elif ahead > behind and ahead > worth:
+                found[side, SKEWERS] += 1
+        elif (
+            side == 0
+            and row[second] >> 4 != colour
+            and (values[row[second] & 15] > worth or by_colour[1 - colour, second] == 0)
+        ):
+            line = tables[LINES + source * BOARD + second]
+            found[0, DISCOVERIES] += _can_leave(moves, first, line)
+    for owner in range(2):
+        for kind in range(2):
+            while pinned[owner, kind]:
+                found[owner, PINNED + kind] += 1
+                pinned[owner, kind] &= pinned[owner, kind] - np.int64(1)
+
+
+@internal_kernel
+def _surround_kings(
+    row: Row,
+    mover: Int,
+    kings: npt.NDArray[np.int64],
+    rings: npt.NDArray[np.int64],
+    by_colour: Array2D[np.uint8],
+    reach: npt.NDArray[np.int64],
+    found: Array2D[np.int16],
+) -> None:
+    """Count who attacks the kings and the squares around them."""
+    for owner in range(2):
+        colour = owner ^ mover
+        king = kings[colour]
+        if king == _NOTHING:
+            continue
+        found[owner, CHECKERS] = by_colour[1 - colour, king]
+        ring = rings[king]
+        left = ring
+        while left:
+            found[owner, RING] += by_colour[1 - colour, lowest_bit(left)] > 0
+            left &= left - 1
+        for square in range(by_colour.shape[1]):
+            code = np.int64(row[square])
+            if code != EMPTY and code >> 4 != colour and reach[square] & ring:
+                found[owner, RING_ATTACKERS] += 1
 
 
 @kernel
@@ -257,83 +394,29 @@ def find_attacks(
 
     `values` [16] by type, KING_WORTH for kings; `rings` [64] the squares around each square.
     """
-    squares, width = tables[SQUARES], tables[WIDTH]
+    squares = tables[SQUARES]
     by_colour = np.empty((2, squares), np.uint8)
     reach = np.zeros(BOARD, np.int64)
     contacts = np.empty(_MOST_CONTACTS, np.int64)
-    work = Exchange(
-        np.empty(BOARD, np.int64),
-        np.empty(_MOST_LINES, np.int64),
-        np.empty(_MOST_LINES, np.int64),
-        np.empty(BOARD, np.float64),
-    )
+    work, scratch = np.empty(_WORK, np.int64), np.empty(BOARD, np.float64)
     kings = np.empty(2, np.int64)
-    pinned = np.empty((2, 2), np.int64)
     for position in range(rows.shape[0]):
-        row = rows[position]
+        row, found = rows[position], facts[position]
         mover = np.int64(row[squares + SIDE])
         by_colour[:] = 0
-        count = _walk(tables, row, by_colour, reach, contacts)
-        found = facts[position]
         found[:] = 0
-        kings[:] = _NOTHING
-        pinned[:] = 0
-        for square in range(squares):
-            code = np.int64(row[square])
-            seen = square + (squares - width - 2 * (square // width) * width) * mover
-            attackers[position, 0, seen] = by_colour[mover, square]
-            attackers[position, 1, seen] = by_colour[1 - mover, square]
-            gain = 0.0
-            if code != EMPTY:
-                colour = code >> 4
-                if tables[HAS_KING] and code & 15 == KING:
-                    kings[colour] = square
-                elif by_colour[1 - colour, square]:
-                    # Also without a defender: one may stand behind the attacker.
-                    gain = exchange(tables, values, row, square, work)
-                    found[colour ^ mover, HANGING] += gain > 0.0
-            gains[position, seen] = gain
-        attacker, targets = np.int64(_NOTHING), 0
+        count = _walk(tables, row, by_colour, reach, contacts)
+        behind = np.int64(0)
         for index in range(count):
-            contact = contacts[index]
-            source, first, second = contact & 255, contact >> 8 & 255, contact >> 16
-            colour = np.int64(row[source]) >> 4
-            side = colour ^ mover
-            worth = values[row[source] & 15]
-            if source != attacker:
-                attacker, targets = source, 0
-            if row[first] >> 4 != colour:
-                ahead = values[row[first] & 15]
-                if ahead > worth or by_colour[1 - colour, first] == 0:
-                    targets += 1
-                    found[side, FORKS] += targets == 2
-                if second == _NOTHING or row[second] >> 4 == colour:
-                    continue
-                behind = values[row[second] & 15]
-                if second == kings[1 - colour]:
-                    pinned[1 - side, 0] |= np.int64(1) << first
-                elif behind > ahead and behind > worth:
-                    pinned[1 - side, 1] |= np.int64(1) << first
-                elif ahead > behind and ahead > worth:
-                    found[side, SKEWERS] += 1
-            elif side == 0 and row[second] >> 4 != colour:
-                behind = values[row[second] & 15]
-                if behind > worth or by_colour[1 - colour, second] == 0:
-                    line = tables[LINES + source * BOARD + second]
-                    begin, end = offsets[position], offsets[position + 1]
-                    found[0, DISCOVERIES] += _can_leave(moves, begin, end, first, line)
-        for owner in range(2):
-            for kind in range(2):
-                while pinned[owner, kind]:
-                    found[owner, PINNED + kind] += 1
-                    pinned[owner, kind] &= pinned[owner, kind] - np.int64(1)
-            colour = owner ^ mover
-            king = kings[colour]
-            if king != _NOTHING:
-                ring = rings[king]
-                found[owner, CHECKERS] = by_colour[1 - colour, king]
-                for square in range(squares):
-                    code = np.int64(row[square])
-                    found[owner, RING] += ring >> square & 1 and by_colour[1 - colour, square] > 0
-                    if code != EMPTY and code >> 4 != colour and reach[square] & ring:
-                        found[owner, RING_ATTACKERS] += 1
+            second = contacts[index] >> 16
+            if second != _NOTHING:
+                behind |= np.int64(1) << second
+        _fill_squares(
+            *(tables, values, row, mover, by_colour, reach, behind, work),
+            *(scratch, attackers[position], gains[position], found),
+        )
+        for colour in range(2):
+            kings[colour] = find_king(tables, row, colour) if tables[HAS_KING] else _NOTHING
+        legal = moves[offsets[position] : offsets[position + 1]]
+        _judge_contacts(tables, values, row, contacts[:count], by_colour, kings, legal, found)
+        _surround_kings(row, mover, kings, rings, by_colour, reach, found)
