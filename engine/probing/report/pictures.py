@@ -222,7 +222,7 @@ def label_words(concept: ConceptSummary, label: float) -> str:
     """A label in words: the class of a binary concept by its name."""
     if concept.kind == "binary" and len(concept.classes) == 2:
         return concept.classes[int(label)].name
-    return f"{label:g}".replace("-", "−")
+    return f"{label:.3g}".replace("-", "−")
 
 
 def _letter(letters: dict[int, str], code: int) -> str:

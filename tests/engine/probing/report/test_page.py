@@ -112,6 +112,7 @@ def test_the_page_says_what_is_supported_and_what_is_not(page: Page, report: Rep
     assert "Not measured (1): dragons." in found
     assert "0 of 1 control concepts" in found
     assert "at most 5 % of such reports" in found
+    assert "First to appear: material." in found
     assert "A census" in found
     assert "Decodable does not mean used. No intervention was made." in found
     cells = len(LAYERS) * len(STEPS) * 5
