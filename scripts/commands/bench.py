@@ -13,7 +13,7 @@ from scripts.terminal.interruption import telling
 
 Group = Literal[
     "ceiling", "perft", "solve", "search", "concepts", "network", "gpu", "learner", "language",
-    "self-play", "peers",
+    "self-play", "probes", "peers",
 ]  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def _measure(options: BenchOptions) -> Iterator[Row]:
     """The rows of the groups that were asked for, each as it is found."""
     import torch
 
-    from scripts.benchmarks import concepts, games, gpu, language, network, peers, self_play
+    from scripts.benchmarks import concepts, games, gpu, language, network, peers, probes, self_play
 
     measures: dict[str, Callable[[], Iterator[Row]]] = {
         "ceiling": network.ceiling,
@@ -68,6 +68,7 @@ def _measure(options: BenchOptions) -> Iterator[Row]:
         "learner": network.learner,
         "language": language.language,
         "self-play": self_play.self_play,
+        "probes": probes.probes,
         "peers": lambda: peers.peers(options.peers or peers.DEFAULT_PYTHON),
     }
     for group, measure in measures.items():

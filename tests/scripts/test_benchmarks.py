@@ -10,7 +10,7 @@ import torch
 from engine.network.language.model import LanguageModel
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
-from scripts.benchmarks import peers
+from scripts.benchmarks import peers, probes, rows
 from scripts.benchmarks.language import CONFIG, flops_a_token, without_points
 from tests.support.network.network_cases import TRUNKS, lively_network, random_rows
 from tests.support.training.process_cases import assert_ends, process_in
@@ -70,3 +70,17 @@ time.sleep(1000)
     with pytest.raises(InputError, match=r"peer\.py did not end"):
         list(peers._run(Path(sys.executable), script))
     assert_ends(process_in(noted))
+
+
+def test_the_probes_of_a_small_layer_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "POSITIONS", 900)
+    monkeypatch.setattr(probes, "WIDTH", 12)
+    monkeypatch.setattr(rows, "REPEATS", 1)
+    found = {row.name.split("/", 1)[1]: row for row in probes.probes()}
+    for kind in ("real", "binary", "categorical"):
+        assert found[f"{kind}/difference from scikit-learn"].high < 1e-6
+        assert found[f"{kind}/fits at a given penalty"].against == "scikit-learn"
+    layers, minutes, memory = (row for name, row in found.items() if name.startswith("60 concepts"))
+    assert (layers.unit, minutes.unit, memory.unit) == ("layers/s", "minutes", "layers")
+    assert minutes.value == pytest.approx(160.0 / layers.value / 60.0)
+    assert memory.value > 0.0

@@ -21,7 +21,7 @@ _FIT_TOLERANCE: Final = 1e-6
 """Of fits in single precision, before the last steps in double precision."""
 _OLD: Final = 2
 """Penalties for which a Hessian serves to precondition."""
-_ELEMENTS: Final = 2**20
+_ELEMENTS: Final = 2**21
 """Of a working array, if half the features are fewer."""
 
 
@@ -124,7 +124,7 @@ def stack(
 
 
 def fit_classes(
-    features: TrainingFeatures, tasks: Sequence[Task], labels: Labels
+    features: TrainingFeatures, tasks: Sequence[Task], labels: Labels, *, exact: bool = True
 ) -> list[LinearProbe]:
     """The probes of tasks that are classes, with labels [T, M] of the training rows."""
     found: dict[int, LinearProbe] = {}
@@ -144,7 +144,7 @@ def fit_classes(
             chosen[task.index] = choice
     for batch in batches(every, 1, width, rows):
         choices = [chosen.get(task.index) for task in batch]
-        for task, probe in zip(batch, _fit(features, tasks, batch, choices), strict=True):
+        for task, probe in zip(batch, _fit(features, tasks, batch, choices, exact), strict=True):
             found[task.index] = probe
     return [found[index] for index in range(len(tasks))]
 
@@ -279,6 +279,7 @@ def _fit(
     tasks: Sequence[Task],
     batch: Sequence[ClassTask],
     choices: Sequence[_Choice | None],
+    exact: bool,
 ) -> Iterator[LinearProbe]:
     penalties = np.array(
         [
@@ -295,9 +296,11 @@ def _fit(
     for first, task, choice in zip(problems.starts, batch, choices, strict=True):
         if choice is not None:
             start[first : first + task.columns] = choice.weights
-    found, _ = newton.solve(problems, start, _FIT_TOLERANCE)
-    exact = refine(newton, features.exact_chunks, problems, found)
-    standard, intercept = features.axes[1] @ exact[:, :-1].T, exact[:, -1]
+    single, _ = newton.solve(problems, start, _FIT_TOLERANCE)
+    found = single.astype(np.float64)
+    if exact:
+        found = refine(newton, features.exact_chunks, problems, single)
+    standard, intercept = features.axes[1] @ found[:, :-1].T, found[:, -1]
     for first, task, choice, penalty in zip(
         problems.starts, batch, choices, penalties, strict=True
     ):

@@ -253,7 +253,7 @@ class Newton:
             active[active] = far
             near, kept = part.take(far), np.repeat(far, part.columns)
             rows = np.repeat(active, problems.columns)
-            forcing = np.clip(1 * np.sqrt(decrement[far]), 0.05, 0.5)
+            forcing = np.clip(np.sqrt(decrement[far]), 0.1, 0.7)
             step = self.direction(
                 near, curvature[kept], inverse.take(kept), gradient[kept], forcing
             )

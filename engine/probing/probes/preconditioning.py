@@ -69,11 +69,13 @@ def data_hessians(features: Single, variances: Array, curvature: Single) -> Sing
     width, count = features.shape
     most = min(count, max(count // _SHARE, _ROWS_PER_AXIS * width))
     hessians = np.empty((len(curvature), width, width), np.float32)
+    # Rows that lie together are gathered several times as fast.
+    by_row = np.ascontiguousarray(features.T)
     for hessian, weights in zip(hessians, curvature, strict=True):
         rows = np.argpartition(weights, count - most)[count - most :]
         rows.sort()
-        part, own = features[:, rows], weights[rows]
-        np.matmul(part * own, part.T, out=hessian)
+        part, own = by_row[rows], weights[rows]
+        np.matmul(part.T, part * own[:, None], out=hessian)
         rest = max(float(weights.sum()) - float(own.sum()), 0.0)
         hessian[np.diag_indices(width)] += rest * variances
     return hessians

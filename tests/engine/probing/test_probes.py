@@ -94,6 +94,17 @@ def test_tasks_are_fitted_together_as_one_by_one() -> None:
         np.testing.assert_allclose(alone.weights, probe.weights, rtol=1e-5, atol=1e-9)
 
 
+def test_single_precision_is_enough_for_controls() -> None:
+    features, tasks = planted_tasks(1e-3)
+    design = Design(features, TRAIN)
+    quick, exact = (design.fit(tasks, exact=own).outputs(features) for own in (False, True))
+    for index, task in enumerate(tasks):
+        limit = 0.0 if task.is_number else 0.02
+        assert difference(quick.of(index), exact.of(index)) <= limit, task.name
+    agree = quick.predictions[4:] == exact.predictions[4:]
+    assert agree.mean() > 0.995
+
+
 def test_losses_are_those_of_the_rows_that_folds_leave_out() -> None:
     features, tasks = planted_tasks()
     probes = Design(features, TRAIN, FOLDS).fit(tasks)
