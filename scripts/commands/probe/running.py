@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from engine.probing.concepts.registry import Concept, Labels, registered_concept
 from engine.probing.data.samples import Sample
 from engine.probing.data.splits import thin
 from engine.probing.report.results import Report
+from engine.probing.report.words import CONTROL_FAMILY
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.experiment import label_all
 from engine.probing.surface.measure import Subject, surface
@@ -27,6 +28,12 @@ from scripts.commands.probe.subjects import choose_subjects, variant_of_all
 from scripts.players import is_solved_quickly, load_solution
 from search.exact.solution import Solution
 from training.evaluation.labels.exact import SolutionTruth
+from training.evaluation.labels.searched_moves import search_of
+
+SIMULATIONS: Final = 32
+"""Of the search that the raw network is compared with, where exact values are known."""
+SEARCHED: Final = 100
+"""Decisions of each concept that it plays, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +122,13 @@ def _sections(
     binary: dict[str, Labels] = {
         concept.name: labels
         for concept, labels in labelled
-        if not isinstance(labels, str) and concept.kind == "binary" and not concept.per_square
+        if not isinstance(labels, str)
+        and concept.kind == "binary"
+        and not concept.per_square
+        # A network plays well where a random function holds, too: that says nothing of it.
+        and concept.family != CONTROL_FAMILY
     }
+    search = None if truth is None else search_of(variant, SIMULATIONS, positions=SEARCHED)
     analysis = AnalysisConfig(
         seed=config.seed,
         untrained=config.random_networks,
@@ -133,6 +145,7 @@ def _sections(
             variant,
             truth=truth,
             concepts=binary,
+            search=search,
             config=analysis,
             progress=_reach(monitor),
         )
