@@ -16,6 +16,7 @@ share stands beside what independent layers of the same accuracies would give, a
 with the layers in any other order.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -92,8 +93,10 @@ class Forgotten:
     forgotten: Estimate
     # The same if each layer were right with its own frequency, independently of the others.
     independent: Estimate
-    # `forgotten` minus `independent`.
-    excess: Estimate
+    # Of the positions that the output gets wrong, the share that some earlier layer gets right; and
+    # that less what independent layers would give. None where the output gets nothing wrong.
+    of_errors: Estimate | None
+    excess: Estimate | None
     # The same share if another layer were the last: the mean over all orders of the layers, and
     # the smallest and the largest.
     shuffled: Estimate
@@ -103,12 +106,6 @@ class Forgotten:
     found_last: Estimate
     # The same for independent layers.
     found_last_independent: Estimate
-
-    @property
-    def share_of_errors(self) -> float | None:
-        """Of what the output gets wrong, the share that some earlier layer gets right; None where
-        it gets nothing wrong."""
-        return self.forgotten.value / self.wrong.value if self.wrong.value else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +298,8 @@ def _forgotten(question: str, right: Flags, among: Flags, resamples: Resamples) 
     """Of layers that are right or not, bool[N, L], among positions bool[N]; None of none."""
     if not among.any():
         return None
-    earlier, last = right[:, :-1].any(axis=1), right[:, -1]
+    earlier: Flags = np.logical_or.reduce(right[:, :-1], axis=1)
+    last = right[:, -1]
     columns = np.column_stack([right, earlier & ~last, last & ~earlier, ~last])
     means = resamples.means(np.where(among[:, None], columns, np.nan))
     accuracies = means[:, : right.shape[1]]
@@ -309,6 +307,19 @@ def _forgotten(question: str, right: Flags, among: Flags, resamples: Resamples) 
     independent = (1.0 - missed_by_all) * (1.0 - accuracies[:, -1])
     late_independent = missed_by_all * accuracies[:, -1]
     forgotten, late, wrong = means[:, -3:].T
+    of_errors = resamples.share(earlier, among & ~last)
+    excess = None
+    if of_errors is not None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            above = forgotten / wrong - (1.0 - missed_by_all)
+        excess = resamples.estimate(above, of_errors.positions)
+        # Where all errors are alike, resamples do not vary: what was not seen may still differ.
+        alike = above[0] - of_errors.value
+        excess = dataclasses.replace(
+            excess,
+            low=min(excess.low, of_errors.low + alike),
+            high=max(excess.high, of_errors.high + alike),
+        )
     # In a random order of the layers each is the last one equally often.
     orders = np.stack([right.any(axis=1) & ~each for each in right.T], axis=1)
     of_orders = orders[among].mean(axis=0)
@@ -320,7 +331,8 @@ def _forgotten(question: str, right: Flags, among: Flags, resamples: Resamples) 
         wrong=resamples.estimate(wrong, count, unseen=distinct),
         forgotten=resamples.estimate(forgotten, count, unseen=distinct),
         independent=resamples.estimate(independent, count),
-        excess=resamples.estimate(forgotten - independent, count),
+        of_errors=of_errors,
+        excess=excess,
         shuffled=present(resamples.share(orders.mean(axis=1), among)),
         shuffled_least=float(of_orders.min()),
         shuffled_most=float(of_orders.max()),

@@ -117,14 +117,14 @@ def _forgotten_words(*questions: Forgotten | None) -> list[str]:
             else "has another result likeliest in"
         )
         text = f"{each.question.capitalize()}: the output {what} {each.wrong.percent()}."
-        if each.share_of_errors is not None:
+        if each.of_errors is not None and each.excess is not None:
             verdict = "not told apart from"
             if each.excess.is_above_zero:
                 verdict = "more than"
             elif each.excess.is_below_zero:
                 verdict = "fewer than"
             text += (
-                f" In {each.forgotten.percent()}, {percentage(each.share_of_errors)} % of these,"
+                f" In {each.forgotten.percent()}, {each.of_errors.percent()} of these,"
                 f" some earlier layer is right: {verdict} independent layers of the same accuracies"
                 f" would give ({percentage(each.independent.value)} %). With another layer in the"
                 f" last place the share would be {percentage(each.shuffled_least)} to"

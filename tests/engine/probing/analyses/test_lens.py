@@ -10,8 +10,9 @@ import torch
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.analyses.attention import attention_scores
-from engine.probing.analyses.lens import evaluate_layers, lens
+from engine.probing.analyses.lens import _forgotten, evaluate_layers, lens
 from engine.probing.analyses.positions.move_table import Flags, move_table
+from engine.probing.analyses.positions.resampling import Resamples
 from engine.probing.data.canonical import Rows
 from engine.rules.errors import InputError, NotFiniteError
 from engine.rules.position import Position
@@ -85,7 +86,8 @@ def test_a_solution_that_the_last_block_destroys_is_forgotten(solved: Solved) ->
     assert middle.kept_here_only.value == pytest.approx(lost)
     assert found.best_move is not None
     assert found.best_move.forgotten.value == pytest.approx(lost)
-    assert found.best_move.share_of_errors == pytest.approx(1.0)
+    assert found.best_move.of_errors is not None
+    assert found.best_move.of_errors.value == 1.0
     assert found.best_move.found_last.value == 0.0
     example = found.examples[0]
     assert [right for _, right in example.moves][1:] == [True, False]
@@ -101,7 +103,7 @@ def test_a_solution_of_the_output_alone_is_found_last(solved: Solved) -> None:
     assert found.best_move is not None
     assert found.best_move.wrong.value == 0.0
     assert found.best_move.forgotten.value == 0.0
-    assert found.best_move.share_of_errors is None
+    assert (found.best_move.of_errors, found.best_move.excess) == (None, None)
     earlier = [shorter(network, blocks) for blocks in (0, 1)]
     several = [row for row in solved.rows if len(Position.from_row(row, HEXAPAWN).legal_moves) > 1]
     late = [
@@ -134,7 +136,13 @@ def test_figures_are_those_of_a_count_by_hand(trunk: str, solved: Solved) -> Non
     assert best.found_last.value == pytest.approx((~table[:, :2].any(1) & table[:, 2]).mean())
     p = table.mean(0)
     assert best.independent.value == pytest.approx((1 - (1 - p[0]) * (1 - p[1])) * (1 - p[2]))
-    assert best.excess.value == pytest.approx(best.forgotten.value - best.independent.value)
+    assert best.of_errors is not None
+    assert best.excess is not None
+    assert best.of_errors.value == pytest.approx(best.forgotten.value / best.wrong.value)
+    assert best.excess.value == pytest.approx(best.of_errors.value - (1 - (1 - p[0]) * (1 - p[1])))
+    assert best.excess.value == pytest.approx(
+        (best.forgotten.value - best.independent.value) / best.wrong.value
+    )
     shuffled = [
         (np.delete(table, last, axis=1).any(1) & ~table[:, last]).mean() for last in range(3)
     ]
@@ -152,6 +160,22 @@ def test_figures_are_those_of_a_count_by_hand(trunk: str, solved: Solved) -> Non
     assert last.result_right is not None
     assert last.result_right.value == pytest.approx((1 - chances.argmax(1) == values).mean())
     assert (last.agreement.value, last.divergence.value) == (1.0, 0.0)
+
+
+def test_a_few_errors_that_are_all_forgotten_are_no_more_than_chance() -> None:
+    """Two layers that are nearly always right: of ten errors of the output, chance gives ten."""
+    right = np.ones((1000, 3), bool)
+    right[:10, 2] = False
+    right[100:150, 0] = right[200:230, 1] = False
+    found = _forgotten("result", right, np.ones(1000, bool), Resamples(np.arange(1000), 300))
+    assert found is not None
+    assert found.of_errors is not None
+    assert found.excess is not None
+    assert (found.of_errors.value, found.of_errors.positions) == (1.0, 10)
+    # With a share of 31 % of others, none of ten would be seen with a chance of 2.5 %.
+    assert found.of_errors.low == pytest.approx(0.025 ** (1 / 10), abs=1e-6)
+    assert found.excess.value == pytest.approx(0.05 * 0.03)
+    assert found.excess.low < 0.0 < found.excess.high
 
 
 def test_divergence_is_that_of_the_whole_policies(solved: Solved) -> None:
