@@ -9,7 +9,7 @@ class; more classes have one a class, log-probabilities up to a constant of the 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from engine.probing.data.splits import Indices
 from engine.rules.errors import InputError
 
 Array = npt.NDArray[np.float64]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 PENALTIES: Final = tuple(10.0**exponent for exponent in (1, 0, -1, -2, -3, -4, -5))
 """Those that are tried, from strong to weak; a weaker one is taken only where it is better."""
@@ -47,10 +48,16 @@ class Task:
         return replace(self, labels=self.labels[rows])
 
     def checked(self, rows: int) -> Labels:
-        """The labels. Raises InputError unless they are `rows` finite numbers or NaN."""
+        """The labels.
+
+        Raises InputError unless they are `rows` finite numbers or NaN, of a known kind and with a
+        positive penalty, if any.
+        """
         labels = np.asarray(self.labels, np.float64)
         if labels.shape != (rows,):
             raise InputError(f"{self.name}: labels of shape {list(labels.shape)}, not [{rows}]")
+        if self.kind not in KINDS:
+            raise InputError(f"{self.name}: kind = {self.kind!r} is not one of {', '.join(KINDS)}")
         if np.isinf(labels).any():
             raise InputError(f"{self.name}: a label is {labels[np.isinf(labels)][0]}")
         if self.penalty is not None and not 0.0 < self.penalty < np.inf:
@@ -136,6 +143,8 @@ class Outputs:
     @cached_property
     def predictions(self) -> Labels:
         """Labels [T, N]."""
+        if not self.probes:
+            return np.zeros((0, len(self.values)))
         return np.stack(
             [
                 predictions(probe.kind, probe.classes, self.of(index))
@@ -168,5 +177,7 @@ class Probes:
 
     def outputs(self, features: Features) -> Outputs:
         """Those of all tasks for features [N, W] of any rows."""
+        if not self.probes:
+            return Outputs(values=np.zeros((len(features), 0)), probes=())
         bias = np.concatenate([probe.bias for probe in self.probes])
         return Outputs(values=features @ self.weights + bias, probes=self.probes)

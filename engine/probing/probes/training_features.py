@@ -155,6 +155,9 @@ def _check(
         raise InputError(f"features of shape {list(features.shape)}, not [N, W]")
     if not len(train):
         raise InputError("there are no training rows")
+    outside = np.asarray(train)[(np.asarray(train) < 0) | (np.asarray(train) >= len(features))]
+    if len(outside):
+        raise InputError(f"training row {outside[0]} is none of {len(features)} rows")
     for name, numbers in (("folds", folds), ("groups", groups)):
         if numbers is not None and np.shape(numbers) != (len(train),):
             shape = list(np.shape(numbers))

@@ -189,6 +189,39 @@ def test_rows_of_no_fold_are_never_left_out() -> None:
     assert len(probes[1].losses) > 1
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_probes_do_not_depend_on_units_or_on_the_order_of_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features, tasks = planted_tasks()
+    found = Design(features, TRAIN, FOLDS).fit(tasks).outputs(features)
+    order = rng.permutation(len(TRAIN))
+    shuffled = Design(features, TRAIN[order], FOLDS[order]).fit(tasks).outputs(features)
+    measured = features * np.float32(2.0) ** rng.integers(-2, 3, WIDTH).astype(np.float32)
+    other = Design(measured, TRAIN, FOLDS).fit(tasks).outputs(measured)
+    for index, task in enumerate(tasks):
+        for changed in (shuffled, other):
+            assert changed.probes[index].penalty == found.probes[index].penalty
+            assert difference(changed.of(index), found.of(index)) < 1e-6, task.name
+
+
+def test_labels_of_another_unit_or_with_other_names_give_the_same_probe() -> None:
+    features, scalar, classes = planted_rows()
+    design = Design(features, TRAIN, FOLDS)
+    names = np.array([7.0, -2.0, 3.0])
+    given: list[tuple[Kind, Array]] = [
+        ("real", scalar),
+        ("real", 4.0 * scalar - 3.0),
+        ("categorical", classes),
+        ("categorical", names[classes.astype(int)]),
+    ]
+    outputs = design.fit(
+        [Task(name="planted", kind=kind, labels=labels) for kind, labels in given]
+    ).outputs(features)
+    predicted = outputs.predictions
+    np.testing.assert_allclose(4.0 * predicted[0] - 3.0, predicted[1], rtol=1e-9)
+    np.testing.assert_array_equal(names[predicted[2].astype(int)], predicted[3])
+
+
 def test_a_task_of_one_class_has_that_label_everywhere() -> None:
     features, _, _ = planted_rows()
     labels = np.full(ROWS, 4.0)
@@ -233,10 +266,16 @@ def test_mistakes_are_named() -> None:
         Design(features, TRAIN, np.arange(3))
     with pytest.raises(InputError, match="all training rows are in one fold"):
         Design(features, TRAIN, np.zeros(400, np.int64))
+    with pytest.raises(InputError, match="kind = 'scalar' is not one of binary, categorical"):
+        fit(kind="scalar")
+    with pytest.raises(InputError, match="training row 600 is none of 600 rows"):
+        Design(features, TRAIN + 201)
     with pytest.raises(InputError, match="no training rows"):
         Design(features, TRAIN[:0])
     with pytest.raises(InputError, match="a real has no classes"):
         Design(features, TRAIN).fit(
             [Task(name="planted", kind=NUMBERS[1], labels=scalar, penalty=1.0)]
         )[0].probabilities(features)
-    assert features.shape[1] == WIDTH
+    nothing = Design(features, TRAIN).fit([]).outputs(features)
+    assert nothing.values.shape == (ROWS, 0)
+    assert nothing.predictions.shape == (0, ROWS)
