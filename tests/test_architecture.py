@@ -57,7 +57,7 @@ ORDER = {
     "search": "randomness scores evaluator limits cache exact mcts minimax players",
     "pawnscope": (
         "own_packages tables threads positions games evaluations networks searches solutions runs"
-        " probes matches"
+        " probes probing matches"
     ),
     "training": "config data learner selfplay evaluation run studies language",
     "scripts": "terminal benchmarks plots experiments commands cli setup run test",
