@@ -19,7 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.probing.concepts.positions import Positions
-from engine.probing.concepts.registry import Concept, Kind, Labels, register
+from engine.probing.concepts.registry import (
+    Concept,
+    ConceptUndefinedError,
+    Kind,
+    Labels,
+    register,
+)
 from engine.probing.data.canonical import Rows, seen_boards
 from engine.probing.data.samples import play_random_games
 from engine.rules.tables import PIECE_CODES
@@ -227,6 +233,8 @@ def _nearest_pair(
             first, second = sorted(rng.choice(occupied, 2, replace=False).tolist())
             drawn.append(((first, int(boards[index, first])), (second, int(boards[index, second]))))
     candidates = list(dict.fromkeys(drawn))
+    if not candidates:
+        raise ConceptUndefinedError(f"{variant.name} has never two pieces on the board")
     shares = np.array([_holds(boards, pair, variant).mean() for pair in candidates])
     nearest = np.argsort(np.abs(shares - prevalence), kind="stable")[:_NEAREST]
     return candidates[int(rng.choice(nearest))]

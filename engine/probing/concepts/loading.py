@@ -13,8 +13,11 @@ The file runs as a program does: load only what you trust. It registers nothing 
 `load_concepts` returns, so that it can be loaded again.
 """
 
-from collections.abc import Collection
+import contextlib
+import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from engine.probing.concepts.registry import Concept, line_in, registering, told
 from engine.rules.errors import InputError
@@ -29,12 +32,9 @@ def load_concepts(path: str | Path, *, taken: Collection[str] = ()) -> tuple[Con
     """
     file = str(path)
     code = Path(path).read_bytes()
-    with registering(file, taken) as found:
+    with registering(file, taken) as found, _module(file) as module:
         try:
-            exec(
-                compile(code, file, "exec", dont_inherit=True),
-                {"__name__": f"concepts_from.{Path(path).stem}", "__file__": file},
-            )
+            exec(compile(code, file, "exec", dont_inherit=True), module.__dict__)
         except SyntaxError as problem:
             if problem.filename not in (file, None):
                 # Of a module that it imports.
@@ -50,3 +50,16 @@ def load_concepts(path: str | Path, *, taken: Collection[str] = ()) -> tuple[Con
             f"{file}: no concept in it: a concept is a function decorated with @concept"
         )
     return own
+
+
+@contextlib.contextmanager
+def _module(file: str) -> Iterator[ModuleType]:
+    """A fresh module for a file, among the imported ones as long as the file runs: dataclasses
+    look there."""
+    module = ModuleType(f"concepts_from.{Path(file).stem}")
+    module.__file__ = file
+    sys.modules[module.__name__] = module
+    try:
+        yield module
+    finally:
+        del sys.modules[module.__name__]

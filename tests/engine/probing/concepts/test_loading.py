@@ -1,6 +1,7 @@
 """A person's own concepts: loaded, used, loaded again, and every mistake with its file and line."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,47 @@ def test_what_makes_no_sense_there_stays_undefined(tmp_path: Path) -> None:
     )
     (good,) = load_concepts(write(tmp_path, undefined))
     assert good.undefined_in(get_variant("hexapawn")) == "no such thing here"
+
+
+def test_a_file_may_define_what_a_module_may(tmp_path: Path) -> None:
+    """Dataclasses with postponed annotations look their module up; wrappers hide a function."""
+    path = tmp_path / "whole.py"
+    path.write_text(
+        """from __future__ import annotations
+import functools
+from dataclasses import dataclass
+from engine.probing.concepts.registry import concept
+
+@dataclass
+class Limit:
+    least: int
+
+def twice(function):
+    @functools.wraps(function)
+    def doubled(positions):
+        return 2 * function(positions)
+    return doubled
+
+for limit in (Limit(1), Limit(3)):
+    @concept(f"at least {limit.least} pieces", kind="binary")
+    def enough(positions, limit=limit):
+        \"\"\"Enough pieces.\"\"\"
+        return positions.mine.sum(axis=(1, 2)) >= limit.least
+
+@concept("twice the pieces", kind="count")
+@twice
+def pieces(positions):
+    \"\"\"Twice.\"\"\"
+    return positions.mine.sum(axis=(1, 2))
+""",
+        encoding="utf-8",
+    )
+    before = set(sys.modules)
+    one, three, doubled = load_concepts(path)
+    assert set(sys.modules) == before
+    fen = "3/p2/P1P w"
+    assert [answers(each, "hexapawn", fen) for each in (one, three, doubled)] == [1, 0, 4]
+    assert doubled.place == f"{path}:22"
 
 
 def test_nan_and_labels_a_square_are_welcome(tmp_path: Path) -> None:
