@@ -22,11 +22,12 @@ class StudyOptions(FigureOptions):
     sizes: what a network trained on four sizes of Hexapawn knows of two that it has never seen.
     losalamos: Gardner's network trained on at Los Alamos beside one that begins from zero.
     trunks: the residual tower beside transformers as large and as fast, by truth, speed and Elo.
+    planted: how often probing finds what is there, and what is not, on networks built by hand.
     """
 
     # The study.
-    name: Literal["ablation", "several", "sizes", "losalamos", "trunks"]
-    # Minutes of training of every network.
+    name: Literal["ablation", "several", "sizes", "losalamos", "trunks", "planted"]
+    # Minutes of training of every network; "planted" trains none.
     minutes: Annotated[float, Range(0, above_low=True)] = 5.0
     # Folder of runs, results and the picture; runs/study-NAME unless given.
     out: Path | None = None

@@ -152,7 +152,7 @@ def _draw_intervals(
 
 
 class Panel(NamedTuple):
-    """Curves of shares over seconds of training, in one panel."""
+    """Curves of shares over seconds of training, or over something else, in one panel."""
 
     unit: str
     curves: Mapping[str, Sequence[tuple[float, float]]]
@@ -162,6 +162,8 @@ class Panel(NamedTuple):
     """A label and a share to compare with."""
     lowest: float | None = None
     """Lower end of the shares; None for a little below the lowest that is not 0."""
+    across: str = "seconds of training"
+    """What the curves run over."""
 
 
 def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
@@ -177,7 +179,7 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
                 label, share = panel.level
                 axes.axhline(100 * share, color=_QUIET, linewidth=1, linestyle=":", label=label)
             axes.set_title(panel.title, fontsize=10, loc="left")
-            axes.set_xlabel("seconds of training")
+            axes.set_xlabel(panel.across)
             axes.set_xlim(0, None)
             lowest = _lowest(panels) if panel.lowest is None else 100 * panel.lowest
             axes.set_ylim(lowest, 101)

@@ -80,6 +80,10 @@ class Results:
                 values = json.loads(text)
                 self._lines[json.dumps(values["key"])] = values
 
+    def has(self, key: Sequence[str | int]) -> bool:
+        """Whether the file has the result of this key."""
+        return json.dumps(list(key)) in self._lines
+
     def get(
         self, key: Sequence[str | int], measure: Callable[..., Line], *arguments: object
     ) -> Line:
