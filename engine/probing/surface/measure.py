@@ -25,12 +25,14 @@ from engine.probing.concepts.truth import Truth
 from engine.probing.controls.features import raw_input, raw_square_input, untrained_networks
 from engine.probing.data.samples import Sample
 from engine.probing.data.searched import Searched
+from engine.probing.report.forms import forms_section
 from engine.probing.report.results import CheckpointSummary, Report, RunSummary
 from engine.probing.surface.cells import Scores, make_cells, make_combined, measure_gains
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.emergence import order_of_appearance
 from engine.probing.surface.examples import show_examples
 from engine.probing.surface.experiment import Experiment, counts, prepare
+from engine.probing.surface.forms import compare_at_best_layer
 from engine.probing.surface.layer_scores import LayerScores, Role, score_layer
 from engine.probing.surface.parts import Parts
 from engine.rules.variant import Variant
@@ -85,6 +87,13 @@ def surface(
     name, subjects = runs[0]
     last = subjects[-1]
     of_last = [each for each in cells if (each.run, each.checkpoint) == (name, last.summary.name)]
+    with _single_thread():
+        closer = last.load().eval()
+        examples = show_examples(experiment, closer, of_last)
+        layer, forms = compare_at_best_layer(experiment, closer, of_last, truth)
+    sections = {}
+    if forms:
+        sections["forms"] = forms_section(forms, layer=layer, checkpoint=last.summary.label)
     report = Report(
         runs=summaries,
         variant=variant.name,
@@ -103,7 +112,8 @@ def surface(
         cells=cells,
         combined=make_combined(experiment, found, layers),
         emergence=order_of_appearance(experiment, found, summaries),
-        examples=show_examples(experiment, last.load().eval(), of_last),
+        examples=examples,
+        sections=sections,
         seconds=time.monotonic() - started,
     )
     parts.remove()

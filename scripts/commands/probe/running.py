@@ -12,11 +12,14 @@ from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.probing.analyses.analyse import AnalysisConfig, analyse
 from engine.probing.analyses.analyse import Subject as Analysed
 from engine.probing.analyses.entanglement import entanglement
+from engine.probing.analyses.factors import factors
 from engine.probing.analyses.sections import sections
 from engine.probing.concepts.loading import load_concepts
 from engine.probing.concepts.registry import Concept, Labels, registered_concepts
 from engine.probing.data.samples import Sample
+from engine.probing.data.searched import Searched
 from engine.probing.data.splits import thin
+from engine.probing.report.factors import factors_section
 from engine.probing.report.results import Report
 from engine.probing.report.words import CONTROL_FAMILY
 from engine.probing.surface.config import ProbeConfig
@@ -28,6 +31,7 @@ from scripts.commands.probe.subjects import choose_subjects, variant_of_all
 from scripts.players import is_solved_quickly, load_solution
 from search.exact.solution import Solution
 from training.evaluation.labels.exact import SolutionTruth
+from training.evaluation.labels.search import search_with_network
 from training.evaluation.labels.searched_moves import search_of
 
 SIMULATIONS: Final = 32
@@ -52,6 +56,8 @@ class Question:
     concepts_from: Path | None = None
     # Positions for the analyses beside the probes, at most.
     analysed: int = 8_000
+    # Positions that are searched for concepts of search, at most.
+    searched: int = 3_000
 
 
 class Monitor(Protocol):
@@ -85,6 +91,7 @@ def probe_runs(
     truth = None if solution is None else SolutionTruth(solution)
     rng = np.random.default_rng(config.seed)
     sample = gather(question.runs, variant, solution, question.positions, rng)
+    searched = _searched(question, config, runs, sample, variant, monitor)
     if monitor is not None:
         monitor.begin("probing", 0, " layers")
     report = surface(
@@ -94,11 +101,31 @@ def probe_runs(
         variant,
         config=config,
         truth=truth,
+        searched=searched,
         folder=folder,
         progress=_reach(monitor),
     )
     found = _sections(question, config, runs, sample, concepts, variant, truth, monitor)
-    return dataclasses.replace(report, sections=found)
+    return dataclasses.replace(report, sections=report.sections | found)
+
+
+def _searched(
+    question: Question,
+    config: ProbeConfig,
+    runs: Sequence[tuple[str, Sequence[Subject]]],
+    sample: Sample,
+    variant: Variant,
+    monitor: Monitor | None,
+) -> Searched:
+    """Searches of some positions with the last network of the first run."""
+    rng = np.random.default_rng((config.seed, 6))
+    rows = sample.rows[thin(np.arange(len(sample)), question.searched, rng)]
+    name, subjects = runs[0]
+    if monitor is not None:
+        monitor.begin("searching", 0, " positions")
+    return search_with_network(
+        subjects[-1].load(), variant, rows, source=name, progress=_reach(monitor)
+    )
 
 
 def _reach(monitor: Monitor | None) -> Callable[[int, int], None]:
@@ -150,6 +177,13 @@ def _sections(
             progress=_reach(monitor),
         )
     result: dict[str, Any] = dict(sections(found))
+    last = runs[0][1][-1].load()
+    result["factors"] = factors_section(
+        [
+            factors(last, "final", rows, concepts, variant, method=method, count=6, truth=truth)
+            for method in ("nmf", "pca")
+        ]
+    )
     result["entanglement"] = dataclasses.asdict(
         entanglement(concepts, sample.rows, variant, truth=truth)
     )
