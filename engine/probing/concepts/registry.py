@@ -27,15 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.probing.concepts.board.sides import Side
-from engine.probing.concepts.board.undefined import ConceptUndefinedError
+from engine.probing.concepts.board.undefined import (
+    ConceptUndefinedError as ConceptUndefinedError,
+)
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.truth import Truth
 from engine.probing.data.canonical import Rows
 from engine.probing.data.searched import Searched
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
-
-__all__ = ["ConceptUndefinedError"]
 
 Labels = npt.NDArray[np.float64]
 """[N] one label a position, or [N, S] one a square; classes are whole numbers, those of a binary
