@@ -56,6 +56,15 @@ def test_the_line_plays_the_likeliest_of_joined_moves() -> None:
         position.push(move)
 
 
+def test_two_symmetric_moves_outweigh_the_likeliest_single_one() -> None:
+    network = lively_network("hexapawn", "geometric", seed=1)
+    chances = np.exp(slow_logits(network, HEXAPAWN.start_row))
+    assert chances.argmax() == 1
+    first = opening(network, plies=1).line[0]
+    assert first.move == "a2"
+    assert first.probability == pytest.approx(chances[0] + chances[2], abs=1e-5)
+
+
 def test_moves_that_only_a_mirror_with_other_pieces_would_join_stay_apart() -> None:
     found = opening(lively_network("chess", "geometric"), plies=1)
     assert len(found.moves) == 20
