@@ -29,10 +29,11 @@ def words(found: Factors) -> str:
         if each.match is not None
     )
     untrained = max(found.untrained_explained, default=0.0)
+    explained, others = (f"{100 * share:.0f} %" for share in (found.explained, untrained))
     text = (
-        f"{len(found.factors)} factors explain {found.explained:.0%} of the variance; those of "
-        f"untrained networks explain up to {untrained:.0%} of theirs. {len(better)} match a "
-        "concept better than permuted positions and untrained networks do"
+        f"{len(found.factors)} factors explain {explained} of the variance; those of untrained "
+        f"networks explain up to {others} of theirs. {len(better)} match a concept better than "
+        "permuted positions and untrained networks do"
     )
     return f"{text}{f': {named}' if better else ''}."
 

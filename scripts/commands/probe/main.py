@@ -1,5 +1,7 @@
 """`pawnscope probe RUN [RUN ...]`: the concept report of runs: HTML, JSON and CSV."""
 
+import dataclasses
+import shlex
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +76,8 @@ def main(arguments: list[str]) -> int:
     with telling(kept), closing(Bars(quiet=options.json)) as bars:
         folder = html.with_suffix(".parts")
         report = probe_runs(question, config, folder=folder, monitor=bars)
+    command = shlex.join(["pawnscope", "probe", *arguments])
+    report = dataclasses.replace(report, command=command)
     write_report(report, html)
     if options.json:
         print_json(figures(report))

@@ -56,7 +56,9 @@ def test_a_run_gets_a_page_and_its_numbers(
     assert {"material", "game value", "a pawn can break through", "zugzwang"} < {
         each["name"] for each in report["concepts"]
     }
-    assert {"lens", "play", "openings", "entanglement"} <= set(report["sections"])
+    assert {"lens", "play", "openings", "entanglement", "factors"} <= set(report["sections"])
+    assert report["command"] == f"pawnscope probe {run} --positions 300 --checkpoints 2"
+    assert report["command"] in page
     assert sorted(item.name for item in run.iterdir()) == [
         "checkpoints",
         "report.csv",

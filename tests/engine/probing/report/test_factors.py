@@ -36,7 +36,7 @@ FOUND = Factors(
 
 def test_a_match_counts_only_above_both_controls() -> None:
     assert words(FOUND) == (
-        "3 factors explain 50% of the variance; those of untrained networks explain up to 40% of "
+        "3 factors explain 50 % of the variance; those of untrained networks explain up to 40 % of "
         "theirs. 1 match a concept better than permuted positions and untrained networks do: "
         "0 (mobility, −0.80)."
     )
