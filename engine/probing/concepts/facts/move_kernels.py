@@ -14,7 +14,7 @@ from engine.rules.attacks import find_king, is_attacked
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.kernels import apply, generate
-from engine.rules.outcome import CHECKMATE, terminal_value, termination
+from engine.rules.outcome import CHECKMATE, is_decided, terminal_value, termination
 from engine.rules.tables import (
     BOARD,
     CASTLING,
@@ -22,12 +22,15 @@ from engine.rules.tables import (
     EN_PASSANT,
     HAS_KING,
     KING,
+    LINES,
     MAX_MOVES,
     NO_SQUARE,
     PAWN,
     PROMOTION_COUNT,
+    PROMOTION_REGION,
     SIDE,
     SQUARES,
+    STALEMATE_VALUE,
     STEP_START,
     THREAT_START,
     WIDTH,
@@ -143,6 +146,43 @@ def _check_by(row: Row, move: Int, openers: Int, strikes: npt.NDArray[np.int64])
     return _PERHAPS if openers >> source & 1 else _QUIET
 
 
+@internal_kernel
+def _can_move(tables: Tables, row: Row) -> bool:
+    """Whether the side to move, not in check, has a move of a piece that no pin can hold.
+
+    Where there is no king: whether it has a move.
+    """
+    squares = tables[SQUARES]
+    side = np.int64(row[squares + SIDE])
+    if not tables[HAS_KING] and row[squares + EN_PASSANT] != NO_SQUARE:
+        # It stands there only where the capture is legal.
+        return True
+    king = find_king(tables, row, side) if tables[HAS_KING] else NO_SQUARE
+    for source in range(squares):
+        code = np.int64(row[source])
+        if code == EMPTY or code >> 4 != side or source == king:
+            continue
+        if king != NO_SQUARE and tables[LINES + king * BOARD + source]:
+            continue
+        barred = 0
+        if code & 15 == PAWN and not tables[PROMOTION_COUNT]:
+            barred = tables[PROMOTION_REGION + side]
+        start = code * BOARD + source
+        index = tables[STEP_START + start]
+        end = tables[STEP_START + start + 1]
+        while index < end:
+            step = tables[index]
+            blocker = row[step & 63]
+            wanted = step & 64
+            index += 1
+            if blocker != EMPTY:
+                index += (step >> 8) - 1
+                wanted = step & 128 if blocker >> 4 != side else 0
+            if wanted and not barred >> (step & 63) & 1:
+                return True
+    return False
+
+
 @shared_kernel
 def _end_by(
     tables: Tables,
@@ -156,7 +196,8 @@ def _end_by(
 ) -> tuple[bool, int]:
     """Play a move into `after`; whether it gives check, and why the game is over, 0 if it is not.
 
-    Unless it gives check the game goes on, or, where moves `may_end` it otherwise, is looked at.
+    Unless it gives check the game goes on, or, where moves `may_end` it otherwise, is looked at:
+    whether it is decided by a flag or an extinction, or by a stalemate that wins.
     """
     apply(tables, row, move, after)
     side = np.int64(row[tables[SQUARES] + SIDE])
@@ -165,8 +206,15 @@ def _end_by(
         and king != NO_SQUARE
         and is_attacked(tables, after, king, side, NO_SQUARE)
     )
+    is_over = False
+    if checks:
+        is_over = generate(tables, after, out) == 0
+    elif may_end:
+        is_over = is_decided(tables, after)
+        if not is_over and tables[STALEMATE_VALUE] == -1 and not _can_move(tables, after):
+            is_over = tables[HAS_KING] == 0 or generate(tables, after, out) == 0
     reason = 0
-    if (checks or may_end) and generate(tables, after, out) == 0:
+    if is_over:
         reason = termination(tables, after, 0)
     return checks, reason
 
