@@ -21,6 +21,7 @@ from engine.probing.concepts.facts.moves import (
     moves_to_win,
     passed,
     passed_facts,
+    wins_without_check,
 )
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Labels, concept
@@ -296,22 +297,27 @@ def _mates(positions: Positions) -> npt.NDArray[np.int8]:
 
 
 def _their_mates(positions: Positions) -> npt.NDArray[np.int8]:
-    found = positions.shared(passed)
-    counts = np.zeros(len(positions), np.int8)
-    rows = found.rows[found.is_allowed]
-    counts[found.is_allowed] = moves_to_win(positions.variant, rows, mates_only=True)
-    return counts
+    return _after_passing(positions, mates_only=True)
 
 
 def _wins(positions: Positions) -> npt.NDArray[np.int8]:
+    if not wins_without_check(positions.variant):
+        return positions.shared(_mates)
     return moves_to_win(positions.variant, positions.rows, mates_only=False)
 
 
 def _their_wins(positions: Positions) -> npt.NDArray[np.int8]:
+    if not wins_without_check(positions.variant):
+        return positions.shared(_their_mates)
+    return _after_passing(positions, mates_only=False)
+
+
+def _after_passing(positions: Positions, *, mates_only: bool) -> npt.NDArray[np.int8]:
+    """In how many moves the opponent wins if the side to move passes, where it may."""
     found = positions.shared(passed)
     counts = np.zeros(len(positions), np.int8)
     rows = found.rows[found.is_allowed]
-    counts[found.is_allowed] = moves_to_win(positions.variant, rows, mates_only=False)
+    counts[found.is_allowed] = moves_to_win(positions.variant, rows, mates_only=mates_only)
     return counts
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.probing.data.canonical import Boards, Groups, Rows, canonical_boards, canonical_groups
+from engine.rules.errors import InputError
 from engine.rules.position import Position
 from engine.rules.variant import Variant
 
@@ -119,10 +120,15 @@ def draw_games(
 
 
 def play_random_games(variant: Variant, wanted: int, rng: np.random.Generator) -> Sample:
-    """At least `wanted` unfinished positions of games of random moves."""
+    """At least `wanted` unfinished positions of games of random moves.
+
+    Raises InputError where the start position is finished.
+    """
     rows: list[Rows] = []
     games: list[int] = []
     game = 0
+    if not Position(variant).legal_moves:
+        raise InputError(f"{variant.name}: its games are over at the start")
     while len(rows) < wanted:
         position = Position(variant)
         for _ in range(_LONGEST_GAME):

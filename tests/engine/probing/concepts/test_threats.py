@@ -18,7 +18,8 @@ from engine.probing.concepts.registry import (
     ConceptUndefinedError,
     label,
 )
-from engine.rules.errors import VariantError
+from engine.probing.data.samples import play_random_games
+from engine.rules.errors import InputError, VariantError
 from engine.rules.notation.fen import write_fen
 from engine.rules.position import Position
 from engine.rules.tables import EN_PASSANT, NO_SQUARE, REPETITION, SIDE
@@ -29,8 +30,11 @@ from tests.support.rules.invented_variants import invented_ini
 from tests.support.rules.naive_rules import start
 from tests.support.rules.naive_variant import rules_of
 from tests.support.rules.random_games import random_games, replayed
+from tests.support.training.training_cases import child_of
 
 Rows = npt.NDArray[np.uint8]
+
+KINGS = "4k/5/5/5/K4 w - - 0 1"
 
 # Boards, ranks from the top; capitals are White's, to move.
 BOARDS = {
@@ -278,6 +282,7 @@ def test_drawn_boards(board: str, concept: Concept, wanted: int) -> None:
     assert answers(concept, "gardner", f"{text} w") == wanted
 
 
+@pytest.mark.nojit
 def test_a_pawn_wins_by_arriving_where_there_is_no_king() -> None:
     """4 |  .  .  .  .
     3 |  P  .  .  .    a3-a4 wins at once; d2-d1 would, if it were Black's turn.
@@ -296,6 +301,15 @@ def test_a_pawn_wins_by_arriving_where_there_is_no_king() -> None:
         answers(threats.promotion_available, "hexapawn4x4", board)
     with pytest.raises(ConceptUndefinedError, match="hexapawn4x4 has no queens"):
         answers(threats.queen_attacked.mine, "hexapawn4x4", board)
+
+
+def test_games_that_are_over_at_the_start_have_no_positions() -> None:
+    """Without knights from the beginning, and who has none has lost."""
+    over = child_of(
+        "gardner", "over", extinctionValue="loss", extinctionPieceTypes="n", startFen=KINGS
+    )
+    with pytest.raises(InputError, match="over: its games are over at the start"):
+        play_random_games(over, 10, np.random.default_rng(0))
 
 
 def sampled(variant: Variant, games: int, plies: int, every: int, seed: int = 0) -> Rows:
