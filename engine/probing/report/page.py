@@ -28,6 +28,7 @@ from engine.probing.report.drawing.positions import small_board
 from engine.probing.report.drawing.svg import clean, plain, signed
 from engine.probing.report.grid import Grid, short_layer, short_runs
 from engine.probing.report.results import SMALLEST_GAIN, Report
+from engine.probing.report.trust import planted_figures, planted_words
 from engine.probing.report.verdicts import REASONS
 from engine.probing.report.words import (
     appears,
@@ -108,6 +109,7 @@ def _values(report: Report) -> dict[str, Any]:
         "smallest_gain": SMALLEST_GAIN,
         "full": pictures.FULL,
         "versions": versions(),
+        "planted": planted_words(planted_figures()),
         "data": Markup(page_data(grid, ordered, best)),
     }
 
