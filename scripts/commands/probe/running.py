@@ -14,6 +14,7 @@ from engine.probing.analyses.analyse import Subject as Analysed
 from engine.probing.analyses.entanglement import entanglement
 from engine.probing.analyses.factors import factors
 from engine.probing.analyses.sections import sections
+from engine.probing.analyses.units import units
 from engine.probing.concepts.loading import load_concepts
 from engine.probing.concepts.registry import Concept, Labels, registered_concepts
 from engine.probing.data.samples import Sample
@@ -184,6 +185,7 @@ def _sections(
             for method in ("nmf", "pca")
         ]
     )
+    result["units"] = dataclasses.asdict(units(last, "final", rows, variant))
     result["entanglement"] = dataclasses.asdict(
         entanglement(concepts, sample.rows, variant, truth=truth)
     )
