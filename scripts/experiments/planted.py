@@ -52,7 +52,7 @@ TITLE: Final = "Planted networks: what the surface finds"
 VARIANT: Final = "hexapawn4x4"
 SURFACES: Final = 20
 """Of each kind."""
-POSITIONS: Final = 1_500
+POSITIONS: Final = 3_000
 RESAMPLES: Final = 500
 NUMBERS: Final = 20
 CLASSES: Final = 4
@@ -265,6 +265,9 @@ def shares(lines: Sequence[study.Line]) -> dict[str, Any]:
         found[f"found where it is not: {kind}"] = _share(map(_is_misplaced, of_kind))
     present = [line for line in lines if line["kind"] in PRESENT]
     found["found where it is: all"] = _share(map(_is_found, present))
+    for metric in ("count", "binary"):
+        of_metric = [line for line in present if line["pattern"].endswith(f"({metric})")]
+        found[f"found where it is: {metric}"] = _share(map(_is_found, of_metric))
     found["found where it is not: all"] = _share(map(_is_misplaced, present))
     for kind in NULLS:
         of_kind = [line for line in lines if line["kind"] == kind]

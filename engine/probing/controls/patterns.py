@@ -26,6 +26,9 @@ from engine.rules.variant import Variant
 
 COMMON: Final = (0.1, 0.9)
 """A drawn pattern occurs in at least and at most this share of the positions."""
+MOST_LINEAR: Final = 0.5
+"""Of the variance of its count, squares alone explain at most this share linearly: what raw input
+tells leaves nothing to find."""
 _TRIES: Final = 1000
 _STEPS: Final = tuple((r, f) for r in (-1, 0, 1) for f in (-1, 0, 1) if (r, f) != (0, 0))
 
@@ -107,22 +110,44 @@ def _holds(pattern: Pattern, boards: npt.NDArray[np.uint8]) -> npt.NDArray[np.bo
 def draw_pattern(
     rows: Rows, variant: Variant, rng: np.random.Generator, *, offsets: int = 2
 ) -> Pattern:
-    """A random pattern that is neither rare nor everywhere in `rows` uint8[N, R].
+    """A random pattern that is neither rare nor everywhere in `rows` uint8[N, R], and that raw
+    input does not tell, as far as so many rows can say that.
 
     It has one neighbour, or two with the same distance from the middle file; it and its mirror
     image look at no more than `offsets` neighbours. Raises InputError where there is none.
     """
     positions = Positions(rows, variant)
-    codes = np.unique(positions.boards)
+    codes, basis = np.unique(positions.boards), _linear_basis(positions)
     for _ in range(_TRIES):
         pattern = _random_pattern(codes, rng)
         looked_at = {each[:2] for image in pattern.images for each in image.others}
         if len(looked_at) > offsets:
             continue
-        share = float((pattern.count(positions) > 0).mean())
-        if COMMON[0] <= share <= COMMON[1]:
+        count = pattern.count(positions)
+        share = float((count > 0).mean())
+        if COMMON[0] <= share <= COMMON[1] and _linear_share(count, basis) <= MOST_LINEAR:
             return pattern
     raise InputError(f"{variant.name}: no pattern is in {COMMON[0]:.0%} to {COMMON[1]:.0%} of rows")
+
+
+def _linear_basis(positions: Positions) -> npt.NDArray[np.float64]:
+    """[N, rank] orthonormal: all linear functions of what stands on each square, less the mean."""
+    boards = positions.boards.reshape(len(positions), -1)
+    one_hot = (boards[:, :, None] == np.unique(boards)).reshape(len(boards), -1).astype(np.float64)
+    left, sizes, _ = np.linalg.svd(one_hot - one_hot.mean(axis=0), full_matrices=False)
+    basis: npt.NDArray[np.float64] = left[:, sizes > 1e-9 * sizes.max(initial=1e-300)]
+    return basis
+
+
+def _linear_share(count: Labels, basis: npt.NDArray[np.float64]) -> float:
+    """Adjusted R² of a count [N]; 0 where there are too few rows to tell."""
+    rows, rank = basis.shape
+    if rows <= 2 * rank:
+        return 0.0
+    centred = count - count.mean()
+    explained = float(((basis.T @ centred) ** 2).sum() / (centred**2).sum())
+    adjusted: float = 1.0 - (1.0 - explained) * (rows - 1) / (rows - 1 - rank)
+    return adjusted
 
 
 def _random_pattern(codes: npt.NDArray[np.uint8], rng: np.random.Generator) -> Pattern:

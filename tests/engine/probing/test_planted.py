@@ -101,6 +101,18 @@ def test_a_pattern_on_a_board_that_is_drawn() -> None:
     assert pattern.text(VARIANT) == "my P, their P ahead right"
 
 
+def test_raw_input_does_not_tell_a_drawn_pattern() -> None:
+    rows = solved_rows(NAME, 1500)
+    boards = Positions(rows, VARIANT).boards.reshape(len(rows), -1)
+    squares = (boards[:, :, None] == np.array([0, PAWN, PAWN | BLACK_BIT])).reshape(len(rows), -1)
+    design = np.concatenate([squares, np.ones((len(rows), 1))], axis=1).astype(float)
+    for pattern in draw_patterns(rows, VARIANT, 20, np.random.default_rng(6)):
+        count = pattern.count(Positions(rows, VARIANT))
+        errors = count - design @ np.linalg.lstsq(design, count, rcond=None)[0]
+        assert 1.0 - errors.var() / count.var() < 0.52
+        assert 0.1 <= (count > 0).mean() <= 0.9
+
+
 def test_symmetric_positions_have_the_same_patterns(rows: Rows) -> None:
     for pattern in draw_patterns(rows, VARIANT, 6, np.random.default_rng(3)):
         concept = pattern.concept(VARIANT)
