@@ -18,8 +18,7 @@ with M the training rows that have a label. A penalty is chosen by cross-validat
 the one with the least loss on the rows that were left out. `folds` number the training rows; those
 of one canonical position or game belong to one fold. Rows of fold -1 are never left out.
 
-Memory: besides the features, their training rows in single precision and working arrays of no more
-than a few times that size.
+Memory: besides the features, at most about five times their size, or 100 MB where that is more.
 """
 
 from collections.abc import Sequence
