@@ -72,6 +72,15 @@ def layer_features(
             )
 
 
+def layer_pools(
+    network: PolicyValueNet, rows: Rows, layers: Sequence[str]
+) -> npt.NDArray[np.int64]:
+    """int64[L] the kind of each layer: 0 with a vector a square, 1 with one a position."""
+    with torch.inference_mode(), network.hook_points.read(*layers) as activations:
+        network(torch.from_numpy(np.ascontiguousarray(rows[:1])))
+    return np.array([int(activations[name].dim() < 3) for name in layers])
+
+
 class _Buffers:
     def __init__(self, like: LayerFeatures, count: int) -> None:
         self.board = np.empty((count, like.board.shape[1]), np.float32)

@@ -11,7 +11,13 @@ from engine.probing.probes.scores import all_scores
 from engine.probing.report.results import Cell, Combined, Gain, Measurement, RunSummary
 from engine.probing.surface.experiment import Experiment, Target, unseen_shares
 from engine.probing.surface.layer_scores import LayerScores
-from engine.probing.surface.significance import Intervals, Spread, intervals, moderated_spread
+from engine.probing.surface.significance import (
+    Intervals,
+    Pools,
+    Spread,
+    intervals,
+    moderated_spread,
+)
 
 Array = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -53,8 +59,11 @@ def baselines(scores: Scores, attribute: str) -> Float32:
     return better
 
 
-def measure_gains(experiment: Experiment, scores: Scores) -> Surface:
-    """Gains over the baselines, with the bounds of single cells and of all at once."""
+def measure_gains(experiment: Experiment, scores: Scores, pools: Pools) -> Surface:
+    """Gains over the baselines, with the bounds of single cells and of all at once.
+
+    `pools` int64[L]: layers of one kind have about the same spread by initialisation.
+    """
     config = experiment.config
     rng = np.random.default_rng((config.seed, 1))
     base = baselines(scores, "scores")
@@ -63,26 +72,26 @@ def measure_gains(experiment: Experiment, scores: Scores) -> Surface:
     )
     gains: Float32 = found - base
     count = len(scores.untrained)
-    spread = moderated_spread(_estimates(scores.untrained))
+    spread = moderated_spread(_estimates(scores.untrained, "scores"), pools)
     shape = gains.shape[:-1]
+    runs, places = shape[:2]
     unseen = np.broadcast_to(unseen_shares(experiment, config.confidence), shape)
-    wide = Spread(variance=np.broadcast_to(spread.variance, shape), degrees=spread.degrees)
-    single = intervals(gains, [(wide, 1.0 + 1.0 / count)], unseen, config.confidence, rng)
-    runs = len(scores.trained)
+    luck = [(spread.repeated(runs * places), 1.0 + 1.0 / count)]
+    single = intervals(gains, luck, unseen, config.confidence, rng)
     if runs == 1:
         return Surface(gains=gains, single=single, mean=None, combined=None)
     mean: Float32 = gains.mean(axis=0)
-    own = moderated_spread(gains[..., 0].astype(np.float64))
-    wide = Spread(variance=wide.variance[0], degrees=wide.degrees)
-    combined = intervals(
-        mean, [(own, 1.0 / runs), (wide, 1.0 / count)], unseen[0], config.confidence, rng
-    )
+    found = gains[..., 0].astype(np.float64).reshape(runs, -1, shape[-1])
+    own = moderated_spread(found, np.tile(pools, places))
+    luck = [(own, 1.0 / runs), (spread.repeated(places), 1.0 / count)]
+    combined = intervals(mean, luck, unseen[0], config.confidence, rng)
     return Surface(gains=gains, single=single, mean=mean, combined=combined)
 
 
-def _estimates(untrained: Sequence[Sequence[LayerScores]]) -> Array:
+def _estimates(untrained: Sequence[Sequence[LayerScores]], attribute: str) -> Array:
     """[n, L, C] scores without resamples."""
-    return np.array([[layer.scores[:, 0] for layer in network] for network in untrained], float)
+    found = [[getattr(layer, attribute)[:, 0] for layer in network] for network in untrained]
+    return np.array(found, float)
 
 
 def make_cells(
@@ -91,11 +100,15 @@ def make_cells(
     surface: Surface,
     runs: Sequence[RunSummary],
     layers: Sequence[str],
+    pools: Pools,
 ) -> tuple[Cell, ...]:
     """All cells: by run, concept, checkpoint and layer."""
     plain = [_majority_score(experiment, target) for target in experiment.targets]
     secondary = {
-        name: (baselines(scores, name), _estimates_of(scores, name))
+        name: (
+            baselines(scores, name),
+            moderated_spread(_estimates(scores.untrained, name), pools),
+        )
         for name in ("self_play", "harder")
     }
     return tuple(
@@ -105,12 +118,6 @@ def make_cells(
         for k in range(len(runs[r].checkpoints))
         for layer in range(len(layers))
     )
-
-
-def _estimates_of(scores: Scores, attribute: str) -> Spread:
-    """Spread of the untrained networks' scores [L, C] in another setting."""
-    found = [[getattr(layer, attribute)[:, 0] for layer in each] for each in scores.untrained]
-    return moderated_spread(np.array(found, float))
 
 
 def _majority_score(experiment: Experiment, target: Target) -> float:
@@ -208,9 +215,8 @@ def _other_gain(
     config = experiment.config
     rng = np.random.default_rng((config.seed, 2, *place))
     gains = resampled.astype(np.float64) - base[layer, c]
-    one = Spread(variance=spread.variance[layer, c, None], degrees=spread.degrees)
     share = 1.0 + 1.0 / config.random_networks
-    gains[1:] += one.deviations(share, rng, len(gains) - 1)[0]
+    gains[1:] += spread.deviations(c, np.array([layer]), share, rng, len(gains) - 1)[0]
     outside = (1.0 - config.confidence) / 2.0
     low, high = np.quantile(gains[1:], [outside, 1.0 - outside])
     rows = len(experiment.harder.rows.test) if experiment.harder and name == "harder" else 0

@@ -34,7 +34,7 @@ from engine.probing.report.results import Cell
 from engine.probing.surface.examples import best_layers
 from engine.probing.surface.experiment import Experiment, Target
 
-MOST_ROWS: Final = 2_000
+MOST_ROWS: Final = 1_500
 """Rows to fit to, and rows to score on."""
 FEWEST_ROWS: Final = 200
 _UNTRAINED: Final = 2

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import stream_points
-from engine.probing.activations.layers import LayerFeatures, layer_features
+from engine.probing.activations.layers import LayerFeatures, layer_features, layer_pools
 from engine.probing.concepts.registry import Concept
 from engine.probing.concepts.truth import Truth
 from engine.probing.controls.features import raw_input, raw_square_input, untrained_networks
@@ -78,12 +78,13 @@ def surface(
     experiment = prepare(sample, concepts, variant, config, truth=truth, searched=searched)
     parts = Parts(folder, experiment)
     scores = _measure_all(experiment, network, runs, layers, parts, progress)
-    found = measure_gains(experiment, scores)
+    pools = layer_pools(network, sample.rows[:1], layers)
+    found = measure_gains(experiment, scores, pools)
     summaries = tuple(
         RunSummary(name=name, checkpoints=tuple(each.summary for each in subjects))
         for name, subjects in runs
     )
-    cells = make_cells(experiment, scores, found, summaries, layers)
+    cells = make_cells(experiment, scores, found, summaries, layers, pools)
     name, subjects = runs[0]
     last = subjects[-1]
     of_last = [each for each in cells if (each.run, each.checkpoint) == (name, last.summary.name)]

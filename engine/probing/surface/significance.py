@@ -3,10 +3,10 @@
 A gain varies with the positions that were held out (the bootstrap's resamples, the same for all
 cells) and with the initialisation of the networks. The second part is estimated by the spread of
 untrained networks, or of the runs where there are several. Five networks say little about the
-spread of one cell, but the cells of a concept have about the same, so that they are pooled; the
-spreads of all concepts are then shrunk towards each other (Smyth 2004, section 4): each is taken as
-drawn from a common scaled inverse chi-square distribution, whose degrees of freedom are added to
-its own.
+spread of one cell, but layers of one kind have about the same for a concept, so that they are
+pooled. The spreads of all concepts are then shrunk towards each other (Smyth 2004, section 4): each
+is taken as drawn from a common scaled inverse chi-square distribution, whose degrees of freedom are
+added to its own.
 
 All cells at once: the largest studentised deviation of any cell, in each resample, has a
 distribution, and its quantile widens all intervals (max-statistic; Westfall and Young 1993, section
@@ -26,6 +26,7 @@ from scipy.stats import chi2
 
 Array = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
+Pools = npt.NDArray[np.int64]
 _ALIKE: Final = 1e-9
 """Gains that differ by less are equal."""
 _SMALLEST_SPREAD: Final = 0.0025
@@ -36,25 +37,37 @@ _CERTAIN: Final = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Estimated variance of a score by initialisation."""
+    """Estimated variance of a score by initialisation, of P places and C concepts."""
 
-    # [..., C] variance of one network's score.
+    # [P, C] variance of one network's score.
     variance: Array
-    # Degrees of freedom of each concept's estimate.
-    degrees: float
+    # int64[P] the pool of each place.
+    pools: Pools
+    # [pools] degrees of freedom of the estimates of each pool.
+    degrees: Array
 
-    def deviations(self, share: float, rng: np.random.Generator, resamples: int) -> Array:
-        """[..., C, resamples] deviations of variance `share` times that of one network.
+    def repeated(self, times: int) -> "Spread":
+        """The same for each of several networks, one after the other."""
+        return Spread(
+            variance=np.tile(self.variance, (times, 1)),
+            pools=np.tile(self.pools, times),
+            degrees=self.degrees,
+        )
 
-        Student's t, with one error of the spread for all cells of a concept.
+    def deviations(
+        self, concept: int, places: Pools, share: float, rng: np.random.Generator, resamples: int
+    ) -> Array:
+        """[places, resamples] deviations of variance `share` times that of one network.
+
+        Student's t, with one error of the spread for all cells of a pool.
         """
-        if self.degrees >= _MOST_DEGREES:
-            drawn = rng.standard_normal((*self.variance.shape, resamples))
-        else:
-            drawn = rng.standard_normal((*self.variance.shape, resamples))
-            errors = rng.chisquare(self.degrees, (self.variance.shape[-1], resamples))
-            drawn /= np.sqrt(errors / self.degrees)
-        deviations: Array = np.sqrt(share * self.variance)[..., None] * drawn
+        drawn = rng.standard_normal((len(places), resamples))
+        errors = np.ones((len(self.degrees), resamples))
+        for pool, degrees in enumerate(self.degrees):
+            if degrees < _MOST_DEGREES:
+                errors[pool] = rng.chisquare(degrees, resamples) / degrees
+        scale = np.sqrt(share * self.variance[places, concept])
+        deviations: Array = scale[:, None] * drawn / np.sqrt(errors[self.pools[places]])
         return deviations
 
 
@@ -73,27 +86,37 @@ class Intervals:
     errors: Array
 
 
-def moderated_spread(scores: Array) -> Spread:
-    """The spread [..., C] of scores [n, ..., C] of n networks, NaN where there are none.
+def moderated_spread(scores: Array, pools: Pools | None = None) -> Spread:
+    """The spread of scores [n, P, C] of n networks, NaN where there are none.
 
-    A cell whose own spread exceeds its concept's by more than chance keeps a lower bound of its
-    own. One network has no spread.
+    The places of one pool, int64[P] from 0, share their spread: layers of one kind. All are one
+    pool by default. A cell whose own spread exceeds its pool's by more than chance keeps a lower
+    bound of its own. One network has no spread.
     """
-    count, shape = len(scores), scores.shape[1:]
-    if count < 2:
-        return Spread(variance=np.zeros(shape), degrees=_MOST_DEGREES)
-    flat = scores.reshape(count, -1, shape[-1])
-    own = np.maximum(flat.var(axis=0, ddof=1), _SMALLEST_SPREAD**2)
+    count, places, concepts = scores.shape
+    pools = np.zeros(places, np.int64) if pools is None else pools
+    variance = np.zeros((places, concepts))
+    degrees = np.full(int(pools.max(initial=0)) + 1, _MOST_DEGREES)
+    for pool in range(len(degrees) if count > 1 else 0):
+        members = pools == pool
+        variance[members], degrees[pool] = _of_pool(scores[:, members])
+    return Spread(variance=variance, pools=pools, degrees=degrees)
+
+
+def _of_pool(scores: Array) -> tuple[Array, float]:
+    """Variances [P, C] of scores [n, P, C], and the degrees of freedom of their estimates."""
+    count = len(scores)
+    own = np.maximum(scores.var(axis=0, ddof=1), _SMALLEST_SPREAD**2)
     is_known = ~np.isnan(own)
     cells = is_known.sum(axis=0)
     pooled = np.where(is_known, own, 0.0).sum(axis=0) / np.maximum(cells, 1)
-    degrees = _pooled_degrees(flat)
+    degrees = _pooled_degrees(scores)
     common, prior = _common_spread(pooled[cells > 0], degrees)
     # Without a common distribution each concept keeps its own.
     shrunk = (prior * common + degrees * pooled) / (prior + degrees)
     least = own * (count - 1) / chi2.ppf(_CERTAIN, count - 1)
     variance = np.where(is_known, np.maximum(shrunk, least), 0.0)
-    return Spread(variance=variance.reshape(shape), degrees=min(prior + degrees, _MOST_DEGREES))
+    return variance, min(prior + degrees, _MOST_DEGREES)
 
 
 def _pooled_degrees(scores: Array) -> float:
@@ -153,9 +176,9 @@ def intervals(
 ) -> Intervals:
     """Bounds of gains [..., C, 1 + B]: the estimate, then each resample; NaN where there is none.
 
-    `luck` has spreads [...] by initialisation, each with the share of its variance that the gain
-    has. `unseen` [...] widens the intervals of cells whose resamples are all alike: a bound of how
-    far unseen positions could move the gain.
+    `luck` has spreads [P, C] by initialisation, P the places [...], each with the share of its
+    variance that the gain has. `unseen` [...] widens the intervals of cells whose resamples are all
+    alike: a bound of how far unseen positions could move the gain.
     """
     shape, resamples = gains.shape[:-1], gains.shape[-1] - 1
     concepts = shape[-1]
@@ -174,10 +197,8 @@ def intervals(
         )
         variance = deviations.var(axis=1) + (extra / 1.96) ** 2
         for spread, share in luck:
-            own = spread.variance.reshape(-1, concepts)[rows, concept, None]
-            one = Spread(variance=own, degrees=spread.degrees)
-            deviations = deviations + one.deviations(share, rng, resamples)[:, 0]
-            variance = variance + share * own[:, 0]
+            deviations = deviations + spread.deviations(concept, rows, share, rng, resamples)
+            variance = variance + share * spread.variance[rows, concept]
         low, high = np.quantile(deviations, [outside, 1.0 - outside], axis=1)
         bounds[0, rows, concept] = np.minimum(low, 0.0) - extra
         bounds[1, rows, concept] = np.maximum(high, 0.0) + extra

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import polygamma
 
 from engine.probing.surface.significance import (
+    Array,
     Spread,
     _inverse_trigamma,
     _pooled_degrees,
@@ -12,7 +13,13 @@ from engine.probing.surface.significance import (
     moderated_spread,
 )
 
-NONE = Spread(variance=np.zeros(40), degrees=1e6)
+
+def certain(variance: Array) -> Spread:
+    """A spread [C] that is known, at one place."""
+    return Spread(variance=variance[None], pools=np.zeros(1, np.int64), degrees=np.array([np.inf]))
+
+
+NONE = certain(np.zeros(40))
 
 
 @pytest.mark.parametrize("value", [1e-4, 0.1, 1.0, 30.0])
@@ -26,7 +33,7 @@ def test_spreads_of_one_kind_are_pooled() -> None:
     scores = rng.normal(0.6, 0.02, (5, 8, 50))
     spread = moderated_spread(scores)
     assert np.sqrt(np.median(spread.variance)) == pytest.approx(0.02, rel=0.1)
-    assert spread.degrees > 30
+    assert spread.degrees[0] > 30
 
 
 def test_cells_that_go_together_say_no_more_than_one() -> None:
@@ -44,13 +51,13 @@ def test_spreads_of_many_kinds_are_shrunk_a_little() -> None:
     rng = np.random.default_rng(0)
     sizes = 0.01 * np.exp(rng.normal(1.0, 0.8, 300))
     scores = 0.6 + sizes * rng.normal(size=(5, 300))
-    spread = moderated_spread(scores)
-    assert 4.0 < spread.degrees < 12.0
+    spread = moderated_spread(scores[:, None])
+    assert 4.0 < spread.degrees[0] < 12.0
     own = scores.var(axis=0, ddof=1)
     # Small variances grow and large ones shrink.
-    assert np.corrcoef(np.log(own), np.log(spread.variance))[0, 1] > 0.9
-    assert spread.variance[own.argmin()] > own.min()
-    assert spread.variance[own.argmax()] < own.max()
+    assert np.corrcoef(np.log(own), np.log(spread.variance[0]))[0, 1] > 0.9
+    assert spread.variance[0, own.argmin()] > own.min()
+    assert spread.variance[0, own.argmax()] < own.max()
 
 
 def test_shrinking_recovers_the_degrees_of_the_prior() -> None:
@@ -58,7 +65,7 @@ def test_shrinking_recovers_the_degrees_of_the_prior() -> None:
     rng = np.random.default_rng(1)
     variances = 0.05**2 * 6.0 / rng.chisquare(6.0, 5000)
     scores = np.sqrt(variances) * rng.normal(size=(5, 5000))
-    assert moderated_spread(scores).degrees == pytest.approx(4.0 + 6.0, abs=1.5)
+    assert moderated_spread(scores[:, None]).degrees[0] == pytest.approx(4.0 + 6.0, abs=1.5)
 
 
 def test_a_cell_of_unusual_spread_keeps_a_bound_of_its_own() -> None:
@@ -71,6 +78,16 @@ def test_a_cell_of_unusual_spread_keeps_a_bound_of_its_own() -> None:
     assert spread.variance[4, 7] < 0.2 * own
 
 
+def test_layers_of_another_kind_have_a_spread_of_their_own() -> None:
+    """The pooled board varies ten times as much as the squares: it must not widen these."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0.6, 0.01, (5, 6, 60))
+    scores[:, 5] = rng.normal(0.6, 0.1, (5, 60))
+    spread = moderated_spread(scores, np.array([0, 0, 0, 0, 0, 1]))
+    assert np.sqrt(np.median(spread.variance[:5])) == pytest.approx(0.01, rel=0.15)
+    assert np.sqrt(np.median(spread.variance[5])) == pytest.approx(0.1, rel=0.3)
+
+
 def test_scores_near_one_have_a_spread_all_the_same() -> None:
     spread = moderated_spread(np.ones((5, 6, 50)))
     assert (np.sqrt(spread.variance) >= 0.0025).all()
@@ -80,8 +97,8 @@ def test_scores_near_one_have_a_spread_all_the_same() -> None:
 def test_missing_cells_have_no_spread_and_one_network_has_none() -> None:
     scores = np.random.default_rng(0).normal(size=(5, 10))
     scores[:, 3] = np.nan
-    assert moderated_spread(scores).variance[3] == 0.0
-    assert (moderated_spread(scores[:1]).variance == 0.0).all()
+    assert moderated_spread(scores[:, None]).variance[0, 3] == 0.0
+    assert (moderated_spread(scores[:1, None]).variance == 0.0).all()
 
 
 def test_a_network_like_the_untrained_ones_seldom_stands_out_anywhere() -> None:
@@ -125,7 +142,7 @@ def test_initialisations_widen_the_intervals() -> None:
     rng = np.random.default_rng(0)
     gains = np.full((40, 2001), 0.1, np.float32)
     gains[:, 1:] += rng.normal(0.0, 0.001, (40, 2000)).astype(np.float32)
-    spread = Spread(variance=np.full(40, 0.02**2), degrees=1e6)
+    spread = certain(np.full(40, 0.02**2))
     found = intervals(gains, [(spread, 1.2)], np.zeros(40), 0.95, rng)
     reach = 1.96 * (1.2 * 0.02**2 + 0.001**2) ** 0.5
     assert found.low == pytest.approx(0.1 - reach, abs=0.004)
@@ -138,7 +155,7 @@ def test_initialisations_widen_the_intervals() -> None:
 def test_resamples_that_are_all_alike_are_not_certain_and_refused_cells_stay_out() -> None:
     gains = np.full((3, 101), 0.2, np.float32)
     gains[2] = np.nan
-    none = Spread(variance=np.zeros(3), degrees=1e6)
+    none = certain(np.zeros(3))
     unseen = np.array([0.3, 0.1, 0.1])
     found = intervals(gains, [(none, 1.0)], unseen, 0.95, np.random.default_rng(0))
     assert found.low[:2] == pytest.approx([-0.1, 0.1])
