@@ -1,6 +1,7 @@
 """How to probe."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.probing.activations.capture import Readout
 from engine.probing.data.signatures import HeldOut
@@ -34,6 +35,8 @@ class ProbeConfig:
     workers: int = 1
     # Bytes of features in memory at a time, for each worker; at least one layer's.
     memory: int = 1 << 29
+    # A folder to keep the features of all layers in, and to read them from; None keeps nothing.
+    activations: Path | None = None
 
     @property
     def random_seeds(self) -> tuple[int, ...]:

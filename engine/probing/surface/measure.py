@@ -5,11 +5,12 @@ networks           ->  LayerScores  of raw input, untrained networks, and every 
 scores             ->  Surface      gains over the controls, and their intervals
 """
 
+import hashlib
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import stream_points
 from engine.probing.activations.layers import LayerFeatures, layer_features, layer_pools
+from engine.probing.activations.store import ActivationStore
 from engine.probing.concepts.registry import Concept
 from engine.probing.concepts.truth import Truth
 from engine.probing.controls.features import raw_input, raw_square_input, untrained_networks
@@ -35,6 +37,7 @@ from engine.probing.surface.experiment import Experiment, counts, prepare
 from engine.probing.surface.forms import compare_at_best_layer
 from engine.probing.surface.layer_scores import LayerScores, Role, score_layer
 from engine.probing.surface.parts import Parts
+from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 
 Progress = Callable[[int, int], None]
@@ -75,6 +78,9 @@ def surface(
     config = config or ProbeConfig()
     network = runs[0][1][0].load().eval()
     layers = config.layers or stream_points(network)
+    keeps = folder is not None or config.activations is not None
+    if keeps and not all(each.digest for _, subjects in runs for each in subjects):
+        raise InputError("a network without a digest: what is kept of it could not be told apart")
     experiment = prepare(sample, concepts, variant, config, truth=truth, searched=searched)
     parts = Parts(folder, experiment)
     scores = _measure_all(experiment, network, runs, layers, parts, progress)
@@ -153,32 +159,44 @@ def _measure_all(
     def untrained(seed: int) -> Callable[[], PolicyValueNet]:
         return lambda: next(untrained_networks(network.config, (seed,)))
 
-    jobs = [_Job(role="raw input", name="raw input", load=lambda: network)]
+    build = hashlib.sha256(repr(network.config).encode()).hexdigest()[:16]
+    jobs = [_Job(role="raw input", name=f"raw-{build}", load=lambda: network)]
     jobs += [
-        _Job(role="untrained", name=f"untrained-{seed}", load=untrained(seed))
+        _Job(role="untrained", name=f"untrained-{build}-{seed}", load=untrained(seed))
         for seed in config.random_seeds
     ]
     jobs += [
-        _Job(role="trained", name=f"trained-{each.digest}-{r}-{k}", load=each.load)
+        _Job(role="trained", name=f"trained-{each.digest or f'{r}-{k}'}", load=each.load)
         for r, (_, subjects) in enumerate(runs)
         for k, each in enumerate(subjects)
     ]
-    total = 1 + (len(jobs) - 1) * len(layers)
-    done, lock = itertools.count(1), threading.Lock()
+    # Runs of like steps may share a network.
+    different = {job.name: job for job in jobs}
+    total = 1 + (len(different) - 1) * len(layers)
+    done, lock, stopped = itertools.count(1), threading.Lock(), threading.Event()
 
     def count() -> None:
+        """Ends other threads after their layer, once one has failed or was interrupted."""
+        if stopped.is_set():
+            raise CancelledError
         with lock:
             progress(next(done), total)
 
     def measure(job: _Job) -> list[LayerScores]:
-        return _measure_network(experiment, job, layers, parts, count)
+        try:
+            return _measure_network(experiment, job, layers, parts, count)
+        except BaseException:
+            stopped.set()
+            raise
 
     with _single_thread(), ThreadPoolExecutor(config.workers) as pool:
         try:
-            found = list(pool.map(measure, jobs))
+            measured = dict(zip(different, pool.map(measure, different.values()), strict=True))
         except BaseException:
+            stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
+    found = [measured[job.name] for job in jobs]
     n, places = config.random_networks, [len(subjects) for _, subjects in runs]
     trained = iter(found[1 + n :])
     return Scores(
@@ -215,9 +233,16 @@ def _features(experiment: Experiment, job: _Job, layers: Sequence[str]) -> Itera
     if job.role == "raw input":
         board, square = raw_input(network, rows), raw_square_input(network, rows, squares)
         return iter([LayerFeatures(layer=job.role, board=board, square=square)])
-    return layer_features(
-        network, rows, layers, squares, readout=config.readout, memory=config.memory
-    )
+
+    def compute(wanted: Sequence[str]) -> Iterator[LayerFeatures]:
+        return layer_features(
+            network, rows, wanted, squares, readout=config.readout, memory=config.memory
+        )
+
+    if config.activations is None:
+        return compute(layers)
+    store = ActivationStore(config.activations, rows, squares, config.readout)
+    return store.through(job.name, layers, compute)
 
 
 @contextmanager

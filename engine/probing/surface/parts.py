@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Parts:
         try:
             with np.load(self._path(network, layer), allow_pickle=False) as arrays:
                 return LayerScores(**{name: arrays[name] for name in arrays.files})
-        except (OSError, ValueError, TypeError, EOFError, KeyError):
+        except (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile):
             # Not there, or torn by a kill: it is measured again.
             return None
 
@@ -62,7 +63,9 @@ class Parts:
 
 def _digest(experiment: Experiment) -> str:
     """Of all that the scores depend on, the network and its layers apart."""
-    config = dataclasses.replace(experiment.config, layers=(), workers=1, memory=0)
+    config = dataclasses.replace(
+        experiment.config, layers=(), workers=1, memory=0, activations=None
+    )
     digest = hashlib.sha256(f"{FORMAT} {experiment.variant.name} {config}".encode())
     for array in (experiment.sample.rows, experiment.main.rows.train, experiment.main.rows.test):
         digest.update(array.tobytes())

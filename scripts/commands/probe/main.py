@@ -49,6 +49,9 @@ class ProbeOptions(FigureOptions):
     readout: Readout = "mean+max"
     # What the harder split holds out whole; unless given, what suits the game.
     held_out: HeldOut | None = None
+    # Keep what probes see of every layer in this folder, which grows large; the next report on the
+    # same positions reads it.
+    activations: Path | None = None
     # Of positions, splits and controls.
     seed: Natural = 0
 
@@ -71,6 +74,7 @@ def main(arguments: list[str]) -> int:
         readout=options.readout,
         held_out=options.held_out,
         workers=len(usable_cores()),
+        activations=options.activations,
     )
     kept = "the layers that are measured are kept; the same command continues"
     with telling(kept), closing(Bars(quiet=options.json)) as bars:
