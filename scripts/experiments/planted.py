@@ -50,7 +50,7 @@ from training.studies.side_by_side import run_side_by_side
 
 TITLE: Final = "Planted networks: what the surface finds"
 VARIANT: Final = "hexapawn4x4"
-SURFACES: Final = 20
+SURFACES: Final = 36
 """Of each kind."""
 POSITIONS: Final = 3_000
 RESAMPLES: Final = 500

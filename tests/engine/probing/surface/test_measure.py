@@ -48,7 +48,7 @@ def direction(network: PolicyValueNet, kind: Kind) -> Concept:
     def function(positions: Positions) -> Labels:
         features = capture(network, positions.rows, [LAYER])[LAYER].astype(np.float64)
         weights = np.random.default_rng(5).normal(size=features.shape[1])
-        values: Labels = (features / features.std(axis=0)) @ weights
+        values: Labels = (features / np.maximum(features.std(axis=0), 1e-9)) @ weights
         return values if kind == "real" else (values > np.median(values)).astype(np.float64)
 
     return Concept(name=f"direction ({kind})", kind=kind, definition="Planted.", function=function)
