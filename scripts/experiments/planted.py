@@ -183,7 +183,7 @@ def measure_surface(task: Task) -> study.Line:
         sample,
         concepts,
         variant,
-        config=ProbeConfig(seed=seed, resamples=task.resamples),
+        config=ProbeConfig(seed=seed, resamples=task.resamples, details=False),
     )
     return {
         "key": list(task.key),

@@ -31,6 +31,8 @@ class ProbeConfig:
     resamples: int = 1000
     # Of the intervals.
     confidence: float = 0.95
+    # Whether positions to look at and other forms of probes are added for the last network.
+    details: bool = True
     # Layers that are probed at the same time, each on one core.
     workers: int = 1
     # Bytes of features in memory at a time, for each worker; at least one layer's.

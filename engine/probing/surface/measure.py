@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -28,7 +29,13 @@ from engine.probing.controls.features import raw_input, raw_square_input, untrai
 from engine.probing.data.samples import Sample
 from engine.probing.data.searched import Searched
 from engine.probing.report.forms import forms_section
-from engine.probing.report.results import CheckpointSummary, Report, RunSummary
+from engine.probing.report.results import (
+    Cell,
+    CheckpointSummary,
+    Examples,
+    Report,
+    RunSummary,
+)
 from engine.probing.surface.cells import Scores, make_cells, make_combined, measure_gains
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.emergence import order_of_appearance
@@ -94,13 +101,10 @@ def surface(
     name, subjects = runs[0]
     last = subjects[-1]
     of_last = [each for each in cells if (each.run, each.checkpoint) == (name, last.summary.name)]
-    with _single_thread():
-        closer = last.load().eval()
-        examples = show_examples(experiment, closer, of_last)
-        layer, forms = compare_at_best_layer(experiment, closer, of_last, truth)
-    sections = {}
-    if forms:
-        sections["forms"] = forms_section(forms, layer=layer, checkpoint=last.summary.label)
+    examples: tuple[Examples, ...] = ()
+    sections: dict[str, Any] = {}
+    if config.details:
+        examples, sections = _details(experiment, last, of_last, truth)
     report = Report(
         runs=summaries,
         variant=variant.name,
@@ -125,6 +129,19 @@ def surface(
     )
     parts.remove()
     return report
+
+
+def _details(
+    experiment: Experiment, last: Subject, cells: Sequence[Cell], truth: Truth | None
+) -> tuple[tuple[Examples, ...], dict[str, Any]]:
+    """Positions to look at, and the section about forms of probes, of the last network."""
+    with _single_thread():
+        network = last.load().eval()
+        examples = show_examples(experiment, network, cells)
+        layer, forms = compare_at_best_layer(experiment, network, cells, truth)
+    if not forms:
+        return examples, {}
+    return examples, {"forms": forms_section(forms, layer=layer, checkpoint=last.summary.label)}
 
 
 def describe_network(network: PolicyValueNet) -> str:

@@ -64,7 +64,7 @@ class Parts:
 def _digest(experiment: Experiment) -> str:
     """Of all that the scores depend on, the network and its layers apart."""
     config = dataclasses.replace(
-        experiment.config, layers=(), workers=1, memory=0, activations=None
+        experiment.config, layers=(), workers=1, memory=0, activations=None, details=True
     )
     digest = hashlib.sha256(f"{FORMAT} {experiment.variant.name} {config}".encode())
     for array in (experiment.sample.rows, experiment.main.rows.train, experiment.main.rows.test):

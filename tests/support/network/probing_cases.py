@@ -22,7 +22,7 @@ from tests.support.rules.random_games import random_games, replayed
 Rows = npt.NDArray[np.uint8]
 Row = npt.NDArray[np.uint8]
 
-QUICK = ProbeConfig(random_networks=5, resamples=300)
+QUICK = ProbeConfig(random_networks=5, resamples=300, details=False)
 
 
 def mirrored(row: Row, variant: Variant) -> Row:

@@ -338,3 +338,24 @@ def test_the_json_has_every_control(planted: Report) -> None:
     classes = data["concepts"][1]["classes"]
     assert [each["name"] for each in classes] == ["0", "1"]
     assert sum(each["train"] + each["test"] for each in classes) == data["counts"]["rows"]
+
+
+def test_the_examples_are_the_extremes_of_the_held_out_positions() -> None:
+    """Material, which a layer holds exactly: the highest example has the most of it."""
+    rows = solved_rows("hexapawn4x4", 800)
+    config = ProbeConfig(random_networks=2, resamples=50, layers=("embed", "final"))
+    report = planted_report((material, ODD), rows=rows, config=config)
+    variant = get_variant("hexapawn4x4")
+    labels = material.labels(rows, variant)
+    (shown,) = (each for each in report.examples if each.concept == "material")
+    assert shown.highest[0].label >= np.quantile(labels, 0.95)
+    assert shown.lowest[0].label <= np.quantile(labels, 0.05)
+    for board in (*shown.highest, *shown.lowest, *shown.wrong):
+        mine = sum(0 < code < BLACK_BIT for code in board.codes)
+        theirs = sum(code > BLACK_BIT for code in board.codes)
+        assert board.label == mine - theirs
+        assert board.prediction == pytest.approx(board.label, abs=0.2)
+    (odd,) = (each for each in report.examples if each.concept == "odd")
+    assert odd.highest[0].prediction > 0.5 > odd.lowest[0].prediction
+    for board in odd.wrong:
+        assert (board.prediction > 0.5) != (board.label == 1.0)
