@@ -74,7 +74,8 @@ class Measurement:
     gain_low: float
     # Likewise.
     gain_high: float
-    # Interval that all cells of the report hold at once (max-statistic).
+    # Ends that all cells of the report hold at once (max-statistic): all lower ones with that
+    # confidence, and all upper ones.
     corrected_low: float
     # Likewise.
     corrected_high: float

@@ -1,5 +1,6 @@
 """From the scores of all layers to cells: gains over the controls, with their intervals."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,6 +84,7 @@ def measure_gains(experiment: Experiment, scores: Scores, pools: Pools) -> Surfa
     mean: Float32 = gains.mean(axis=0)
     found = gains[..., 0].astype(np.float64).reshape(runs, -1, shape[-1])
     own = moderated_spread(found, np.tile(pools, places))
+    own = dataclasses.replace(own, networks=np.repeat(np.arange(places), len(pools)))
     luck = [(own, 1.0 / runs), (spread.repeated(places), 1.0 / count)]
     combined = intervals(mean, luck, unseen[0], config.confidence, rng)
     return Surface(gains=gains, single=single, mean=mean, combined=combined)

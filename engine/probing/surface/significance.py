@@ -10,10 +10,12 @@ added to its own.
 
 All cells at once: the largest studentised deviation of any cell, in each resample, has a
 distribution, and its quantile widens all intervals (max-statistic; Westfall and Young 1993, section
-2.6). With a chance of `confidence` all intervals hold their gains, so that where nothing is to be
-found, any cell is clear of zero with a chance of 1 - confidence at most. Deviations by
-initialisation are drawn for each cell by itself, which can only widen the intervals; the error of
-the estimated spread is common to a concept's cells.
+2.6). With a chance of `confidence` all gains are above their lower ends, so that where nothing is
+to be found, any cell is above zero with a chance of 1 - confidence at most; with the same chance
+all are below their upper ends. Deviations by initialisation are drawn for each concept and network
+by itself, which can only widen the intervals; the layers of one network go together as they do
+among the untrained ones, and the error of the estimated spread is common to a concept's layers of
+one kind.
 """
 
 from dataclasses import dataclass
@@ -45,6 +47,10 @@ class Spread:
     pools: Pools
     # [pools] degrees of freedom of the estimates of each pool.
     degrees: Array
+    # [pools] mean correlation of the scores of one network at two places of a pool.
+    correlations: Array
+    # int64[P] the network of each place.
+    networks: Pools
 
     def repeated(self, times: int) -> "Spread":
         """The same for each of several networks, one after the other."""
@@ -52,6 +58,8 @@ class Spread:
             variance=np.tile(self.variance, (times, 1)),
             pools=np.tile(self.pools, times),
             degrees=self.degrees,
+            correlations=self.correlations,
+            networks=np.repeat(np.arange(times), len(self.networks)),
         )
 
     def deviations(
@@ -59,15 +67,22 @@ class Spread:
     ) -> Array:
         """[places, resamples] deviations of variance `share` times that of one network.
 
-        Student's t, with one error of the spread for all cells of a pool.
+        Student's t, with one error of the spread for all cells of a pool. The places of one
+        network and pool go together as they do among the untrained networks.
         """
-        drawn = rng.standard_normal((len(places), resamples))
+        pools = self.pools[places]
+        together = self.correlations[pools][:, None]
+        # One column for each network and pool that occurs.
+        kinds = np.unique(self.networks[places] * len(self.degrees) + pools, return_inverse=True)[1]
+        common = rng.standard_normal((int(kinds.max()) + 1, resamples))[kinds]
+        drawn = np.sqrt(together) * common
+        drawn += np.sqrt(1.0 - together) * rng.standard_normal((len(places), resamples))
         errors = np.ones((len(self.degrees), resamples))
         for pool, degrees in enumerate(self.degrees):
             if degrees < _MOST_DEGREES:
                 errors[pool] = rng.chisquare(degrees, resamples) / degrees
         scale = np.sqrt(share * self.variance[places, concept])
-        deviations: Array = scale[:, None] * drawn / np.sqrt(errors[self.pools[places]])
+        deviations: Array = scale[:, None] * drawn / np.sqrt(errors[pools])
         return deviations
 
 
@@ -81,7 +96,8 @@ class Intervals:
     # Of all cells at once.
     corrected_low: Array
     corrected_high: Array
-    # The quantile of the largest studentised deviation, and the standard errors that it multiplies.
+    # The quantile of the largest studentised deviation upwards, and the standard errors that it
+    # multiplies for the lower ends.
     quantile: float
     errors: Array
 
@@ -97,10 +113,19 @@ def moderated_spread(scores: Array, pools: Pools | None = None) -> Spread:
     pools = np.zeros(places, np.int64) if pools is None else pools
     variance = np.zeros((places, concepts))
     degrees = np.full(int(pools.max(initial=0)) + 1, _MOST_DEGREES)
+    correlations = np.zeros(len(degrees))
     for pool in range(len(degrees) if count > 1 else 0):
         members = pools == pool
-        variance[members], degrees[pool] = _of_pool(scores[:, members])
-    return Spread(variance=variance, pools=pools, degrees=degrees)
+        found = scores[:, members]
+        variance[members], degrees[pool] = _of_pool(found)
+        correlations[pool] = max(_mean_correlation(found, power=1), 0.0)
+    return Spread(
+        variance=variance,
+        pools=pools,
+        degrees=degrees,
+        correlations=correlations,
+        networks=np.zeros(places, np.int64),
+    )
 
 
 def _of_pool(scores: Array) -> tuple[Array, float]:
@@ -125,22 +150,32 @@ def _pooled_degrees(scores: Array) -> float:
     The cells of a concept go together. Variances of two cells with correlation r have correlation
     r² (Satterthwaite 1946), of which n networks see (1 - r²) / (n - 1) too much.
     """
-    count, cells = scores.shape[:2]
-    own = count - 1.0
+    own = len(scores) - 1.0
+    cells = (~np.isnan(scores[0])).sum(axis=0)
+    usual = float(np.median(cells[cells > 0])) if np.any(cells > 0) else 1.0
+    # Two networks always deviate along one line.
+    if own < 2 or usual < 2:
+        return own
+    seen = _mean_correlation(scores, power=2)
+    together = min(max((seen - 1.0 / own) / (1.0 - 1.0 / own), 0.0), 1.0)
+    return own * usual / (1.0 + (usual - 1.0) * together)
+
+
+def _mean_correlation(scores: Array, *, power: int) -> float:
+    """Mean over the concepts and pairs of places of r, or of its square, of scores [n, P, C].
+
+    1 where there is no pair of places with a spread: they may go together.
+    """
     centred = scores - scores.mean(axis=0)
     norms = np.sqrt((centred**2).sum(axis=0))
     # Cells without any spread have no direction.
-    unit = centred / np.where(norms > _SMALLEST_SPREAD, norms, np.nan)
-    known = ~np.isnan(unit[0])
-    # Two networks always deviate along one line.
-    if count < 3 or cells < 2 or not np.any(known.sum(axis=0) > 1):
-        return float(own)
-    squared = np.einsum("npc,nqc->pqc", np.nan_to_num(unit), np.nan_to_num(unit)) ** 2
-    pairs = (known[:, None] & known[None]).sum() - known.sum()
-    mean = (squared.sum() - known.sum()) / pairs
-    together = min(max((mean - 1.0 / own) / (1.0 - 1.0 / own), 0.0), 1.0)
-    usual = float(np.median(known.sum(axis=0)[known.any(axis=0)]))
-    return float(own * usual / (1.0 + (usual - 1.0) * together))
+    unit = np.nan_to_num(centred / np.where(norms > _SMALLEST_SPREAD, norms, np.nan))
+    known = (unit != 0.0).any(axis=0)
+    pairs = int((known[:, None] & known[None]).sum() - known.sum())
+    if not pairs:
+        return 1.0
+    found = np.einsum("npc,nqc->pqc", unit, unit) ** power
+    return float((found.sum() - known.sum()) / pairs)
 
 
 def _common_spread(variances: Array, degrees: float) -> tuple[float, float]:
@@ -184,7 +219,7 @@ def intervals(
     concepts = shape[-1]
     flat = gains.reshape(-1, concepts, 1 + resamples)
     bounds = np.full((2, *flat.shape[:2]), np.nan)
-    errors, largest = np.full(flat.shape[:2], np.nan), np.zeros(resamples)
+    errors, largest = np.full(flat.shape[:2], np.nan), np.zeros((2, resamples))
     outside = (1.0 - confidence) / 2.0
     for concept in range(concepts):
         rows = np.flatnonzero(~np.isnan(flat[:, concept, 0]))
@@ -203,16 +238,18 @@ def intervals(
         bounds[0, rows, concept] = np.minimum(low, 0.0) - extra
         bounds[1, rows, concept] = np.maximum(high, 0.0) + extra
         errors[rows, concept] = np.sqrt(variance)
-        studentised = np.abs(deviations) / np.maximum(np.sqrt(variance), 1e-12)[:, None]
-        largest = np.maximum(largest, studentised.max(axis=0))
-    quantile = float(np.quantile(largest, confidence))
+        studentised = deviations / np.maximum(np.sqrt(variance), 1e-12)[:, None]
+        extremes = np.stack([studentised.max(axis=0), -studentised.min(axis=0)])
+        largest = np.maximum(largest, extremes)
+    upwards, downwards = np.quantile(largest, confidence, axis=1)
     estimate = flat[..., 0].astype(np.float64)
-    corrected = np.fmax(quantile * errors, np.maximum(-bounds[0], bounds[1]))
+    below = np.fmax(upwards * errors, -bounds[0])
+    above = np.fmax(downwards * errors, bounds[1])
     return Intervals(
         low=(estimate + bounds[0]).reshape(shape),
         high=(estimate + bounds[1]).reshape(shape),
-        corrected_low=(estimate - corrected).reshape(shape),
-        corrected_high=(estimate + corrected).reshape(shape),
-        quantile=quantile,
+        corrected_low=(estimate - below).reshape(shape),
+        corrected_high=(estimate + above).reshape(shape),
+        quantile=float(upwards),
         errors=errors.reshape(shape),
     )
