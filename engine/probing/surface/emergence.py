@@ -22,7 +22,7 @@ def order_of_appearance(
     positions, each of one run that is drawn at random.
     """
     config = experiment.config
-    margin = surface.single.quantile * surface.single.errors
+    margin = surface.gains[..., 0] - surface.single.corrected_low
     estimate = first_places(surface.gains[..., 0], margin)
     drawn = np.stack(
         [

@@ -4,7 +4,7 @@ On some of the rows: a network for each concept, each control and each seed is t
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -101,23 +101,42 @@ def compare_at_best_layer(
         control_labels=[each.control_task[chosen] for each in targets],
         seeds=_SEEDS,
     )
+    further = _compare_look_ahead(
+        experiment, network, networks, layer, chosen, split, controls, features(network), truth
+    )
+    return layer, (*further, *found)
+
+
+def _compare_look_ahead(
+    experiment: Experiment,
+    network: PolicyValueNet,
+    untrained: Sequence[PolicyValueNet],
+    layer: str,
+    chosen: npt.NDArray[np.int64],
+    split: FormSplit,
+    controls: Mapping[str, Sequence[Features]],
+    features: Features,
+    truth: Truth | None,
+) -> tuple[FormComparison, ...]:
+    """The linear and the bilinear form for squares of later moves; none without forced lines."""
     ahead = _look_ahead(experiment, chosen, truth)
     if not ahead:
-        return layer, found
+        return ()
+    rows = experiment.sample.rows[chosen]
     squares = GivenSquares(
         activations=_squares(network, layer, rows),
         given={task.name: given for task, given in ahead},
         controls={
             "raw input": [_tokens(network, rows)],
-            "untrained": [_squares(each, layer, rows) for each in networks],
+            "untrained": [_squares(each, layer, rows) for each in untrained],
         },
     )
     sample = Sample.from_rows(rows, experiment.variant)
     control_labels = [
         control_task_labels(sample, task.labels, experiment.config.seed) for task, _ in ahead
     ]
-    further = compare_forms(
-        features(network),
+    return compare_forms(
+        features,
         [task for task, _ in ahead],
         split,
         controls=controls,
@@ -126,7 +145,6 @@ def compare_at_best_layer(
         forms=("linear",),
         seeds=_SEEDS,
     )
-    return layer, (*further, *found)
 
 
 def common_layer(experiment: Experiment, cells: Sequence[Cell]) -> str:
