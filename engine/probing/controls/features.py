@@ -14,7 +14,10 @@ from engine.probing.data.canonical import Rows
 
 
 def untrained_networks(config: NetworkConfig, seeds: Sequence[int]) -> Iterator[PolicyValueNet]:
-    """Freshly initialised networks of this configuration, one for each seed."""
+    """Freshly initialised networks of this configuration, one for each seed.
+
+    Not for several threads at once: they share the generator that weights are drawn from.
+    """
     for seed in seeds:
         # PyTorch initialises from its global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):

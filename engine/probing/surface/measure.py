@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,15 +173,17 @@ def _measure_all(
     progress: Progress,
 ) -> Scores:
     config = experiment.config
-
-    def untrained(seed: int) -> Callable[[], PolicyValueNet]:
-        return lambda: next(untrained_networks(network.config, (seed,)))
-
+    # Made here and not by the workers: weights are drawn from a generator that threads share.
+    fresh = list(untrained_networks(network.config, config.random_seeds))
     build = hashlib.sha256(repr(network.config).encode()).hexdigest()[:16]
     jobs = [_Job(role="raw input", name=f"raw-{build}", load=lambda: network)]
     jobs += [
-        _Job(role="untrained", name=f"untrained-{build}-{seed}", load=untrained(seed))
-        for seed in config.random_seeds
+        _Job(
+            role="untrained",
+            name=f"untrained-{build}-{seed}",
+            load=partial(fresh.__getitem__, number),
+        )
+        for number, seed in enumerate(config.random_seeds)
     ]
     jobs += [
         _Job(role="trained", name=f"trained-{each.digest or f'{r}-{k}'}", load=each.load)
