@@ -26,6 +26,7 @@ from scripts.commands.probe.subjects import paths_of, variant_of_all
 from scripts.options import FigureOptions, parse_options, print_json, require_writable
 from scripts.terminal.interruption import telling
 from scripts.terminal.progress import Bars
+from scripts.terminal.redirection import output_to_messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,9 @@ def main(arguments: list[str]) -> int:
         activations=options.activations,
     )
     kept = "the layers that are measured are kept; the same command continues"
-    with telling(kept), closing(Bars(quiet=options.json)) as bars:
-        folder = html.with_suffix(".parts")
+    folder = html.with_suffix(".parts")
+    # A file of concepts is a person's own program, which may print.
+    with telling(kept), output_to_messages(), closing(Bars(quiet=options.json)) as bars:
         report = probe_runs(question, config, folder=folder, monitor=bars)
     command = shlex.join(["pawnscope", "probe", *arguments])
     report = dataclasses.replace(report, command=command)

@@ -91,14 +91,34 @@ def test_several_runs_are_one_report_and_must_be_of_one_build(
     assert f"plays hexapawn and {elsewhere} plays baby" in capsys.readouterr().err
 
 
-def test_one_checkpoint_and_another_place(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+PRINTING = """
+import os
+from engine.probing.concepts.registry import concept
+print("while it is read")
+os.system("echo by a program")
+
+@concept("few moves", kind="binary")
+def few_moves(positions):
+    \"\"\"Under two legal moves.\"\"\"
+    print("while it is asked")
+    return positions.legal.counts < 2
+"""
+
+
+def test_one_checkpoint_another_place_and_a_file_of_concepts_that_prints(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "one.safetensors"
     save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
-    assert probe(path, "--json", "--out", tmp_path / "page.html") == 0
-    assert json.loads(capsys.readouterr().out)["supported"] == []
+    (tmp_path / "mine.py").write_text(PRINTING, encoding="utf-8")
+    words = ("--out", tmp_path / "page.html", "--concepts-from", tmp_path / "mine.py")
+    assert probe(path, "--json", *words) == 0
+    printed, messages = capfd.readouterr()
+    assert json.loads(printed)["supported"] == []
+    assert printed.count("\n") == 1
+    assert {"while it is read", "by a program", "while it is asked"} <= set(messages.splitlines())
     report = json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))
+    assert "few moves" in {each["name"] for each in report["concepts"]}
     assert report["counts"]["rows"] == 70
     assert report["counts"]["census"] is True
     assert report["runs"][0]["checkpoints"] == [{"name": "one", "role": "only", "step": None}]
