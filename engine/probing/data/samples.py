@@ -69,6 +69,17 @@ class Sample:
             marks |= np.isin(wanted, np.unique(_whole_boards(canonical_boards(rows, variant))))
         return dataclasses.replace(self, self_play=marks)
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Self:
+        """Only some of the positions, in this order; canonical positions are numbered anew."""
+        return dataclasses.replace(
+            self,
+            rows=self.rows[rows],
+            boards=self.boards[rows],
+            groups=np.unique(self.groups[rows], return_inverse=True)[1].ravel(),
+            games=None if self.games is None else self.games[rows],
+            self_play=None if self.self_play is None else self.self_play[rows],
+        )
+
     @property
     def distinct(self) -> int:
         """G."""

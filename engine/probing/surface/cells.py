@@ -149,7 +149,7 @@ def _cell(
     if np.isnan(found.scores[c, 0]):
         refused = "refused: this layer has no squares"
         if found.widths[c]:
-            refused = experiment.refusal(target, int(found.widths[c]), experiment.main)
+            refused = experiment.refusal(c, int(found.widths[c]), experiment.main)
     measurement = None
     if refused is None:
         measurement = _measurement(experiment, scores, surface, place, plain, secondary)

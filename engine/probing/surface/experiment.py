@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -52,6 +52,16 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What the rows of a setting allow for one target."""
+
+    # Distinct training positions that have a label: no probe may be wider.
+    distinct: int
+    # Why no probe may be scored, whatever its width; None where it may.
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """One way to hold rows out."""
 
@@ -61,6 +71,8 @@ class Setting:
     folds: npt.NDArray[np.int64]
     # Resamples of the held-out rows.
     bootstrap: Bootstrap
+    # Of each target, in their order.
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +81,9 @@ class Experiment:
 
     config: ProbeConfig
     variant: Variant
+    # All positions that were given.
+    whole: Sample
+    # Those that are fitted to or held out; all rows below are of these.
     sample: Sample
     # [N] the square that per-square concepts ask about, as the side to move sees the board; the
     # same one, mirrored, for symmetric positions.
@@ -86,33 +101,16 @@ class Experiment:
     # How many signatures or skeletons there are, and how many are held out.
     harder_groups: tuple[int, int]
 
-    def refusal(self, target: Target, width: int, setting: Setting) -> str | None:
-        """Why a probe of this width may not be scored, or None."""
-        groups, labels = self.sample.groups, target.labels
-        sides = {
-            name: rows[~np.isnan(labels[rows])]
-            for name, rows in (("training", setting.rows.train), ("held-out", setting.rows.test))
-        }
-        distinct = count_distinct(groups[sides["training"]])
-        if width > distinct:
-            return f"refused: {distinct} distinct training positions, width {width}"
-        drawn = count_distinct(clusters(self.sample, sides["held-out"]))
-        if drawn < FEWEST_CLUSTERS:
-            unit = "positions" if self.sample.games is None else "games"
-            return f"refused: {drawn} held-out {unit}, too few for an interval"
-        if target.concept.is_number:
-            return None
-        for value in np.unique(labels[~np.isnan(labels)]):
-            for name, rows in sides.items():
-                count = count_distinct(groups[rows[labels[rows] == value]])
-                if count < SMALLEST_CLASS:
-                    said = target.concept.class_name(value)
-                    return f"refused: {count} distinct {name} positions with '{said}'"
-        return None
+    def refusal(self, target: int, width: int, setting: Setting) -> str | None:
+        """Why a probe of this width may not be scored for a target by its number, or None."""
+        limit = setting.limits[target]
+        if width > limit.distinct:
+            return f"refused: {limit.distinct} distinct training positions, width {width}"
+        return limit.reason
 
 
 def prepare(
-    sample: Sample,
+    whole: Sample,
     concepts: Sequence[Concept],
     variant: Variant,
     config: ProbeConfig,
@@ -122,12 +120,14 @@ def prepare(
 ) -> Experiment:
     """Split the sample and label it; raises InputError where nothing can be held out."""
     rng = np.random.default_rng(config.seed)
-    main = _setting(sample, split(sample, config.test_share, rng), config, rng, config.resamples)
+    main = _setting(whole, split(whole, config.test_share, rng), config, rng, config.resamples)
     if main is None:
-        raise InputError(f"{sample.distinct} distinct positions are too few to hold some out")
-    kinds = signatures(sample.boards, variant, config.held_out or usual_kind(variant))
-    harder_split = split_whole(sample, kinds, config.test_share, rng)
-    harder = _setting(sample, harder_split, config, rng, secondary(config.resamples))
+        raise InputError(f"{whole.distinct} distinct positions are too few to hold some out")
+    kinds = signatures(whole.boards, variant, config.held_out or usual_kind(variant))
+    harder_split = split_whole(whole, kinds, config.test_share, rng)
+    harder = _setting(whole, harder_split, config, rng, secondary(config.resamples))
+    held_out = count_distinct(kinds[harder_split.test])
+    sample, main, harder = _only_used(whole, main, harder)
     squares = draw_squares(sample, variant, rng)
     targets, summaries = [], []
     for concept, labels in label_all(concepts, sample.rows, variant, truth, searched):
@@ -148,14 +148,14 @@ def prepare(
                 control_task=control_task_labels(sample, labels, config.seed),
             )
         )
-    held_out = count_distinct(kinds[harder_split.test])
     return Experiment(
         config=config,
         variant=variant,
+        whole=whole,
         sample=sample,
         squares=squares,
-        main=main,
-        harder=harder,
+        main=_limited(sample, main, targets),
+        harder=None if harder is None else _limited(sample, harder, targets),
         self_play=_self_play(sample, main, config, rng),
         targets=tuple(targets),
         summaries=tuple(summaries),
@@ -207,6 +207,53 @@ def _setting(
     return Setting(rows=rows, folds=folds, bootstrap=bootstrap)
 
 
+def _only_used(
+    whole: Sample, main: Setting, harder: Setting | None
+) -> tuple[Sample, Setting, Setting | None]:
+    """The rows that a setting uses, and the settings in terms of these."""
+    settings = [each for each in (main, harder) if each is not None]
+    used = np.unique(
+        np.concatenate([side for each in settings for side in (each.rows.train, each.rows.test)])
+    )
+
+    def moved(setting: Setting) -> Setting:
+        rows = Split(
+            train=np.searchsorted(used, setting.rows.train),
+            test=np.searchsorted(used, setting.rows.test),
+        )
+        return replace(setting, rows=rows)
+
+    return whole.take(used), moved(main), None if harder is None else moved(harder)
+
+
+def _limited(sample: Sample, setting: Setting, targets: Sequence[Target]) -> Setting:
+    """The setting with the limits of each target."""
+    return replace(setting, limits=tuple(_limit(sample, setting, each) for each in targets))
+
+
+def _limit(sample: Sample, setting: Setting, target: Target) -> Limit:
+    groups, labels = sample.groups, target.labels
+    sides = {
+        name: rows[~np.isnan(labels[rows])]
+        for name, rows in (("training", setting.rows.train), ("held-out", setting.rows.test))
+    }
+    distinct = count_distinct(groups[sides["training"]])
+    drawn = count_distinct(clusters(sample, sides["held-out"]))
+    if drawn < FEWEST_CLUSTERS:
+        unit = "positions" if sample.games is None else "games"
+        reason = f"refused: {drawn} held-out {unit}, too few for an interval"
+        return Limit(distinct=distinct, reason=reason)
+    classes = () if target.concept.is_number else np.unique(labels[~np.isnan(labels)])
+    for value in classes:
+        for name, rows in sides.items():
+            count = count_distinct(groups[rows[labels[rows] == value]])
+            if count < SMALLEST_CLASS:
+                said = target.concept.class_name(value)
+                reason = f"refused: {count} distinct {name} positions with '{said}'"
+                return Limit(distinct=distinct, reason=reason)
+    return Limit(distinct=distinct, reason=None)
+
+
 def secondary(resamples: int) -> int:
     """Resamples of the gains that stand beside the main one and carry no claim of their own."""
     return min(resamples, 200)
@@ -251,8 +298,9 @@ def _summary(concept: Concept, **found: Any) -> ConceptSummary:
 
 def _balance(concept: Concept, labels: Labels, rows: Split) -> dict[str, Any]:
     """Fields of ConceptSummary: how the labels are distributed."""
-    defined = labels[~np.isnan(labels)]
-    found: dict[str, Any] = {"defined": len(defined) / len(labels)}
+    of_both = labels[np.concatenate([rows.train, rows.test])]
+    defined = of_both[~np.isnan(of_both)]
+    found: dict[str, Any] = {"defined": len(defined) / len(of_both)}
     if concept.is_number:
         return found | {"mean": float(defined.mean()), "spread": float(defined.std())}
     train, test = labels[rows.train], labels[rows.test]
@@ -297,7 +345,7 @@ def counts(experiment: Experiment) -> Counts:
         source=sample.source,
         census=sample.census,
         rows=len(train) + len(test),
-        distinct=sample.distinct,
+        distinct=experiment.whole.distinct,
         train_rows=len(train),
         train_distinct=count_distinct(train),
         test_rows=len(test),

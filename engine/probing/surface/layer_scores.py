@@ -76,14 +76,14 @@ def score_layer(experiment: Experiment, found: LayerFeatures, *, role: Role) -> 
         asked = [i for i, each in enumerate(targets) if each.concept.per_square == per_square]
         scores.widths[asked] = features.shape[1]
         width = 0 if role == "raw input" else features.shape[1]
-        fit = [i for i in asked if experiment.refusal(targets[i], width, experiment.main) is None]
+        fit = [i for i in asked if experiment.refusal(i, width, experiment.main) is None]
         if fit:
             _score_main(experiment, features, fit, scores, controls=controls)
         fit = [
             i
             for i in fit
             if experiment.harder is not None
-            and experiment.refusal(targets[i], width, experiment.harder) is None
+            and experiment.refusal(i, width, experiment.harder) is None
         ]
         if fit and experiment.harder is not None:
             _score_harder(experiment, experiment.harder, features, fit, scores)

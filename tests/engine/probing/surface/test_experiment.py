@@ -1,0 +1,80 @@
+"""What all networks of a surface share: the positions that are used, and the two sides."""
+
+import numpy as np
+import pytest
+
+from engine.probing.concepts.control import by_hash
+from engine.probing.concepts.material import material
+from engine.probing.data.samples import Sample
+from engine.probing.surface.config import ProbeConfig
+from engine.probing.surface.experiment import SMALLEST_CLASS, Experiment, counts, prepare
+from engine.rules.variant import get_variant
+from tests.support.network.probing_cases import solved_rows
+
+VARIANT = get_variant("hexapawn4x4")
+TRAINING_ROWS = 120
+RARE = by_hash(0.03, 5, "rare")
+
+
+@pytest.fixture(scope="module")
+def experiment() -> Experiment:
+    sample = Sample.from_rows(solved_rows(VARIANT.name, 800), VARIANT, source="some")
+    config = ProbeConfig(training_rows=TRAINING_ROWS, resamples=20)
+    return prepare(sample, (material, RARE), VARIANT, config)
+
+
+def test_only_rows_that_are_fitted_to_or_held_out_are_kept(experiment: Experiment) -> None:
+    main, harder = experiment.main.rows, experiment.harder
+    assert harder is not None
+    sides = [main.train, main.test, harder.rows.train, harder.rows.test]
+    assert len(main.train) == len(harder.rows.train) == TRAINING_ROWS
+    used = np.unique(np.concatenate(sides))
+    assert np.array_equal(used, np.arange(len(experiment.sample)))
+    assert len(used) < len(experiment.whole)
+    # They are the same positions, with the same symmetric ones.
+    known = {row.tobytes(): board for row, board in zip(*whole_boards(experiment), strict=True)}
+    for row, board in zip(experiment.sample.rows, experiment.sample.boards, strict=True):
+        assert np.array_equal(known[row.tobytes()], board)
+    _, first = np.unique(experiment.sample.boards, axis=0, return_inverse=True)
+    groups = experiment.sample.groups
+    assert len(np.unique(groups)) == len(np.unique(np.stack([groups, first.ravel()]), axis=1).T)
+    # The report still tells of all that were given.
+    assert counts(experiment).distinct == experiment.whole.distinct
+
+
+def whole_boards(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
+    return experiment.whole.rows, experiment.whole.boards
+
+
+def test_no_canonical_position_is_on_both_sides(experiment: Experiment) -> None:
+    assert experiment.harder is not None
+    boards = experiment.sample.boards
+    for setting in (experiment.main, experiment.harder):
+        train, test = (
+            {board.tobytes() for board in boards[side]}
+            for side in (setting.rows.train, setting.rows.test)
+        )
+        assert train
+        assert test
+        assert not train & test
+
+
+def test_labels_are_those_of_the_rows_that_are_kept(experiment: Experiment) -> None:
+    for target in experiment.targets:
+        wanted = target.concept.labels(experiment.sample.rows, VARIANT)
+        assert np.array_equal(target.labels, wanted)
+
+
+def test_a_setting_limits_the_width_and_refuses_rare_classes(experiment: Experiment) -> None:
+    number, rare = range(2)
+    main = experiment.main
+    distinct = len({board.tobytes() for board in experiment.sample.boards[main.rows.train]})
+    assert experiment.refusal(number, distinct, main) is None
+    wide = experiment.refusal(number, distinct + 1, main)
+    assert wide == f"refused: {distinct} distinct training positions, width {distinct + 1}"
+    labels = experiment.targets[rare].labels[main.rows.train]
+    boards = experiment.sample.boards[main.rows.train][labels == 1]
+    count = len({board.tobytes() for board in boards})
+    assert 0 < count < SMALLEST_CLASS
+    refused = experiment.refusal(rare, 1, main)
+    assert refused == f"refused: {count} distinct training positions with 'yes'"
