@@ -1,46 +1,95 @@
 """Which form of probe each concept needs, as a section of the report: plain values and words."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.probing.probes.forms.compare import ENOUGH, FormComparison
+from engine.probing.probes.forms.compare import ENOUGH, FormComparison, FormScore
+from engine.probing.report.drawing.svg import signed
 from engine.probing.report.words import joined
 
 _LINEAR: Final = ("linear", "sparse")
+_SHOWN: Final = 12
+"""Names in a sentence, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookAhead:
+    """Whether a layer links the square of the best move to that of a later one, in forced lines."""
+
+    name: str
+    # Plies from the first move to the later one.
+    ply: int
+    # Positions with such a line, how many of them are distinct, and how many are needed.
+    positions: int
+    distinct: int
+    needed: int
+    # The linear and the bilinear form; None where they are not compared.
+    comparison: FormComparison | None = None
+    # Why not.
+    refused: str | None = None
 
 
 def forms_section(
-    comparisons: Sequence[FormComparison], *, layer: str, checkpoint: str
+    comparisons: Sequence[FormComparison],
+    look_ahead: Sequence[LookAhead] = (),
+    *,
+    layer: str,
+    checkpoint: str,
 ) -> dict[str, Any]:
     """`report.sections["forms"]` for the comparisons of one layer of one checkpoint."""
     forms = list(dict.fromkeys(each.form for found in comparisons for each in found.forms))
-    rows = [
-        {
-            "name": found.task,
-            "kind": found.kind,
-            "sufficient": found.sufficient,
-            "best": max(each.score for each in found.forms),
-            "scores": {
-                each.form: {
-                    "score": each.score,
-                    "gain": each.gain,
-                    "controls": [list(control) for control in each.controls],
-                    "control_task": each.control_task,
-                    "selectivity": each.selectivity,
-                }
-                for each in found.forms
-            },
-        }
-        for found in comparisons
-    ]
     return {
         "layer": layer,
         "checkpoint": checkpoint,
         "enough": ENOUGH,
         "forms": forms,
-        "rows": rows,
-        "words": _words(comparisons),
+        "rows": [_row(found) for found in comparisons],
+        "words": _words(comparisons) if comparisons else [],
+        "look_ahead": [
+            {
+                "name": each.name,
+                "ply": each.ply,
+                "positions": each.positions,
+                "distinct": each.distinct,
+                "needed": each.needed,
+                "refused": each.refused,
+                "row": None if each.comparison is None else _row(each.comparison),
+                "words": _look_ahead_words(each),
+            }
+            for each in look_ahead
+        ],
     }
+
+
+def _row(found: FormComparison) -> dict[str, Any]:
+    return {
+        "name": found.task,
+        "kind": found.kind,
+        "train": found.train,
+        "test": found.test,
+        "sufficient": found.sufficient,
+        "best": max(each.score for each in found.forms),
+        "scores": {each.form: _figures(each) for each in found.forms},
+    }
+
+
+def _figures(found: FormScore) -> dict[str, Any]:
+    return {
+        "score": found.score,
+        "gain": found.gain,
+        "gain_interval": _listed(found.gain_interval),
+        "added": found.added,
+        "added_interval": _listed(found.added_interval),
+        "is_added": found.is_added,
+        "controls": [list(control) for control in found.controls],
+        "control_task": found.control_task,
+        "selectivity": found.selectivity,
+    }
+
+
+def _listed(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
 
 
 def _words(comparisons: Sequence[FormComparison]) -> list[str]:
@@ -48,25 +97,70 @@ def _words(comparisons: Sequence[FormComparison]) -> list[str]:
     enough = [each.task for each in comparisons if each.sufficient in _LINEAR]
     share = f"{len(enough)} of {len(comparisons)} concepts"
     words = [f"A linear probe suffices, to within {ENOUGH:g}, for {share}{_named(enough)}."]
-    for form in dict.fromkeys(each.sufficient for each in comparisons):
-        if form in _LINEAR:
-            continue
-        richer = [each for each in comparisons if each.sufficient == form]
-        real = [each.task for each in richer if _added(each, form) > ENOUGH]
-        rest = [each.task for each in richer if each.task not in real]
-        words.append(f"{form} adds to the gain over the controls for {len(real)}{_named(real)}.")
-        if rest:
-            shared = f"{len(rest)}{_named(rest)}"
-            words[-1] += f" It scores better, but in the controls as well, for {shared}."
+    for form in dict.fromkeys(each.form for found in comparisons for each in found.forms):
+        if form not in _LINEAR:
+            words += _words_of_form(form, comparisons)
     return words
 
 
+def _words_of_form(form: str, comparisons: Sequence[FormComparison]) -> list[str]:
+    pairs = [(each, _of(each, form)) for each in comparisons]
+    added = [(each, own) for each, own in pairs if own is not None and own.is_added]
+    added.sort(key=lambda pair: -(pair[1].added or 0.0))
+    named = _named([f"{each.task} ({_signed(own.added)})" for each, own in added])
+    words = [f"Supported: {form} adds to the gain over the controls for {len(added)}{named}."]
+    if not added:
+        words = [f"Not supported: that {form} adds to the gain over the controls of any concept."]
+    rest = [each.task for each, _ in pairs if each.sufficient == form]
+    rest = [name for name in rest if name not in {each.task for each, _ in added}]
+    if rest:
+        words.append(
+            f"Not supported: {form} scores better for {len(rest)} more{_named(rest)}; but in the "
+            "controls as well, or by no more than chance may do."
+        )
+    return words
+
+
+def _look_ahead_words(found: LookAhead) -> str:
+    """One sentence or two about the lines of one length."""
+    asked = f"The {found.name}"
+    if found.comparison is None:
+        return f"{asked} is not compared: {found.refused}."
+    bilinear, linear = (_of(found.comparison, form) for form in ("bilinear", "linear"))
+    assert bilinear is not None
+    assert linear is not None
+    control = max(bilinear.controls, key=lambda each: each[1])
+    said = (
+        f"{asked}: a bilinear probe finds {bilinear.score:.2f} (balanced accuracy), in the better "
+        f"control ({control[0]}) {control[1]:.2f}; a linear probe finds {linear.score:.2f}."
+    )
+    if bilinear.gain_interval is None:
+        return said
+    low, high = bilinear.gain_interval
+    gain = f"{_signed(bilinear.gain)}, {_signed(low)} to {_signed(high)}"
+    if low > 0.0:
+        said += f" Supported: the network links the two squares more than the controls do ({gain})"
+        more = (
+            "and more than a linear probe reads"
+            if bilinear.is_added
+            else ("but not that it takes a bilinear probe to read")
+        )
+        return f"{said}, {more}."
+    return f"{said} Not supported: that the network links the two squares; its gain is {gain}."
+
+
+def _of(found: FormComparison, form: str) -> FormScore | None:
+    return next((each for each in found.forms if each.form == form), None)
+
+
+def _signed(number: float | None) -> str:
+    return "–" if number is None else signed(number)
+
+
 def _named(names: Sequence[str]) -> str:
-    return f": {joined(names)}" if names else ""
-
-
-def _added(found: FormComparison, form: str) -> float:
-    """By how much the gain of a form exceeds that of the linear probe; 0 without controls."""
-    gains = {each.form: each.gain for each in found.forms}
-    richer, linear = gains.get(form), gains.get("linear")
-    return 0.0 if richer is None or linear is None else richer - linear
+    if not names:
+        return ""
+    shown = list(names[:_SHOWN])
+    if len(names) > _SHOWN:
+        return f": {', '.join(shown)} and {len(names) - _SHOWN} more"
+    return f": {joined(shown)}"

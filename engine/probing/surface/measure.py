@@ -139,10 +139,13 @@ def _details(
     with _single_thread():
         network = last.load().eval()
         examples = show_examples(experiment, network, cells)
-        layer, forms = compare_at_best_layer(experiment, network, cells, truth)
-    if not forms:
+        found = compare_at_best_layer(experiment, network, cells, truth)
+    if not found.concepts and not found.look_ahead:
         return examples, {}
-    return examples, {"forms": forms_section(forms, layer=layer, checkpoint=last.summary.label)}
+    section = forms_section(
+        found.concepts, found.look_ahead, layer=found.layer, checkpoint=last.summary.label
+    )
+    return examples, {"forms": section}
 
 
 def describe_network(network: PolicyValueNet) -> str:

@@ -6,9 +6,10 @@ import pytest
 from sklearn.linear_model import Lasso, LogisticRegression
 
 from engine.probing.probes.design import Design
-from engine.probing.probes.forms.bilinear import fit_bilinear
-from engine.probing.probes.forms.compare import FormSplit, GivenSquares, compare_forms
+from engine.probing.probes.forms.compare import compare_forms, compare_square_forms
+from engine.probing.probes.forms.linked_squares import fit_square_probe
 from engine.probing.probes.forms.mlp import fit_networks
+from engine.probing.probes.forms.scoring import FormSplit
 from engine.probing.probes.forms.sparse import SPARSE_PENALTIES, fit_sparse
 from engine.probing.probes.forms.squares import (
     square_design,
@@ -16,7 +17,7 @@ from engine.probing.probes.forms.squares import (
     square_rows,
     square_task,
 )
-from engine.probing.probes.scores import all_scores
+from engine.probing.probes.scores import Bootstrap, all_scores
 from engine.probing.probes.tasks import LinearProbe, Task
 from engine.rules.errors import InputError
 from tests.engine.probing.planted import ROWS
@@ -128,7 +129,12 @@ def test_only_a_hidden_layer_finds_a_parity() -> None:
         Task(name="missing", kind="categorical", labels=missing + 3.0),
     ]
     rows = np.arange(1_200)
-    split = FormSplit(train=rows[:840], folds=rows[:840] % 4, test=rows[840:])
+    split = FormSplit(
+        train=rows[:840],
+        folds=rows[:840] % 4,
+        test=rows[840:],
+        bootstrap=Bootstrap(rows[840:], 100, rng),
+    )
     noise = rng.normal(size=(1_200, 8)).astype(np.float32)
     control_labels = [rng.permutation(task.labels) for task in tasks]
     found = compare_forms(
@@ -146,11 +152,70 @@ def test_only_a_hidden_layer_finds_a_parity() -> None:
         assert by_name[name]["mlp"].score > 0.85
         assert (by_name[name]["mlp"].gain or 0.0) > 0.3
         assert (by_name[name]["mlp"].selectivity or 0.0) > 0.3
+        assert by_name[name]["mlp"].is_added
+        assert not by_name[name]["sparse"].is_added
+    assert not by_name["linear"]["mlp"].is_added
     assert found[0].sufficient == "mlp"
     assert found[1].sufficient == "linear"
     assert by_name["linear"]["linear"].score > 0.999
     assert by_name["linear"]["mlp"].score > 0.855
     assert [name for name, _ in found[0].forms[0].controls] == ["raw input", "untrained networks"]
+
+
+def test_a_comparison_is_the_same_on_any_number_of_workers_and_tells_its_progress() -> None:
+    features, labels = parity(np.random.default_rng(2), 400)
+    tasks = [
+        Task(name="parity", kind="binary", labels=labels),
+        Task(name="number", kind="real", labels=features[:, 3].astype(np.float64)),
+    ]
+    rows = np.arange(400)
+    split = FormSplit(train=rows[:280], folds=rows[:280] % 4, test=rows[280:])
+    told: list[tuple[int, int]] = []
+    found = [
+        compare_forms(
+            features,
+            tasks,
+            split,
+            controls={"untrained": [features[:, :4], features[:, 4:]]},
+            control_labels=[labels, labels],
+            seeds=(0,),
+            workers=workers,
+            progress=lambda done, total: told.append((done, total)),
+        )
+        for workers in (1, 4)
+    ]
+    assert found[0] == found[1]
+    # Three forms of the layer, two controls and the control labels.
+    assert told == [(done, 12) for done in range(1, 13)] * 2
+    assert [(each.train, each.test) for each in found[0]] == [(280, 120)] * 2
+
+
+def test_nothing_is_added_where_there_is_nothing() -> None:
+    """For none of many concepts at once, though some look better by chance."""
+    rng = np.random.default_rng(0)
+    rows = np.arange(500)
+    tasks = [
+        Task(name=f"noise {n}", kind="binary", labels=(rng.random(500) < 0.5).astype(np.float64))
+        for n in range(20)
+    ]
+    split = FormSplit(
+        train=rows[:300],
+        folds=rows[:300] % 4,
+        test=rows[300:],
+        bootstrap=Bootstrap(rows[300:], 200, rng),
+    )
+    features, raw, *fresh = rng.normal(size=(4, 500, 10)).astype(np.float32)
+    found = compare_forms(
+        features,
+        tasks,
+        split,
+        controls={"raw input": [raw], "untrained": fresh},
+        forms=("linear", "mlp"),
+        seeds=(0,),
+    )
+    assert any((each.forms[1].added or 0.0) > 0.03 for each in found)
+    assert not any(each.forms[1].is_added for each in found)
+    assert all((each.forms[0].gain_interval or (1.0, 1.0))[0] < 0.0 for each in found)
 
 
 def test_two_layer_probes_follow_from_their_seeds_and_never_see_held_out_rows() -> None:
@@ -197,17 +262,12 @@ def test_a_bilinear_probe_finds_the_linked_square_and_a_linear_one_does_not() ->
     split = FormSplit(train=rows[:1_100], folds=rows[:1_100] % 4, test=rows[1_100:])
     labels = np.where(rng.random(1_500) < 0.1, np.nan, linked)
     noise = rng.normal(size=activations.shape).astype(np.float32)
-    squares = GivenSquares(
-        activations=activations,
-        given={"linked": np.where(rng.random(1_500) < 0.1, -1, given)},
-        controls={"raw input": [noise]},
-    )
-    (found,) = compare_forms(
-        activations.reshape(1_500, -1),
+    (found,) = compare_square_forms(
+        activations,
+        {"linked": np.where(rng.random(1_500) < 0.1, -1, given)},
         [Task(name="linked", kind="categorical", labels=labels)],
         split,
-        squares=squares,
-        forms=("linear",),
+        controls={"raw input": [noise]},
         seeds=(0,),
     )
     linear, bilinear = found.forms
@@ -223,18 +283,24 @@ def test_bilinear_probes_follow_from_their_seed_and_never_see_held_out_rows() ->
     activations, given, linked = linked_squares(np.random.default_rng(1), 600)
     spoiled = activations.copy()
     spoiled[400:] = np.nan
-    first = fit_bilinear(activations, given, linked, TRAIN, FOLDS, rank=4)
-    again = fit_bilinear(
-        spoiled, given, np.where(np.arange(600) < 400, linked, 0.0), TRAIN, FOLDS, rank=4
+    first = fit_square_probe("bilinear", activations, given, linked, TRAIN, FOLDS, rank=4)
+    again = fit_square_probe(
+        "bilinear",
+        spoiled,
+        given,
+        np.where(np.arange(600) < 400, linked, 0.0),
+        TRAIN,
+        FOLDS,
+        rank=4,
     )
-    other = fit_bilinear(activations, given, linked, TRAIN, FOLDS, rank=4, seed=1)
-    np.testing.assert_array_equal(first.left.numpy(), again.left.numpy())
-    assert first.left.shape == (12, 4)
-    assert not np.array_equal(first.left.numpy(), other.left.numpy())
+    other = fit_square_probe("bilinear", activations, given, linked, TRAIN, FOLDS, rank=4, seed=1)
+    np.testing.assert_array_equal(first.parameters[0].numpy(), again.parameters[0].numpy())
+    assert first.parameters[0].shape == (12, 4)
+    assert not np.array_equal(first.parameters[0].numpy(), other.parameters[0].numpy())
     with pytest.raises(InputError, match="a label is 9; there are 9 squares"):
-        fit_bilinear(activations, given, np.full(600, 9.0), TRAIN, FOLDS)
+        fit_square_probe("bilinear", activations, given, np.full(600, 9.0), TRAIN, FOLDS)
     with pytest.raises(InputError, match="0 rows to fit to"):
-        fit_bilinear(activations, given, np.full(600, np.nan), TRAIN, FOLDS)
+        fit_square_probe("bilinear", activations, given, np.full(600, np.nan), TRAIN, FOLDS)
 
 
 def test_one_probe_is_shared_by_all_squares() -> None:

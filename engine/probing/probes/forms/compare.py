@@ -2,7 +2,10 @@
 
 Every form is scored on held-out rows of a layer, and beside it on control features (raw input,
 untrained networks) and on control labels, which nothing can be learned from. A richer form finds
-more in every feature: what counts is its gain over the same form on the controls.
+more in every feature: what counts is its gain over the same form on the controls, and what it adds
+to the gain of the linear form. Both have intervals that hold for all tasks of a comparison together
+(Bonferroni). They cover the draw of the held-out rows, by a bootstrap, and what one more network of
+other initial weights would score, by the spread of the untrained ones; not another training run.
 
     linear     ridge or logistic regression
     sparse     the same with an L1 penalty: is it read off few directions?
@@ -11,27 +14,35 @@ more in every feature: what counts is its gain over the same form on the control
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+from scipy import stats
 
 from engine.probing.activations.capture import Features
 from engine.probing.concepts.registry import Kind, Labels
-from engine.probing.data.splits import Indices
-from engine.probing.probes.design import Design
-from engine.probing.probes.forms.bilinear import Squares, fit_bilinear
-from engine.probing.probes.forms.mlp import SEEDS, fit_networks
-from engine.probing.probes.forms.sparse import fit_sparse
-from engine.probing.probes.scores import all_scores
+from engine.probing.probes.forms.linked_squares import SquareForm, Squares
+from engine.probing.probes.forms.mlp import SEEDS
+from engine.probing.probes.forms.scoring import (
+    FormSplit,
+    Given,
+    Scorer,
+    run_all,
+    scorer,
+    square_scorer,
+)
 from engine.probing.probes.tasks import Array, Task
 from engine.rules.errors import InputError
 
 FORMS: Final = ("linear", "sparse", "mlp")
-"""From simple to rich; "bilinear" is added to tasks that have a given square."""
+"""From simple to rich."""
+SQUARE_FORMS: Final[tuple[SquareForm, ...]] = ("linear", "bilinear")
+"""Of tasks that ask for a square and have a given one."""
 ENOUGH: Final = 0.01
 """A form suffices if no other scores better by more."""
+_CONTROL_LABELS: Final = "control labels"
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,18 @@ class FormScore:
     # The same form on the control task's labels, and the score minus that; None without them.
     control_task: float | None
     selectivity: float | None
+    # Bounds of the gain; None without controls or resamples.
+    gain_interval: tuple[float, float] | None = None
+    # The gain minus that of the linear form, and its bounds; None for the linear form itself.
+    added: float | None = None
+    added_interval: tuple[float, float] | None = None
+
+    @property
+    def is_added(self) -> bool:
+        """Whether it adds to the linear form's gain: more than `ENOUGH`, and clear of zero."""
+        if self.added is None or self.added_interval is None:
+            return False
+        return self.added > ENOUGH and self.added_interval[0] > 0.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +79,9 @@ class FormComparison:
     task: str
     kind: Kind
     forms: tuple[FormScore, ...]
+    # Rows with a label that were fitted to, and those that were scored.
+    train: int = 0
+    test: int = 0
 
     @property
     def sufficient(self) -> str:
@@ -64,28 +90,8 @@ class FormComparison:
         return next(each.form for each in self.forms if each.score >= best - ENOUGH)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GivenSquares:
-    """What bilinear probes need besides."""
-
-    # float32[N, S, D] activations of every square.
-    activations: Squares
-    # By the task's name: int64[N] the square that is given in each position, -1 for none.
-    given: Mapping[str, npt.NDArray[np.int64]]
-    # Those of the controls, by the same names as their features.
-    controls: Mapping[str, Sequence[Squares]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FormSplit:
-    """Rows to fit to, their fold numbers (not negative), and rows held out."""
-
-    # int64[M]
-    train: Indices
-    # int64[M]
-    folds: npt.NDArray[np.int64]
-    # int64[L]
-    test: Indices
+Progress = Callable[[int, int], None]
+"""Called with the number of fits that are done, and of all."""
 
 
 def compare_forms(
@@ -95,128 +101,236 @@ def compare_forms(
     *,
     controls: Mapping[str, Sequence[Features]] | None = None,
     control_labels: Sequence[Labels] | None = None,
-    squares: GivenSquares | None = None,
     forms: Sequence[str] = FORMS,
     seeds: Sequence[int] = SEEDS,
+    workers: int = 1,
+    progress: Progress = lambda done, total: None,
 ) -> tuple[FormComparison, ...]:
     """Every form of probe for each task on one layer's features [N, W].
 
     `controls` are other features of the same rows, several of a kind under one name (raw input:
     one; untrained networks: five). `control_labels` [N] of each task are those of its control task.
-    Penalties are chosen by each form itself. Raises InputError for an unknown form.
+    Penalties are chosen by each form itself. So many `workers` share the fits, and no figure
+    depends on their number; `progress` is told how many fits are done, of how many. Raises
+    InputError for an unknown form.
     """
     for form in forms:
         if form not in FORMS:
             raise InputError(f"form = {form!r} is not one of {', '.join(FORMS)}")
+    every = {"": [features], **(controls or {})}
+    scorers = {
+        form: {
+            name: [scorer(form, each, split, seeds) for each in own] for name, own in every.items()
+        }
+        for form in forms
+    }
+    return _compare(scorers, tasks, split, control_labels, workers, progress)
+
+
+def compare_square_forms(
+    activations: Squares,
+    given: Given,
+    tasks: Sequence[Task],
+    split: FormSplit,
+    *,
+    controls: Mapping[str, Sequence[Squares]] | None = None,
+    control_labels: Sequence[Labels] | None = None,
+    seeds: Sequence[int] = SEEDS,
+    workers: int = 1,
+    progress: Progress = lambda done, total: None,
+) -> tuple[FormComparison, ...]:
+    """The linear and the bilinear form of tasks that ask for a square, from activations [N, S, D]
+    and a given square; `controls` are other activations. The rest is as in `compare_forms`.
+    """
+    every = {"": [activations], **(controls or {})}
+    scorers: dict[str, dict[str, list[Scorer]]] = {
+        form: {
+            name: [square_scorer(form, each, given, split, seeds) for each in own]
+            for name, own in every.items()
+        }
+        for form in SQUARE_FORMS
+    }
+    return _compare(scorers, tasks, split, control_labels, workers, progress)
+
+
+def _compare(
+    scorers: Mapping[str, Mapping[str, Sequence[Scorer]]],
+    tasks: Sequence[Task],
+    split: FormSplit,
+    control_labels: Sequence[Labels] | None,
+    workers: int,
+    progress: Progress,
+) -> tuple[FormComparison, ...]:
     free = [replace(task, penalty=None) for task in tasks]
-    found: list[list[FormScore]] = [[] for _ in tasks]
-    for form in forms:
-        everywhere = _by_features(form, free, split, seeds, features, controls or {})
-        on_control = _on_control_labels(form, features, free, split, seeds, control_labels)
-        for index, own in enumerate(found):
-            score = float(everywhere[""][index])
-            others = {name: float(all_of[index]) for name, all_of in everywhere.items() if name}
-            own.append(_form_score(form, score, others, on_control[index]))
-    for index, task in enumerate(free):
-        if squares is not None and task.name in squares.given:
-            labels = None if control_labels is None else control_labels[index]
-            found[index].append(_bilinear(task, split, squares, labels, seeds))
+    others = None
+    if control_labels is not None:
+        others = [replace(t, labels=own) for t, own in zip(free, control_labels, strict=True)]
+    found = run_all(_jobs(scorers, free, others), workers, progress)
+    results = {form: _Result.of(found, form, scorers[form]) for form in scorers}
+    forms_of = _form_scores(results, [task.is_number for task in tasks], split)
     return tuple(
-        FormComparison(task.name, task.kind, tuple(own))
-        for task, own in zip(tasks, found, strict=True)
+        FormComparison(
+            task.name,
+            task.kind,
+            own,
+            *(int((~np.isnan(task.labels[rows])).sum()) for rows in (split.train, split.test)),
+        )
+        for task, own in zip(tasks, forms_of, strict=True)
     )
+
+
+_Place = tuple[str, str, int]
+"""A form; the name of a control, empty for the layer; which of several features."""
+
+
+def _jobs(
+    scorers: Mapping[str, Mapping[str, Sequence[Scorer]]],
+    tasks: Sequence[Task],
+    others: Sequence[Task] | None,
+) -> dict[_Place, Callable[[], Array]]:
+    """All fits, those of rich forms first: they take longest."""
+    jobs: dict[_Place, Callable[[], Array]] = {}
+    for form, of_form in reversed(list(scorers.items())):
+        for name, own in of_form.items():
+            jobs |= {(form, name, place): partial(each, tasks) for place, each in enumerate(own)}
+        if others is not None:
+            jobs[form, _CONTROL_LABELS, 0] = partial(of_form[""][0], others)
+    return jobs
+
+
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """Scores of one form on all features, [T, 1 + B] each."""
+
+    layer: Array
+    # By name: [n, T, 1 + B].
+    controls: Mapping[str, Array]
+    control_task: Array | None
+
+    @classmethod
+    def of(
+        cls, found: Mapping[_Place, Array], form: str, scorers: Mapping[str, Sequence[Scorer]]
+    ) -> "_Result":
+        controls = {
+            name: np.stack([found[form, name, place] for place in range(len(own))])
+            for name, own in scorers.items()
+            if name
+        }
+        return cls(found[form, "", 0], controls, found.get((form, _CONTROL_LABELS, 0)))
+
+    @property
+    def gains(self) -> Array | None:
+        """[T, 1 + B] over the better control; it is chosen anew in every resample."""
+        if not self.controls:
+            return None
+        means = [every.mean(axis=0) for every in self.controls.values()]
+        gains: Array = self.layer - np.max(means, axis=0)
+        return gains
+
+    @property
+    def initialisations(self) -> Array | None:
+        """[n, T] scores of the control of which there are most, if several; R² not below zero."""
+        several = [every for every in self.controls.values() if len(every) > 1]
+        if not several:
+            return None
+        most: Array = np.maximum(max(several, key=len)[:, :, 0], 0.0)
+        return most
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What a form has of each task, and by how much it may be wrong."""
+
+    # float64[T], NaN where there is none.
+    values: Array
+    # float64[T] half the width of intervals that hold for all tasks; None without resamples.
+    margins: Array | None
+
+    def at(self, index: int) -> tuple[float, tuple[float, float] | None]:
+        """The value and its interval."""
+        value = float(self.values[index])
+        if self.margins is None:
+            return value, None
+        margin = float(self.margins[index])
+        return value, (value - margin, value + margin)
+
+
+def _measured(
+    samples: Array,
+    networks: Array | None,
+    is_number: Sequence[bool],
+    comparisons: int,
+    confidence: float,
+) -> _Measured:
+    """Of samples [T, 1 + B], and the same figure of untrained networks [n, T].
+
+    The spread of the networks is pooled over tasks of one metric, as few as they are.
+    """
+    values = samples[:, 0]
+    if samples.shape[1] < 2:
+        return _Measured(values, None)
+    variances = samples[:, 1:].var(axis=1)
+    tail = 1.0 - (1.0 - confidence) / 2.0 / max(comparisons, 1)
+    quantiles = np.full(len(values), stats.norm.ppf(tail))
+    if networks is not None:
+        n, numbers = len(networks), np.asarray(is_number)
+        for group in (numbers, ~numbers):
+            if not group.any():
+                continue
+            own = float(networks[:, group].var(axis=0, ddof=1).mean()) * (1.0 + 1.0 / n)
+            variances[group] += own
+            # Degrees of freedom of the sum (Welch 1947; Satterthwaite 1946).
+            freedom = int(group.sum()) * (n - 1) * (variances[group] / max(own, 1e-12)) ** 2
+            quantiles[group] = stats.t.ppf(tail, freedom)
+    return _Measured(values, quantiles * np.sqrt(variances))
+
+
+def _form_scores(
+    results: Mapping[str, _Result], is_number: Sequence[bool], split: FormSplit
+) -> list[tuple[FormScore, ...]]:
+    """Of each task."""
+    gains: dict[str, _Measured] = {}
+    added: dict[str, _Measured] = {}
+    linear = results.get("linear")
+    for form, own in results.items():
+        if own.gains is None:
+            continue
+        networks = own.initialisations
+        tasks = len(is_number)
+        gains[form] = _measured(own.gains, networks, is_number, tasks, split.confidence)
+        if linear is None or linear.gains is None or form == "linear":
+            continue
+        if networks is not None and linear.initialisations is not None:
+            networks = networks - linear.initialisations
+        count = tasks * (len(results) - 1)
+        samples = own.gains - linear.gains
+        added[form] = _measured(samples, networks, is_number, count, split.confidence)
+    return [
+        tuple(
+            _form_score(form, own, index, gains.get(form), added.get(form))
+            for form, own in results.items()
+        )
+        for index in range(len(is_number))
+    ]
 
 
 def _form_score(
-    form: str, score: float, controls: Mapping[str, float], control_task: float | None
+    form: str, own: _Result, index: int, gains: _Measured | None, added: _Measured | None
 ) -> FormScore:
+    score = float(own.layer[index, 0])
+    control_task = None if own.control_task is None else float(own.control_task[index, 0])
+    gain, gain_interval = (None, None) if gains is None else gains.at(index)
+    more, more_interval = (None, None) if added is None else added.at(index)
     return FormScore(
         form=form,
         score=score,
-        controls=tuple(controls.items()),
-        gain=score - max(controls.values()) if controls else None,
+        controls=tuple(
+            (name, float(every[:, index, 0].mean())) for name, every in own.controls.items()
+        ),
+        gain=gain,
         control_task=control_task,
         selectivity=None if control_task is None else score - control_task,
+        gain_interval=gain_interval,
+        added=more,
+        added_interval=more_interval,
     )
-
-
-Predict = Callable[[Features], Labels]
-"""Labels [seeds, T, N] of features [N, W]."""
-
-
-def _fitted(form: str, design: Design, tasks: Sequence[Task], seeds: Sequence[int]) -> Predict:
-    if form == "mlp":
-        return fit_networks(design, tasks, seeds).seed_predictions
-    probes = design.fit(tasks) if form == "linear" else fit_sparse(design, tasks)
-    return lambda features: probes.outputs(features).predictions[None]
-
-
-def _scores(
-    form: str, features: Features, tasks: Sequence[Task], split: FormSplit, seeds: Sequence[int]
-) -> Array:
-    """[T], the mean over the seeds."""
-    predict = _fitted(form, Design(features, split.train, split.folds), tasks, seeds)
-    labels = np.stack([task.labels[split.test] for task in tasks])
-    kinds = [task.kind for task in tasks]
-    each = [all_scores(kinds, labels, own) for own in predict(features[split.test])]
-    return np.asarray(np.mean(each, axis=0))
-
-
-def _by_features(
-    form: str,
-    tasks: Sequence[Task],
-    split: FormSplit,
-    seeds: Sequence[int],
-    features: Features,
-    controls: Mapping[str, Sequence[Features]],
-) -> dict[str, Array]:
-    """Scores [T] of the layer, under the empty name, and of each control: the mean over those of
-    one name."""
-    every = {"": [features], **controls}
-    return {
-        name: np.asarray(
-            np.mean([_scores(form, each, tasks, split, seeds) for each in own], axis=0)
-        )
-        for name, own in every.items()
-    }
-
-
-def _on_control_labels(
-    form: str,
-    features: Features,
-    tasks: Sequence[Task],
-    split: FormSplit,
-    seeds: Sequence[int],
-    labels: Sequence[Labels] | None,
-) -> list[float | None]:
-    if labels is None:
-        return [None] * len(tasks)
-    others = [replace(task, labels=own) for task, own in zip(tasks, labels, strict=True)]
-    return list(map(float, _scores(form, features, others, split, seeds)))
-
-
-def _bilinear(
-    task: Task,
-    split: FormSplit,
-    squares: GivenSquares,
-    control_labels: Labels | None,
-    seeds: Sequence[int],
-) -> FormScore:
-    given = squares.given[task.name]
-
-    def score(activations: Squares, labels: Labels) -> float:
-        """The mean over the seeds; positions without a given square are left out."""
-        wanted = np.where(given[split.test] >= 0, labels[split.test], np.nan)[None]
-        found = []
-        for seed in seeds:
-            probe = fit_bilinear(activations, given, labels, split.train, split.folds, seed=seed)
-            guesses = probe.predict(activations[split.test], given[split.test])[None]
-            found.append(float(all_scores([task.kind], wanted, guesses)[0]))
-        return float(np.mean(found))
-
-    controls = {
-        name: float(np.mean([score(own, task.labels) for own in every]))
-        for name, every in squares.controls.items()
-    }
-    control_task = None if control_labels is None else score(squares.activations, control_labels)
-    return _form_score("bilinear", score(squares.activations, task.labels), controls, control_task)

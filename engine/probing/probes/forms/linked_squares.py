@@ -1,17 +1,20 @@
-"""Bilinear probes for a square (Jenner et al. 2024, section 4): which one, as seen from another?
+"""Probes for a square (Jenner et al. 2024, section 4): which one, as seen from another?
 
     N  positions     S  squares     D  channels     k  rank
 
-The logit of square s is x_s' A y, where x_s is the activation at s and y the one at a given square,
-such as the target of the best move: is the square that follows linked to it? A = U V' has rank k.
-A softmax over the squares gives the chances. A linear probe shared by all squares cannot do that,
-since it does not know the given square.
+    bilinear   the logit of square s is x_s' A y, where x_s is the activation at s and y the one at
+               a given square, such as the target of the best move: is the square that follows
+               linked to it? A = U V' has rank k.
+    linear     the logit of square s is linear in the activations of all squares, and has a constant
+               for each given square: it knows as much, but cannot look up the given square.
 
-Trained by Adam; the rows of the first fold stop the training. One seed, one result.
+A softmax over the squares gives the chances. Trained by Adam; the rows of the first fold stop the
+training. One seed, one result.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +36,19 @@ _PATIENCE: Final = 6
 _RATE: Final = 3e-3
 
 
-@dataclass(frozen=True, eq=False)
-class BilinearProbe:
-    """logits[s] = ((x_s - mean) / spread)' U V' ((y - mean) / spread)."""
+SquareForm = Literal["linear", "bilinear"]
 
+
+@dataclass(frozen=True, eq=False)
+class SquareProbe:
+    """Logits of all squares from standardised activations, (x - mean) / spread."""
+
+    form: SquareForm
     # float32[D] over the training rows and all squares.
     mean: Tensor
     spread: Tensor
-    # float32[D, k].
-    left: Tensor
-    right: Tensor
+    # float32: U and V [D, k]; of the linear form [S D, S], and [S, S] by the given square.
+    parameters: tuple[Tensor, ...]
     # Least mean cross-entropy on the rows that stopped the training, in nats.
     loss: float
 
@@ -54,7 +60,7 @@ class BilinearProbe:
                 rows = slice(start, start + 4 * _BATCH)
                 standard = _standard(features[rows], self.mean, self.spread)
                 at = torch.from_numpy(np.asarray(given[rows], np.int64))
-                parts.append(_logits(standard, at, self.left, self.right).numpy())
+                parts.append(_LOGITS[self.form](standard, at, self.parameters).numpy())
         return np.concatenate(parts)
 
     def predict(self, features: Squares, given: Indices) -> Labels:
@@ -63,7 +69,8 @@ class BilinearProbe:
         return squares
 
 
-def fit_bilinear(
+def fit_square_probe(
+    form: SquareForm,
     features: Squares,
     given: Indices,
     labels: Labels,
@@ -72,7 +79,7 @@ def fit_bilinear(
     *,
     rank: int = RANK,
     seed: int = 0,
-) -> BilinearProbe:
+) -> SquareProbe:
     """Of squares `labels` [N], 0 to S - 1, from features [N, S, D] and a given square [N] of each.
 
     Only training rows [M] are used whose label is not NaN and whose given square is not negative;
@@ -90,19 +97,14 @@ def fit_bilinear(
     if not len(rows) or not len(judged):
         raise InputError(f"{len(rows)} rows to fit to, and {len(judged)} to stop the training")
     mean, spread = _moments(features, rows)
-    channels = features.shape[2]
     rng = np.random.default_rng(seed)
-    size = (1.0 / channels) ** 0.5
-    parameters = [
-        torch.from_numpy((rng.normal(size=(channels, rank)) * size).astype(np.float32))
-        for _ in range(2)
-    ]
+    parameters = _initial(form, features, rank, rng)
     at = torch.from_numpy(np.asarray(given, np.int64))
     wanted = torch.from_numpy(np.where(np.isnan(labels), 0, labels).astype(np.int64))
 
     def loss(batch: Indices) -> Tensor:
         standard = _standard(features[batch], mean, spread)
-        return F.cross_entropy(_logits(standard, at[batch], *parameters), wanted[batch])
+        return F.cross_entropy(_LOGITS[form](standard, at[batch], parameters), wanted[batch])
 
     optimiser = torch.optim.Adam([part.requires_grad_() for part in parameters], lr=_RATE)
     best, waited = float("inf"), 0
@@ -122,7 +124,7 @@ def fit_bilinear(
             saved = [part.detach().clone() for part in parameters]
         if waited >= _PATIENCE:
             break
-    return BilinearProbe(mean, spread, saved[0], saved[1], best)
+    return SquareProbe(form, mean, spread, tuple(saved), best)
 
 
 def _moments(features: Squares, rows: Indices) -> tuple[Tensor, Tensor]:
@@ -141,7 +143,33 @@ def _standard(features: Squares, mean: Tensor, spread: Tensor) -> Tensor:
     return (torch.from_numpy(np.ascontiguousarray(features, np.float32)) - mean) / spread
 
 
-def _logits(features: Tensor, given: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def _initial(
+    form: SquareForm, features: Squares, rank: int, rng: np.random.Generator
+) -> list[Tensor]:
+    _, squares, channels = features.shape
+    if form == "linear":
+        return [torch.zeros(squares * channels, squares), torch.zeros(squares, squares)]
+    size = (1.0 / channels) ** 0.5
+    return [
+        torch.from_numpy((rng.normal(size=(channels, rank)) * size).astype(np.float32))
+        for _ in range(2)
+    ]
+
+
+def _bilinear(features: Tensor, given: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """[n, S] of standardised features [n, S, D]."""
+    left, right = parameters
     at = features[torch.arange(len(given)), given.clamp_min(0)]
     return torch.einsum("nsd,dk,nk->ns", features, left, at @ right)
+
+
+def _linear(features: Tensor, given: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """The same."""
+    weights, by_given = parameters
+    return features.flatten(1) @ weights + by_given[given.clamp_min(0)]
+
+
+_LOGITS: Final[dict[SquareForm, Callable[[Tensor, Tensor, Sequence[Tensor]], Tensor]]] = {
+    "linear": _linear,
+    "bilinear": _bilinear,
+}
