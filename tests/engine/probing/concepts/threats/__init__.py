@@ -1,0 +1,1 @@
+"""Tests of concepts/threats.py, concepts/king.py and of what they share."""
