@@ -1,6 +1,6 @@
 """Concepts of threats: what is attacked, what can be won by force, and what stands in line.
 
-Exchanges are judged by `piece_values` (board/variant_facts.py) and by captures on one square alone.
+Exchanges are valued by `piece_values` (board/variant_facts.py) and by captures on one square alone.
 What the opponent threatens is what it could do if the side to move passed; in check, where that
 would leave the king to be captured, it is undefined. Repetitions are not counted.
 """

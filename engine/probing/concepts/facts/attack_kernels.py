@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.attacks import find_king
+from engine.probing.concepts.facts.square_kernels import king_square, seen_square
 from engine.rules.compilation.decorators import inlined, internal_kernel, kernel, lowest_bit
 from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.tables import (
@@ -32,7 +32,6 @@ from engine.rules.tables import (
     SQUARES,
     STEP_START,
     THREAT_START,
-    WIDTH,
     Int,
     Moves,
     Row,
@@ -276,13 +275,13 @@ def _fill_squares(
     found: Array2D[np.int16],
 ) -> None:
     """Fill what is said of single squares. `behind` is the set of those behind another piece."""
-    squares, width = tables[SQUARES], tables[WIDTH]
+    squares = tables[SQUARES]
     standing = 0
     for square in range(squares):
         standing |= (row[square] != EMPTY) << square
     for square in range(squares):
         code = np.int64(row[square])
-        seen = square + (squares - width - 2 * (square // width) * width) * seen_from
+        seen = seen_square(tables, square, seen_from)
         attackers[0, seen] = by_colour[seen_from, square]
         attackers[1, seen] = by_colour[1 - seen_from, square]
         gains[seen] = 0.0
@@ -302,7 +301,7 @@ def _fill_squares(
 
 
 @internal_kernel
-def _judge_contacts(
+def _count_contacts(
     tables: Tables,
     values: npt.NDArray[np.float64],
     row: Row,
@@ -416,7 +415,7 @@ def find_attacks(
             *(scratch, attackers[position], gains[position], found),
         )
         for colour in range(2):
-            kings[colour] = find_king(tables, row, colour) if tables[HAS_KING] else _NOTHING
+            kings[colour] = king_square(tables, row, colour)
         legal = moves[offsets[position] : offsets[position + 1]]
-        _judge_contacts(tables, values, row, contacts[:count], by_colour, kings, legal, found)
+        _count_contacts(tables, values, row, contacts[:count], by_colour, kings, legal, found)
         _surround_kings(row, mover, kings, rings, by_colour, reach, found)

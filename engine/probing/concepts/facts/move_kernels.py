@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.rules.attacks import find_king, is_attacked
+from engine.probing.concepts.facts.square_kernels import king_square, seen_square
+from engine.rules.attacks import is_attacked
 from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.kernels import apply, generate
@@ -76,9 +77,7 @@ def _ways_to_check(tables: Tables, row: Row, strikes: npt.NDArray[np.int64]) -> 
     side = np.int64(row[squares + SIDE])
     for square in range(squares):
         strikes[square] = 0
-    king, openers = NO_SQUARE, 0
-    if tables[HAS_KING]:
-        king = find_king(tables, row, 1 - side)
+    king, openers = king_square(tables, row, 1 - side), 0
     if king == NO_SQUARE:
         return king, openers
     index = tables[THREAT_START + king]
@@ -157,7 +156,7 @@ def _can_move(tables: Tables, row: Row) -> bool:
     if not tables[HAS_KING] and row[squares + EN_PASSANT] != NO_SQUARE:
         # It stands there only where the capture is legal.
         return True
-    king = find_king(tables, row, side) if tables[HAS_KING] else NO_SQUARE
+    king = king_square(tables, row, side)
     for source in range(squares):
         code = np.int64(row[source])
         if code == EMPTY or code >> 4 != side or source == king:
@@ -288,7 +287,7 @@ def look_at_moves(
     strikes = np.zeros(BOARD, np.int64)
     after = np.empty(rows.shape[1], np.uint8)
     replies = np.empty(MAX_MOVES, np.uint16)
-    squares, width = tables[SQUARES], tables[WIDTH]
+    squares = tables[SQUARES]
     for position in range(rows.shape[0]):
         row, found = rows[position], facts[position]
         found[:] = 0
@@ -309,7 +308,7 @@ def look_at_moves(
                 captures += row[target] != EMPTY
                 steps += royal
                 if attackers.shape[0]:
-                    seen = target + (squares - width - 2 * (target // width) * width) * side
+                    seen = seen_square(tables, target, side)
                     # Who attacks the square now does so after the move.
                     if attackers[position, 1, seen] == 0:
                         forks += _forks(tables, values, row, move)
