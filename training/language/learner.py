@@ -95,7 +95,7 @@ class LanguageLearner:
         )
         require_finite(float(loss.detach()), "the loss")
         self.model.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         named = self.model.named_parameters()
         gradients = {name: value.grad for name, value in named if value.grad is not None}
         norm = torch.nn.utils.get_total_norm(list(gradients.values()))

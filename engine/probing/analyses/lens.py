@@ -185,9 +185,9 @@ def lens_of(
     ties, result_ties = rng.random(len(legal.moves)), rng.random((len(legal), 3))
     chosen = np.stack([legal.best(each.policy, ties) for each in layers.values()], axis=1)
     results = np.stack([_result(each, result_ties) for each in layers.values()], axis=1)
-    exact, judged = legal.exact, None
+    exact, correct = legal.exact, None
     if exact is not None:
-        judged = _Judged(exact, exact.keeping[chosen], results == exact.values[:, None])
+        correct = _Correctness(exact, exact.keeping[chosen], results == exact.values[:, None])
     random_move = None
     if exact is not None and exact.decisions.any():
         random_move = float(exact.chance[exact.decisions].mean())
@@ -197,13 +197,13 @@ def lens_of(
         decisions=None if exact is None else int(exact.decisions.sum()),
         random_move=random_move,
         layers=tuple(
-            _layer(name, index, layers, chosen, legal, judged, resamples)
+            _layer(name, index, layers, chosen, legal, correct, resamples)
             for index, name in enumerate(layers)
         ),
-        best_move=judged
-        and _forgotten("best move", judged.kept, judged.exact.decisions, resamples),
-        result=judged and _forgotten("result", judged.right, judged.exact.known, resamples),
-        examples=() if judged is None else _examples(legal, layers, chosen, judged),
+        best_move=correct
+        and _forgotten("best move", correct.kept, correct.exact.decisions, resamples),
+        result=correct and _forgotten("result", correct.right, correct.exact.known, resamples),
+        examples=() if correct is None else _examples(legal, layers, chosen, correct),
         confidence=resamples.confidence,
     )
 
@@ -251,8 +251,8 @@ def _result(evaluations: Evaluations, ties: Array) -> npt.NDArray[np.int64]:
     return results
 
 
-class _Judged(NamedTuple):
-    """What N positions show of L layers."""
+class _Correctness(NamedTuple):
+    """Which of L layers are right in which of N positions."""
 
     exact: ExactMoves
     # bool[N, L] whether the best move keeps the exact value.
@@ -267,7 +267,7 @@ def _layer(
     layers: dict[str, Evaluations],
     chosen: npt.NDArray[np.int64],
     legal: MoveTable,
-    judged: _Judged | None,
+    correct: _Correctness | None,
     resamples: Resamples,
 ) -> LensLayer:
     each, output = layers[name], output_of(layers)
@@ -276,14 +276,14 @@ def _layer(
     found: dict[str, Estimate | None] = dict.fromkeys(
         ("value_kept", "kept_here_only", "kept_by_output_only", "result_right", "value_error")
     )
-    if judged is not None:
-        exact, kept, output_kept = judged.exact, judged.kept[:, index], judged.kept[:, -1]
+    if correct is not None:
+        exact, kept, output_kept = correct.exact, correct.kept[:, index], correct.kept[:, -1]
         error = np.where(exact.known, np.abs(each.expected_score - exact.values), np.nan)
         found = {
             "value_kept": resamples.share(kept, exact.decisions),
             "kept_here_only": resamples.share(kept & ~output_kept, exact.decisions),
             "kept_by_output_only": resamples.share(~kept & output_kept, exact.decisions),
-            "result_right": resamples.share(judged.right[:, index], exact.known),
+            "result_right": resamples.share(correct.right[:, index], exact.known),
             "value_error": resamples.mean(error),
         }
     return LensLayer(
@@ -345,10 +345,10 @@ def _examples(
     legal: MoveTable,
     layers: dict[str, Evaluations],
     chosen: npt.NDArray[np.int64],
-    judged: _Judged,
+    correct: _Correctness,
 ) -> tuple[LensExample, ...]:
     """The forgotten solutions of which some earlier layer was surest and the output least."""
-    exact, kept = judged.exact, judged.kept
+    exact, kept = correct.exact, correct.kept
     chances = np.stack(
         [legal.sums(np.exp(each.policy) * exact.keeping) for each in layers.values()], axis=1
     )

@@ -180,7 +180,7 @@ def _choose(features: TrainingFeatures, tasks: Sequence[ClassTask]) -> list[_Cho
         kept[-1][fold] = False
     problems, bias = stack(tasks, kept, np.full(len(tasks) * len(folds), PENALTIES[0]))
     everything = np.ones(len(features.train), np.bool_)
-    judged = np.stack([task.row_weights(everything) for task in tasks]).astype(np.float32)
+    row_weights = np.stack([task.row_weights(everything) for task in tasks]).astype(np.float32)
     weights = np.zeros((len(bias), len(newton.features)), np.float32)
     weights[:, -1] = bias
     logits: Single = np.repeat(bias[:, None], len(features.train), axis=1)
@@ -194,7 +194,7 @@ def _choose(features: TrainingFeatures, tasks: Sequence[ClassTask]) -> list[_Cho
             shared.preconditioner(part, logits) if step and part.columns[0] > 1 else None
         )
         weights, logits = newton.solve(part, weights, _PATH_TOLERANCE, logits, preconditioner)
-        losses[step, active] = _left_out_losses(part, logits, judged, folds)
+        losses[step, active] = _left_out_losses(part, logits, row_weights, folds)
         better = losses[step] <= losses[: step + 1].min(axis=0)
         parts = np.split(weights, part.starts[:: len(folds)][1:])
         for own, index in zip(parts, np.flatnonzero(active), strict=True):
@@ -208,7 +208,7 @@ def _choose(features: TrainingFeatures, tasks: Sequence[ClassTask]) -> list[_Cho
         rows = np.repeat(going_problems, part.columns)
         shared.keep(np.repeat(going, part.columns[:: len(folds)]))
         problems = problems.take(going_problems)
-        weights, logits, judged = weights[rows], logits[rows], judged[going]
+        weights, logits, row_weights = weights[rows], logits[rows], row_weights[going]
         active[active] = going
     return [
         _Choice(PENALTIES[int(own.argmin())], tuple(own[np.isfinite(own)].tolist()), best[index])
@@ -258,15 +258,15 @@ class _SharedHessians:
 
 
 def _left_out_losses(
-    problems: Problems, logits: Single, judged: Single, folds: Sequence[slice]
+    problems: Problems, logits: Single, row_weights: Single, folds: Sequence[slice]
 ) -> Array:
-    """[T] cross-entropies by weights `judged` [T, M] of rows, each by the fold that left it out."""
-    total = np.zeros(len(judged))
+    """[T] cross-entropies by `row_weights` [T, M], each by the fold that left it out."""
+    total = np.zeros(len(row_weights))
     for number, fold in enumerate(folds):
         own = np.arange(len(problems)) % len(folds) == number
         rows = np.repeat(own, problems.columns)
-        # A class without rows to fit to is not judged.
-        weights = judged[:, fold].copy()
+        # A class without rows to fit to counts for nothing.
+        weights = row_weights[:, fold].copy()
         part = Problems(
             problems.targets[rows][:, fold], weights, problems.columns[own], problems.penalties[own]
         )

@@ -121,7 +121,8 @@ def _section(environment: Environment, name: str, found: Any) -> dict[str, Any]:
     except TemplateNotFound:
         template = environment.get_template("layout/unknown_section.html.j2")
     module = template.make_module({"name": name})
-    body = module.body(found, environment.globals["report"])  # type: ignore[attr-defined]
+    # A template's macros are attributes that its class does not declare.
+    body = vars(module)["body"](found, environment.globals["report"])
     return {"name": name, "title": getattr(module, "title", name), "body": body}
 
 

@@ -104,7 +104,7 @@ def _examples(
 ) -> Examples:
     test = experiment.main.rows.test
     labels = target.labels[test]
-    predictions, errors = _judge(probe, labels, outputs)
+    predictions, errors = _predictions_and_errors(probe, labels, outputs)
 
     def boards_of(order: npt.NDArray[np.float64]) -> tuple[ExampleBoard, ...]:
         """The first few canonical positions in this order, without undefined ones."""
@@ -132,7 +132,7 @@ def _examples(
     )
 
 
-def _judge(
+def _predictions_and_errors(
     probe: LinearProbe, labels: npt.NDArray[np.float64], outputs: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """[N] predictions, and [N] by how much each is wrong: 0 where its class is right.

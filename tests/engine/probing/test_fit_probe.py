@@ -1,5 +1,7 @@
 """One probe with its controls, for features of any kind or for a network."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -74,15 +76,16 @@ def test_groups_stay_together() -> None:
     assert fit_probe(repeated, labels, groups=groups).score < 0.75
 
 
-def network_probe(**changes: object) -> FittedProbe:
+def network_probe(**changes: Any) -> FittedProbe:
     variant = get_variant("hexapawn4x4")
     rows = play_random_games(variant, 400, np.random.default_rng(0)).rows
     torch.manual_seed(0)
     network = PolicyValueNet(
         NetworkConfig.for_variant(variant, {"trunk": "residual", "blocks": 1, "channels": 8})
     ).eval()
-    given = {"rows": rows, "variant": variant, "untrained": (1, 2)} | changes
-    return fit_probe(network, material, **given)  # type: ignore[arg-type]
+    return fit_probe(
+        network, material, **{"rows": rows, "variant": variant, "untrained": (1, 2), **changes}
+    )
 
 
 def test_a_network_comes_with_its_input_and_untrained_networks() -> None:
@@ -110,7 +113,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="600 labels for 5"):
         fit_probe(features, scores, rows=rows[:5], variant=variant)
     with pytest.raises(InputError, match="kind = 'scalar' is not one of binary"):
-        fit_probe(features, scores, kind="scalar")  # type: ignore[arg-type]
+        fit_probe(features, scores, kind="scalar")  # type: ignore[arg-type]  # a mistake
     with pytest.raises(InputError, match="1 groups of rows with a label; at least 20"):
         fit_probe(features, scores, groups=np.zeros(ROWS))
     with pytest.raises(InputError, match="all 420 rows to fit to are 1"):

@@ -214,9 +214,10 @@ def test_the_same_seed_plants_the_same_weights(rows: Rows) -> None:
 @pytest.mark.parametrize("build", BUILDS)
 def test_noise_is_as_strong_as_asked_for(build: str, rows: Rows) -> None:
     config = config_of(build)
-    options = {"signal_to_noise": 2.0, "rows": rows}
     pattern = draw_patterns(rows, VARIANT, 1, np.random.default_rng(5))[0]
-    planted = plant(config, VARIANT, "direction", pattern, 4, block=1, **options)  # type: ignore[arg-type]
+    planted = plant(
+        config, VARIANT, "direction", pattern, 4, block=1, signal_to_noise=2.0, rows=rows
+    )
     layer = activations(planted.network, rows)["block.1.residual"]
     written = (layer @ planted.direction).sum(1).numpy()
     signal = pattern.count(Positions(rows, VARIANT))

@@ -1,5 +1,8 @@
 """Linear probes are scikit-learn's, and look at training rows alone."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -248,9 +251,9 @@ def test_a_class_that_a_fold_lacks_is_no_obstacle() -> None:
 def test_mistakes_are_named() -> None:
     features, scalar, _ = planted_rows()
 
-    def fit(**changes: object) -> None:
-        given = {"name": "planted", "kind": "real", "labels": scalar, "penalty": 1.0} | changes
-        Design(features, TRAIN).fit([Task(**given)])  # type: ignore[arg-type]
+    def fit(**changes: Any) -> None:
+        task = Task(name="planted", kind="real", labels=scalar, penalty=1.0)
+        Design(features, TRAIN).fit([dataclasses.replace(task, **changes)])
 
     with pytest.raises(InputError, match=r"planted: labels of shape \[3\], not \[600\]"):
         fit(labels=np.zeros(3))

@@ -92,10 +92,10 @@ def fit_square_probe(
         if wrong.any():
             raise InputError(f"a {name} is {numbers[wrong][0]:g}; there are {squares} squares")
     known = ~np.isnan(labels[train]) & (given[train] >= 0)
-    judges = folds == folds.min()
-    rows, judged = train[known & ~judges], train[known & judges]
-    if not len(rows) or not len(judged):
-        raise InputError(f"{len(rows)} rows to fit to, and {len(judged)} to stop the training")
+    is_validation = folds == folds.min()
+    rows, validation = train[known & ~is_validation], train[known & is_validation]
+    if not len(rows) or not len(validation):
+        raise InputError(f"{len(rows)} rows to fit to, and {len(validation)} to stop the training")
     mean, spread = _moments(features, rows)
     rng = np.random.default_rng(seed)
     parameters = _initial(form, features, rank, rng)
@@ -113,11 +113,11 @@ def fit_square_probe(
         order = rows[rng.permutation(len(rows))]
         for start in range(0, len(order), _BATCH):
             optimiser.zero_grad()
-            loss(order[start : start + _BATCH]).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss(order[start : start + _BATCH]))
             optimiser.step()
         with torch.no_grad():
-            parts = [judged[start : start + 1024] for start in range(0, len(judged), 1024)]
-            found = sum(float(loss(part)) * len(part) for part in parts) / len(judged)
+            parts = [validation[start : start + 1024] for start in range(0, len(validation), 1024)]
+            found = sum(float(loss(part)) * len(part) for part in parts) / len(validation)
         waited += 1
         if found < best:
             best, waited = found, 0

@@ -196,7 +196,7 @@ def _train(
     for part in parameters:
         part.requires_grad_()
     optimiser = torch.optim.AdamW(parameters, lr=_RATE, weight_decay=_DECAY)
-    rows, judged = torch.nonzero(kept)[:, 0], torch.nonzero(~kept)[:, 0]
+    rows, validation = torch.nonzero(kept)[:, 0], torch.nonzero(~kept)[:, 0]
     order = np.random.default_rng(seeds[0])
     best = torch.full((len(seeds) * tasks,), float("inf"))
     saved = [part.detach().clone() for part in parameters]
@@ -206,10 +206,10 @@ def _train(
         for batch in _split(shuffled, _BATCH):
             optimiser.zero_grad()
             losses = targets.losses(_forward(parameters, features[batch]), batch, len(seeds))
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(losses.sum())
             optimiser.step()
         with torch.no_grad():
-            losses = _judged(parameters, features, targets, judged, len(seeds))
+            losses = _validation_losses(parameters, features, targets, validation, len(seeds))
             better = losses < best
             best = torch.where(better, losses, best)
             for own, part in zip(saved, parameters, strict=True):
@@ -220,7 +220,7 @@ def _train(
     return tuple(saved), best.numpy().astype(np.float64).reshape(len(seeds), tasks)
 
 
-def _judged(
+def _validation_losses(
     parameters: Sequence[Tensor], features: Tensor, targets: _Targets, rows: Tensor, seeds: int
 ) -> Tensor:
     """[P] losses on some rows, with weights as they are there."""

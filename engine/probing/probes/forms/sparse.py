@@ -215,7 +215,7 @@ def _class_losses(design: Design, features: Single, batch: Sequence[ClassTask]) 
     kept[fold] = False
     problems, bias = stack(batch, [kept], np.ones(len(batch)))
     held_out, _ = stack(batch, [~kept], np.ones(len(batch)))
-    judged = Problems(
+    validation = Problems(
         held_out.targets[:, fold], held_out.weights[:, fold], held_out.columns, held_out.penalties
     )
     start = np.zeros((len(bias), len(features)))
@@ -226,7 +226,7 @@ def _class_losses(design: Design, features: Single, batch: Sequence[ClassTask]) 
         return _l1_logistic(features, given, weights, _PATH_CLOSE)
 
     def loss(weights: Array) -> Array:
-        return judged.losses(weights.astype(np.float32) @ features[:, fold])
+        return validation.losses(weights.astype(np.float32) @ features[:, fold])
 
     return _path(solve, loss, start)
 

@@ -267,7 +267,7 @@ def test_a_variant_of_another_board_is_refused() -> None:
 
 def test_what_is_no_network_of_one_variant_is_told_how_to_become_one(solved: Solved) -> None:
     with pytest.raises(InputError, match="UniversalNet is no network of one variant"):
-        lens(lively_universal("geometric"), solved.rows)  # type: ignore[arg-type]
+        lens(lively_universal("geometric"), solved.rows)  # type: ignore[arg-type]  # a mistake
     with pytest.raises(InputError, match="resamples = 1"):
         lens(lively_network("hexapawn", "geometric"), solved.rows, resamples=1)
     with pytest.raises(InputError, match="confidence = 95"):

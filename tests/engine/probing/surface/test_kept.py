@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
-from engine.network.model.policy_value import PolicyValueNet
+from engine.network.model.policy_value import Outputs, PolicyValueNet
 from engine.probing.activations.layers import LayerFeatures
 from engine.probing.concepts.mobility import mobility
 from engine.probing.data.samples import Sample
@@ -104,9 +105,9 @@ def test_features_are_kept_where_asked_and_read_again(
     passes: list[int] = []
     real = PolicyValueNet.forward
 
-    def counted(network: PolicyValueNet, rows: object) -> object:
-        passes.append(len(rows))  # type: ignore[arg-type]
-        return real(network, rows)  # type: ignore[arg-type]
+    def counted(network: PolicyValueNet, rows: Tensor) -> Outputs:
+        passes.append(len(rows))
+        return real(network, rows)
 
     monkeypatch.setattr(PolicyValueNet, "forward", counted)
     assert report(None, config=config).to_json() == first.to_json()
