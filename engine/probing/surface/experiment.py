@@ -83,6 +83,8 @@ class Experiment:
     variant: Variant
     # All positions that were given.
     whole: Sample
+    # bool of each of these: whether it is on the held-out side of `main`.
+    whole_held_out: npt.NDArray[np.bool_]
     # Those that are fitted to or held out; all rows below are of these.
     sample: Sample
     # [N] the square that per-square concepts ask about, as the side to move sees the board; the
@@ -127,6 +129,7 @@ def prepare(
     harder_split = split_whole(whole, kinds, config.test_share, rng)
     harder = _setting(whole, harder_split, config, rng, secondary(config.resamples))
     held_out = count_distinct(kinds[harder_split.test])
+    whole_held_out = np.isin(whole.groups, whole.groups[main.rows.test])
     sample, main, harder = _only_used(whole, main, harder)
     squares = draw_squares(sample, variant, rng)
     targets, summaries = [], []
@@ -152,6 +155,7 @@ def prepare(
         config=config,
         variant=variant,
         whole=whole,
+        whole_held_out=whole_held_out,
         sample=sample,
         squares=squares,
         main=_limited(sample, main, targets),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from engine.probing.activations.capture import Features
 from engine.probing.activations.layers import LayerFeatures
-from engine.probing.data.splits import Indices
+from engine.probing.data.splits import Indices, clusters
 from engine.probing.probes.design import Design
 from engine.probing.probes.scores import all_macro_aucs, all_scores
 from engine.probing.probes.tasks import Probes, Task
@@ -101,7 +101,8 @@ def _score_main(
     setting = experiment.main
     train, test = setting.rows.train, setting.rows.test
     targets = [experiment.targets[i] for i in asked]
-    groups = experiment.sample.groups[train]
+    # No probe of the online code learns from part of a game whose rest it codes.
+    groups = clusters(experiment.sample, train)
     design = Design(features, train, setting.folds, groups)
     tasks = [_task(each, each.labels) for each in targets]
     probes = design.fit(tasks)

@@ -63,9 +63,9 @@ class Lines:
     """Positions with a forced line of so many plies."""
 
     ply: int
-    # Rows of the sample on either side of its split.
+    # Rows of `Experiment.whole` on either side of its split.
     rows: Split
-    # int64[N] of all rows of the sample: the squares of the first and of the later best move.
+    # int64[N] of all these rows: the squares of the first and of the later best move.
     first: npt.NDArray[np.int64]
     later: npt.NDArray[np.int64]
 
@@ -102,16 +102,14 @@ def find_lines(experiment: Experiment, truth: Truth | None) -> tuple[Lines, ...]
     """Those of the whole sample, of which other probes may see a part only."""
     if truth is None:
         return ()
-    sample = experiment.sample
+    sample = experiment.whole
     positions = Positions(sample.rows, experiment.variant, truth)
     first, is_known = best_squares(positions, 0)
-    held_out = np.zeros(sample.distinct, np.bool_)
-    held_out[sample.groups[experiment.main.rows.test]] = True
     found = []
     for ply in PLIES:
         later, is_forced = best_squares(positions, ply)
         rows = np.flatnonzero(is_known & is_forced & (later != first))
-        is_test = held_out[sample.groups[rows]]
+        is_test = experiment.whole_held_out[rows]
         sides = Split(train=rows[~is_test], test=rows[is_test]).without_repeats(sample)
         found.append(Lines(ply=ply, rows=sides, first=first, later=later))
     return tuple(found)
@@ -127,7 +125,7 @@ def compare_lines(
 ) -> LookAhead:
     """Both forms for the lines of one length; `networks` are the one that is asked about, then
     untrained ones."""
-    sample, name = experiment.sample, PLIES[lines.ply]
+    sample, name = experiment.whole, PLIES[lines.ply]
     every = np.concatenate([lines.rows.train, lines.rows.test])
     found = LookAhead(
         name=name,
@@ -190,9 +188,9 @@ def _refusal(found: LookAhead, sides: Split, lines: Lines, experiment: Experimen
     if found.positions < FEWEST:
         return f"{found.positions} positions have such a line, {FEWEST} are needed"
     needed = {"training": experiment.config.folds, "held-out": FEWEST_CLUSTERS}
-    unit = "positions" if experiment.sample.games is None else "games"
+    unit = "positions" if experiment.whole.games is None else "games"
     for (side, fewest), rows in zip(needed.items(), (sides.train, sides.test), strict=True):
-        count = count_distinct(clusters(experiment.sample, rows))
+        count = count_distinct(clusters(experiment.whole, rows))
         if count < fewest:
             return f"{count} distinct {side} {unit} have such a line, {fewest} are needed"
         if len(np.unique(lines.later[rows])) < 2:

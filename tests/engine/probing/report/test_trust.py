@@ -9,7 +9,7 @@ from scripts.experiments.planted import NULLS, PRESENT, shares
 from tests.support.network.report_cases import Made, made_up_report
 
 
-def line(kind: str, *clear: tuple[str, str]) -> dict[str, object]:
+def line(kind: str, *clear: tuple[str, str], room: float = 0.5) -> dict[str, object]:
     """A surface as the study keeps it; its pattern is written in block 1."""
     return {
         "kind": kind,
@@ -17,6 +17,7 @@ def line(kind: str, *clear: tuple[str, str]) -> dict[str, object]:
         "pattern": "pattern",
         "layers": ["block.1.residual"],
         "without": ["block.0.residual"],
+        "room": room,
         "hashes": ["hash"],
         "signal_to_noise": None,
     }
@@ -26,11 +27,12 @@ def test_the_studys_figures_are_told() -> None:
     present = [line(kind, ("pattern", "block.1.residual")) for kind in PRESENT]
     missed = line(PRESENT[0], ("hash", "final"))
     nulls = [line(kind) for kind in NULLS] + [line(NULLS[0], ("material", "final"))]
-    found = shares([*present, missed, *nulls])
+    found = shares([*present, missed, line(PRESENT[1], room=0.2), *nulls])
     words = planted_words({"variant": "hexapawn4x4", "shares": found})
     assert "3 of 4 (75.0 %, 19.4 to 99.4) planted concepts were found" in words
+    assert "nearly read, 0 of 1 (0.0 %" in words
     assert "1 of 3 (33.3 %, 0.8 to 90.6) surfaces of networks without any" in words
-    assert "a random hash of the position was found in 1 of 7" in words
+    assert "a random hash of the position was found in 1 of 8" in words
 
 
 def test_without_figures_the_study_is_named(tmp_path: Path) -> None:

@@ -51,19 +51,21 @@ def lines(experiment: Experiment) -> tuple[Lines, ...]:
 def test_all_forced_lines_of_the_sample_are_found_on_the_sides_of_its_split(
     experiment: Experiment, lines: tuple[Lines, ...]
 ) -> None:
-    sample, main = experiment.sample, experiment.main.rows
+    sample = experiment.whole
+    sides = [experiment.sample.boards[rows] for rows in vars(experiment.main.rows).values()]
+    train, test = ({board.tobytes() for board in boards} for boards in sides)
     positions = Positions(sample.rows, VARIANT, SolutionTruth(solution(NAME)))
     first = best_squares(positions, 0)[0]
-    held_out = set(sample.groups[main.test])
     assert [each.ply for each in lines] == [2, 4]
     for each in lines:
         later, is_forced = best_squares(positions, each.ply)
         wanted = np.flatnonzero(is_forced & (later != first))
         found = np.concatenate([each.rows.train, each.rows.test])
         np.testing.assert_array_equal(np.sort(found), wanted)
-        assert {int(group) in held_out for group in sample.groups[each.rows.test]} == {True}
-        assert {int(group) in held_out for group in sample.groups[each.rows.train]} == {False}
-    assert len(np.setdiff1d(lines[0].rows.train, main.train)) > 50, "other probes see a part only"
+        assert {board.tobytes() in test for board in sample.boards[each.rows.test]} == {True}
+        assert {board.tobytes() in test for board in sample.boards[each.rows.train]} == {False}
+    unseen = [board.tobytes() not in train for board in sample.boards[lines[0].rows.train]]
+    assert sum(unseen) > 50, "other probes see a part only"
 
 
 def planted(
@@ -81,7 +83,7 @@ def planted(
         rng = np.random.default_rng((7, number))
         found = rng.normal(size=(len(rows), VARIANT.squares, 6))
         if probed is network and is_linked:
-            places = {row.tobytes(): place for place, row in enumerate(experiment.sample.rows)}
+            places = {row.tobytes(): place for place, row in enumerate(experiment.whole.rows)}
             chosen = np.array([places[row.tobytes()] for row in rows])
             every = np.arange(len(rows))
             found[every, lines.later[chosen]] = found[every, lines.first[chosen]] @ turn
