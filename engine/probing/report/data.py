@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from engine.probing.report.grid import Grid, short_layer, short_runs, step_words
+from engine.probing.report.grid import Grid, run_names, short_layer, step_words
 from engine.probing.report.results import Cell, Gain, Measurement
 from engine.probing.report.verdicts import Verdict
 
@@ -35,7 +35,7 @@ def page_data(grid: Grid, ordered: Sequence[Verdict], best: Sequence[str]) -> st
     reasons = list(dict.fromkeys(cell.refused for cell in cells if cell and cell.refused))
     combined = [grid.point(c, layer, k) for c in concepts for k in grid.places for layer in layers]
     data: dict[str, Any] = {
-        "runs": short_runs(report),
+        "runs": run_names(report),
         "concepts": concepts,
         "metrics": [each.metric for each in grid.measured],
         "steps": [[step_words(c) for c in run.checkpoints] for run in report.runs],

@@ -5,7 +5,7 @@ mean gain, with the interval over training seeds; else it is the gain of the onl
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -200,10 +200,25 @@ def step_words(checkpoint: CheckpointSummary) -> str:
     return checkpoint.name if checkpoint.step is None else f"step {checkpoint.step:,}"
 
 
-def short_runs(report: Report) -> list[str]:
-    """Names of the runs without their folders, where these are different."""
-    names = [PurePath(run.name).name or run.name for run in report.runs]
-    return names if len(set(names)) == len(names) else [run.name for run in report.runs]
+def short_runs(names: Iterable[str]) -> dict[str, str]:
+    """Names of runs without their folders, or with as many of these as tell them apart."""
+    names = set(names)
+    return {name: _short_run(name, names - {name}) for name in names}
+
+
+def _short_run(name: str, others: Collection[str]) -> str:
+    parts = PurePath(name).parts
+    for count in range(1, len(parts)):
+        last = parts[-count:]
+        if all(PurePath(other).parts[-count:] != last for other in others):
+            return str(PurePath(*last))
+    return name
+
+
+def run_names(report: Report) -> list[str]:
+    """The short name of each run."""
+    short = short_runs(run.name for run in report.runs)
+    return [short[run.name] for run in report.runs]
 
 
 def short_layer(layer: str) -> str:

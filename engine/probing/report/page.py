@@ -7,8 +7,9 @@ analysis has its own section: `sections/NAME.html.j2` for the results `report.se
     {% macro body(section, report) %} … {% endmacro %}
 
 where `section` holds the results as plain values. At hand in every template: the drawing functions,
-`Line`, `Arrow`, `Markup`, and the filters `signed`, `plain`, `percent`, `names` and `sentence`. For
-thousands of numbers there is `labelled_map` of `layout/maps.html.j2`.
+`Line`, `Arrow`, `Markup`, and the filters `signed`, `plain`, `percent`, `names`, `sentence` and
+`short_run` (of a run's name). For thousands of numbers there is `labelled_map` of
+`layout/maps.html.j2`.
 """
 
 import importlib.metadata
@@ -26,7 +27,7 @@ from engine.probing.report.drawing.heat_map import heat_map, small_map
 from engine.probing.report.drawing.line_chart import Line, line_chart
 from engine.probing.report.drawing.positions import small_board
 from engine.probing.report.drawing.svg import clean, plain, signed
-from engine.probing.report.grid import Grid, short_layer, short_runs
+from engine.probing.report.grid import Grid, run_names, short_layer, short_runs
 from engine.probing.report.results import SMALLEST_GAIN, Report
 from engine.probing.report.trust import planted_figures, planted_words
 from engine.probing.report.verdicts import REASONS
@@ -63,6 +64,7 @@ def page_environment(report: Report) -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols"],
     )
+    short = short_runs(run.name for run in report.runs)
     filters: dict[str, Callable[..., Any]] = {
         "signed": signed,
         "plain": plain,
@@ -71,6 +73,7 @@ def page_environment(report: Report) -> Environment:
         "sentence": sentence,
         "thousandths": thousandths,
         "short": short_layer,
+        "short_run": lambda name: short.get(name, name),
     }
     environment.filters.update(filters)
     # Globals, so that imported templates see them too.
@@ -105,7 +108,7 @@ def _values(report: Report) -> dict[str, Any]:
         "order_words": order_words(family_orders(report)),
         "pictures": pictures,
         "same_steps": len({tuple(c.step for c in run.checkpoints) for run in report.runs}) == 1,
-        "run_names": short_runs(report),
+        "run_names": run_names(report),
         "smallest_gain": SMALLEST_GAIN,
         "full": pictures.FULL,
         "versions": versions(),

@@ -21,6 +21,7 @@ from engine.probing.data.samples import Sample
 from engine.probing.data.searched import Searched
 from engine.probing.data.splits import thin
 from engine.probing.report.factors import factors_section
+from engine.probing.report.grid import short_runs
 from engine.probing.report.results import Report
 from engine.probing.report.words import CONTROL_FAMILY
 from engine.probing.surface.config import ProbeConfig
@@ -163,10 +164,10 @@ def _sections(
         resamples=config.resamples,
         confidence=config.confidence,
     )
-    found = {}
+    found, short = {}, short_runs(name for name, _ in runs)
     for name, subjects in runs:
         if monitor is not None:
-            monitor.begin(f"analysing {Path(name).name}", 0, " networks")
+            monitor.begin(f"analysing {short[name]}", 0, " networks")
         found[name] = analyse(
             [_analysed(subject) for subject in subjects],
             rows,

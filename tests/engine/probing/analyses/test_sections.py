@@ -30,7 +30,7 @@ class Words(html.parser.HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.text, self._open = "", list[str]()
+        self.text, self.headings, self._open = "", list[str](), list[str]()
         self.feed(page)
         assert not self._open, self._open
 
@@ -43,6 +43,8 @@ class Words(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self._open[-1:] == ["h3"]:
+            self.headings.append(data)
 
 
 @functools.cache
@@ -60,7 +62,8 @@ def page_of(**runs: Analyses) -> Words:
     made = sections(runs)
     assert tuple(made) == NAMES
     json.dumps(made, allow_nan=False)
-    return Words(render_page(with_sections(made_up_report({"a": Made()}), **made)))
+    report = made_up_report({"a": Made()}, runs=tuple(runs))
+    return Words(render_page(with_sections(report, **made)))
 
 
 @pytest.mark.parametrize("trunk", ["geometric", "residual"])
@@ -79,8 +82,12 @@ def test_a_solved_run_fills_every_section(trunk: str) -> None:
 
 
 def test_several_runs_stand_one_after_another_with_their_seeds_interval() -> None:
-    runs = {str(seed): found(seeds=(seed,)) for seed in (3, 4, 5)}
+    names = ("old/run", "new/run", "far/away/other")
+    runs = {name: found(seeds=(seed,)) for seed, name in enumerate(names, start=3)}
     page = page_of(**runs)
+    # Folders stand only where they tell runs apart.
+    headings = [each for each in page.headings if each.split("/")[-1] in ("run", "other")]
+    assert headings == len(NAMES) * ["old/run", "new/run", "other"]
     values = []
     for each in runs.values():
         best = each.checkpoints[-1].lens.best_move

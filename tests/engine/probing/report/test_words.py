@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from engine.probing.report.grid import Grid
+from engine.probing.report.grid import Grid, short_runs
 from engine.probing.report.results import Emergence, Report
 from engine.probing.report.verdicts import Status, verdicts
 from engine.probing.report.words import (
@@ -183,3 +183,22 @@ def test_the_summary_of_nothing() -> None:
     text = summary(made_up_report({"dragons": Made(absent="there are no dragons")}))
     assert "supported: 0 of 0 concepts" in text
     assert "not measured (1): dragons" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["runs/a", "runs/b"], ["a", "b"]),
+        (["a"], ["a"]),
+        (["/x/seed1/run", "/x/seed2/run", "/y/z"], ["seed1/run", "seed2/run", "z"]),
+        (["p/a/run", "q/a/run", "p/b/run"], ["p/a/run", "q/a/run", "b/run"]),
+        (["run", "old/run"], ["run", "old/run"]),
+        (["."], ["."]),
+        (["one.safetensors"], ["one.safetensors"]),
+    ],
+    ids=str,
+)
+def test_names_of_runs_have_the_folders_that_tell_them_apart(
+    names: list[str], short: list[str]
+) -> None:
+    assert short_runs(names) == dict(zip(names, short, strict=True))
