@@ -11,6 +11,7 @@ from typing import Any, Final
 
 _FIGURES: Final = Path(__file__).with_name("planted.json")
 _PRESENT: Final = "found where it is: all"
+_NEARLY: Final = "found where it is, though controls nearly read it"
 _NULLS: Final = "any cell clear: all"
 _HASHES: Final = "a hash found"
 
@@ -33,7 +34,8 @@ def planted_words(found: Mapping[str, Any] | None) -> str:
     shares = found["shares"]
     return (
         f"In the study of planted networks ({found['variant']}), whose answer is known, "
-        f"{_share(shares[_PRESENT])} planted concepts were found in the layer that holds them, and "
+        f"{_share(shares[_PRESENT])} planted concepts were found in the layer that holds them (of "
+        f"those that raw input or untrained networks nearly read, {_share(shares[_NEARLY])}), and "
         f"{_share(shares[_NULLS])} surfaces of networks without any had some cell clear of zero; "
         f"a random hash of the position was found in {_share(shares[_HASHES])} surfaces."
     )

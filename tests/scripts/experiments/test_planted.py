@@ -42,6 +42,9 @@ def test_what_is_planted_is_found_where_it_is_and_its_permuted_labels_are_not(
     assert not [name for name, _ in clear if name == planted.PERMUTED]
     assert not [each for each in clear if each[0] == line["pattern"] and each[1] in line["without"]]
     assert line["build"] == list(planted.BUILDS)[number]
+    # Room is what the controls of the surface leave, as other networks of their kind say.
+    left = 1.0 - max(line["raw_input"], line["random_init"])
+    assert line["room"] == pytest.approx(left, abs=0.2)
     found = planted.shares([line])
     assert found[f"found where it is: {kind}"]["share"] == 1.0
     assert found["permuted labels found"]["share"] == 0.0
@@ -56,13 +59,16 @@ def test_where_nothing_is_planted_nothing_is_found(folder: Path) -> None:
     assert line["cells"] == 6 * 5
 
 
-def made_up(kind: str, clear: list[list[str]], noise: float | None = None) -> Line:
+def made_up(
+    kind: str, clear: list[list[str]], noise: float | None = None, room: float = 0.5
+) -> Line:
     return {
         "kind": kind,
         "signal_to_noise": noise,
         "pattern": "it",
         "layers": ["b"] if kind in (*planted.PRESENT, "noise") else [],
         "without": ["a"],
+        "room": room if kind in (*planted.PRESENT, "noise") else None,
         "clear": clear,
         "hashes": ["hash 1"],
         "seconds": 1.0,
@@ -74,6 +80,7 @@ def test_shares_count_what_the_lines_say(tmp_path: Path) -> None:
         made_up("direction", [["it", "b"], ["it", "a"]]),
         made_up("direction", [["it", "c"]]),
         made_up("layer", [["it", "b"], ["hash 1", "a"]]),
+        made_up("layer", [["it", "c"]], room=0.1),
         made_up("absent", []),
         made_up("absent", [["material", "b"]]),
         made_up("re-initialised", [[planted.PERMUTED, "a"]]),
@@ -87,7 +94,11 @@ def test_shares_count_what_the_lines_say(tmp_path: Path) -> None:
     assert found["any cell clear: absent"]["share"] == 0.5
     assert found["any cell clear: all"]["share"] == pytest.approx(2 / 3)
     assert found["permuted labels found"]["count"] == found["a hash found"]["count"] == 1
-    assert found["a hash found"]["of"] == 8
+    assert found["a hash found"]["of"] == 9
+    nearly = found["found where it is, though controls nearly read it"]
+    assert (nearly["count"], nearly["of"]) == (0, 1)
+    assert found["found where it is: layer"]["of"] == 1
+    assert found["found where it is not: layer"]["of"] == 2
     assert found["found under noise: 2"]["share"] == 0.5
     assert found["found where it is: unused"]["share"] is None
     # Clopper and Pearson's table: 1 of 2.

@@ -52,8 +52,8 @@ def test_all_forced_lines_of_the_sample_are_found_on_the_sides_of_its_split(
     experiment: Experiment, lines: tuple[Lines, ...]
 ) -> None:
     sample = experiment.whole
-    sides = [experiment.sample.boards[rows] for rows in vars(experiment.main.rows).values()]
-    train, test = ({board.tobytes() for board in boards} for boards in sides)
+    main, boards = experiment.main.rows, experiment.sample.boards
+    train, test = ({board.tobytes() for board in boards[side]} for side in (main.train, main.test))
     positions = Positions(sample.rows, VARIANT, SolutionTruth(solution(NAME)))
     first = best_squares(positions, 0)[0]
     assert [each.ply for each in lines] == [2, 4]
