@@ -10,47 +10,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from engine.probing.report.results import (
-    SMALLEST_GAIN,
     Cell,
     CheckpointSummary,
+    Combined,
     ConceptSummary,
     Measurement,
     Report,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """The gain of a concept at a layer and a place of training."""
-
-    concept: str
-    layer: str
-    place: int
-    # The gain of each run.
-    gains: tuple[float, ...]
-    # Their mean.
-    gain: float
-    # Pointwise interval.
-    gain_low: float
-    gain_high: float
-    # Interval that all cells hold at once.
-    corrected_low: float
-    corrected_high: float
-
-    @property
-    def is_above(self) -> bool:
-        """Whether there is a gain, and its corrected interval is above zero."""
-        return self.gain >= SMALLEST_GAIN and self.corrected_low > 0.0
-
-    @property
-    def is_below(self) -> bool:
-        """Whether there is a loss, and its corrected interval is below zero."""
-        return self.gain <= -SMALLEST_GAIN and self.corrected_high < 0.0
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether it is one of the two."""
-        return self.is_above or self.is_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +52,9 @@ class Grid:
             (each.concept, each.layer, each.place): each for each in self._all_points(report)
         }
 
-    def _all_points(self, report: Report) -> list[Point]:
+    def _all_points(self, report: Report) -> list[Combined]:
         if len(report.runs) > 1:
-            return [
-                Point(
-                    concept=each.concept,
-                    layer=each.layer,
-                    place=each.place,
-                    gains=each.gains,
-                    gain=each.gain,
-                    gain_low=each.gain_low,
-                    gain_high=each.gain_high,
-                    corrected_low=each.corrected_low,
-                    corrected_high=each.corrected_high,
-                )
-                for each in report.combined
-            ]
+            return list(report.combined)
         return [
             _point(key, cell.measurement)
             for key, (cell, *_) in self._cells.items()
@@ -138,11 +91,11 @@ class Grid:
         """Figures in all."""
         return len(self._points)
 
-    def point(self, concept: str, layer: str, place: int) -> Point | None:
+    def point(self, concept: str, layer: str, place: int) -> Combined | None:
         """The figure; None where it is refused."""
         return self._points.get((concept, layer, place))
 
-    def points(self, concept: str, place: int | None = None) -> list[Point]:
+    def points(self, concept: str, place: int | None = None) -> list[Combined]:
         """Those of a concept, at one place or at all, in the order of training and layers."""
         places = self.places if place is None else (place,)
         keys = ((concept, layer, each) for each in places for layer in self.report.layers)
@@ -158,19 +111,19 @@ class Grid:
             return None
         return next((each.refused for each in self.cells(concept, layer, place)), None)
 
-    def best(self, concept: str, place: int | None = None) -> Point | None:
+    def best(self, concept: str, place: int | None = None) -> Combined | None:
         """The largest gain, at one place or at all; one that is clear before one that is not."""
         found = self.points(concept, place)
         return max(found, key=lambda point: (point.is_above, point.gain), default=None)
 
-    def first(self, concept: str) -> Point | None:
+    def first(self, concept: str) -> Combined | None:
         """The largest gain of the first place where some layer's gain is clear of zero."""
         above = [point for point in self.points(concept) if point.is_above]
         if not above:
             return None
         return max((p for p in above if p.place == above[0].place), key=lambda point: point.gain)
 
-    def averages(self, point: Point) -> Averages:
+    def averages(self, point: Combined) -> Averages:
         """Scores at a point, over the runs."""
         found = [
             cell.measurement
@@ -226,9 +179,9 @@ def short_layer(layer: str) -> str:
     return layer.replace("block.", "b").replace(".residual", "").replace(".hidden", "")
 
 
-def _point(key: tuple[str, str, int], found: Measurement) -> Point:
+def _point(key: tuple[str, str, int], found: Measurement) -> Combined:
     concept, layer, place = key
-    return Point(
+    return Combined(
         concept=concept,
         layer=layer,
         place=place,

@@ -9,8 +9,8 @@ from engine.probing.report.drawing.bars import bars
 from engine.probing.report.drawing.heat_map import heat_map, small_map
 from engine.probing.report.drawing.line_chart import Line, line_chart
 from engine.probing.report.drawing.positions import piece_symbols, small_board
-from engine.probing.report.grid import Grid, Point, short_layer
-from engine.probing.report.results import ConceptSummary, ExampleBoard, Report
+from engine.probing.report.grid import Grid, short_layer
+from engine.probing.report.results import Combined, ConceptSummary, ExampleBoard, Report
 from engine.probing.report.verdicts import Verdict
 from engine.probing.report.words import CONTROL_FAMILY, appears
 
@@ -232,6 +232,6 @@ def _letter(letters: dict[int, str], code: int) -> str:
     return letter.lower() if code & _BLACK else letter.upper()
 
 
-def gains_of_runs(point: Point) -> str:
+def gains_of_runs(point: Combined) -> str:
     """The gain of each run."""
     return ", ".join(f"{gain:+.3f}".replace("-", "−") for gain in point.gains)

@@ -123,7 +123,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Combined:
-    """A concept's gain at a layer and a place of training, over several training seeds."""
+    """A concept's gain at a layer and a place of training, over the training seeds."""
 
     # `ConceptSummary.name`.
     concept: str
@@ -145,9 +145,19 @@ class Combined:
     corrected_high: float
 
     @property
-    def is_above_controls(self) -> bool:
+    def is_above(self) -> bool:
         """Whether there is a gain, and its corrected interval is above zero."""
         return self.gain >= SMALLEST_GAIN and self.corrected_low > 0.0
+
+    @property
+    def is_below(self) -> bool:
+        """Whether there is a loss, and its corrected interval is below zero."""
+        return self.gain <= -SMALLEST_GAIN and self.corrected_high < 0.0
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is one of the two."""
+        return self.is_above or self.is_below
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.probing.report.drawing.svg import plain, signed
-from engine.probing.report.grid import Averages, Grid, Point
-from engine.probing.report.results import SMALLEST_GAIN, ConceptSummary
+from engine.probing.report.grid import Averages, Grid
+from engine.probing.report.results import SMALLEST_GAIN, Combined, ConceptSummary
 
 Status = Literal["supported", "refused", "chance", "raw input", "untrained", "spans", "corrected"]
 REASONS: Final[dict[Status, str]] = {
@@ -33,11 +33,11 @@ class Verdict:
     concept: ConceptSummary
     status: Status
     # The cell that it is about: the best one; None where all are refused.
-    best: Point | None
+    best: Combined | None
     # Its scores.
     scores: Averages | None
     # The first cell in training that is clear of zero; None where none is.
-    first: Point | None
+    first: Combined | None
     # Whether some cell of the last checkpoint is clear of zero.
     holds_at_last: bool
     # The reason in figures.
@@ -69,7 +69,7 @@ def _verdict(grid: Grid, concept: ConceptSummary) -> Verdict:
     )
 
 
-def _status(best: Point | None, scores: Averages | None) -> Status:
+def _status(best: Combined | None, scores: Averages | None) -> Status:
     if best is None or scores is None:
         return "refused"
     if best.is_above:
@@ -85,7 +85,7 @@ def _words(
     grid: Grid,
     concept: ConceptSummary,
     status: Status,
-    best: Point | None,
+    best: Combined | None,
     scores: Averages | None,
 ) -> str:
     if best is None or scores is None:
