@@ -14,9 +14,11 @@ where `section` holds the results as plain values. At hand in every template: th
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
+from types import CodeType
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateNotFound
+from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import Markup
 
 from engine.probing.report import pictures
@@ -45,6 +47,25 @@ _PACKAGES: Final = ("numpy", "scipy", "torch")
 """Whose versions the methods name."""
 
 
+class _CompiledTemplates(BytecodeCache):
+    """Templates that were compiled for one page, for the next pages of this process."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Hand out what was compiled from the same text."""
+        bucket.code = self._found.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it."""
+        if bucket.code is not None:
+            self._found[bucket.key, bucket.checksum] = bucket.code
+
+
+_COMPILED: Final = _CompiledTemplates()
+
+
 def render_page(report: Report) -> str:
     """The HTML of a report."""
     environment = page_environment(report)
@@ -63,6 +84,7 @@ def page_environment(report: Report) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.loopcontrols"],
+        bytecode_cache=_COMPILED,
     )
     short = short_runs(run.name for run in report.runs)
     filters: dict[str, Callable[..., Any]] = {
