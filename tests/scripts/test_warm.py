@@ -37,7 +37,7 @@ TOUR = (
     "match policy:{0}/run random hexapawn --games 2",
     "match mcts:20 alphabeta:2 gardner --games 2",
     "evaluate {0}/run --games 2",
-    "probe {0}/run",
+    "probe {0}/run --positions 40 --checkpoints 1",
     "language train hexapawn --minutes 0.02 --run {0}/language",
     "language continue hexapawn --checkpoint {0}/language",
     "match language:{0}/language random hexapawn --games 2",

@@ -44,12 +44,12 @@ def test_a_run_gets_a_page_and_its_numbers(
 ) -> None:
     networks = [lively_network("hexapawn4x4", "geometric", seed) for seed in range(3)]
     run = make_run(tmp_path / "run", *networks)
-    assert probe(run, "--positions", "300", "--checkpoints", "2") == 0
+    assert probe(run, "--positions", "60", "--checkpoints", "2") == 0
     printed = capsys.readouterr().out
     assert f"report: {run / 'report.html'}" in printed
     page = (run / "report.html").read_text(encoding="utf-8")
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-    assert report["counts"]["source"] == "a random 300 of 11,420 reachable unfinished positions"
+    assert report["counts"]["source"] == "a random 60 of 11,420 reachable unfinished positions"
     assert report["counts"]["source"] in page
     (probed,) = report["runs"]
     assert [each["step"] for each in probed["checkpoints"]] == [0, 200]
@@ -57,7 +57,7 @@ def test_a_run_gets_a_page_and_its_numbers(
         each["name"] for each in report["concepts"]
     }
     assert {"lens", "play", "openings", "entanglement", "factors"} <= set(report["sections"])
-    assert report["command"] == f"pawnscope probe {run} --positions 300 --checkpoints 2"
+    assert report["command"] == f"pawnscope probe {run} --positions 60 --checkpoints 2"
     assert report["command"] in page
     assert sorted(item.name for item in run.iterdir()) == [
         "checkpoints",
@@ -136,7 +136,7 @@ def test_each_of_several_games_has_its_page(tmp_path: Path) -> None:
     path = run / "checkpoints" / "00000000.safetensors"
     save_checkpoint(path, lively_universal("geometric"), metadata={"step": 0}, trained_on=games)
     for game in games:
-        assert probe(run, "--game", game, "--positions", "60") == 0
+        assert probe(run, "--game", game, "--positions", "30") == 0
     pages = {path.name: path.read_text(encoding="utf-8") for path in run.glob("report*.html")}
     assert set(pages) == {f"report-{game}.html" for game in games}
     for game in games:
@@ -147,7 +147,7 @@ def add_games(run: Path, shards: int) -> None:
     """Self-play without a network, a few games a shard."""
     variant = get_variant("gardner")
     (run / "games").mkdir()
-    config = self_play_config(games=16, simulations=2, longest_game=24, temperature_plies=99)
+    config = self_play_config(games=16, simulations=2, longest_game=8, temperature_plies=99)
     play = SelfPlay(variant, config, np.random.default_rng(0))
     for number in range(shards):
         rows = play.play(UniformEvaluator(), 300)
@@ -158,13 +158,13 @@ def test_an_unsolved_game_is_probed_on_the_run_s_own_games(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tmp_path / "run", lively_network("gardner", "geometric"))
-    add_games(run, 3)
-    assert probe(run, "--positions", "700", "--json", "--seed", "3") == 0
+    add_games(run, 2)
+    assert probe(run, "--positions", "240", "--json", "--seed", "3") == 0
     assert json.loads(capsys.readouterr().out)["concepts"] > 80
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     counts = report["counts"]
     assert counts["source"].endswith("self-play games of the run")
-    assert 700 <= int(counts["source"].split()[0]) < 730
+    assert 240 <= int(counts["source"].split()[0]) < 260
     assert counts["split_by"] == "canonical position and game"
     assert counts["test_games"] >= 8
     assert report["seed"] == 3
@@ -177,7 +177,7 @@ def test_a_run_without_games_is_probed_on_random_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tmp_path / "run", lively_network("gardner", "geometric"))
-    assert probe(run, "--positions", "500") == 0
+    assert probe(run, "--positions", "200") == 0
     assert "games of random moves" in capsys.readouterr().out
 
 
