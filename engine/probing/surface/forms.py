@@ -27,7 +27,9 @@ from engine.probing.surface.experiment import Experiment, Target
 from engine.probing.surface.look_ahead import RESAMPLES, compare_look_ahead
 
 MOST_ROWS: Final = 1_500
-"""Rows to fit to, and rows to score on."""
+"""Rows to fit to."""
+MOST_HELD_OUT: Final = 6_000
+"""Rows to score on, which cost little."""
 FEWEST_ROWS: Final = 200
 _UNTRAINED: Final = 2
 """Untrained networks to compare with."""
@@ -98,7 +100,7 @@ def _compare_concepts(
     sample, config = experiment.sample, experiment.config
     rng = np.random.default_rng((config.seed, 5))
     train = thin(experiment.main.rows.train, MOST_ROWS, rng)
-    test = thin(experiment.main.rows.test, MOST_ROWS, rng)
+    test = thin(experiment.main.rows.test, MOST_HELD_OUT, rng)
     if not targets or min(len(train), len(test)) < FEWEST_ROWS:
         return ()
     chosen = np.concatenate([train, test])

@@ -93,6 +93,46 @@ def test_sparse_probes_are_scikit_learn_s(penalty: float) -> None:
             assert ours == pytest.approx(best, abs=1e-6), task.name
 
 
+def test_sparse_probes_of_features_that_are_alike_have_the_least_loss() -> None:
+    """Nearly the same features, equal ones, a constant, and more of them than rows."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(ROWS, 30))
+    mixed = base @ rng.normal(size=(30, 400)) + 0.05 * rng.normal(size=(ROWS, 400))
+    features = np.concatenate([mixed, mixed[:, :20], np.ones((ROWS, 1))], axis=1, dtype=np.float32)
+    signal = base[:, 0] + 0.5 * base[:, 1]
+    classes = np.digitize(signal + 0.3 * rng.normal(size=ROWS), (-0.7, 0.0, 0.8))
+    tasks = [
+        Task(name="number", kind="real", labels=signal, penalty=1e-3),
+        Task(name="binary", kind="binary", labels=(signal > 0.4).astype(float), penalty=1e-3),
+        Task(name="classes", kind="categorical", labels=classes.astype(float), penalty=1e-2),
+    ]
+    design = Design(features, TRAIN)
+    varies = design.inverse_spread > 0.0
+    spread = np.divide(1.0, design.inverse_spread, out=np.zeros(421), where=varies)
+    inputs = standard(features[:, varies], TRAIN)[TRAIN]
+    for task, probe in zip(tasks, fit_sparse(design, tasks).probes, strict=True):
+        weights = probe.weights * spread[:, None]
+        outputs, labels = probe.outputs(features[TRAIN]), task.labels[TRAIN]
+        if task.is_number:
+            weights, unit = weights / labels.std(), labels.std()
+            residuals = (outputs - labels[:, None]) / unit / len(TRAIN)
+        else:
+            logits = outputs if outputs.shape[1] > 1 else np.concatenate([0 * outputs, outputs], 1)
+            known, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+            chances = np.exp(logits - np.logaddexp.reduce(logits, axis=1)[:, None])
+            rows = 1.0 / counts[codes] / len(known)
+            residuals = (chances - (labels[:, None] == known)) * rows[:, None]
+            residuals = residuals[:, -outputs.shape[1] :]
+        slopes, own = inputs.T @ residuals, weights[varies]
+        # The conditions of a least loss: slopes that the penalty balances, and no larger ones.
+        penalty = task.penalty or 0.0
+        moved = own != 0.0
+        assert 5 < moved.sum() < own.size / 4, task.name
+        np.testing.assert_allclose(slopes[moved], -penalty * np.sign(own[moved]), rtol=1e-3)
+        assert np.abs(slopes).max() <= 1.001 * penalty
+        assert not weights[~varies].any()
+
+
 def test_a_sparse_truth_is_recovered() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(ROWS, 60)).astype(np.float32)
@@ -236,7 +276,7 @@ def test_two_layer_probes_follow_from_their_seeds_and_never_see_held_out_rows() 
         np.testing.assert_array_equal(ours, again)
         np.testing.assert_array_equal(ours, spoiled_part)
     assert not np.array_equal(first[0][0], first[0][1])
-    with pytest.raises(InputError, match="folds of which the first stops"):
+    with pytest.raises(InputError, match="folds of which the first judges"):
         fit_networks(Design(features, TRAIN), tasks)
 
 

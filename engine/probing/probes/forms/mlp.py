@@ -3,8 +3,9 @@
     N  rows    W  width    H  hidden units    T  tasks    P = tasks x seeds    C  most outputs
 
 Each task has a network of its own for each seed: W -> H, ReLU, H -> one output for a number, else
-one a class. All take the same batches. The rows of the first fold stop the training: of each
-network those weights are kept that had the least loss there. Everything follows from the seeds.
+one a class. All take the same batches. The rows of the first fold judge the training: of each
+network those weights are kept, of all epochs, that had the least loss there. Everything follows
+from the seeds.
 """
 
 from collections.abc import Sequence
@@ -24,11 +25,15 @@ from engine.rules.errors import InputError
 
 HIDDEN: Final = 64
 SEEDS: Final = (0, 1, 2)
-_BATCH: Final = 512
-_EPOCHS: Final = 60
-_PATIENCE: Final = 6
-"""Epochs without a better loss of any network, after which training ends."""
-_RATE: Final = 3e-3
+_BATCH: Final = 64
+_EPOCHS: Final = 16
+_FEWEST_STEPS: Final = 200
+"""Of few rows there are more epochs. Small batches and a rate that falls to zero reach a lower loss
+in half the time than three times as many epochs of large batches at one rate."""
+_JUDGED: Final = 2_048
+"""Rows that are computed at a time where nothing is trained."""
+_RATE: Final = 1e-2
+"""Of learning, at the beginning; it falls along a cosine."""
 _DECAY: Final = 1e-4
 
 
@@ -48,7 +53,7 @@ class NetworkProbes:
     unit: Array
     # float32[P, W, H], [P, 1, H], [P, H, C], [P, 1, C]; networks of one seed stand together.
     parameters: tuple[Tensor, ...]
-    # float64[seeds, T]: least loss on the rows that stop the training.
+    # float64[seeds, T]: least loss on the rows that judge the training.
     losses: Array
 
     def seed_predictions(self, features: Features) -> Array:
@@ -57,7 +62,7 @@ class NetworkProbes:
             standard = _standard(features, self.mean, self.inverse_spread)
             parts = [
                 _forward(self.parameters, part).numpy().astype(np.float64)
-                for part in _split(standard, 4 * _BATCH)
+                for part in _split(standard, _JUDGED)
             ]
         outputs = np.concatenate(parts, axis=1)
         tasks = len(self.kinds)
@@ -109,7 +114,7 @@ def fit_networks(
 ) -> NetworkProbes:
     """Of every task; raises InputError for no tasks or folds, and as `Design.fit` does."""
     if not tasks or not design.folds:
-        raise InputError("networks need tasks, and folds of which the first stops the training")
+        raise InputError("networks need tasks, and folds of which the first judges the training")
     labels = design.labels([Task(name=t.name, kind=t.kind, labels=t.labels) for t in tasks])
     middle, unit = np.zeros(len(tasks)), np.ones(len(tasks))
     classes: list[tuple[float, ...]] = []
@@ -198,25 +203,25 @@ def _train(
     optimiser = torch.optim.AdamW(parameters, lr=_RATE, weight_decay=_DECAY)
     rows, validation = torch.nonzero(kept)[:, 0], torch.nonzero(~kept)[:, 0]
     order = np.random.default_rng(seeds[0])
+    each = -(-len(rows) // _BATCH)
+    epochs = max(_EPOCHS, -(-_FEWEST_STEPS // each))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * each)
     best = torch.full((len(seeds) * tasks,), float("inf"))
     saved = [part.detach().clone() for part in parameters]
-    waited = 0
-    for _ in range(_EPOCHS):
+    for _ in range(epochs):
         shuffled = rows[torch.from_numpy(order.permutation(len(rows)))]
         for batch in _split(shuffled, _BATCH):
             optimiser.zero_grad()
             losses = targets.losses(_forward(parameters, features[batch]), batch, len(seeds))
             torch.autograd.backward(losses.sum())
             optimiser.step()
+            schedule.step()
         with torch.no_grad():
             losses = _validation_losses(parameters, features, targets, validation, len(seeds))
             better = losses < best
             best = torch.where(better, losses, best)
             for own, part in zip(saved, parameters, strict=True):
                 own[better] = part[better]
-        waited = 0 if bool(better.any()) else waited + 1
-        if waited >= _PATIENCE:
-            break
     return tuple(saved), best.numpy().astype(np.float64).reshape(len(seeds), tasks)
 
 
@@ -226,7 +231,7 @@ def _validation_losses(
     """[P] losses on some rows, with weights as they are there."""
     total = torch.zeros(len(parameters[0]))
     count = torch.zeros(len(parameters[0]))
-    for part in _split(rows, 4 * _BATCH):
+    for part in _split(rows, _JUDGED):
         weight = targets.weights[part].sum(0).repeat(seeds)
         total += weight * targets.losses(_forward(parameters, features[part]), part, seeds)
         count += weight
