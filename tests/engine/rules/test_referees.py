@@ -27,9 +27,9 @@ from tests.support.rules.random_games import random_games, replayed
 from tests.support.rules.variant_lists import EVERY, HEXAPAWNS, STRANGE, STRANGE_FILE
 
 FULL = os.environ.get("PAWNSCOPE_FULL_REFEREE") == "1"
-GAMES = 200 if FULL else 100
-SEED = 140
-"""Its first hundred games end in nearly every way that two hundred of another do."""
+GAMES = 200 if FULL else 60
+SEED = 135
+"""Its first sixty games end in more ways (93, each variant by itself) than a hundred of most."""
 PLIES = 40
 SAMPLES = 2
 FEWEST_REVERSIBLE = 4
@@ -161,7 +161,7 @@ def assert_same_game(referee: Referee, finished: Position, samples: set[int]) ->
 @pytest.mark.parametrize("name", EVERY)
 def test_random_games_agree_with_fairy_stockfish(name: str) -> None:
     referee, generator = Referee(name), np.random.default_rng(7)
-    games = 50 if name in STRANGE else GAMES
+    games = GAMES // 2 if name in STRANGE else GAMES
     for finished in random_games(get_variant(name), games, PLIES, seed=SEED):
         plies = len(finished.move_stack)
         samples = {int(ply) for ply in generator.integers(0, plies, SAMPLES)}
@@ -231,7 +231,7 @@ def assert_same_game_as_python_chess(finished: Position) -> None:
 
 
 def test_random_games_agree_with_python_chess() -> None:
-    for finished in random_games(get_variant("chess"), 60, 160, seed=9):
+    for finished in random_games(get_variant("chess"), 40, 160, seed=9):
         assert_same_game_as_python_chess(finished)
 
 

@@ -125,7 +125,7 @@ def test_learns_64_positions_by_heart(trunk: str) -> None:
     best_move = torch.randint(squares * squares, (64,))
     result, left = torch.randint(3, (64,)), 40 * torch.rand(64)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0)
-    for _ in range(200):
+    for _ in range(130):
         outputs = network(positions)
         loss = F.cross_entropy(outputs.policy.flatten(1), best_move)
         loss = loss + F.cross_entropy(outputs.wdl, result)

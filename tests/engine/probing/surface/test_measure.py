@@ -197,7 +197,7 @@ def test_a_leak_shows_in_the_shuffled_labels() -> None:
 
 
 def test_the_same_seed_gives_the_same_report_on_any_number_of_cores() -> None:
-    rows = solved_rows("hexapawn4x4", 800)
+    rows = solved_rows("hexapawn4x4", 400)
     texts = []
     # Four workers begin with raw input and all untrained networks at the same moment.
     for seed, workers, memory in ((0, 1, 1 << 29), (0, 4, 1), (1, 1, 1 << 29)):
