@@ -79,8 +79,9 @@ def surface(
     """Probe every layer of every network of every run for every concept.
 
     `runs` have a name and as many networks each, all of one configuration. What is measured is kept
-    in `folder` until the end, so that the same call continues after an interruption. Raises
-    InputError for an unknown layer, and where there are too few positions to hold any out.
+    in `folder`, so that the same call continues after an interruption; the caller removes it
+    (`parts.remove_parts`) once the report is safe. Raises InputError for an unknown layer, and
+    where there are too few positions to hold any out.
     """
     started = time.monotonic()
     config = config or ProbeConfig()
@@ -106,7 +107,7 @@ def surface(
     sections: dict[str, Any] = {}
     if config.details:
         examples, sections = _details(experiment, last, of_last, truth)
-    report = Report(
+    return Report(
         runs=summaries,
         variant=variant.name,
         width=variant.width,
@@ -128,8 +129,6 @@ def surface(
         sections=sections,
         seconds=time.monotonic() - started,
     )
-    parts.remove()
-    return report
 
 
 def _details(

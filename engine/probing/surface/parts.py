@@ -1,7 +1,7 @@
 """Scores on disk while a surface is measured, so that the same command continues it.
 
-One file a network and layer, in a folder that names what was asked. It is removed when the report
-is written.
+One file a network and layer, in a folder that names what was asked. Who writes the report removes
+them afterwards: a disk may be full.
 """
 
 import dataclasses
@@ -25,7 +25,6 @@ class Parts:
 
     def __init__(self, folder: Path | None, experiment: Experiment) -> None:
         """`folder` None keeps nothing. Raises OSError."""
-        self._base = folder
         self._folder = None if folder is None else folder / _digest(experiment)
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -51,14 +50,14 @@ class Parts:
         with replacing(self._path(network, layer)) as path, path.open("wb") as file:
             np.savez(file, **arrays)
 
-    def remove(self) -> None:
-        """Remove all of them, those of other questions too."""
-        if self._base is not None:
-            shutil.rmtree(self._base, ignore_errors=True)
-
     def _path(self, network: str, layer: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{network}-{layer}.npz"
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove all parts in a folder, those of other questions too."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(experiment: Experiment) -> str:

@@ -17,6 +17,7 @@ from engine.probing.report.page import render_page
 from engine.probing.report.results import Report
 from engine.probing.report.words import summary, supported
 from engine.probing.surface.config import ProbeConfig
+from engine.probing.surface.parts import remove_parts
 from engine.rules.errors import InputError
 from engine.settings import Natural, Range
 from engine.system.files import write_whole
@@ -85,6 +86,7 @@ def main(arguments: list[str]) -> int:
     command = shlex.join(["pawnscope", "probe", *arguments])
     report = dataclasses.replace(report, command=command)
     write_report(report, html)
+    remove_parts(folder)
     if options.json:
         print_json(figures(report))
     else:

@@ -82,7 +82,8 @@ def probe_runs(
 ) -> Report:
     """Probe networks of runs; `load` solves the variant where that is quick.
 
-    What is measured is kept in `folder` until the end. Raises InputError, OSError.
+    What is measured is kept in `folder`, which is the caller's to remove. Raises InputError,
+    OSError.
     """
     variant = variant_of_all(question.runs, question.game)
     own = () if question.concepts_from is None else load_concepts(question.concepts_from)

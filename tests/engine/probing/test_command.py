@@ -1,5 +1,6 @@
 """`pawnscope probe`: what it writes, where its positions come from, and how it refuses."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -127,6 +128,27 @@ def test_one_checkpoint_another_place_and_a_file_of_concepts_that_prints(
     assert f"refused: {said}" in refused
     assert None not in refused
     assert "one (one)" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_full_disk_loses_nothing_that_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.safetensors"
+    save_checkpoint(path, lively_network("hexapawn", "geometric"), metadata={})
+    page = tmp_path / "page.html"
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(page))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("scripts.commands.probe.main.write_report", full)
+        assert probe(path, "--out", page) != 0
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(page.with_suffix(".parts").rglob("*.npz"))
+    monkeypatch.setattr("engine.probing.surface.measure.score_layer", None)
+    assert probe(path, "--out", page) == 0
+    assert page.exists()
+    assert not page.with_suffix(".parts").exists()
 
 
 def test_each_of_several_games_has_its_page(tmp_path: Path) -> None:

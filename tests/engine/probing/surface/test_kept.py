@@ -16,6 +16,7 @@ from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.experiment import Experiment
 from engine.probing.surface.layer_scores import LayerScores, Role, score_layer
 from engine.probing.surface.measure import Subject, surface
+from engine.probing.surface.parts import remove_parts
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from tests.support.network.network_cases import lively_network
@@ -79,6 +80,11 @@ def test_an_interrupted_measurement_goes_on(
     scored = counting(monkeypatch)
     assert report(folder).to_json() == whole.to_json()
     assert len(scored) == 9 - len(kept) + 1
+    # Until the report is written: nothing is measured twice.
+    scored.clear()
+    assert report(folder).to_json() == whole.to_json()
+    assert not scored
+    remove_parts(folder)
     assert not folder.exists()
 
 
