@@ -1,6 +1,6 @@
 """Positions to look at: what the best layer's probe of each concept says highest, lowest, wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,9 +19,16 @@ SHOWN: Final = 3
 
 
 def show_examples(
-    experiment: Experiment, network: PolicyValueNet, cells: Sequence[Cell]
+    experiment: Experiment,
+    network: PolicyValueNet,
+    cells: Sequence[Cell],
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Examples, ...]:
-    """Examples of every concept that has a measurement among `cells`, all of this network."""
+    """Examples of every concept that has a measurement among `cells`, all of this network.
+
+    `progress` is told how many layers are done, of how many.
+    """
     best = best_layers(cells)
     layers = [name for name in dict.fromkeys(cell.layer for cell in cells) if name in best.values()]
     config, sample = experiment.config, experiment.sample
@@ -45,6 +52,7 @@ def show_examples(
         for per_square in (False, True):
             some = [each for each in asked if each.concept.per_square == per_square]
             found |= _of_layer(experiment, features, some, penalties)
+        progress(1 + layers.index(features.layer), len(layers))
     return tuple(
         found[each.concept.name] for each in experiment.targets if each.concept.name in found
     )

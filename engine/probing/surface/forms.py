@@ -16,7 +16,7 @@ from engine.probing.activations.capture import Features, capture
 from engine.probing.concepts.truth import Truth
 from engine.probing.controls.features import raw_input, untrained_networks
 from engine.probing.data.splits import clusters, fold_numbers, thin
-from engine.probing.probes.forms.compare import FormComparison, compare_forms
+from engine.probing.probes.forms.compare import FormComparison, Progress, compare_forms
 from engine.probing.probes.forms.scoring import FormSplit
 from engine.probing.probes.scores import Bootstrap
 from engine.probing.probes.tasks import Task
@@ -39,6 +39,9 @@ _PLAIN: Final = 0.99
 """A score of raw input from here on leaves nothing to add."""
 
 
+Begin = Callable[[str, str], Progress]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compared:
     """What forms of probe read off one layer."""
@@ -56,11 +59,12 @@ def compare_at_best_layer(
     cells: Sequence[Cell],
     truth: Truth | None,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    begin: Begin = lambda name, unit: lambda done, total: None,
 ) -> Compared:
     """At the layer where most concepts are best read, by the network's `cells`.
 
-    Concepts are not compared where there are fewer than `FEWEST_ROWS` rows on either side.
+    `begin` is told what begins and the unit of its progress, and returns where that goes. Concepts
+    are not compared where there are fewer than `FEWEST_ROWS` rows on either side.
     """
     layer = common_layer(experiment, cells)
     if not layer:
@@ -68,13 +72,11 @@ def compare_at_best_layer(
     seeds = experiment.config.random_seeds
     # Made here and not by workers: weights are drawn from a generator that threads share.
     untrained = list(untrained_networks(network.config, seeds))
-    return Compared(
-        layer=layer,
-        concepts=_compare_concepts(experiment, network, untrained, layer, cells, progress),
-        look_ahead=compare_look_ahead(
-            experiment, network, untrained, layer, truth, progress=progress
-        ),
-    )
+    told = begin("comparing forms of probes", " fits")
+    concepts = _compare_concepts(experiment, network, untrained, layer, cells, told)
+    told = begin("comparing look-ahead", " fits")
+    look_ahead = compare_look_ahead(experiment, network, untrained, layer, truth, progress=told)
+    return Compared(layer=layer, concepts=concepts, look_ahead=look_ahead)
 
 
 def _compare_concepts(
@@ -83,7 +85,7 @@ def _compare_concepts(
     untrained: Sequence[PolicyValueNet],
     layer: str,
     cells: Sequence[Cell],
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> tuple[FormComparison, ...]:
     shown = {
         cell.concept

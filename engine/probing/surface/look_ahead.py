@@ -35,7 +35,7 @@ from engine.probing.data.splits import (
     fold_numbers,
     thin,
 )
-from engine.probing.probes.forms.compare import compare_square_forms
+from engine.probing.probes.forms.compare import Progress, compare_square_forms
 from engine.probing.probes.forms.linked_squares import Squares
 from engine.probing.probes.forms.scoring import FormSplit
 from engine.probing.probes.scores import Bootstrap
@@ -72,7 +72,6 @@ class Lines:
 
 Read = Callable[[PolicyValueNet | None, Rows], Squares]
 """Activations [N, S, D] of a network; for None raw input as a bilinear probe can read it."""
-Progress = Callable[[int, int], None]
 
 
 def compare_look_ahead(

@@ -50,6 +50,8 @@ from engine.rules.variant import Variant
 
 Progress = Callable[[int, int], None]
 """Called with the number of layers probed so far and the number in all."""
+Begin = Callable[[str, str], Progress]
+"""Called with the name of a part that begins after the layers, and the unit of its progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ def surface(
     searched: Searched | None = None,
     folder: Path | None = None,
     progress: Progress = lambda done, total: None,
+    begin: Begin = lambda name, unit: lambda done, total: None,
 ) -> Report:
     """Probe every layer of every network of every run for every concept.
 
@@ -106,7 +109,7 @@ def surface(
     examples: tuple[Examples, ...] = ()
     sections: dict[str, Any] = {}
     if config.details:
-        examples, sections = _details(experiment, last, of_last, truth)
+        examples, sections = _details(experiment, last, of_last, truth, begin)
     return Report(
         runs=summaries,
         variant=variant.name,
@@ -132,13 +135,18 @@ def surface(
 
 
 def _details(
-    experiment: Experiment, last: Subject, cells: Sequence[Cell], truth: Truth | None
+    experiment: Experiment,
+    last: Subject,
+    cells: Sequence[Cell],
+    truth: Truth | None,
+    begin: Begin,
 ) -> tuple[tuple[Examples, ...], dict[str, Any]]:
     """Positions to look at, and the section about forms of probes, of the last network."""
     with _single_thread():
         network = last.load().eval()
-        examples = show_examples(experiment, network, cells)
-        found = compare_at_best_layer(experiment, network, cells, truth)
+        told = begin("choosing examples", " layers")
+        examples = show_examples(experiment, network, cells, progress=told)
+        found = compare_at_best_layer(experiment, network, cells, truth, begin=begin)
     if not found.concepts and not found.look_ahead:
         return examples, {}
     section = forms_section(

@@ -1,8 +1,10 @@
 """From runs to a report: what `pawnscope probe` and `pawnscope.probe` do."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -85,6 +87,7 @@ def probe_runs(
     What is measured is kept in `folder`, which is the caller's to remove. Raises InputError,
     OSError.
     """
+    started = time.monotonic()
     variant = variant_of_all(question.runs, question.game)
     own = () if question.concepts_from is None else load_concepts(question.concepts_from)
     concepts = (*registered_concepts(), *own)
@@ -95,8 +98,7 @@ def probe_runs(
     rng = np.random.default_rng(config.seed)
     sample = gather(question.runs, variant, solution, question.positions, rng)
     searched = _searched(question, config, runs, sample, variant, monitor)
-    if monitor is not None:
-        monitor.begin("probing", 0, " layers")
+    told = _begin(monitor, "probing", " layers")
     report = surface(
         runs,
         sample,
@@ -106,10 +108,12 @@ def probe_runs(
         truth=truth,
         searched=searched,
         folder=folder,
-        progress=_reach(monitor),
+        progress=told,
+        begin=partial(_begin, monitor),
     )
     found = _sections(question, config, runs, sample, concepts, variant, truth, monitor)
-    return dataclasses.replace(report, sections=report.sections | found)
+    seconds = time.monotonic() - started
+    return dataclasses.replace(report, sections=report.sections | found, seconds=seconds)
 
 
 def _searched(
@@ -124,15 +128,19 @@ def _searched(
     rng = np.random.default_rng((config.seed, 6))
     rows = sample.rows[thin(np.arange(len(sample)), question.searched, rng)]
     name, subjects = runs[0]
-    if monitor is not None:
-        monitor.begin("searching", 0, " positions")
-    return search_with_network(
-        subjects[-1].load(), variant, rows, source=name, progress=_reach(monitor)
-    )
+    told = _begin(monitor, "searching", " positions")
+    return search_with_network(subjects[-1].load(), variant, rows, source=name, progress=told)
 
 
 def _reach(monitor: Monitor | None) -> Callable[[int, int], None]:
     return (lambda done, total: None) if monitor is None else monitor.reach
+
+
+def _begin(monitor: Monitor | None, name: str, unit: str) -> Callable[[int, int], None]:
+    """Where the progress of a part that begins goes."""
+    if monitor is not None:
+        monitor.begin(name, 0, unit)
+    return _reach(monitor)
 
 
 def _sections(
@@ -167,8 +175,7 @@ def _sections(
     )
     found, short = {}, short_runs(name for name, _ in runs)
     for name, subjects in runs:
-        if monitor is not None:
-            monitor.begin(f"analysing {short[name]}", 0, " networks")
+        told = _begin(monitor, f"analysing {short[name]}", " networks")
         found[name] = analyse(
             [_analysed(subject) for subject in subjects],
             rows,
@@ -177,20 +184,27 @@ def _sections(
             concepts=binary,
             search=search,
             config=analysis,
-            progress=_reach(monitor),
+            progress=told,
         )
     result: dict[str, Any] = dict(sections(found))
     last = runs[0][1][-1].load()
-    result["factors"] = factors_section(
-        [
-            factors(last, "final", rows, concepts, variant, method=method, count=6, truth=truth)
-            for method in ("nmf", "pca")
-        ]
-    )
-    result["units"] = dataclasses.asdict(units(last, "final", rows, variant))
-    result["entanglement"] = dataclasses.asdict(
-        entanglement(concepts, sample.rows, variant, truth=truth)
-    )
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "factors": lambda: factors_section(
+            [
+                factors(last, "final", rows, concepts, variant, method=method, count=6, truth=truth)
+                for method in ("nmf", "pca")
+            ]
+        ),
+        "units": lambda: dataclasses.asdict(units(last, "final", rows, variant)),
+        "entanglement": lambda: dataclasses.asdict(
+            entanglement(concepts, sample.rows, variant, truth=truth)
+        ),
+    }
+    told = _begin(monitor, "factors, units, entanglement", " parts")
+    for place, (name, part) in enumerate(parts.items()):
+        told(place, len(parts))
+        result[name] = part()
+    told(len(parts), len(parts))
     return result
 
 

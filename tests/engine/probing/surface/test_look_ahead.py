@@ -1,6 +1,7 @@
 """Links between squares of best moves are found where they are, and only there."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -117,6 +118,12 @@ def test_a_planted_link_is_found_and_none_where_none_is(
 
 def test_a_surface_says_how_far_lines_are_linked_and_where_there_are_too_few() -> None:
     torch.set_num_threads(1)
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def begin(name: str, unit: str) -> Callable[[int, int], None]:
+        told[name] = []
+        return lambda *step: told[name].append(step)
+
     report = surface(
         [("planted", [subject(lively_network(NAME, "geometric"))])],
         Sample.from_rows(solved_rows(NAME), VARIANT, source="all positions"),
@@ -124,7 +131,11 @@ def test_a_surface_says_how_far_lines_are_linked_and_where_there_are_too_few() -
         VARIANT,
         config=CONFIG,
         truth=SolutionTruth(solution(NAME)),
+        begin=begin,
     )
+    # Two forms on the layer, raw input, three untrained networks and control labels.
+    assert told.pop("comparing look-ahead") == [(done, 12) for done in range(1, 13)]
+    assert [steps[-1] for steps in told.values()] == [(1, 1), (15, 15)]
     two, four = report.sections["forms"]["look_ahead"]
     assert two["positions"] >= 200 > two["distinct"]
     assert set(two["row"]["scores"]) == {"linear", "bilinear"}
