@@ -1,13 +1,13 @@
-"""All analyses of the checkpoints of a run, with one network in memory at a time.
+"""All analyses of the checkpoints of a run, with one network in memory at a time and worker.
 
 positions, truth     ->  move table, resamples       what all networks share
 untrained networks   ->  baselines                   of attention heads and of play
 checkpoints          ->  lens, heads, piece values, opening, play
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -31,14 +31,15 @@ from engine.probing.analyses.play import (
     play_of,
     searched_decisions,
 )
-from engine.probing.analyses.positions.evaluations import Evaluations
+from engine.probing.analyses.positions.evaluations import Evaluations, single_thread
 from engine.probing.analyses.positions.move_table import Flags, MoveTable, MoveTruth, move_table
-from engine.probing.analyses.positions.resampling import Array, Resamples
+from engine.probing.analyses.positions.resampling import Resamples
 from engine.probing.concepts.registry import Labels
 from engine.probing.controls.features import untrained_networks
 from engine.probing.data.canonical import Rows, canonical_boards, canonical_groups
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from engine.system.threads import in_threads
 
 Progress = Callable[[int, int], None]
 """Called with the number of networks analysed so far and the number in all."""
@@ -81,6 +82,8 @@ class AnalysisConfig:
     confidence: float = 0.95
     # Plies of the principal line.
     plies: int = PLIES
+    # Networks that are analysed at the same time, each on one core.
+    workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,55 +129,79 @@ def analyse(
     """Analyse the networks of a run, all of one configuration, on positions uint8[N, R].
 
     `truth` gives exact values, where the game is solved. `concepts` are labels [N] of binary ones,
-    by name, for the comparison of play, with `search` if given. One network is in memory at a time;
-    one thread computes. Raises InputError for no or repeated subjects, and as the analyses do.
+    by name, for the comparison of play, with `search` if given. Each of `config.workers` has one
+    network in memory at a time, and no figure depends on their number; untrained ones are all
+    there. Raises InputError for no or repeated subjects, and as the analyses do.
     """
     config = config or AnalysisConfig()
     names = [subject.name for subject in subjects]
     if not names or len(set(names)) < len(names):
         raise InputError(f"checkpoints {', '.join(names) or 'none'}: different names are needed")
-    work = _Work(rows, variant, truth, concepts or {}, search, config)
-    count = itertools.count(1)
-    total = config.untrained + len(subjects)
-    last = subjects[-1].load()
-    seeds = tuple(config.seed + 1 + index for index in range(config.untrained))
-    best = best_moves(last, work.table, config.seed)
-    build = last.config
-    del last
-    baselines: list[Array] = []
-    untrained: list[Played] = []
-    untrained_lens = None
-    for fresh in untrained_networks(build, seeds):
-        baselines += attention_baseline([fresh], work.table, best)
-        layers = evaluate_layers(fresh, work.table)
-        untrained += work.play(fresh, layers)
-        untrained_lens = untrained_lens or lens_of(layers, work.table, work.resamples)
-        progress(next(count), total)
-    if untrained_lens is None:
-        raise InputError(f"untrained = {config.untrained}: at least one network to compare with")
-    found: list[CheckpointAnalysis] = []
-    played: dict[str, Played] = {}
-    for subject in subjects:
-        network = subject.load()
-        other = difference(network.config, build, but=AUXILIARY_HEADS)
-        if other is not None:
-            raise InputError(f"{subject.name} is of another build than {names[-1]}: {other}")
-        layers = evaluate_layers(network, work.table)
-        found.append(work.checkpoint(subject, network, layers, best, tuple(baselines)))
-        for each in work.play(network, layers):
-            played[subject.name] = each
-        del network
-        progress(next(count), total)
+    with single_thread():
+        work = _Work(rows, variant, truth, concepts or {}, search, config)
+        last = subjects[-1].load()
+        seeds = tuple(config.seed + 1 + index for index in range(config.untrained))
+        best = best_moves(last, work.table, config.seed)
+        build = last.config
+        del last
+        total = config.untrained + len(subjects)
+        # Made here and not by the workers: weights are drawn from a generator that threads share.
+        jobs = [
+            partial(work.untrained, network, best, number)
+            for number, network in enumerate(untrained_networks(build, seeds))
+        ]
+        if not jobs:
+            raise InputError(
+                f"untrained = {config.untrained}: at least one network to compare with"
+            )
+        fresh = in_threads(jobs, config.workers, lambda done, _: progress(done, total))
+        baselines = tuple(baseline for each in fresh for baseline in each.attention)
+
+        def examine(number: int, subject: Subject) -> _Trained:
+            network = subject.load()
+            other = difference(network.config, build, but=AUXILIARY_HEADS)
+            if other is not None:
+                raise InputError(f"{subject.name} is of another build than {names[-1]}: {other}")
+            return work.trained(subject, network, best, baselines, len(jobs) + number)
+
+        found = in_threads(
+            [partial(examine, number, subject) for number, subject in enumerate(subjects)],
+            config.workers,
+            lambda done, _: progress(len(jobs) + done, total),
+        )
+        played = {
+            subject.name: each.play
+            for subject, each in zip(subjects, found, strict=True)
+            if each.play is not None
+        }
+        play = work.compare(played, [each.play for each in fresh if each.play is not None])
     return Analyses(
         variant=variant.name,
         positions=len(work.table),
-        checkpoints=tuple(found),
-        untrained=untrained_lens,
-        play=work.compare(played, untrained),
+        checkpoints=tuple(each.analysis for each in found),
+        untrained=fresh[0].lens,
+        play=play,
         random_seeds=seeds,
         resamples=config.resamples,
         confidence=config.confidence,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fresh:
+    """What an untrained network shows."""
+
+    lens: Lens
+    attention: Baseline
+    play: Played | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What a checkpoint shows."""
+
+    analysis: CheckpointAnalysis
+    play: Played | None
 
 
 class _Work:
@@ -194,24 +221,33 @@ class _Work:
         self.resamples = Resamples(groups, config.resamples, config.seed, config.confidence)
         self._truth, self._concepts, self._config = truth, concepts, config
         self._search = search
-        self._seeds: Iterator[int] = itertools.count(config.seed)
         exact = self.table.exact
         self._plays = exact is not None and bool(exact.known.any())
         self._searched: dict[str, Flags] | None = None
         if self._plays and search is not None:
             self._searched = searched_decisions(self.table, concepts, search.positions, config.seed)
 
-    def checkpoint(
+    def untrained(self, network: VariantNetwork, best: Flags, number: int) -> _Fresh:
+        """All analyses of an untrained network, the `number`th of all networks."""
+        layers = evaluate_layers(network, self.table)
+        return _Fresh(
+            lens=lens_of(layers, self.table, self.resamples),
+            attention=tuple(attention_baseline([network], self.table, best)),
+            play=self._play(network, layers, number),
+        )
+
+    def trained(
         self,
         subject: Subject,
         network: VariantNetwork,
-        layers: dict[str, Evaluations],
         best: Flags,
         baseline: Baseline,
-    ) -> CheckpointAnalysis:
-        """All analyses of one network but play."""
+        number: int,
+    ) -> _Trained:
+        """All analyses of a checkpoint, the `number`th of all networks."""
         table, resamples, config = self.table, self.resamples, self._config
-        return CheckpointAnalysis(
+        layers = evaluate_layers(network, table)
+        analysis = CheckpointAnalysis(
             name=subject.name,
             step=subject.step,
             lens=lens_of(layers, table, resamples, config.seed),
@@ -219,18 +255,21 @@ class _Work:
             piece_values=values_of(output_of(layers), table, resamples),
             opening=opening(network, self._truth, variant=table.variant, plies=config.plies),
         )
+        return _Trained(analysis=analysis, play=self._play(network, layers, number))
 
-    def play(self, network: VariantNetwork, layers: dict[str, Evaluations]) -> list[Played]:
-        """How one network plays; nothing where no exact values are known."""
+    def _play(
+        self, network: VariantNetwork, layers: dict[str, Evaluations], number: int
+    ) -> Played | None:
+        """How one network plays; None where no exact values are known."""
         if not self._plays:
-            return []
+            return None
         moves, searched = None, None
         if self._search is not None and self._searched is not None:
             moves = self._search.moves
             searched = np.logical_or.reduce(list(self._searched.values()))
         # Each network breaks ties in its own way, so that untrained ones do not all play alike.
-        seed, output = next(self._seeds), output_of(layers)
-        return [play_of(network, self.table, moves, searched, seed, output)]
+        seed, output = self._config.seed + number, output_of(layers)
+        return play_of(network, self.table, moves, searched, seed, output)
 
     def compare(self, played: Mapping[str, Played], untrained: Sequence[Played]) -> Play | None:
         """All checkpoints beside untrained networks."""

@@ -1,6 +1,6 @@
 """Which form of probe each concept needs, as a section of the report: plain values and words."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,9 +8,12 @@ from engine.probing.probes.forms.compare import ENOUGH, FormComparison, FormScor
 from engine.probing.report.drawing.svg import signed
 from engine.probing.report.words import joined
 
+_NAMES: Final = {"mlp": "a hidden layer (mlp)"}
 _LINEAR: Final = ("linear", "sparse")
 _SHOWN: Final = 12
 """Names in a sentence, at most."""
+_FIRST: Final = 15
+"""Rows of the table that are not folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +39,26 @@ def forms_section(
     *,
     layer: str,
     checkpoint: str,
+    random: Collection[str] = (),
 ) -> dict[str, Any]:
-    """`report.sections["forms"]` for the comparisons of one layer of one checkpoint."""
+    """`report.sections["forms"]` for the comparisons of one layer of one checkpoint.
+
+    `random` are names of control concepts, of which no claim is made.
+    """
+    real = [each for each in comparisons if each.task not in random]
+    # Where richer forms add most comes first, random concepts last.
+    ranked = sorted(comparisons, key=lambda each: (each.task in random, -_most_added(each)))
     forms = list(dict.fromkeys(each.form for found in comparisons for each in found.forms))
     return {
         "layer": layer,
         "checkpoint": checkpoint,
         "enough": ENOUGH,
         "forms": forms,
-        "rows": [_row(found) for found in comparisons],
-        "words": _words(comparisons) if comparisons else [],
+        "rows": [_row(found) for found in ranked],
+        "first": min(_FIRST, len(real)),
+        "train": max((each.train for each in comparisons), default=0),
+        "test": max((each.test for each in comparisons), default=0),
+        "words": _words(real) if real else [],
         "look_ahead": [
             {
                 "name": each.name,
@@ -60,6 +73,10 @@ def forms_section(
             for each in look_ahead
         ],
     }
+
+
+def _most_added(found: FormComparison) -> float:
+    return max((each.added for each in found.forms if each.added is not None), default=0.0)
 
 
 def _row(found: FormComparison) -> dict[str, Any]:
@@ -94,9 +111,9 @@ def _listed(interval: tuple[float, float] | None) -> list[float] | None:
 
 def _words(comparisons: Sequence[FormComparison]) -> list[str]:
     """What suffices, and what richer forms add in the network and not in the controls alone."""
-    enough = [each.task for each in comparisons if each.sufficient in _LINEAR]
-    share = f"{len(enough)} of {len(comparisons)} concepts"
-    words = [f"A linear probe suffices, to within {ENOUGH:g}, for {share}{_named(enough)}."]
+    enough = sum(each.sufficient in _LINEAR for each in comparisons)
+    of = f"{enough} of {len(comparisons)} concepts"
+    words = [f"For {of} a linear probe scores as well as any form, to within {ENOUGH:g}."]
     for form in dict.fromkeys(each.form for found in comparisons for each in found.forms):
         if form not in _LINEAR:
             words += _words_of_form(form, comparisons)
@@ -104,19 +121,21 @@ def _words(comparisons: Sequence[FormComparison]) -> list[str]:
 
 
 def _words_of_form(form: str, comparisons: Sequence[FormComparison]) -> list[str]:
+    name = _NAMES.get(form, form)
     pairs = [(each, _of(each, form)) for each in comparisons]
     added = [(each, own) for each, own in pairs if own is not None and own.is_added]
     added.sort(key=lambda pair: -(pair[1].added or 0.0))
     named = _named([f"{each.task} ({_signed(own.added)})" for each, own in added])
-    words = [f"Supported: {form} adds to the gain over the controls for {len(added)}{named}."]
+    concepts = "1 concept" if len(added) == 1 else f"{len(added)} concepts"
+    words = [f"Supported: {name} adds to the gain over the controls for {concepts}{named}."]
     if not added:
-        words = [f"Not supported: that {form} adds to the gain over the controls of any concept."]
-    rest = [each.task for each, _ in pairs if each.sufficient == form]
-    rest = [name for name in rest if name not in {each.task for each, _ in added}]
+        words = [f"Not supported: that {name} adds to the gain over the controls of any concept."]
+    clear = {each.task for each, _ in added}
+    rest = [each.task for each, _ in pairs if each.sufficient == form and each.task not in clear]
     if rest:
         words.append(
-            f"Not supported: {form} scores better for {len(rest)} more{_named(rest)}; but in the "
-            "controls as well, or by no more than chance may do."
+            f"Not supported: {name} scores better for {len(rest)} more, but so it does on the "
+            f"controls, or by no more than chance may do{_named(rest)}."
         )
     return words
 

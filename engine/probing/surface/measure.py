@@ -37,6 +37,7 @@ from engine.probing.report.results import (
     Report,
     RunSummary,
 )
+from engine.probing.report.words import CONTROL_FAMILY
 from engine.probing.surface.cells import Scores, make_cells, make_combined, measure_gains
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.emergence import order_of_appearance
@@ -150,7 +151,11 @@ def _details(
     if not found.concepts and not found.look_ahead:
         return examples, {}
     section = forms_section(
-        found.concepts, found.look_ahead, layer=found.layer, checkpoint=last.summary.label
+        found.concepts,
+        found.look_ahead,
+        layer=found.layer,
+        checkpoint=last.summary.label,
+        random={each.name for each in experiment.summaries if each.family == CONTROL_FAMILY},
     )
     return examples, {"forms": section}
 

@@ -172,6 +172,7 @@ def _sections(
         untrained=config.random_networks,
         resamples=config.resamples,
         confidence=config.confidence,
+        workers=config.workers,
     )
     found, short = {}, short_runs(name for name, _ in runs)
     for name, subjects in runs:

@@ -29,12 +29,12 @@ from engine.probing.probes.forms.scoring import (
     FormSplit,
     Given,
     Scorer,
-    run_all,
     scorer,
     square_scorer,
 )
 from engine.probing.probes.tasks import Array, Task
 from engine.rules.errors import InputError
+from engine.system.threads import in_threads
 
 FORMS: Final = ("linear", "sparse", "mlp")
 """From simple to rich."""
@@ -165,7 +165,8 @@ def _compare(
     others = None
     if control_labels is not None:
         others = [replace(t, labels=own) for t, own in zip(free, control_labels, strict=True)]
-    found = run_all(_jobs(scorers, free, others), workers, progress)
+    jobs = _jobs(scorers, free, others)
+    found = dict(zip(jobs, in_threads(list(jobs.values()), workers, progress), strict=True))
     results = {form: _Result.of(found, form, scorers[form]) for form in scorers}
     forms_of = _form_scores(results, [task.is_number for task in tasks], split)
     return tuple(

@@ -6,10 +6,8 @@ Scores are [T, 1 + B]: R² or balanced accuracy of the held-out rows themselves,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +26,6 @@ Given = Mapping[str, npt.NDArray[np.int64]]
 """By a task's name: int64[N] the square that is given in each position, -1 for none."""
 Scorer = Callable[[Sequence[Task]], Array]
 """Fits a form to tasks on some features; scores [T, 1 + B]."""
-Place = TypeVar("Place")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,25 +54,6 @@ def square_scorer(
 ) -> Scorer:
     """Of probes for a square on activations [N, S, D], of tasks that have a given one."""
     return partial(_square_scores, form, activations, given, split, seeds)
-
-
-def run_all(
-    jobs: Mapping[Place, Callable[[], Array]],
-    workers: int,
-    progress: Callable[[int, int], None],
-) -> dict[Place, Array]:
-    """The results of all jobs, which begin in their order."""
-    found: dict[Place, Array] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        futures = {place: pool.submit(job) for place, job in jobs.items()}
-        try:
-            for place, future in futures.items():
-                found[place] = future.result()
-                progress(len(found), len(jobs))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return found
 
 
 def _scores(

@@ -45,17 +45,28 @@ FOUND = (
 
 
 def test_what_only_the_controls_gain_is_not_called_the_networks() -> None:
-    section = forms_section(FOUND, layer="final", checkpoint="step 1,551")
+    found = [*FOUND, compared("random", 0.5, 0.9, 0.4, 0.4)]
+    section = forms_section(found, layer="final", checkpoint="step 1,551", random={"random"})
     assert section["words"] == [
-        "A linear probe suffices, to within 0.01, for 1 of 4 concepts: plain.",
-        "Supported: mlp adds to the gain over the controls for 1: in the network (+0.35).",
+        "For 1 of 4 concepts a linear probe scores as well as any form, to within 0.01.",
         (
-            "Not supported: mlp scores better for 2 more: in the input, chance; but in the "
-            "controls as well, or by no more than chance may do."
+            "Supported: a hidden layer (mlp) adds to the gain over the controls for 1 concept: in "
+            "the network (+0.35)."
+        ),
+        (
+            "Not supported: a hidden layer (mlp) scores better for 2 more, but so it does on the "
+            "controls, or by no more than chance may do: in the input, chance."
         ),
     ]
+    # Where most is added first, random concepts last.
+    names = ["in the network", "chance", "in the input", "plain", "random"]
+    assert [row["name"] for row in section["rows"]] == names
+    assert section["first"] == 4
     (without,) = forms_section(FOUND[:1], layer="final", checkpoint="")["words"][1:]
-    assert without == ("Not supported: that mlp adds to the gain over the controls of any concept.")
+    assert without == (
+        "Not supported: that a hidden layer (mlp) adds to the gain over the controls of any "
+        "concept."
+    )
 
 
 def look_ahead(gain: float, added: float) -> LookAhead:
@@ -92,8 +103,9 @@ def test_the_section_has_every_figure() -> None:
     )
     assert "at final, step 1,551" in page
     assert (
-        'in the network</th><td>1,400 + 600</td><td>0.500 <span class="soft">(+0.100)</span></td>'
+        'in the network</th><td>0.500 <span class="soft">(+0.100)</span></td>'
         '<td>0.900 <span class="soft">(+0.450)</span> *</td><td>mlp</td>'
     ) in page
     assert "in the input: 0.90; linear 0.50" in page
+    assert "up to 1,400 positions that are fitted to and 600 held out" in page
     assert '<td>350 + 150</td><td>0.300 <span class="soft">(0.000)</span></td>' in page
