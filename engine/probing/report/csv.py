@@ -11,6 +11,7 @@ from typing import Final
 
 from engine.probing.report.grid import untrained_mean
 from engine.probing.report.results import Cell, ConceptSummary, Gain, Measurement, Report
+from engine.probing.report.rounding import rounded
 
 _APART: Final = ("random_init", "self_play", "harder")
 """Fields of a measurement that are no single numbers."""
@@ -39,7 +40,10 @@ def columns(report: Report) -> tuple[str, ...]:
 
 
 def to_csv(report: Report) -> str:
-    """All cells, in the order of the report, below a header; a field without a number is empty."""
+    """All cells, in the order of the report, below a header; a field without a number is empty.
+
+    Floats have six significant digits.
+    """
     concepts = {each.name: each for each in report.concepts}
     steps = {(run.name, each.name): each.step for run in report.runs for each in run.checkpoints}
     text = io.StringIO()
@@ -49,7 +53,7 @@ def to_csv(report: Report) -> str:
     for cell in report.cells:
         names = _names(report, cell, concepts[cell.concept], steps[cell.run, cell.checkpoint])
         numbers = blank if cell.measurement is None else _numbers(cell.measurement)
-        writer.writerow([*names, *numbers])
+        writer.writerow([*names, *rounded(numbers)])
     return text.getvalue()
 
 

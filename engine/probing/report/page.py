@@ -31,6 +31,7 @@ from engine.probing.report.drawing.positions import small_board
 from engine.probing.report.drawing.svg import clean, plain, signed
 from engine.probing.report.grid import Grid, run_names, short_layer, short_runs
 from engine.probing.report.results import SMALLEST_GAIN, Report
+from engine.probing.report.rounding import rounded
 from engine.probing.report.trust import planted_figures, planted_words
 from engine.probing.report.verdicts import REASONS
 from engine.probing.report.words import (
@@ -67,7 +68,8 @@ _COMPILED: Final = _CompiledTemplates()
 
 
 def render_page(report: Report) -> str:
-    """The HTML of a report."""
+    """The HTML of a report, from the figures that are written beside it."""
+    report = rounded(report)
     environment = page_environment(report)
     sections = [_section(environment, name, found) for name, found in report.sections.items()]
     text = environment.get_template("layout/page.html.j2").render(sections=sections)

@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from engine.probing.report.rounding import rounded
+
 FORMAT: Final = "pawnscope-probe-report-2"
 SMALLEST_GAIN: Final = 0.005
 """A smaller gain counts as none, however narrow its interval (as where all scores are near 1)."""
@@ -366,9 +368,9 @@ class Report:
         return self.runs[0].checkpoints
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name, as JSON can hold them."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        """All fields by name, as JSON can hold them; floats have six significant digits."""
+        return {"format": FORMAT, **rounded(dataclasses.asdict(self))}
 
     def to_json(self) -> str:
         """The JSON text; the same report gives the same text, but for its seconds."""
-        return json.dumps(self.to_dict(), allow_nan=False) + "\n"
+        return json.dumps(self.to_dict(), allow_nan=False, separators=(",", ":")) + "\n"

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 
 from engine.network.checkpoint import save_checkpoint
 from engine.network.model.policy_value import PolicyValueNet
+from engine.probing.report.page import render_page
 from engine.rules.variant import get_variant
 from scripts import cli
 from scripts.commands.probe import running
 from search.evaluator import UniformEvaluator
 from tests.support.network.network_cases import lively_network
+from tests.support.network.stored_reports import read_back
 from tests.support.network.universal_cases import lively_universal
 from tests.support.training.training_cases import self_play_config
 from training.data.shards import save_games
@@ -49,7 +52,13 @@ def test_a_run_gets_a_page_and_its_numbers(
     printed = capsys.readouterr().out
     assert f"report: {run / 'report.html'}" in printed
     page = (run / "report.html").read_text(encoding="utf-8")
-    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    stored = (run / "report.json").read_text(encoding="utf-8")
+    # Both hold the same figures, and these are not longer than anyone reads.
+    assert render_page(read_back(stored)) == page
+    long = re.compile(r"[1-9]\d{3,}\.\d{4}|\.0*[1-9]\d{6}")
+    for text in (stored, (run / "report.csv").read_text(encoding="utf-8")):
+        assert long.search(text) is None
+    report = json.loads(stored)
     assert report["counts"]["source"] == "a random 60 of 11,420 reachable unfinished positions"
     assert report["counts"]["source"] in page
     (probed,) = report["runs"]
@@ -94,6 +103,7 @@ def test_several_runs_are_one_report_and_must_be_of_one_build(
 
 PRINTING = """
 import os
+import re
 from engine.probing.concepts.registry import concept
 print("while it is read")
 os.system("echo by a program")

@@ -228,10 +228,11 @@ def test_the_script_gets_every_cell(page: Page, report: Report) -> None:
             continue
         assert number(data["refused"], *place) is None
         for name in ("score", "gain", "corrected_low", "raw_input", "bits", "control_task"):
-            assert found[name] == round(1000 * getattr(it, name)), name
-        assert found["untrained4"] == round(1000 * it.random_init[4])
+            # A half may go either way: figures have been rounded to six digits.
+            assert found[name] == pytest.approx(1000 * getattr(it, name), abs=0.501), name
+        assert found["untrained4"] == pytest.approx(1000 * it.random_init[4], abs=0.501)
         assert it.harder is not None
-        assert found["harder_gain"] == round(1000 * it.harder.gain)
+        assert found["harder_gain"] == pytest.approx(1000 * it.harder.gain, abs=0.501)
     assert len(data["columns"]["raw_input"]) == shape[1], "one number a concept"
     assert ("combined" in data) == (shape[0] > 1)
 
