@@ -76,7 +76,9 @@ def forms_section(
 
 
 def _most_added(found: FormComparison) -> float:
-    return max((each.added for each in found.forms if each.added is not None), default=0.0)
+    """By forms that are not linear."""
+    richer = [each for each in found.forms if each.form not in _LINEAR]
+    return max((each.added for each in richer if each.added is not None), default=0.0)
 
 
 def _row(found: FormComparison) -> dict[str, Any]:

@@ -265,7 +265,8 @@ def _measured(
 ) -> _Measured:
     """Of samples [T, 1 + B], and the same figure of untrained networks [n, T].
 
-    The spread of the networks is pooled over tasks of one metric, as few as they are.
+    The variance by initialisation, of few networks, is the task's own, but not below the usual one
+    of all tasks of its metric: their median, as that of a normal figure.
     """
     values = samples[:, 0]
     if samples.shape[1] < 2:
@@ -278,11 +279,13 @@ def _measured(
         for group in (numbers, ~numbers):
             if not group.any():
                 continue
-            own = float(networks[:, group].var(axis=0, ddof=1).mean()) * (1.0 + 1.0 / n)
+            own = networks[:, group].var(axis=0, ddof=1)
+            usual = float(np.median(own)) * (n - 1) / stats.chi2.median(n - 1)
+            own = np.maximum(own, usual) * (1.0 + 1.0 / n)
             variances[group] += own
             # Degrees of freedom of the sum (Welch 1947; Satterthwaite 1946).
-            freedom = int(group.sum()) * (n - 1) * (variances[group] / max(own, 1e-12)) ** 2
-            quantiles[group] = stats.t.ppf(tail, freedom)
+            shares = variances[group] / np.maximum(own, 1e-12)
+            quantiles[group] = stats.t.ppf(tail, int(group.sum()) * (n - 1) * shares**2)
     return _Measured(values, quantiles * np.sqrt(variances))
 
 
