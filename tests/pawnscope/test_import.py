@@ -1,5 +1,6 @@
 """`import pawnscope` is light, and says so where a file of the caller's is in its way."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,13 @@ from scripts.setup.checks import ROOT
 
 def run(code: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", code],
+        cwd=folder,
+        # What tests/conftest.py has set, an import has to set by itself.
+        env={name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"},
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
 
 

@@ -1,9 +1,9 @@
 """What is written of a number: six significant digits, more than any figure here is known to."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
-_DIGITS = 6
+_DIGITS: Final = 6
 
 
 def rounded(value: Any) -> Any:
