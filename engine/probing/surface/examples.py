@@ -9,6 +9,7 @@ import numpy.typing as npt
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.layers import LayerFeatures, layer_features
 from engine.probing.data.canonical import seen_boards
+from engine.probing.data.splits import Indices, Split, thin
 from engine.probing.probes.design import Design
 from engine.probing.probes.tasks import LinearProbe, Task, class_probabilities
 from engine.probing.report.results import Cell, ExampleBoard, Examples
@@ -16,6 +17,8 @@ from engine.probing.surface.experiment import Experiment, Target
 
 SHOWN: Final = 3
 """Boards of each kind."""
+MOST_ROWS: Final = 10_000
+"""Held-out rows that they are chosen from."""
 
 
 def show_examples(
@@ -31,13 +34,17 @@ def show_examples(
     """
     best = best_layers(cells)
     layers = [name for name in dict.fromkeys(cell.layer for cell in cells) if name in best.values()]
-    config, sample = experiment.config, experiment.sample
+    config, sample, main = experiment.config, experiment.sample, experiment.main
+    rng = np.random.default_rng((config.seed, 8))
+    # The sample has rows of the harder split, too.
+    rows = Split(train=main.rows.train, test=thin(main.rows.test, MOST_ROWS, rng))
+    chosen = np.concatenate([rows.train, rows.test])
     found: dict[str, Examples] = {}
     for features in layer_features(
         network,
-        sample.rows,
+        sample.rows[chosen],
         layers,
-        experiment.squares,
+        experiment.squares[chosen],
         readout=config.readout,
         memory=config.memory,
     ):
@@ -51,7 +58,7 @@ def show_examples(
         }
         for per_square in (False, True):
             some = [each for each in asked if each.concept.per_square == per_square]
-            found |= _of_layer(experiment, features, some, penalties)
+            found |= _of_layer(experiment, rows, features, some, penalties)
         progress(1 + layers.index(features.layer), len(layers))
     return tuple(
         found[each.concept.name] for each in experiment.targets if each.concept.name in found
@@ -72,6 +79,7 @@ def best_layers(cells: Sequence[Cell]) -> dict[str, str]:
 
 def _of_layer(
     experiment: Experiment,
+    rows: Split,
     features: LayerFeatures,
     targets: Sequence[Target],
     penalties: dict[str, float],
@@ -80,23 +88,23 @@ def _of_layer(
         return {}
     seen = features.square if targets[0].concept.per_square else features.board
     assert seen is not None, "a cell with a measurement has features"
-    rows = experiment.main.rows
-    design = Design(seen, rows.train, experiment.main.folds)
+    fitted = len(rows.train)
+    design = Design(seen, np.arange(fitted), experiment.main.folds)
     tasks = [
         Task(
             name=each.concept.name,
             kind=each.concept.kind,
-            labels=each.labels,
+            labels=each.labels[np.concatenate([rows.train, rows.test])],
             penalty=penalties[each.concept.name],
         )
         for each in targets
     ]
     probes = design.fit(tasks)
-    outputs = probes.outputs(seen[rows.test])
+    outputs = probes.outputs(seen[fitted:])
     boards = seen_boards(experiment.sample.rows[rows.test], experiment.variant)
     return {
         each.concept.name: _examples(
-            experiment, each, features.layer, probes[i], outputs.of(i), boards
+            experiment, rows.test, each, features.layer, probes[i], outputs.of(i), boards
         )
         for i, each in enumerate(targets)
     }
@@ -104,13 +112,13 @@ def _of_layer(
 
 def _examples(
     experiment: Experiment,
+    test: Indices,
     target: Target,
     layer: str,
     probe: LinearProbe,
     outputs: npt.NDArray[np.float64],
     boards: npt.NDArray[np.uint8],
 ) -> Examples:
-    test = experiment.main.rows.test
     labels = target.labels[test]
     predictions, errors = _predictions_and_errors(probe, labels, outputs)
 
