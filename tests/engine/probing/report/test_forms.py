@@ -108,4 +108,8 @@ def test_the_section_has_every_figure() -> None:
     ) in page
     assert "in the input: 0.90; linear 0.50" in page
     assert "up to 1,400 positions that are fitted to and 600 held out" in page
+    assert "no exact results are known" not in page
     assert '<td>350 + 150</td><td>0.300 <span class="soft">(0.000)</span></td>' in page
+    unsolved = forms_section(FOUND, layer="final", checkpoint="")
+    page = render_page(with_sections(made_up_report({"plain": Made()}), forms=unsolved))
+    assert "Looking ahead is not compared: no exact results are known" in page
