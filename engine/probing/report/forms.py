@@ -40,10 +40,12 @@ def forms_section(
     layer: str,
     checkpoint: str,
     random: Collection[str] = (),
+    left_out: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`report.sections["forms"]` for the comparisons of one layer of one checkpoint.
 
-    `random` are names of control concepts, of which no claim is made.
+    `random` are names of control concepts, of which no claim is made; `left_out` of those of which
+    too few positions have a label.
     """
     real = [each for each in comparisons if each.task not in random]
     # Where richer forms add most comes first, random concepts last.
@@ -58,7 +60,8 @@ def forms_section(
         "first": min(_FIRST, len(real)),
         "train": max((each.train for each in comparisons), default=0),
         "test": max((each.test for each in comparisons), default=0),
-        "words": _words(real) if real else [],
+        "words": [*(_words(real) if real else ()), *_left_out_words(left_out)],
+        "left_out": list(left_out),
         "look_ahead": [
             {
                 "name": each.name,
@@ -120,6 +123,14 @@ def _words(comparisons: Sequence[FormComparison]) -> list[str]:
         if form not in _LINEAR:
             words += _words_of_form(form, comparisons)
     return words
+
+
+def _left_out_words(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    few = "too few of these positions have a label, or one of the classes"
+    concepts = "1 concept" if len(names) == 1 else f"{len(names)} concepts"
+    return [f"Not compared, since {few}: {concepts}{_named(names)}."]
 
 
 def _words_of_form(form: str, comparisons: Sequence[FormComparison]) -> list[str]:

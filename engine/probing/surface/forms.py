@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.activations.capture import Features, capture
+from engine.probing.concepts.registry import Labels
 from engine.probing.concepts.truth import Truth
 from engine.probing.controls.features import raw_input, untrained_networks
-from engine.probing.data.splits import clusters, fold_numbers, thin
+from engine.probing.data.splits import Indices, clusters, fold_numbers, thin
 from engine.probing.probes.forms.compare import FormComparison, Progress, compare_forms
 from engine.probing.probes.forms.scoring import FormSplit
 from engine.probing.probes.scores import Bootstrap
@@ -23,7 +24,7 @@ from engine.probing.probes.tasks import Task
 from engine.probing.report.forms import LookAhead
 from engine.probing.report.results import Cell
 from engine.probing.surface.examples import best_layers
-from engine.probing.surface.experiment import Experiment, Target
+from engine.probing.surface.experiment import SMALLEST_CLASS, Experiment, Target
 from engine.probing.surface.look_ahead import RESAMPLES, compare_look_ahead
 
 MOST_ROWS: Final = 1_500
@@ -31,6 +32,8 @@ MOST_ROWS: Final = 1_500
 MOST_HELD_OUT: Final = 6_000
 """Rows to score on, which cost little."""
 FEWEST_ROWS: Final = 200
+FEWEST_LABELS: Final = 100
+"""Rows on either side that a concept is defined for, without which it is not compared."""
 _UNTRAINED: Final = 2
 """Untrained networks to compare with."""
 _SEEDS: Final = (0,)
@@ -49,6 +52,8 @@ class Compared:
     layer: str
     # Of concepts that raw input does not already show there.
     concepts: tuple[FormComparison, ...] = ()
+    # Those of which too few of the rows have a label.
+    left_out: tuple[str, ...] = ()
     # Of squares that best moves reach later.
     look_ahead: tuple[LookAhead, ...] = ()
 
@@ -73,10 +78,10 @@ def compare_at_best_layer(
     # Made here and not by workers: weights are drawn from a generator that threads share.
     untrained = list(untrained_networks(network.config, seeds))
     told = begin("comparing forms of probes", " fits")
-    concepts = _compare_concepts(experiment, network, untrained, layer, cells, told)
+    concepts, left_out = _compare_concepts(experiment, network, untrained, layer, cells, told)
     told = begin("comparing look-ahead", " fits")
     look_ahead = compare_look_ahead(experiment, network, untrained, layer, truth, progress=told)
-    return Compared(layer=layer, concepts=concepts, look_ahead=look_ahead)
+    return Compared(layer=layer, concepts=concepts, left_out=left_out, look_ahead=look_ahead)
 
 
 def _compare_concepts(
@@ -86,7 +91,8 @@ def _compare_concepts(
     layer: str,
     cells: Sequence[Cell],
     progress: Progress,
-) -> tuple[FormComparison, ...]:
+) -> tuple[tuple[FormComparison, ...], tuple[str, ...]]:
+    """The comparisons, and the names of concepts with too few labels."""
     shown = {
         cell.concept
         for cell in cells
@@ -103,8 +109,12 @@ def _compare_concepts(
     rng = np.random.default_rng((config.seed, 5))
     train = thin(experiment.main.rows.train, MOST_ROWS, rng)
     test = thin(experiment.main.rows.test, MOST_HELD_OUT, rng)
-    if not targets or min(len(train), len(test)) < FEWEST_ROWS:
-        return ()
+    if min(len(train), len(test)) < FEWEST_ROWS:
+        return (), ()
+    left_out = tuple(each.concept.name for each in targets if not _has_labels(each, train, test))
+    targets = [each for each in targets if each.concept.name not in left_out]
+    if not targets:
+        return (), left_out
     chosen = np.concatenate([train, test])
     rows = sample.rows[chosen]
     split = FormSplit(
@@ -118,7 +128,7 @@ def _compare_concepts(
     def features(probed: PolicyValueNet) -> Features:
         return capture(probed, rows, [layer], readout=config.readout)[layer]
 
-    return compare_forms(
+    found = compare_forms(
         features(network),
         [_task(each, chosen) for each in targets],
         split,
@@ -131,6 +141,26 @@ def _compare_concepts(
         workers=config.workers,
         progress=progress,
     )
+    return found, left_out
+
+
+def _has_labels(target: Target, train: Indices, test: Indices) -> bool:
+    """Whether enough rows on either side have a label, and every class of either is on both."""
+    classes: Labels | None = None
+    if not target.concept.is_number:
+        both = target.labels[np.concatenate([train, test])]
+        classes = np.unique(both[~np.isnan(both)])
+    for rows in (train, test):
+        own = target.labels[rows]
+        if (~np.isnan(own)).sum() < FEWEST_LABELS:
+            return False
+        if classes is None and np.nanmin(own) == np.nanmax(own):
+            return False
+        if classes is not None and (
+            len(classes) < 2 or min((own == value).sum() for value in classes) < SMALLEST_CLASS
+        ):
+            return False
+    return True
 
 
 def common_layer(experiment: Experiment, cells: Sequence[Cell]) -> str:

@@ -155,6 +155,7 @@ def _details(
         found.look_ahead,
         layer=found.layer,
         checkpoint=last.summary.label,
+        left_out=found.left_out,
         random={each.name for each in experiment.summaries if each.family == CONTROL_FAMILY},
     )
     return examples, {"forms": section}

@@ -58,6 +58,11 @@ def test_what_only_the_controls_gain_is_not_called_the_networks() -> None:
             "controls, or by no more than chance may do: in the input, chance."
         ),
     ]
+    alone = forms_section(FOUND[:1], layer="final", checkpoint="", left_out=["rare"])
+    assert alone["words"][-1] == (
+        "Not compared, since too few of these positions have a label, or one of the classes: "
+        "1 concept: rare."
+    )
     # Where most is added first, random concepts last.
     names = ["in the network", "chance", "in the input", "plain", "random"]
     assert [row["name"] for row in section["rows"]] == names

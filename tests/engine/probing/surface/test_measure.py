@@ -273,6 +273,28 @@ def test_rare_classes_are_refused_and_constants_absent() -> None:
     }
 
 
+def test_concepts_with_few_labels_are_measured_but_their_forms_are_not_compared() -> None:
+    """Of the rows that the forms are fitted to, which are fewer."""
+
+    def seldom(positions: Positions) -> Labels:
+        fractions = board_fractions(canonical_boards(positions.rows, positions.variant), 17)
+        return np.where(fractions < 0.05, odd_count(positions), np.nan)
+
+    report = planted_report(
+        (
+            Concept(name="seldom", kind="binary", definition="", function=seldom),
+            Concept(name="often", kind="binary", definition="", function=odd_count),
+        ),
+        rows=solved_rows("hexapawn4x4"),
+        config=ProbeConfig(random_networks=2, resamples=50, layers=("final",)),
+    )
+    assert all(cell.measurement is not None for cell in report.cells)
+    forms = report.sections["forms"]
+    assert [row["name"] for row in forms["rows"]] == ["often"]
+    assert forms["left_out"] == ["seldom"]
+    json.dumps(report.sections, allow_nan=False)
+
+
 def test_games_are_kept_together_and_drawn_together() -> None:
     variant = get_variant("gardner")
     rows, games = game_rows("gardner", 60, plies=25)
