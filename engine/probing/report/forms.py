@@ -192,7 +192,5 @@ def _signed(number: float | None) -> str:
 def _named(names: Sequence[str]) -> str:
     if not names:
         return ""
-    shown = list(names[:_SHOWN])
-    if len(names) > _SHOWN:
-        return f": {', '.join(shown)} and {len(names) - _SHOWN} more"
-    return f": {joined(shown)}"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f": {joined(names[:_SHOWN])}{more}"

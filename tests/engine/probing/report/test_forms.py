@@ -63,6 +63,10 @@ def test_what_only_the_controls_gain_is_not_called_the_networks() -> None:
         "Not compared, since too few of these positions have a label, or one of the classes: "
         "1 concept: rare."
     )
+    many = forms_section((), layer="final", checkpoint="", left_out=["a, b", *"cdefghijklmn"])
+    assert many["words"][0].endswith(
+        "13 concepts: a, b; c; d; e; f; g; h; i; j; k; l; m and 1 more."
+    )
     # Where most is added first, random concepts last.
     names = ["in the network", "chance", "in the input", "plain", "random"]
     assert [row["name"] for row in section["rows"]] == names
