@@ -83,7 +83,7 @@ def random_placements(variant: Variant, count: int) -> Iterator[Position]:
 @pytest.mark.parametrize("name", EVERY)
 def test_random_placements(name: str) -> None:
     generator = np.random.default_rng(2)
-    for position in random_placements(get_variant(name), 40):
+    for position in random_placements(get_variant(name), 25):
         game = start(naive(name), position.fen())
         assert_agrees(position, game)
         if position.legal_moves:

@@ -27,9 +27,9 @@ from tests.support.rules.random_games import random_games, replayed
 from tests.support.rules.variant_lists import EVERY, HEXAPAWNS, STRANGE, STRANGE_FILE
 
 FULL = os.environ.get("PAWNSCOPE_FULL_REFEREE") == "1"
-GAMES = 200 if FULL else 60
+GAMES = 200 if FULL else 50
 SEED = 135
-"""Its first sixty games end in more ways (93, each variant by itself) than a hundred of most."""
+"""Its first fifty games end in more ways (93, each variant by itself) than a hundred of most."""
 PLIES = 40
 SAMPLES = 2
 FEWEST_REVERSIBLE = 4
