@@ -107,10 +107,14 @@ def test_missing_cells_have_no_spread_and_one_network_has_none() -> None:
     assert (moderated_spread(scores[:1, None]).variance == 0.0).all()
 
 
-def test_a_network_like_the_untrained_ones_seldom_stands_out_anywhere() -> None:
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_a_network_like_the_untrained_ones_seldom_stands_out_anywhere(kinds: int) -> None:
     """Six networks of one kind, one taken for the trained one: 20 concepts of unlike spread at 6
-    layers that go together. In 5 % of surfaces some cell may be clear of zero."""
+    layers that go together. In 5 % of surfaces some cell may be clear of zero; also where the last
+    layer is of another kind, whose spread is known less well."""
     rng = np.random.default_rng(0)
+    pools = np.zeros(6, np.int64)
+    pools[-1] = kinds - 1
     surfaces, missed = 250, 0
     for _ in range(surfaces):
         sizes = 0.02 * np.exp(rng.normal(0.0, 0.7, 20))
@@ -118,11 +122,29 @@ def test_a_network_like_the_untrained_ones_seldom_stands_out_anywhere() -> None:
         scores = 0.6 + sizes * np.sqrt(0.5) * (common + apart)
         gains = np.repeat((scores[5] - scores[:5].mean(axis=0))[..., None], 201, axis=-1)
         gains[..., 1:] += rng.normal(0.0, 0.003, (6, 20, 200))
-        spread = moderated_spread(scores[:5])
+        spread = moderated_spread(scores[:5], pools)
         unseen = np.zeros((6, 20))
         found = intervals(gains.astype(np.float32), [(spread, 1.2)], unseen, 0.95, rng)
         missed += bool((found.corrected_low > 0).any())
     assert missed / surfaces <= 0.05 + 2 * (0.05 * 0.95 / surfaces) ** 0.5
+
+
+def test_a_spread_that_is_known_badly_does_not_widen_other_intervals() -> None:
+    spread = Spread(
+        variance=np.full((2, 30), 0.02**2),
+        pools=np.array([0, 1]),
+        degrees=np.array([1e6, 4.0]),
+        correlations=np.zeros(2),
+        networks=np.zeros(2, np.int64),
+    )
+    rng = np.random.default_rng(0)
+    gains = rng.normal(0.0, 0.001, (2, 30, 2001)).astype(np.float32)
+    found = intervals(gains, [(spread, 1.0)], np.zeros((2, 30)), 0.95, rng)
+    known, unknown = ((gains[..., 0] - found.corrected_low) / found.errors).mean(axis=1)
+    # Of 60 normal deviates the largest is 3.14 at most in 95 %; as rare is 7.5 of Student's t.
+    assert known == pytest.approx(3.14, abs=0.1)
+    assert unknown == pytest.approx(7.5, abs=0.6)
+    assert found.degrees == pytest.approx(np.array([[1e6], [4.0]]) + np.zeros(30), rel=0.02)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
