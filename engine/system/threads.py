@@ -12,21 +12,27 @@ def in_threads(
     jobs: Sequence[Callable[[], T]],
     workers: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    stopped: threading.Event | None = None,
 ) -> list[T]:
     """The results of all jobs, in their order, in which they also begin.
 
     `progress` is told, in this thread, how many are done, of how many. Once a job has failed, or
-    this thread is interrupted, no other begins; the first failure in their order is raised.
+    this thread is interrupted, no other begins, and `stopped` is set: long jobs may look at it and
+    raise CancelledError. The failure is raised; of several any one.
     """
     found: list[T] = []
-    stopped = threading.Event()
+    failures: list[BaseException] = []
+    stopped = threading.Event() if stopped is None else stopped
 
     def run(job: Callable[[], T]) -> T:
         if stopped.is_set():
             raise CancelledError
         try:
             return job()
-        except BaseException:
+        except CancelledError:
+            raise
+        except BaseException as failure:
+            failures.append(failure)
             stopped.set()
             raise
 
@@ -36,8 +42,11 @@ def in_threads(
             for future in futures:
                 found.append(future.result())
                 progress(len(found), len(jobs))
-        except BaseException:
+        except BaseException as problem:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            # A job may have ended because of what failed in a later one.
+            if isinstance(problem, CancelledError) and failures:
+                raise failures[0] from None
             raise
     return found

@@ -242,9 +242,11 @@ def regress(
 
     unit: Array | None = None
     if pawn is not None:
-        worth = estimate(coefficients[:, pawn])
-        if worth.is_above_zero or worth.is_below_zero:
-            unit = coefficients[:, pawn]
+        own = coefficients[:, pawn]
+        worth = estimate(own)
+        # Of few positions a resample may have no pawn that tells.
+        if (worth.is_above_zero or worth.is_below_zero) and own.all():
+            unit = own
 
     def piece(name: str, column: Array) -> PieceValue:
         in_pawns = None if unit is None else estimate(column / unit)

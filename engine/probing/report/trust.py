@@ -34,8 +34,9 @@ def planted_words(found: Mapping[str, Any] | None) -> str:
     shares = found["shares"]
     return (
         f"In the study of planted networks ({found['variant']}), whose answer is known, "
-        f"{_share(shares[_PRESENT])} planted concepts were found in the layer that holds them (of "
-        f"those that raw input or untrained networks nearly read, {_share(shares[_NEARLY])}), and "
+        f"{_share(shares[_PRESENT])} planted concepts that controls leave room for were found "
+        f"in the layer that holds them, and {_share(shares[_NEARLY])} of others, which raw input "
+        "or untrained networks nearly read; "
         f"{_share(shares[_NULLS])} surfaces of networks without any had some cell clear of zero; "
         f"a random hash of the position was found in {_share(shares[_HASHES])} surfaces."
     )

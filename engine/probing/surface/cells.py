@@ -9,16 +9,11 @@ import numpy.typing as npt
 
 from engine.probing.controls.labels import majority
 from engine.probing.probes.scores import all_scores
+from engine.probing.probes.spread import Pools, Spread, moderated_spread
 from engine.probing.report.results import Cell, Combined, Gain, Measurement, RunSummary
 from engine.probing.surface.experiment import Experiment, Target, unseen_shares
 from engine.probing.surface.layer_scores import LayerScores
-from engine.probing.surface.significance import (
-    Intervals,
-    Pools,
-    Spread,
-    intervals,
-    moderated_spread,
-)
+from engine.probing.surface.significance import Intervals, intervals
 
 Array = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]

@@ -34,8 +34,6 @@ MOST_HELD_OUT: Final = 6_000
 FEWEST_ROWS: Final = 200
 FEWEST_LABELS: Final = 100
 """Rows on either side that a concept is defined for, without which it is not compared."""
-_UNTRAINED: Final = 2
-"""Untrained networks to compare with."""
 _SEEDS: Final = (0,)
 """Of the initial weights of probes that are networks."""
 _PLAIN: Final = 0.99
@@ -134,7 +132,7 @@ def _compare_concepts(
         split,
         controls={
             "raw input": [raw_input(network, rows)],
-            "untrained": [features(each) for each in untrained[:_UNTRAINED]],
+            "untrained": [features(each) for each in untrained],
         },
         control_labels=[each.control_task[chosen] for each in targets],
         seeds=_SEEDS,

@@ -133,7 +133,7 @@ def compare_lines(
         distinct=count_distinct(sample.groups[every]),
         needed=FEWEST,
     )
-    sides = _reached_from_both(lines, sample)
+    sides = _reached_in_training(lines, sample)
     refused = _refusal(found, sides, lines, experiment)
     if refused is not None:
         return replace(found, refused=refused)
@@ -168,7 +168,7 @@ def compare_lines(
     return replace(found, comparison=comparison)
 
 
-def _reached_from_both(lines: Lines, sample: Sample) -> Split:
+def _reached_in_training(lines: Lines, sample: Sample) -> Split:
     """Only lines to squares that some training positions reach: a linear probe has nothing to say
     of others."""
     reached = np.unique(

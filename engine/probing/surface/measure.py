@@ -10,7 +10,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +48,7 @@ from engine.probing.surface.layer_scores import LayerScores, Role, score_layer
 from engine.probing.surface.parts import Parts
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
+from engine.system.threads import in_threads
 
 Progress = Callable[[int, int], None]
 """Called with the number of layers probed so far and the number in all."""
@@ -218,20 +219,13 @@ def _measure_all(
         with lock:
             progress(next(done), total)
 
-    def measure(job: _Job) -> list[LayerScores]:
-        try:
-            return _measure_network(experiment, job, layers, parts, count)
-        except BaseException:
-            stopped.set()
-            raise
-
-    with _single_thread(), ThreadPoolExecutor(config.workers) as pool:
-        try:
-            measured = dict(zip(different, pool.map(measure, different.values()), strict=True))
-        except BaseException:
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    work = [
+        partial(_measure_network, experiment, job, layers, parts, count)
+        for job in different.values()
+    ]
+    with _single_thread():
+        results = in_threads(work, config.workers, stopped=stopped)
+    measured = dict(zip(different, results, strict=True))
     found = [measured[job.name] for job in jobs]
     n, places = config.random_networks, [len(subjects) for _, subjects in runs]
     trained = iter(found[1 + n :])

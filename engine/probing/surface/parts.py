@@ -12,12 +12,13 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.probing.surface.experiment import Experiment
 from engine.probing.surface.layer_scores import LayerScores
 from engine.system.files import replacing
 
-FORMAT: Final = "pawnscope-probe-parts-1"
+FORMAT: Final = "pawnscope-probe-parts-2"
 
 
 class Parts:
@@ -66,9 +67,18 @@ def _digest(experiment: Experiment) -> str:
         experiment.config, layers=(), workers=1, memory=0, activations=None, details=True
     )
     digest = hashlib.sha256(f"{FORMAT} {experiment.variant.name} {config}".encode())
-    for array in (experiment.sample.rows, experiment.main.rows.train, experiment.main.rows.test):
-        digest.update(array.tobytes())
+    sample, settings = experiment.sample, [experiment.main]
+    if experiment.harder is not None:
+        settings.append(experiment.harder)
+    arrays: list[npt.NDArray[Any]] = [sample.rows, sample.groups, experiment.squares]
+    arrays += [each for each in (sample.games, sample.self_play) if each is not None]
+    for setting in settings:
+        arrays += [setting.rows.train, setting.rows.test, setting.folds]
     for target in experiment.targets:
-        digest.update(target.concept.name.encode())
-        digest.update(target.labels.tobytes())
+        concept = target.concept
+        digest.update(f"{concept.name} {concept.kind} {concept.per_square}".encode())
+        arrays.append(target.labels)
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

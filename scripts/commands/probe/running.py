@@ -25,6 +25,7 @@ from engine.probing.data.splits import thin
 from engine.probing.report.factors import factors_section
 from engine.probing.report.grid import short_runs
 from engine.probing.report.results import Report
+from engine.probing.report.rounding import rounded
 from engine.probing.report.words import CONTROL_FAMILY
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.experiment import label_all
@@ -113,7 +114,10 @@ def probe_runs(
     )
     found = _sections(question, config, runs, sample, concepts, variant, truth, monitor)
     seconds = time.monotonic() - started
-    return dataclasses.replace(report, sections=report.sections | found, seconds=seconds)
+    whole = dataclasses.replace(report, sections=report.sections | found, seconds=seconds)
+    # Once for all that is said of it: a verdict must not differ between page, files and summary.
+    final: Report = rounded(whole)
+    return final
 
 
 def _searched(

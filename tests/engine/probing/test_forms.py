@@ -258,6 +258,69 @@ def test_nothing_is_added_where_there_is_nothing() -> None:
     assert all((each.forms[0].gain_interval or (1.0, 1.0))[0] < 0.0 for each in found)
 
 
+def test_a_form_that_only_does_worse_on_the_controls_adds_nothing() -> None:
+    """Raw input is wide and linear in the concept, so that a hidden layer overfits it."""
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(1_500, 20)).astype(np.float32)
+    wide = np.concatenate([features, rng.normal(size=(1_500, 300))], axis=1).astype(np.float32)
+    labels = features @ rng.normal(size=20) + 2.0 * rng.normal(size=1_500)
+    split = FormSplit(
+        train=np.arange(500),
+        folds=np.arange(500) % 4,
+        test=np.arange(500, 1_500),
+        bootstrap=Bootstrap(np.arange(1_000), 100, rng),
+    )
+    task = Task(name="linear", kind="real", labels=labels)
+    (found,) = compare_forms(
+        features, [task], split, controls={"raw input": [wide]}, forms=("linear", "mlp"), seeds=(0,)
+    )
+    linear, mlp = found.forms
+    assert mlp.gain is not None
+    assert linear.gain is not None
+    assert mlp.gain - linear.gain > 0.03
+    assert mlp.added is not None
+    assert mlp.added < 0.01
+    assert not mlp.is_added
+
+
+def test_what_no_network_and_no_resample_changes_has_an_interval_all_the_same() -> None:
+    """A form that always guesses one class scores one half everywhere."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 4)).astype(np.float32)
+    labels = rng.integers(2, size=300).astype(np.float64)
+    split = FormSplit(
+        train=np.arange(200),
+        folds=np.arange(200) % 4,
+        test=np.arange(200, 300),
+        bootstrap=Bootstrap(np.arange(100), 20, rng),
+    )
+    flat = np.zeros_like(features)
+    (found,) = compare_forms(
+        flat,
+        [Task(name="coin", kind="binary", labels=labels)],
+        split,
+        controls={"untrained": [flat, flat]},
+        forms=("linear", "sparse"),
+    )
+    for each in found.forms:
+        assert each.gain == 0.0
+        assert each.gain_interval is not None
+        assert np.isfinite(each.gain_interval).all()
+
+
+@pytest.mark.parametrize("absent", [0.0, 1.0])
+def test_a_class_that_the_first_fold_alone_has_is_learned(absent: float) -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(400, 3)).astype(np.float32)
+    folds = np.repeat(np.arange(4), 100)
+    labels = np.full(400, 1.0 - absent)
+    labels[:100] = np.where((features[:100, 0] > 0.0) == bool(absent), absent, 1.0 - absent)
+    design = Design(features, np.arange(400), folds)
+    probes = fit_sparse(design, [Task(name="late", kind="binary", labels=labels)])
+    guesses = probes.outputs(features).predictions[0]
+    assert (guesses[labels == absent] == absent).mean() > 0.5
+
+
 def test_two_layer_probes_follow_from_their_seeds_and_never_see_held_out_rows() -> None:
     features, labels = parity(np.random.default_rng(1), 600)
     tasks = [Task(name="parity", kind="binary", labels=labels)]

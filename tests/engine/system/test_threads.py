@@ -1,6 +1,7 @@
 """Jobs in threads: their order, their progress, and an end at the first failure."""
 
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -39,6 +40,20 @@ def test_after_a_failure_no_other_job_begins() -> None:
     with pytest.raises(ValueError, match="the second job"):
         in_threads(jobs, 1)
     assert begun == [0, 1]
+
+
+def test_a_job_that_ends_for_another_s_failure_does_not_hide_it() -> None:
+    stopped = threading.Event()
+
+    def waits() -> int:
+        assert stopped.wait(10.0)
+        raise CancelledError
+
+    def fails() -> int:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        in_threads([waits, fails], 2, stopped=stopped)
 
 
 def test_an_interrupt_ends_the_work() -> None:

@@ -32,6 +32,7 @@ from engine.probing.probes.forms.scoring import (
     scorer,
     square_scorer,
 )
+from engine.probing.probes.spread import moderated_spread
 from engine.probing.probes.tasks import Array, Task
 from engine.rules.errors import InputError
 from engine.system.threads import in_threads
@@ -60,13 +61,14 @@ class FormScore:
     selectivity: float | None
     # Bounds of the gain; None without controls or resamples.
     gain_interval: tuple[float, float] | None = None
-    # The gain minus that of the linear form, and its bounds; None for the linear form itself.
+    # The lesser of what it adds to the linear form's gain and to its score, and the bounds; None
+    # for the linear form itself.
     added: float | None = None
     added_interval: tuple[float, float] | None = None
 
     @property
     def is_added(self) -> bool:
-        """Whether it adds to the linear form's gain: more than `ENOUGH`, and clear of zero."""
+        """Whether it adds to the linear form's gain and score, clear of zero and above `ENOUGH`."""
         if self.added is None or self.added_interval is None:
             return False
         return self.added > ENOUGH and self.added_interval[0] > 0.0
@@ -215,7 +217,7 @@ class _Result:
         controls = {
             name: np.stack([found[form, name, place] for place in range(len(own))])
             for name, own in scorers.items()
-            if name
+            if name and own
         }
         return cls(found[form, "", 0], controls, found.get((form, _CONTROL_LABELS, 0)))
 
@@ -265,8 +267,8 @@ def _measured(
 ) -> _Measured:
     """Of samples [T, 1 + B], and the same figure of untrained networks [n, T].
 
-    The variance by initialisation, of few networks, is the task's own, but not below the usual one
-    of all tasks of its metric: their median, as that of a normal figure.
+    The variance by initialisation, of few networks, is shrunk towards those of the other tasks of
+    its metric (spread.py).
     """
     values = samples[:, 0]
     if samples.shape[1] < 2:
@@ -279,13 +281,12 @@ def _measured(
         for group in (numbers, ~numbers):
             if not group.any():
                 continue
-            own = networks[:, group].var(axis=0, ddof=1)
-            usual = float(np.median(own)) * (n - 1) / stats.chi2.median(n - 1)
-            own = np.maximum(own, usual) * (1.0 + 1.0 / n)
+            spread = moderated_spread(networks[:, None, group])
+            own = spread.variance[0] * (1.0 + 1.0 / n)
             variances[group] += own
             # Degrees of freedom of the sum (Welch 1947; Satterthwaite 1946).
-            shares = variances[group] / np.maximum(own, 1e-12)
-            quantiles[group] = stats.t.ppf(tail, int(group.sum()) * (n - 1) * shares**2)
+            shares = variances[group] / own
+            quantiles[group] = stats.t.ppf(tail, spread.degrees[0] * shares**2)
     return _Measured(values, quantiles * np.sqrt(variances))
 
 
@@ -307,7 +308,8 @@ def _form_scores(
         if networks is not None and linear.initialisations is not None:
             networks = networks - linear.initialisations
         count = tasks * (len(results) - 1)
-        samples = own.gains - linear.gains
+        # A form that scores no better here adds nothing, even if it does worse on the controls.
+        samples = np.minimum(own.gains - linear.gains, own.layer - linear.layer)
         added[form] = _measured(samples, networks, is_number, count, split.confidence)
     return [
         tuple(

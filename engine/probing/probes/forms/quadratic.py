@@ -24,7 +24,8 @@ _RIDGE: Final = 1e-10
 
 
 def least(gram: Array, slopes: Array, weights: Array, penalties: Array, tolerance: float) -> None:
-    """Minimise from `weights` [A], in place, until no slope above `tolerance` is left.
+    """Minimise from `weights` [A], in place, until no slope above `tolerance` is left, or after
+    `_ROUNDS`, which badly conditioned features need.
 
     `slopes` [A] are gram w - b, and are kept so.
     """

@@ -291,9 +291,10 @@ def _fit_classes(design: Design, tasks: Sequence[Task], labels: Labels) -> list[
             choice = _choose(rest.solve, judged.loss, _start(every, kept, design.width))
         else:
             choice = _Choice(task.penalty, _start(every, kept, design.width))
-        # Classes that the first fold alone has are impossible there, and only there.
+        # Classes that the first fold alone has are impossible there, and only there; of two classes
+        # the other one is then certain.
         start = choice.start.copy()
-        start[:, -1] = np.where(start[:, -1] <= ABSENT, 0.0, start[:, -1])
+        start[:, -1] = np.where(np.abs(start[:, -1]) >= -ABSENT, 0.0, start[:, -1])
         weights = everything.solve(choice.penalty, start, _CLOSE)
         raw, bias = design.raw(weights[:, :-1].T, weights[:, -1])
         found.append(

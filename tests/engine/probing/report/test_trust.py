@@ -29,8 +29,8 @@ def test_the_studys_figures_are_told() -> None:
     nulls = [line(kind) for kind in NULLS] + [line(NULLS[0], ("material", "final"))]
     found = shares([*present, missed, line(PRESENT[1], room=0.2), *nulls])
     words = planted_words({"variant": "hexapawn4x4", "shares": found})
-    assert "3 of 4 (75.0 %, 19.4 to 99.4) planted concepts were found" in words
-    assert "nearly read, 0 of 1 (0.0 %" in words
+    assert "3 of 4 (75.0 %, 19.4 to 99.4) planted concepts that controls leave room for" in words
+    assert "and 0 of 1 (0.0 %, 0.0 to 97.5) of others, which" in words
     assert "1 of 3 (33.3 %, 0.8 to 90.6) surfaces of networks without any" in words
     assert "a random hash of the position was found in 1 of 8" in words
 

@@ -13,10 +13,10 @@ from engine.probing.concepts.mobility import mobility
 from engine.probing.data.samples import Sample
 from engine.probing.report.results import Report
 from engine.probing.surface.config import ProbeConfig
-from engine.probing.surface.experiment import Experiment
+from engine.probing.surface.experiment import Experiment, prepare
 from engine.probing.surface.layer_scores import LayerScores, Role, score_layer
 from engine.probing.surface.measure import Subject, surface
-from engine.probing.surface.parts import remove_parts
+from engine.probing.surface.parts import Parts, remove_parts
 from engine.rules.errors import InputError
 from engine.rules.variant import get_variant
 from tests.support.network.network_cases import lively_network
@@ -97,6 +97,17 @@ def test_what_was_asked_otherwise_is_not_taken(
     scored = counting(monkeypatch)
     report(folder, config=dataclasses.replace(CONFIG, seed=1))
     assert len(scored) == 9
+
+
+def test_what_else_the_scores_depend_on_is_not_taken_either(tmp_path: Path) -> None:
+    marks = np.zeros(len(SAMPLE), np.bool_)
+    marks[::2] = True
+    classes = dataclasses.replace(mobility, kind="categorical")
+    samples = (SAMPLE, dataclasses.replace(SAMPLE, self_play=marks))
+    asked = [(sample, concept) for sample in samples for concept in (mobility, classes)]
+    for sample, concept in asked:
+        Parts(tmp_path, prepare(sample, (concept,), VARIANT, CONFIG))
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_features_are_kept_where_asked_and_read_again(

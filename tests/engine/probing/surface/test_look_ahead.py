@@ -135,7 +135,7 @@ def test_a_surface_says_how_far_lines_are_linked_and_where_there_are_too_few() -
     )
     # Two forms on the layer, raw input, three untrained networks and control labels.
     assert told.pop("comparing look-ahead") == [(done, 12) for done in range(1, 13)]
-    assert [steps[-1] for steps in told.values()] == [(1, 1), (15, 15)]
+    assert [steps[-1] for steps in told.values()] == [(1, 1), (18, 18)]
     two, four = report.sections["forms"]["look_ahead"]
     assert two["positions"] >= 200 > two["distinct"]
     assert set(two["row"]["scores"]) == {"linear", "bilinear"}

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy.special import polygamma
 
-from engine.probing.surface.significance import (
+from engine.probing.probes.spread import (
     Array,
     Spread,
     _inverse_trigamma,
     _pooled_degrees,
-    intervals,
     moderated_spread,
 )
+from engine.probing.surface.significance import intervals
 
 
 def certain(variance: Array) -> Spread:
