@@ -174,9 +174,17 @@ def _number_sums(labels: Labels, predictions: Labels, units: Units, count: int) 
 
 
 def _r_squared(sums: Array) -> Array:
+    """Of all rows, then of resamples; NaN where the labels of all rows are alike.
+
+    A resample whose labels are nearly alike would have any score: its variance counts as at least
+    half of that of all rows.
+    """
     error, square, total, count = sums.T
-    variation = square - total**2 / np.maximum(count, 1.0)
-    explained: Array = 1.0 - error / np.maximum(variation, 1e-12)
+    count = np.maximum(count, 1.0)
+    variance = square / count - (total / count) ** 2
+    if variance[0] <= 1e-12:
+        return np.full(len(sums), np.nan)
+    explained: Array = 1.0 - error / count / np.maximum(variance, 0.5 * variance[0])
     return explained
 
 

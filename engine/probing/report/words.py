@@ -179,8 +179,9 @@ def summary(report: Report) -> str:
     lines = [
         f"{report.variant}: {counts.source}; {counts.test_distinct:,} distinct ones held out{runs}",
         f"supported: {len(found.supported)} of {len(found.real)} concepts",
-        f"  gain over both controls clear of zero, {sure}; the best cell of each:",
     ]
+    if found.supported:
+        lines.append(f"  gain over both controls clear of zero, {sure}; the best cell of each:")
     shown = found.supported[:_SHOWN]
     width = max((len(each.concept.name) for each in shown), default=0)
     for each in shown:

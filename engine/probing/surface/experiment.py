@@ -33,7 +33,8 @@ from engine.rules.errors import InputError
 from engine.rules.variant import Variant
 
 SMALLEST_CLASS: Final = 10
-"""Distinct positions that each class needs on either side of the split."""
+"""Distinct positions that each class needs on either side of the split, and that must have another
+number than the usual one."""
 FEWEST_CLUSTERS: Final = 10
 """Games, or distinct positions, that must be held out for an interval to mean anything."""
 
@@ -247,8 +248,16 @@ def _limit(sample: Sample, setting: Setting, target: Target) -> Limit:
         unit = "positions" if sample.games is None else "games"
         reason = f"refused: {drawn} held-out {unit}, too few for an interval"
         return Limit(distinct=distinct, reason=reason)
-    classes = () if target.concept.is_number else np.unique(labels[~np.isnan(labels)])
-    for value in classes:
+    if target.concept.is_number:
+        for name, rows in sides.items():
+            values, members = np.unique(labels[rows], return_counts=True)
+            usual = values[members.argmax()]
+            count = count_distinct(groups[rows[labels[rows] != usual]])
+            if count < SMALLEST_CLASS:
+                reason = f"refused: {count} distinct {name} positions with other than '{usual:g}'"
+                return Limit(distinct=distinct, reason=reason)
+        return Limit(distinct=distinct, reason=None)
+    for value in np.unique(labels[~np.isnan(labels)]):
         for name, rows in sides.items():
             count = count_distinct(groups[rows[labels[rows] == value]])
             if count < SMALLEST_CLASS:

@@ -54,13 +54,19 @@ def choose_subjects(
     for checkpoint in (each for run in found for each in run):
         if checkpoint.config != first.config:
             raise InputError(f"{first.path} and {checkpoint.path} are networks of different builds")
-    chosen = _alike(found, count)
-    return [
-        (str(run), [_subject(each, index, len(of_run), variant) for index, each in of_run])
-        for run, of_run in (
-            (run, list(enumerate(each))) for run, each in zip(runs, chosen, strict=True)
+    subjects = [
+        (
+            str(run),
+            [_subject(each, index, len(chosen), variant) for index, each in enumerate(chosen)],
         )
+        for run, chosen in zip(runs, _alike(found, count), strict=True)
     ]
+    known: dict[str, str] = {}
+    for name, of_run in subjects:
+        other = known.setdefault(of_run[-1].digest, name)
+        if other is not name:
+            raise InputError(f"{other} and {name} are one network: they are no two training seeds")
+    return subjects
 
 
 def _checkpoints(run: Path, variant: Variant) -> list[Checkpoint]:
@@ -76,10 +82,10 @@ def _checkpoints(run: Path, variant: Variant) -> list[Checkpoint]:
 def _alike(found: list[list[Checkpoint]], count: int) -> list[list[Checkpoint]]:
     """The same number of checkpoints of every run, at about the same steps.
 
-    They are spread evenly over those of the run that has the fewest.
+    They are spread evenly over those of the run that has the fewest; the last one before the first.
     """
     fewest = min(found, key=len)
-    places = np.unique(np.linspace(0, len(fewest) - 1, min(count, len(fewest))).round())
+    places = np.unique(np.linspace(len(fewest) - 1, 0, min(count, len(fewest))).round())
     wanted = [fewest[int(place)] for place in places]
     return [
         wanted if run is fewest else [_nearest(run, each, wanted) for each in wanted]

@@ -15,6 +15,7 @@ from engine.probing.report.page import render_page
 from engine.rules.variant import get_variant
 from scripts import cli
 from scripts.commands.probe import running
+from scripts.commands.probe.subjects import choose_subjects
 from search.evaluator import UniformEvaluator
 from tests.support.network.network_cases import lively_network
 from tests.support.network.stored_reports import read_back
@@ -93,6 +94,11 @@ def test_several_runs_are_one_report_and_must_be_of_one_build(
     assert figures["refused"] == sum(cell["refused"] is not None for cell in report["cells"])
     assert {each["place"] for each in report["combined"]} <= {0, 1}
     assert not (runs[1] / "report.html").exists()
+    assert probe(runs[1], runs[1]) == 2
+    assert f"{runs[1]} and {runs[1]} are one network" in capsys.readouterr().err
+    variant = get_variant("hexapawn")
+    ((_, (last,)),) = choose_subjects(runs[:1], variant, 1)
+    assert (last.summary.step, last.summary.role) == (200, "only")
     other = make_run(tmp_path / "other", lively_network("hexapawn", "residual"))
     assert probe(runs[0], other) == 2
     assert "are networks of different builds" in capsys.readouterr().err
@@ -248,6 +254,7 @@ def test_a_closed_folder_is_named_before_the_work(
         (("one.safetensors", "--out", "page.json"), "--out page.json: the report's name ends in"),
         (("one.safetensors", "--readout", "median"), "--readout is 'median', not one of"),
         (("one.safetensors", "--out", "no/such/page.html"), "there is no folder no/such"),
+        (("one.safetensors", "--out", "folder.html"), "--out folder.html is a folder"),
         ((), "missing: RUN"),
     ],
 )
@@ -262,9 +269,10 @@ def test_bad_input_is_one_line(
     save_checkpoint("one.safetensors", lively_network("hexapawn", "geometric"), metadata={})
     Path("half.safetensors").write_bytes(Path("one.safetensors").read_bytes()[:2000])
     Path("empty").mkdir()
+    Path("folder.html").mkdir()
     assert probe(*words) == 2
     message = capsys.readouterr().err
     assert complaint in message
     assert message.count("\n") == 1
     left = {item.name for item in tmp_path.iterdir()}
-    assert left <= {"one.safetensors", "half.safetensors", "empty", "cache"}
+    assert left <= {"one.safetensors", "half.safetensors", "empty", "folder.html", "cache"}

@@ -87,6 +87,20 @@ def test_many_clusters_are_merged_into_a_thousand_units_without_another_interval
     assert scores[1:].std() == pytest.approx((0.21 / (4 * MOST_UNITS)) ** 0.5, rel=0.1)
 
 
+def test_resamples_whose_labels_are_nearly_alike_have_no_absurd_score() -> None:
+    labels = np.zeros(300)
+    labels[:2] = 1.0
+    rng = np.random.default_rng(0)
+    guesses = labels + 0.1 * rng.normal(size=300)
+    bootstrap = Bootstrap(np.arange(300), 400, rng)
+    scores = bootstrap.scores("real", labels, guesses)
+    assert (bootstrap.weights[:, :2].sum(axis=1) == 0).any(), "some draw none of the two"
+    assert scores[0] == pytest.approx(metrics.r2_score(labels, guesses))
+    # The mean squared error of any resample is at most three times that of all rows.
+    assert scores.min() > 1.0 - 2.0 * 3.0 * (1.0 - scores[0])
+    assert np.isnan(bootstrap.scores("real", np.ones(300), guesses)).all()
+
+
 def test_guessing_is_chance() -> None:
     labels = np.array([0.0] * 90 + [1.0] * 10)
     assert score("binary", labels, np.zeros(100)) == 0.5

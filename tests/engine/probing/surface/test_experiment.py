@@ -5,6 +5,8 @@ import pytest
 
 from engine.probing.concepts.control import by_hash
 from engine.probing.concepts.material import material
+from engine.probing.concepts.positions import Positions
+from engine.probing.concepts.registry import Concept, Labels
 from engine.probing.data.samples import Sample
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.experiment import SMALLEST_CLASS, Experiment, counts, prepare
@@ -16,11 +18,19 @@ TRAINING_ROWS = 120
 RARE = by_hash(0.03, 5, "rare")
 
 
+def few_others(positions: Positions) -> Labels:
+    """A number that is nearly always zero: R² in a resample without the others means nothing."""
+    return 7.0 * RARE.labels(positions.rows, positions.variant)
+
+
+NEARLY_FLAT = Concept(name="nearly flat", kind="count", definition="A.", function=few_others)
+
+
 @pytest.fixture(scope="module")
 def experiment() -> Experiment:
     sample = Sample.from_rows(solved_rows(VARIANT.name, 800), VARIANT, source="some")
     config = ProbeConfig(training_rows=TRAINING_ROWS, resamples=20)
-    return prepare(sample, (material, RARE), VARIANT, config)
+    return prepare(sample, (material, RARE, NEARLY_FLAT), VARIANT, config)
 
 
 def test_only_rows_that_are_fitted_to_or_held_out_are_kept(experiment: Experiment) -> None:
@@ -66,7 +76,7 @@ def test_labels_are_those_of_the_rows_that_are_kept(experiment: Experiment) -> N
 
 
 def test_a_setting_limits_the_width_and_refuses_rare_classes(experiment: Experiment) -> None:
-    number, rare = range(2)
+    number, rare, nearly_flat = range(3)
     main = experiment.main
     distinct = len({board.tobytes() for board in experiment.sample.boards[main.rows.train]})
     assert experiment.refusal(number, distinct, main) is None
@@ -78,3 +88,5 @@ def test_a_setting_limits_the_width_and_refuses_rare_classes(experiment: Experim
     assert 0 < count < SMALLEST_CLASS
     refused = experiment.refusal(rare, 1, main)
     assert refused == f"refused: {count} distinct training positions with 'yes'"
+    refused = experiment.refusal(nearly_flat, 1, main)
+    assert refused == f"refused: {count} distinct training positions with other than '0'"
