@@ -88,7 +88,8 @@ def moderated_spread(scores: Array, pools: Pools | None = None) -> Spread:
         members = pools == pool
         found = scores[:, members]
         variance[members], degrees[pool] = _of_pool(found)
-        correlations[pool] = max(_mean_correlation(found, power=1), 0.0)
+        # Rounding may take it beyond 1.
+        correlations[pool] = np.clip(_mean_correlation(found, power=1), 0.0, 1.0)
     return Spread(
         variance=variance,
         pools=pools,

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.network.inference.evaluator import make_evaluator
+from engine.network.inference.network_evaluator import NetworkEvaluator
 from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.data.searched import SearchFacts
 from engine.rules.compilation.signatures import contiguous
@@ -67,9 +67,10 @@ def search_with_network(
     source: str = "the network",
     progress: Progress = lambda done, total: None,
 ) -> SearchedRows:
-    """As `search_rows`, by the fastest evaluator of the network here."""
+    """As `search_rows`, with the reference evaluator: which other one is the fastest is measured,
+    and may be another the next time, with figures that differ a little."""
     return search_rows(
-        make_evaluator(network, max_batch=_AT_ONCE),
+        NetworkEvaluator(network, copy=False),
         variant,
         rows,
         simulations=simulations,
