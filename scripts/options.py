@@ -84,7 +84,7 @@ def require_writable(path: Path, option: str = "") -> None:
     """Raises InputError where the file could not be written, before minutes of work for it."""
     named = f"{option} {path}" if option else str(path)
     if path.is_dir():
-        raise InputError(f"{named} is a folder")
+        raise InputError(f"{named}: that is a folder")
     if not path.absolute().parent.is_dir():
         raise InputError(f"{named}: there is no folder {path.parent}")
     if not os.access(path.absolute().parent, os.W_OK):

@@ -115,8 +115,6 @@ def _opponent(
 def _require_file(path: Path) -> None:
     """Raises InputError where no game could be added to a file, before one is played."""
     require_writable(path, "--pgn")
-    if path.is_dir():
-        raise InputError(f"--pgn {path}: that is a folder")
     if path.exists() and not os.access(path, os.W_OK):
         raise InputError(f"--pgn {path}: the file cannot be written")
 

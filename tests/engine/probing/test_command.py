@@ -254,7 +254,7 @@ def test_a_closed_folder_is_named_before_the_work(
         (("one.safetensors", "--out", "page.json"), "--out page.json: the report's name ends in"),
         (("one.safetensors", "--readout", "median"), "--readout is 'median', not one of"),
         (("one.safetensors", "--out", "no/such/page.html"), "there is no folder no/such"),
-        (("one.safetensors", "--out", "folder.html"), "--out folder.html is a folder"),
+        (("one.safetensors", "--out", "folder.html"), "--out folder.html: that is a folder"),
         ((), "missing: RUN"),
     ],
 )
