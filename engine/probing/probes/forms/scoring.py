@@ -71,7 +71,7 @@ def _scores(
         probes = design.fit(tasks) if form == "linear" else fit_sparse(design, tasks)
         guesses = probes.outputs(held_out).predictions[None]
     labels = np.stack([task.labels[split.test] for task in tasks])
-    return _judged(split, [task.kind for task in tasks], labels, guesses)
+    return _resampled_scores(split, [task.kind for task in tasks], labels, guesses)
 
 
 def _square_scores(
@@ -94,11 +94,15 @@ def _square_scores(
             guesses.append(probe.predict(activations[split.test], held_out))
         # Positions without a given square are left out.
         wanted = np.where(held_out >= 0, task.labels[split.test], np.nan)
-        found.append(_judged(split, [task.kind], wanted[None], np.stack(guesses)[:, None]))
+        found.append(
+            _resampled_scores(split, [task.kind], wanted[None], np.stack(guesses)[:, None])
+        )
     return np.concatenate(found)
 
 
-def _judged(split: FormSplit, kinds: Sequence[Kind], labels: Labels, guesses: Array) -> Array:
+def _resampled_scores(
+    split: FormSplit, kinds: Sequence[Kind], labels: Labels, guesses: Array
+) -> Array:
     """[T, 1 + B] for labels [T, L]: the mean over the seeds of guesses [seeds, T, L]."""
     bootstrap = split.bootstrap
     if bootstrap is None:
