@@ -243,6 +243,8 @@ def _limit(sample: Sample, setting: Setting, target: Target) -> Limit:
         for name, rows in (("training", setting.rows.train), ("held-out", setting.rows.test))
     }
     distinct = count_distinct(groups[sides["training"]])
+    if not distinct:
+        return Limit(distinct=0, reason="refused: no training position has a label")
     drawn = count_distinct(clusters(sample, sides["held-out"]))
     if drawn < FEWEST_CLUSTERS:
         unit = "positions" if sample.games is None else "games"

@@ -178,7 +178,11 @@ def _task(target: Target, labels: npt.NDArray[np.float64], penalty: float | None
 def _score_rows(
     probes: Probes, features: Features, labels: Sequence[Array], rows: Indices
 ) -> Array:
-    """[C] scores on these rows alone, without resamples."""
+    """[C] scores on these rows alone, without resamples.
+
+    Drawn labels may be all alike there, which leaves nothing to explain: 0.
+    """
     predictions = probes.outputs(features).predictions
     kinds = [each.kind for each in probes.probes]
-    return all_scores(kinds, np.stack([each[rows] for each in labels]), predictions)
+    found = all_scores(kinds, np.stack([each[rows] for each in labels]), predictions)
+    return np.nan_to_num(found, nan=0.0)

@@ -325,6 +325,9 @@ def _form_score(
 ) -> FormScore:
     score = float(own.layer[index, 0])
     control_task = None if own.control_task is None else float(own.control_task[index, 0])
+    if control_task is not None and np.isnan(control_task):
+        # Its labels, which are drawn, are all alike.
+        control_task = None
     gain, gain_interval = (None, None) if gains is None else gains.at(index)
     more, more_interval = (None, None) if added is None else added.at(index)
     return FormScore(

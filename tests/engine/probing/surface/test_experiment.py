@@ -8,8 +8,11 @@ from engine.probing.concepts.material import material
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Concept, Labels
 from engine.probing.data.samples import Sample
+from engine.probing.probes.design import Design
+from engine.probing.probes.tasks import Task
 from engine.probing.surface.config import ProbeConfig
 from engine.probing.surface.experiment import SMALLEST_CLASS, Experiment, counts, prepare
+from engine.probing.surface.layer_scores import _score_rows
 from engine.rules.variant import get_variant
 from tests.support.network.probing_cases import solved_rows
 
@@ -73,6 +76,36 @@ def test_labels_are_those_of_the_rows_that_are_kept(experiment: Experiment) -> N
     for target in experiment.targets:
         wanted = target.concept.labels(experiment.sample.rows, VARIANT)
         assert np.array_equal(target.labels, wanted)
+
+
+def test_a_concept_without_a_training_label_in_the_harder_split_is_refused_there() -> None:
+    """Defined for one number of pieces only: whole material signatures are held out."""
+
+    def of_count(pieces: int) -> Concept:
+        def function(positions: Positions) -> Labels:
+            total = (positions.boards != 0).sum(axis=(1, 2))
+            return np.where(total == pieces, material.label(positions), np.nan)
+
+        return Concept(name=f"{pieces} pieces", kind="real", definition="A.", function=function)
+
+    sample = Sample.from_rows(solved_rows(VARIANT.name, 1_500), VARIANT, source="some")
+    concepts = tuple(of_count(pieces) for pieces in range(3, 9))
+    reasons = set()
+    for seed in range(4):
+        made = prepare(sample, concepts, VARIANT, ProbeConfig(seed=seed, resamples=5))
+        assert made.harder is not None
+        reasons |= {limit.reason for limit in made.harder.limits}
+    assert "refused: no training position has a label" in reasons
+
+
+def test_drawn_labels_that_are_all_alike_leave_nothing_to_explain() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 3)).astype(np.float32)
+    labels = np.append(rng.normal(size=40), np.ones(20))
+    design = Design(features, np.arange(40), np.arange(40) % 4)
+    probes = design.fit([Task(name="drawn", kind="real", labels=labels)])
+    held_out = np.arange(40, 60)
+    assert _score_rows(probes, features[held_out], [labels], held_out).tolist() == [0.0]
 
 
 def test_a_setting_limits_the_width_and_refuses_rare_classes(experiment: Experiment) -> None:
