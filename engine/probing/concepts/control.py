@@ -47,7 +47,7 @@ _UNIT: Final = 1 << 16
 def by_hash(prevalence: float, seed: int, name: str | None = None) -> Concept:
     """True of a share `prevalence` of the canonical positions, as their hash falls."""
     return Concept(
-        name=name or f"random by hash, {_share(prevalence)}",
+        name=name or f"random by hash ({_share(prevalence)})",
         kind="binary",
         definition=f"A hash of the canonical position picks {_share(prevalence)}, with nothing in "
         "common.",
@@ -93,7 +93,7 @@ def by_weights(
         return np.asarray(high, np.float64)
 
     return Concept(
-        name=name or f"random weights, {_share(prevalence)}",
+        name=name or f"random weights ({_share(prevalence)})",
         kind="binary",
         definition="Random weights of the pieces on the squares, the same for mirrored squares, "
         f"have one of the highest sums ({_share(prevalence)} in games of random moves).",
@@ -120,7 +120,7 @@ def by_two_squares(
         return np.asarray(_holds(boards, chosen(variant), variant), np.float64)
 
     return Concept(
-        name=name or f"two random squares, {_share(prevalence)}",
+        name=name or f"two random squares ({_share(prevalence)})",
         kind="binary",
         definition="Two squares that were drawn at random hold two certain pieces, or their mirror "
         f"images do (about {_share(prevalence)} in games of random moves).",

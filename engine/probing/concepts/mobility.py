@@ -66,7 +66,7 @@ def _moves_by_type(positions: Positions) -> npt.NDArray[np.int64]:
     return np.bincount(place, minlength=len(rows) * PIECE_TYPES).reshape(-1, PIECE_TYPES)
 
 
-@concept("mobility, mine minus theirs", kind="real", source=_MOBILITY)
+@concept("mobility (mine minus theirs)", kind="real", source=_MOBILITY)
 def mobility_difference(positions: Positions) -> Labels:
     """Mine minus theirs: the number of legal moves of the side to move, and of those that the
     opponent would have if it passed, undefined in check.

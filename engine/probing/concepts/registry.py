@@ -340,7 +340,7 @@ def both_sides(
     name: str, *, kind: Kind, source: str = "", difference: bool = False
 ) -> Callable[[SideFunction], BothSides]:
     """Register the decorated function of a `Side` as two concepts, "my NAME" and "their NAME", and
-    where `difference` as a third, "NAME, mine minus theirs".
+    where `difference` as a third, "NAME (mine minus theirs)".
 
     In the docstring `{side}` stands for the side and `{other}` for its opponent.
     """
@@ -362,7 +362,7 @@ def both_sides(
             **numbers,
         )
         between = Concept(
-            name=f"{name}, mine minus theirs",
+            name=f"{name} (mine minus theirs)",
             kind="real",
             definition="Mine minus theirs: " + _about(text, "a side", "the other"),
             function=lambda positions: np.subtract(

@@ -35,6 +35,7 @@ from engine.probing.report.rounding import rounded
 from engine.probing.report.trust import planted_figures, planted_words
 from engine.probing.report.verdicts import REASONS
 from engine.probing.report.words import (
+    absences,
     appears,
     family_orders,
     findings,
@@ -121,6 +122,7 @@ def _values(report: Report) -> dict[str, Any]:
         "counts": report.counts,
         "grid": grid,
         "findings": found,
+        "absences": absences(grid),
         "ordered": ordered,
         "reasons": REASONS,
         "family_counts": pictures.family_counts(ordered),

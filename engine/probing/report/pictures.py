@@ -21,17 +21,17 @@ _BLACK: Final = 16
 
 
 def in_families(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Those of one family together, in the order of the report; the largest gains first in each."""
-    families = list(dict.fromkeys(each.concept.family for each in verdicts))
-    families.sort(key=lambda family: family == CONTROL_FAMILY)
-    return [
-        each
-        for family in families
-        for each in sorted(
-            (each for each in verdicts if each.concept.family == family),
-            key=lambda each: (-each.is_supported, -(each.best.gain if each.best else -1.0)),
-        )
-    ]
+    """Those of one family together; families, and concepts in each, that have supported gains
+    first, the largest before others. Control concepts are the last family."""
+
+    def place(each: Verdict) -> tuple[bool, float]:
+        return not each.is_supported, -(each.best.gain if each.best else -1.0)
+
+    families: dict[str, list[Verdict]] = {}
+    for each in sorted(verdicts, key=place):
+        families.setdefault(each.concept.family, []).append(each)
+    controls = families.pop(CONTROL_FAMILY, [])
+    return [each for family in (*families.values(), controls) for each in family]
 
 
 def family_counts(ordered: Sequence[Verdict]) -> list[tuple[str, int]]:

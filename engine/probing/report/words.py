@@ -164,6 +164,14 @@ def order_words(orders: Sequence[FamilyOrder]) -> list[str]:
     return words
 
 
+def absences(grid: Grid) -> list[tuple[str, list[str]]]:
+    """Why concepts are not measured, each reason with their names; the most frequent first."""
+    found: dict[str, list[str]] = {}
+    for each in grid.absent:
+        found.setdefault(each.absent or "", []).append(each.name)
+    return sorted(found.items(), key=lambda group: -len(group[1]))
+
+
 def joined(names: Iterable[str]) -> str:
     """`a, b, c`; with semicolons where a name has a comma."""
     found = list(names)
@@ -203,7 +211,8 @@ def summary(report: Report) -> str:
             f"control concepts, which are random: {len(found.false_controls)} of "
             f"{len(found.controls)} supported"
         )
-    lines += _wrapped(f"not measured ({len(grid.absent)}): ", [each.name for each in grid.absent])
+    unmeasured = [f"{reason} ({len(names)})" for reason, names in absences(grid)]
+    lines += _wrapped(f"not measured ({len(grid.absent)}): ", unmeasured)
     lines.append(f"layers: {joined(report.layers)}")
     return "\n".join(lines) + "\n"
 

@@ -248,7 +248,7 @@ def _limit(sample: Sample, setting: Setting, target: Target) -> Limit:
     drawn = count_distinct(clusters(sample, sides["held-out"]))
     if drawn < FEWEST_CLUSTERS:
         unit = "positions" if sample.games is None else "games"
-        reason = f"refused: {drawn} held-out {unit}, too few for an interval"
+        reason = f"refused: {drawn} held-out {unit}, {FEWEST_CLUSTERS} are needed"
         return Limit(distinct=distinct, reason=reason)
     if target.concept.is_number:
         for name, rows in sides.items():
@@ -256,7 +256,8 @@ def _limit(sample: Sample, setting: Setting, target: Target) -> Limit:
             usual = values[members.argmax()]
             count = count_distinct(groups[rows[labels[rows] != usual]])
             if count < SMALLEST_CLASS:
-                reason = f"refused: {count} distinct {name} positions with other than '{usual:g}'"
+                what = f"{count} distinct {name} positions with other than '{usual:g}'"
+                reason = f"refused: {what}, {SMALLEST_CLASS} are needed"
                 return Limit(distinct=distinct, reason=reason)
         return Limit(distinct=distinct, reason=None)
     for value in np.unique(labels[~np.isnan(labels)]):
@@ -264,7 +265,8 @@ def _limit(sample: Sample, setting: Setting, target: Target) -> Limit:
             count = count_distinct(groups[rows[labels[rows] == value]])
             if count < SMALLEST_CLASS:
                 said = target.concept.class_name(value)
-                reason = f"refused: {count} distinct {name} positions with '{said}'"
+                what = f"{count} distinct {name} positions with '{said}'"
+                reason = f"refused: {what}, {SMALLEST_CLASS} are needed"
                 return Limit(distinct=distinct, reason=reason)
     return Limit(distinct=distinct, reason=None)
 

@@ -347,8 +347,8 @@ def naive_label(view: View, name: str) -> float:
     """The label of a concept by its name."""
     if name in SINGLE:
         return SINGLE[name](view)
-    if name.endswith(", mine minus theirs"):
-        function = BOTH[name.removesuffix(", mine minus theirs")]
+    if name.endswith(" (mine minus theirs)"):
+        function = BOTH[name.removesuffix(" (mine minus theirs)")]
         return function(view) - function(view.turned())
     whose, _, rest = name.partition(" ")
     return BOTH[rest](view if whose == "my" else view.turned())

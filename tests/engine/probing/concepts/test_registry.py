@@ -39,7 +39,7 @@ def test_of_both_sides_there_are_two_or_three_concepts() -> None:
     assert [each.name for each in passed if each] == [
         "my passed pawns",
         "their passed pawns",
-        "passed pawns, mine minus theirs",
+        "passed pawns (mine minus theirs)",
     ]
     assert passed.mine.definition == (
         "The number of pawns of the side to move with no pawn of the opponent ahead on their file "

@@ -120,6 +120,6 @@ def test_a_setting_limits_the_width_and_refuses_rare_classes(experiment: Experim
     count = len({board.tobytes() for board in boards})
     assert 0 < count < SMALLEST_CLASS
     refused = experiment.refusal(rare, 1, main)
-    assert refused == f"refused: {count} distinct training positions with 'yes'"
+    assert refused == f"refused: {count} distinct training positions with 'yes', 10 are needed"
     refused = experiment.refusal(nearly_flat, 1, main)
-    assert refused == f"refused: {count} distinct training positions with other than '0'"
+    assert refused == f"refused: {count} distinct training positions with other than '0', 10 are needed"
