@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.probing.concepts.facts.board_kernels import add_up, combine
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import (
     Concept,
@@ -28,6 +29,7 @@ from engine.probing.concepts.registry import (
 )
 from engine.probing.data.canonical import Rows, seen_boards
 from engine.probing.data.samples import play_random_games
+from engine.rules.compilation.signatures import contiguous
 from engine.rules.tables import PIECE_CODES
 from engine.rules.variant import Variant
 
@@ -84,12 +86,12 @@ def by_weights(
 
     @lru_cache(8)
     def threshold(variant: Variant) -> float:
-        sums = _sums(_places(_boards(variant, reference)), variant, seed)
+        sums = _sums(_boards(variant, reference), variant, seed)
         return float(np.quantile(sums, 1 - prevalence))
 
     def function(positions: Positions) -> Labels:
         variant = positions.variant
-        high = _sums(positions.shared(_all_places), variant, seed) > threshold(variant)
+        high = _sums(_seen(positions), variant, seed) > threshold(variant)
         return np.asarray(high, np.float64)
 
     return Concept(
@@ -116,8 +118,7 @@ def by_two_squares(
 
     def function(positions: Positions) -> Labels:
         variant = positions.variant
-        boards = positions.boards.reshape(len(positions), -1)
-        return np.asarray(_holds(boards, chosen(variant), variant), np.float64)
+        return np.asarray(_holds(_seen(positions), chosen(variant), variant), np.float64)
 
     return Concept(
         name=name or f"two random squares ({_share(prevalence)})",
@@ -149,16 +150,26 @@ def _share(prevalence: float) -> str:
     return f"1 in {1 / prevalence:.3g}"
 
 
+def _seen(positions: Positions) -> npt.NDArray[np.uint8]:
+    """[N, S] the boards."""
+    return positions.boards.reshape(len(positions), -1)
+
+
+@lru_cache(64)
+def _keys(variant: Variant) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """[S, PIECE_CODES] random numbers, and those of the mirrored squares."""
+    shape = (variant.height, variant.width, PIECE_CODES)
+    drawn = np.random.default_rng(0x636F6E63).integers(0, 1 << 64, size=shape, dtype=np.uint64)
+    mirrored = np.ascontiguousarray(drawn[:, ::-1])
+    return drawn.reshape(-1, PIECE_CODES), mirrored.reshape(-1, PIECE_CODES)
+
+
 def _hashes(positions: Positions) -> npt.NDArray[np.uint64]:
     """[N] a hash of each canonical position: of the board and of its mirror image the smaller."""
-    variant = positions.variant
-    keys = np.random.default_rng(0x636F6E63).integers(
-        0, 1 << 64, size=(variant.height, variant.width, PIECE_CODES), dtype=np.uint64
-    )
-    places = positions.shared(_all_places)
-    own, other = (
-        np.bitwise_xor.reduce(each.ravel().take(places), axis=1) for each in (keys, keys[:, ::-1])
-    )
+    boards = contiguous(_seen(positions), np.uint8)
+    own, other = (np.empty(len(boards), np.uint64) for _ in range(2))
+    for keys, found in zip(_keys(positions.variant), (own, other), strict=True):
+        combine(boards, keys, found)
     smaller: npt.NDArray[np.uint64] = np.minimum(own, other)
     return smaller
 
@@ -173,26 +184,18 @@ def _fractions(positions: Positions, seed: int) -> npt.NDArray[np.float64]:
     return fractions
 
 
-def _places(boards: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Indices [N, S] of (square, piece code) of boards [N, S]."""
-    return np.arange(boards.shape[1], dtype=np.int64) * PIECE_CODES + boards
-
-
 @lru_cache(64)
 def _weights(variant: Variant, seed: int) -> npt.NDArray[np.int64]:
-    """[S * PIECE_CODES] normal ones, equal for mirrored squares."""
+    """[S, PIECE_CODES] normal ones, equal for mirrored squares."""
     shape = (variant.height, variant.width, PIECE_CODES)
     drawn = np.random.default_rng((0x77656967, seed)).normal(size=shape)
     both = np.rint((drawn + drawn[:, ::-1]) * _UNIT).astype(np.int64)
-    return both.ravel()
+    return both.reshape(-1, PIECE_CODES)
 
 
-def _all_places(positions: Positions) -> npt.NDArray[np.int64]:
-    return _places(positions.boards.reshape(len(positions), -1))
-
-
-def _sums(places: npt.NDArray[np.int64], variant: Variant, seed: int) -> npt.NDArray[np.int64]:
-    sums: npt.NDArray[np.int64] = _weights(variant, seed).take(places).sum(axis=1)
+def _sums(boards: npt.NDArray[np.uint8], variant: Variant, seed: int) -> npt.NDArray[np.int64]:
+    sums = np.empty(len(boards), np.int64)
+    add_up(contiguous(boards, np.uint8), _weights(variant, seed), sums)
     return sums
 
 
@@ -255,7 +258,7 @@ register(
     _number(
         "random sum of weights",
         "The sum of random weights of the pieces on the squares, the same for mirrored squares.",
-        lambda positions: _sums(positions.shared(_all_places), positions.variant, 2) / _UNIT,
+        lambda positions: _sums(_seen(positions), positions.variant, 2) / _UNIT,
     )
 )
 for _seed, _prevalence in enumerate((1 / 4, 1 / 10)):

@@ -1,24 +1,18 @@
 """Concepts of the king's safety: attacks on the squares around it, and its ways out."""
 
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.probing.concepts.board.variant_facts import require_king
 from engine.probing.concepts.facts import attack_kernels, move_kernels
 from engine.probing.concepts.facts.attacks import attacks
-from engine.probing.concepts.facts.each_side import MINE, each_side
+from engine.probing.concepts.facts.each_side import each_side
 from engine.probing.concepts.facts.moves import if_passed, move_facts, passed_facts
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Labels, concept
-from engine.rules.tables import KING
-from engine.rules.variant import Variant
 
 _SAFETY: Final = "Chess Programming Wiki, King Safety"
-_NONE: Final = np.uint8(100)
-"""More steps than any board has."""
 
 
 @each_side(
@@ -61,20 +55,4 @@ def their_escapes(positions: Positions) -> Labels:
 @each_side("distance of the nearest enemy to the king", kind="count", source=f"{_SAFETY} (tropism)")
 def nearest_enemy(positions: Positions, side: int) -> Labels:
     """The number of steps of a king from the king of {side} to the nearest piece of {other}."""
-    variant = positions.variant
-    require_king(variant)
-    kings = positions.my(KING) if side == MINE else positions.their(KING)
-    enemies = positions.theirs if side == MINE else positions.mine
-    square = kings.reshape(len(positions), -1).argmax(axis=1)
-    far = _steps(variant)[square] + np.where(enemies.reshape(len(positions), -1), 0, _NONE)
-    nearest: Labels = far.min(axis=1).astype(np.float64)
-    return nearest
-
-
-@lru_cache(64)
-def _steps(variant: Variant) -> npt.NDArray[np.uint8]:
-    """[S, S] steps of a king from square to square."""
-    ranks, files = np.divmod(np.arange(variant.squares), variant.width)
-    ranks_apart, files_apart = abs(ranks[:, None] - ranks), abs(files[:, None] - files)
-    steps: npt.NDArray[np.uint8] = np.maximum(ranks_apart, files_apart).astype(np.uint8)
-    return steps
+    return _count(positions, side, attack_kernels.NEAREST_ENEMY)

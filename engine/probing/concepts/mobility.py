@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from engine.probing.concepts.board.undefined import ConceptUndefinedError
 from engine.probing.concepts.board.variant_facts import pawn_types
+from engine.probing.concepts.facts.move_kernels import count_by_type
 from engine.probing.concepts.facts.moves import if_passed, passed
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import Labels, concept
-from engine.probing.data.canonical import Rows
-from engine.rules.moves import SQUARE_MASK
+from engine.rules.compilation.signatures import contiguous
 from engine.rules.tables import (
     BISHOP,
-    BLACK_BIT,
     KING,
     KNIGHT,
     PIECE_TYPES,
@@ -49,21 +48,11 @@ def _their_mobility(positions: Positions) -> Labels:
     return if_passed(positions, positions.shared(passed).legal.counts)
 
 
-def _pieces(
-    rows: Rows, counts: npt.NDArray[np.int64], squares: npt.NDArray[np.integer]
-) -> npt.NDArray[np.uint8]:
-    """The types of the pieces on squares [M], `counts` [N] of them in each of the rows [N, R]."""
-    starts = np.repeat(np.arange(len(rows)) * rows.shape[1], counts)
-    types: npt.NDArray[np.uint8] = rows.ravel()[starts + squares] % np.uint8(BLACK_BIT)
-    return types
-
-
 def _moves_by_type(positions: Positions) -> npt.NDArray[np.int64]:
     """[N, PIECE_TYPES] legal moves of each type of piece."""
-    rows, (moves, _), counts = positions.rows, positions.legal, positions.legal.counts
-    place = np.repeat(np.arange(len(rows)) * PIECE_TYPES, counts)
-    place += _pieces(rows, counts, moves & SQUARE_MASK)
-    return np.bincount(place, minlength=len(rows) * PIECE_TYPES).reshape(-1, PIECE_TYPES)
+    counts = np.empty((len(positions), PIECE_TYPES), np.int64)
+    count_by_type(contiguous(positions.rows, np.uint8), *positions.legal, counts)
+    return counts
 
 
 @concept("mobility (mine minus theirs)", kind="real", source=_MOBILITY)

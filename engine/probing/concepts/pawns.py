@@ -210,7 +210,7 @@ def race_won(positions: Positions) -> Labels:
     """By counting moves, the side to move has a pawn that no pawn can stop and that reaches its
     goal before any such pawn of the opponent.
     """
-    mine, theirs = _moves_of_runners(positions)
+    mine, theirs = positions.shared(_moves_of_runners)
     return np.asarray((mine < np.inf) & (mine <= theirs), np.float64)
 
 
@@ -219,7 +219,7 @@ def race_lost(positions: Positions) -> Labels:
     """By counting moves, the opponent has a pawn that no pawn can stop, the side to move having the
     move, and that reaches its goal before any such pawn of the side to move.
     """
-    mine, theirs = _moves_of_runners(positions)
+    mine, theirs = positions.shared(_moves_of_runners)
     return np.asarray(theirs < mine, np.float64)
 
 

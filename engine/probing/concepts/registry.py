@@ -49,8 +49,8 @@ SideFunction = Callable[[Side], npt.NDArray[np.generic]]
 NUMBERS: Final[tuple[Kind, ...]] = ("count", "real")
 """The kinds that are numbers."""
 KINDS: Final[tuple[Kind, ...]] = ("binary", "categorical", *NUMBERS)
-CHUNK: Final = 8_192
-"""Positions that are labelled at a time, so that what concepts share stays in the cache."""
+CHUNK: Final = 16_384
+"""Positions that are labelled at a time: calls cost little, and what they share stays cached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,13 @@ class Concept:
         that was promised. What else the function raises becomes an InputError that names the line,
         if it comes from a person's own file.
         """
+        return self._found(positions).astype(np.float64, copy=False)
+
+    def label_into(self, labels: Labels, positions: Positions) -> None:
+        """The same, written into an array that is there."""
+        labels[:] = self._found(positions)
+
+    def _found(self, positions: Positions) -> npt.NDArray[np.generic]:
         try:
             found = self.function(positions)
         except ConceptUndefinedError:
@@ -120,7 +127,9 @@ class Concept:
             raise InputError(f"{place}: the concept '{self.name}': {told(problem)}") from problem
         return self._checked(np.asarray(found), positions)
 
-    def _checked(self, found: npt.NDArray[np.generic], positions: Positions) -> Labels:
+    def _checked(
+        self, found: npt.NDArray[np.generic], positions: Positions
+    ) -> npt.NDArray[np.generic]:
         shape = (len(positions), positions.variant.squares)[: 1 + self.per_square]
         if self.per_square and found.ndim == 3:
             found = found.reshape(len(found), -1)
@@ -137,7 +146,7 @@ class Concept:
         if fault is not None:
             place = f"{self.place}: " if self.place else ""
             raise InputError(f"{place}the concept '{self.name}': {fault}")
-        return found.astype(np.float64, copy=False)
+        return found
 
     def _wrong_value(self, labels: npt.NDArray[Any]) -> str | None:
         """A label that its kind does not have; those of built-in concepts are left to the tests."""
@@ -183,12 +192,14 @@ def label(
     `truth` is for exact concepts, `searched` for those of search. Raises ConceptUndefinedError
     where one is not defined in the variant, or lacks these.
     """
-    found: dict[str, list[Labels]] = {each.name: [] for each in concepts}
+    shape = (len(rows), variant.squares)
+    found = {each.name: np.empty(shape[: 1 + each.per_square]) for each in concepts}
     for start in range(0, len(rows), chunk):
-        positions = Positions(rows[start : start + chunk], variant, truth, searched)
+        part = slice(start, start + chunk)
+        positions = Positions(rows[part], variant, truth, searched)
         for each in concepts:
-            found[each.name].append(each.label(positions))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            each.label_into(found[each.name][part], positions)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,10 +99,7 @@ def hanging(positions: Positions, side: int) -> Labels:
 @each_side("attacked pieces without a defender", kind="count", source=f"{_WIKI}, Hanging Piece")
 def undefended(positions: Positions, side: int) -> Labels:
     """The number of pieces of {side} that {other} attacks and that none of {side} defends."""
-    attackers = positions.shared(attacks).attackers
-    bare = (attackers[:, 1 - side] > 0) & (attackers[:, side] == 0)
-    counts: Labels = (bare & _pieces(positions, side)).sum(axis=1).astype(np.float64)
-    return counts
+    return _attack_count(positions, side, attack_kernels.UNDEFENDED)
 
 
 @each_side("best capture", kind="real", source=_EXCHANGE)
@@ -110,9 +107,7 @@ def best_capture(positions: Positions, side: int) -> Labels:
     """The most material that {side} wins by captures on one square if each side may stop, whoever
     is to move.
     """
-    gains = positions.shared(attacks).gains
-    best: Labels = np.where(_pieces(positions, 1 - side), gains, 0).max(axis=1).astype(np.float64)
-    return best
+    return positions.shared(attacks).best[:, side].astype(np.float64)
 
 
 @each_side("queen attacked", kind="binary", source=f"{_MCGRATH} (can_capture_queen)")
@@ -120,10 +115,7 @@ def queen_attacked(positions: Positions, side: int) -> npt.NDArray[np.generic]:
     """A piece of {other} attacks a queen of {side}."""
     if QUEEN not in positions.variant.piece_types:
         raise ConceptUndefinedError(f"{positions.variant.name} has no queens")
-    queens = positions.my(QUEEN) if side == MINE else positions.their(QUEEN)
-    attackers = positions.shared(attacks).attackers[:, 1 - side]
-    attacked: npt.NDArray[np.bool_] = (attackers > 0) & queens.reshape(len(positions), -1)
-    return np.asarray(attacked.any(axis=1))
+    return _attack_count(positions, side, attack_kernels.QUEENS_ATTACKED) > 0
 
 
 @concept("in check", kind="binary", source=f"{_MCGRATH} (in_check)")

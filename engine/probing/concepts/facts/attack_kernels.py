@@ -28,6 +28,7 @@ from engine.rules.tables import (
     LINES,
     NO_SQUARE,
     PIECE_TYPES,
+    QUEEN,
     SIDE,
     SQUARES,
     STEP_START,
@@ -57,7 +58,13 @@ RING_ATTACKERS: Final = 7
 """Enemy pieces that attack such a square."""
 CHECKERS: Final = 8
 """Enemy pieces that attack the king."""
-FACTS: Final = 9
+UNDEFENDED: Final = 9
+"""Pieces of the side that the enemy attacks and that none of the side defends."""
+QUEENS_ATTACKED: Final = 10
+"""Queens of the side that the enemy attacks."""
+NEAREST_ENEMY: Final = 11
+"""Steps of a king from the side's king to the nearest enemy; LARGEST_SIDE where there is none."""
+FACTS: Final = 12
 """How many of these there are."""
 
 KING_WORTH: Final = 1000.0
@@ -272,6 +279,7 @@ def _fill_squares(
     scratch: npt.NDArray[np.float64],
     attackers: Array2D[np.uint8],
     gains: npt.NDArray[np.float32],
+    best: npt.NDArray[np.float32],
     found: Array2D[np.int16],
 ) -> None:
     """Fill what is said of single squares. `behind` is the set of those behind another piece."""
@@ -285,19 +293,25 @@ def _fill_squares(
         attackers[0, seen] = by_colour[seen_from, square]
         attackers[1, seen] = by_colour[1 - seen_from, square]
         gains[seen] = 0.0
-        royal = tables[HAS_KING] and code & 15 == KING
-        if code != EMPTY and not royal and by_colour[1 - (code >> 4), square]:
-            lines = 0
-            if behind >> square & 1:
-                lines = _line_up(tables, row, square, work)
-            elif by_colour[code >> 4, square]:
-                lines = _line_up_alone(row, square, reach, standing, work)
-            # Without lines nobody defends the piece.
-            gain = values[code & 15]
-            if lines:
-                gain = _exchange(tables, values, code, lines, work, scratch)
-            gains[seen] = gain
-            found[code >> 4 ^ seen_from, HANGING] += gain > 0.0
+        if code == EMPTY or by_colour[1 - (code >> 4), square] == 0:
+            continue
+        owner, defended = code >> 4 ^ seen_from, by_colour[code >> 4, square] > 0
+        found[owner, UNDEFENDED] += not defended
+        found[owner, QUEENS_ATTACKED] += code & 15 == QUEEN
+        if tables[HAS_KING] and code & 15 == KING:
+            continue
+        lines = 0
+        if behind >> square & 1:
+            lines = _line_up(tables, row, square, work)
+        elif defended:
+            lines = _line_up_alone(row, square, reach, standing, work)
+        # Without lines nobody defends the piece.
+        gain = values[code & 15]
+        if lines:
+            gain = _exchange(tables, values, code, lines, work, scratch)
+        gains[seen] = gain
+        best[1 - owner] = max(best[1 - owner], np.float32(gain))
+        found[owner, HANGING] += gain > 0.0
 
 
 @internal_kernel
@@ -354,12 +368,13 @@ def _surround_kings(
     row: Row,
     mover: Int,
     kings: npt.NDArray[np.int64],
+    steps: Array2D[np.uint8],
     rings: npt.NDArray[np.int64],
     by_colour: Array2D[np.uint8],
     reach: npt.NDArray[np.int64],
     found: Array2D[np.int16],
 ) -> None:
-    """Count who attacks the kings and the squares around them."""
+    """Count who attacks the kings and the squares around them, and how near enemies stand."""
     for owner in range(2):
         colour = owner ^ mover
         king = kings[colour]
@@ -371,29 +386,37 @@ def _surround_kings(
         while left:
             found[owner, RING] += by_colour[1 - colour, lowest_bit(left)] > 0
             left &= left - 1
+        nearest = LARGEST_SIDE
         for square in range(by_colour.shape[1]):
             code = np.int64(row[square])
-            if code != EMPTY and code >> 4 != colour and reach[square] & ring:
-                found[owner, RING_ATTACKERS] += 1
+            if code != EMPTY and code >> 4 != colour:
+                found[owner, RING_ATTACKERS] += reach[square] & ring != 0
+                nearest = min(nearest, int(steps[king, square]))
+        found[owner, NEAREST_ENEMY] = nearest
 
 
 @kernel
 def find_attacks(
     tables: Tables,
     values: npt.NDArray[np.float64],
-    rings: npt.NDArray[np.int64],
+    steps: Array2D[np.uint8],
     rows: Rows,
     moves: Moves,
     offsets: npt.NDArray[np.int64],
     attackers: Array3D[np.uint8],
     gains: Array2D[np.float32],
+    best: Array2D[np.float32],
     facts: Array3D[np.int16],
 ) -> None:
     """Fill what `Attacks` (attacks.py) holds for rows [N, R] and their legal moves.
 
-    `values` [16] by type, KING_WORTH for kings; `rings` [64] the squares around each square.
+    `values` [16] by type, KING_WORTH for kings; `steps` [S, S] of a king between squares.
     """
     squares = tables[SQUARES]
+    rings = np.zeros(BOARD, np.int64)
+    for square in range(squares):
+        for other in range(squares):
+            rings[square] |= np.int64(steps[square, other] == 1) << other
     by_colour = np.empty((2, squares), np.uint8)
     reach = np.zeros(BOARD, np.int64)
     contacts = np.empty(_MOST_CONTACTS, np.int64)
@@ -404,6 +427,7 @@ def find_attacks(
         mover = np.int64(row[squares + SIDE])
         by_colour[:] = 0
         found[:] = 0
+        best[position] = 0.0
         count = _walk(tables, row, by_colour, reach, contacts)
         behind = np.int64(0)
         for index in range(count):
@@ -412,10 +436,10 @@ def find_attacks(
                 behind |= np.int64(1) << second
         _fill_squares(
             *(tables, values, row, mover, by_colour, reach, behind, work),
-            *(scratch, attackers[position], gains[position], found),
+            *(scratch, attackers[position], gains[position], best[position], found),
         )
         for colour in range(2):
             kings[colour] = king_square(tables, row, colour)
         legal = moves[offsets[position] : offsets[position + 1]]
         _count_contacts(tables, values, row, contacts[:count], by_colour, kings, legal, found)
-        _surround_kings(row, mover, kings, rings, by_colour, reach, found)
+        _surround_kings(row, mover, kings, steps, rings, by_colour, reach, found)

@@ -10,7 +10,7 @@ from engine.probing.concepts.board.variant_facts import piece_values
 from engine.probing.concepts.facts.attack_kernels import FACTS, KING_WORTH, find_attacks
 from engine.probing.concepts.positions import Positions
 from engine.rules.compilation.signatures import contiguous
-from engine.rules.tables import BOARD, KING
+from engine.rules.tables import KING
 from engine.rules.variant import Variant
 
 
@@ -22,6 +22,8 @@ class Attacks(NamedTuple):
     gains: npt.NDArray[np.float32]
     """[N, S] what the enemy of the piece on the square wins by capturing it (`exchange`), 0 for
     empty squares and kings."""
+    best: npt.NDArray[np.float32]
+    """[N, 2] the most of these that the side wins."""
     facts: npt.NDArray[np.int16]
     """[N, 2, FACTS] counts of each side, at the places named in attack_kernels.py."""
 
@@ -32,13 +34,13 @@ def attacks(positions: Positions) -> Attacks:
     found = Attacks(
         attackers=np.empty((count, 2, variant.squares), np.uint8),
         gains=np.empty((count, variant.squares), np.float32),
+        best=np.empty((count, 2), np.float32),
         facts=np.empty((count, 2, FACTS), np.int16),
     )
     rows = contiguous(positions.rows, np.uint8)
     moves, offsets = positions.legal
-    values, near = exchange_values(variant), rings(variant)
-    attackers, gains, facts = found
-    find_attacks(variant.tables, values, near, rows, moves, offsets, attackers, gains, facts)
+    values, steps = exchange_values(variant), king_steps(variant)
+    find_attacks(variant.tables, values, steps, rows, moves, offsets, *found)
     return found
 
 
@@ -51,11 +53,9 @@ def exchange_values(variant: Variant) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(64)
-def rings(variant: Variant) -> npt.NDArray[np.int64]:
-    """[64] the set of squares next to each square."""
-    sets = np.zeros(BOARD, np.int64)
+def king_steps(variant: Variant) -> npt.NDArray[np.uint8]:
+    """[S, S] steps of a king from square to square of an empty board."""
     ranks, files = np.divmod(np.arange(variant.squares), variant.width)
-    for square in range(variant.squares):
-        near = np.maximum(abs(ranks - ranks[square]), abs(files - files[square])) == 1
-        sets[square] = np.bitwise_or.reduce(np.left_shift(1, np.flatnonzero(near), dtype=np.int64))
-    return sets
+    ranks_apart, files_apart = abs(ranks[:, None] - ranks), abs(files[:, None] - files)
+    steps: npt.NDArray[np.uint8] = np.maximum(ranks_apart, files_apart).astype(np.uint8)
+    return steps

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.probing.concepts.facts.square_kernels import king_square, seen_square
 from engine.rules.attacks import is_attacked
-from engine.rules.compilation.decorators import internal_kernel, kernel, shared_kernel
+from engine.rules.compilation.decorators import inlined, internal_kernel, kernel, shared_kernel
 from engine.rules.compilation.signatures import Array2D, Array3D
 from engine.rules.kernels import apply, generate
 from engine.rules.outcome import CHECKMATE, is_decided, terminal_value, termination
@@ -27,6 +27,7 @@ from engine.rules.tables import (
     MAX_MOVES,
     NO_SQUARE,
     PAWN,
+    PIECE_CODES,
     PROMOTION_COUNT,
     PROMOTION_REGION,
     SIDE,
@@ -182,6 +183,29 @@ def _can_move(tables: Tables, row: Row) -> bool:
     return False
 
 
+@internal_kernel
+def _can_step_away(tables: Tables, row: Row, king: Int) -> bool:
+    """Whether the king on that square can go where it is not attacked: the usual answer to a check,
+    which spares the search for others."""
+    code = np.int64(row[king])
+    side = code >> 4
+    start = code * BOARD + king
+    index = tables[STEP_START + start]
+    end = tables[STEP_START + start + 1]
+    while index < end:
+        step = tables[index]
+        target = step & 63
+        blocker = row[target]
+        wanted = step & 64
+        index += 1
+        if blocker != EMPTY:
+            index += (step >> 8) - 1
+            wanted = step & 128 if blocker >> 4 != side else 0
+        if wanted and not is_attacked(tables, row, target, 1 - side, king):
+            return True
+    return False
+
+
 @shared_kernel
 def _end_by(
     tables: Tables,
@@ -195,8 +219,8 @@ def _end_by(
 ) -> tuple[bool, int]:
     """Play a move into `after`; whether it gives check, and why the game is over, 0 if it is not.
 
-    Unless it gives check the game goes on, or, where moves `may_end` it otherwise, is looked at:
-    whether it is decided by a flag or an extinction, or by a stalemate that wins.
+    A check is looked at for a reply; where moves `may_end` the game otherwise, each is: whether it
+    decides the game by a flag or an extinction, or by a stalemate that wins.
     """
     apply(tables, row, move, after)
     side = np.int64(row[tables[SQUARES] + SIDE])
@@ -205,13 +229,11 @@ def _end_by(
         and king != NO_SQUARE
         and is_attacked(tables, after, king, side, NO_SQUARE)
     )
-    is_over = False
-    if checks:
-        is_over = generate(tables, after, out) == 0
-    elif may_end:
-        is_over = is_decided(tables, after)
-        if not is_over and tables[STALEMATE_VALUE] == -1 and not _can_move(tables, after):
-            is_over = tables[HAS_KING] == 0 or generate(tables, after, out) == 0
+    is_over = may_end and is_decided(tables, after)
+    if checks and not is_over:
+        is_over = not _can_step_away(tables, after, king) and generate(tables, after, out) == 0
+    elif may_end and not is_over and tables[STALEMATE_VALUE] == -1 and not _can_move(tables, after):
+        is_over = tables[HAS_KING] == 0 or generate(tables, after, out) == 0
     reason = 0
     if is_over:
         reason = termination(tables, after, 0)
@@ -219,7 +241,26 @@ def _end_by(
 
 
 @internal_kernel
-def _forks(tables: Tables, values: npt.NDArray[np.float64], row: Row, move: Int) -> bool:
+def _fill_reaches(tables: Tables, reaches: Array2D[np.int64]) -> None:
+    """[PIECE_CODES, 64] the squares that a piece attacks from each square of an empty board."""
+    reaches[:] = 0
+    for code in range(PIECE_CODES):
+        for square in range(tables[SQUARES]):
+            start = STEP_START + code * BOARD + square
+            for index in range(tables[start], tables[start + 1]):
+                if tables[index] & 128:
+                    reaches[code, square] |= np.int64(1) << (tables[index] & 63)
+
+
+@internal_kernel
+def _forks(
+    tables: Tables,
+    values: npt.NDArray[np.float64],
+    reaches: Array2D[np.int64],
+    enemies: Int,
+    row: Row,
+    move: Int,
+) -> bool:
     """Whether the piece attacks two or more enemies worth attacking from where nobody captures it.
 
     The row is changed and restored; castling and en passant are the caller's to leave out.
@@ -230,6 +271,9 @@ def _forks(tables: Tables, values: npt.NDArray[np.float64], row: Row, move: Int)
     side = code >> 4
     if promoted:
         code = side << 4 | promoted
+    near = reaches[code, target] & enemies
+    if not near & (near - 1):
+        return False
     row[source], row[target] = EMPTY, code
     first = _attacked_enemies(tables, values, row, target, False)
     forks = (
@@ -268,6 +312,15 @@ def _attacked_enemies(
     return found
 
 
+@inlined
+def _enemies(row: Row, squares: Int, side: Int) -> int:
+    """The set of squares with a piece of the other side."""
+    found = 0
+    for square in range(squares):
+        found |= int(row[square] != EMPTY and row[square] >> 4 != side) << square
+    return found
+
+
 @kernel
 def look_at_moves(
     tables: Tables,
@@ -288,6 +341,8 @@ def look_at_moves(
     after = np.empty(rows.shape[1], np.uint8)
     replies = np.empty(MAX_MOVES, np.uint16)
     squares = tables[SQUARES]
+    reaches = np.empty((PIECE_CODES, BOARD), np.int64)
+    _fill_reaches(tables, reaches)
     for position in range(rows.shape[0]):
         row, found = rows[position], facts[position]
         found[:] = 0
@@ -295,6 +350,7 @@ def look_at_moves(
         specials = _has_specials(tables, row)
         king, openers = _ways_to_check(tables, row, strikes)
         captures, promotions, steps, forks = 0, 0, 0, 0
+        enemies = _enemies(row, squares, side) if attackers.shape[0] else 0
         for index in range(offsets[position], offsets[position + 1]):
             move = np.int64(moves[index])
             source, target = move & 63, move >> 6 & 63
@@ -311,7 +367,7 @@ def look_at_moves(
                     seen = seen_square(tables, target, side)
                     # Who attacks the square now does so after the move.
                     if attackers[position, 1, seen] == 0:
-                        forks += _forks(tables, values, row, move)
+                        forks += _forks(tables, values, reaches, enemies, row, move)
             promotions += move >> 12 != 0
             if known != _QUIET or may_end:
                 checks, reason = _end_by(tables, row, move, known, king, may_end, after, replies)
@@ -320,6 +376,17 @@ def look_at_moves(
                 found[WINS] += reason != 0 and terminal_value(tables, reason, after) == -1
         found[CAPTURES], found[PROMOTIONS] = captures, promotions
         found[KING_STEPS], found[FORKS] = steps, forks
+
+
+@kernel
+def count_by_type(
+    rows: Rows, moves: Moves, offsets: npt.NDArray[np.int64], counts: Array2D[np.int64]
+) -> None:
+    """Fill `counts` [N, PIECE_TYPES]: the moves of each type of piece of rows [N, R]."""
+    counts[:] = 0
+    for position in range(rows.shape[0]):
+        for index in range(offsets[position], offsets[position + 1]):
+            counts[position, rows[position, moves[index] & 63] & 15] += 1
 
 
 @shared_kernel

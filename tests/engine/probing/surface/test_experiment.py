@@ -119,7 +119,6 @@ def test_a_setting_limits_the_width_and_refuses_rare_classes(experiment: Experim
     boards = experiment.sample.boards[main.rows.train][labels == 1]
     count = len({board.tobytes() for board in boards})
     assert 0 < count < SMALLEST_CLASS
-    refused = experiment.refusal(rare, 1, main)
-    assert refused == f"refused: {count} distinct training positions with 'yes', 10 are needed"
-    refused = experiment.refusal(nearly_flat, 1, main)
-    assert refused == f"refused: {count} distinct training positions with other than '0', 10 are needed"
+    found = f"refused: {count} distinct training positions with"
+    assert experiment.refusal(rare, 1, main) == f"{found} 'yes', 10 are needed"
+    assert experiment.refusal(nearly_flat, 1, main) == f"{found} other than '0', 10 are needed"
