@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from engine.system.interrupts import interrupts_postponed
 from scripts.terminal.colour import is_terminal, visible
+from scripts.terminal.time_left import TimeLeft
 from scripts.terminal.verbosity import Verbosity, verbosity
 
 _BAR: Final = 8
@@ -133,6 +134,8 @@ class Bars:
         self._done, self._total = 0, 0
         self._clock = clock
         self._pace: Pace | None = None
+        # Of long work.
+        self._time_left: TimeLeft | None = None
         # Width of the terminal when something was last drawn.
         self._columns = 0
         self._lock = threading.RLock()
@@ -144,11 +147,12 @@ class Bars:
             yield
 
     def begin(self, name: str, total: int, unit: str, *, logged: bool = True) -> None:
-        """Replace the bar; `logged` for work so long that a log reports it."""
+        """Replace the bar; `logged` for work so long that a log reports it, with the time left."""
         self.name, self._unit = name, unit
         self._done, self._total = 0, total
-        self._pace = Pace() if logged else None
-        if self._pace is not None:
+        self._pace = self._time_left = None
+        if logged:
+            self._pace, self._time_left = Pace(), TimeLeft(self._clock())
             self._pace.due(self._clock())
         with self._drawing():
             if self.live and self._bar is None:
@@ -193,13 +197,23 @@ class Bars:
     def advance(self, amount: int) -> None:
         """Advance by an amount."""
         self._done += amount
+        if self._time_left is not None:
+            self._time_left.reach(self._clock(), self._done)
         if self._bar is not None:
             with self._drawing():
                 self._arrange()
                 self._bar.update(amount)
         elif self._pace is not None and self._pace.due(self._clock()):
             of = f" of {self._total:,} ({self._done / self._total:.0%})" if self._total else ""
-            self.keep(f"{self.name}: {self._done:,}{of}{self._unit}")
+            left = "".join(f", {each}" for each in self._left())
+            self.keep(f"{self.name}: {self._done:,}{of}{self._unit}{left}")
+
+    def _left(self) -> list[str]:
+        """`02:30 left`, if that is known."""
+        if self._time_left is None:
+            return []
+        seconds = self._time_left.left(self._clock(), self._total)
+        return [] if seconds is None else [f"{tqdm.format_interval(seconds)} left"]
 
     def reach(self, done: int, total: int) -> None:
         """Set what is done, and the total as expected by now."""
@@ -258,7 +272,8 @@ class Bars:
             self._upper.bar_format = _line(share, self._upper_words, width)
         if self._bar is not None:
             name = self.name.rstrip() if self._total else None
-            words = self._words if self._total else [self.name, *self._words]
+            words = self._words or self._left()
+            words = words if self._total else [self.name, *words]
             self._bar.bar_format = _line(name, words, width)
 
 

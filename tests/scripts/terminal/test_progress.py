@@ -23,6 +23,7 @@ from scripts.terminal import progress as bars_module
 from scripts.terminal.colour import visible
 from scripts.terminal.loading import loading
 from scripts.terminal.progress import Bars, Pace, Waiting, fitting, write_line
+from scripts.terminal.time_left import TimeLeft
 from scripts.terminal.training_bars import TrainingBars
 from scripts.terminal.verbosity import verbosity_of
 from tests.support.terminal import terminal_of
@@ -400,9 +401,41 @@ def test_long_work_says_in_a_log_how_far_it_is(capsys: pytest.CaptureFixture[str
         bars.reach(1000 * second, 40_000)
     bars.close()
     assert capsys.readouterr().err.splitlines() == [
-        "solving hexapawn5x5: 10,000 of 40,000 (25%) positions",
-        "solving hexapawn5x5: 20,000 of 40,000 (50%) positions",
+        "solving hexapawn5x5: 10,000 of 40,000 (25%) positions, 00:30 left",
+        "solving hexapawn5x5: 20,000 of 40,000 (50%) positions, 00:20 left",
     ]
+
+
+def test_the_time_that_is_left_forgets_what_was_done_before() -> None:
+    """A hundred layers of an interrupted report come at once, then one in two seconds."""
+    time_left = TimeLeft(10.0)
+    for done in range(101):
+        time_left.reach(10.0 + done / 1000, done)
+    assert time_left.left(10.1, 200) is None
+    for done in range(101, 121):
+        time_left.reach(10.0 + 2.0 * (done - 100), done)
+    assert time_left.left(50.0, 200) == pytest.approx(160.0)
+    assert time_left.left(50.0, 120) == 0.0
+
+
+def test_the_time_that_is_left_is_that_of_the_present_pace() -> None:
+    time_left = TimeLeft(0.0)
+    for second in range(1, 101):
+        time_left.reach(float(second), 10 * second if second <= 50 else 500 + second - 50)
+    assert time_left.left(100.0, 650) == pytest.approx(100.0, rel=0.1)
+
+
+def test_a_terminal_is_told_the_time_that_is_left() -> None:
+    now = [0.0]
+    with terminal_of(60) as terminal:
+        bars = Bars(quiet=False, clock=lambda: now[0])
+        bars.begin("probing", 100, " layers")
+        for second in range(1, 11):
+            now[0] = float(second)
+            bars.reach(second, 100)
+        bars.redraw()
+        assert terminal.rows()[-1].endswith("01:30 left")
+        bars.close()
 
 
 def test_who_waits_is_told_of_what_ends(
