@@ -14,6 +14,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -35,6 +36,9 @@ from engine.settings import (
     wanted,
 )
 from scripts.terminal.colour import is_coloured
+
+ONE_OR_MORE: Final = conf.arg(help_behavior_hint="(one or more)")
+"""Annotates a positional argument that is a tuple: help would name an empty default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +91,14 @@ def require_writable(path: Path, option: str = "") -> None:
         raise InputError(f"{named}: that is a folder")
     if not path.absolute().parent.is_dir():
         raise InputError(f"{named}: there is no folder {path.parent}")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"{named}: nothing can be written to the folder {path.parent}")
+    try:
+        # Tried, since permissions do not tell: some file systems take no files.
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as problem:
+        raise InputError(
+            f"{named}: nothing can be written to the folder {path.parent}"
+        ) from problem
 
 
 def print_json(figures: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from engine.network.inference.backends.allocator import keep_freed_memory
 from engine.player import Player
 from engine.rules.errors import InputError
 from engine.settings import Count, Natural
-from scripts.options import FigureOptions, parse_options, print_json, require_writable
+from scripts.options import ONE_OR_MORE, FigureOptions, parse_options, print_json, require_writable
 from scripts.players import load_evaluator, load_solution, player_of
 from scripts.plots.curve import draw_curve, draw_ladder, draw_simulations
 from scripts.terminal.interruption import telling
@@ -64,7 +64,7 @@ class EvaluateOptions(FigureOptions):
     """
 
     # The runs' directories.
-    runs: Annotated[tuple[Path, ...], conf.Positional]
+    runs: Annotated[tuple[Path, ...], conf.Positional, ONE_OR_MORE]
     # The variant, where the networks play several. Its pictures and ladder are in
     # RUN/evaluation-GAME.
     game: str | None = None
@@ -72,8 +72,8 @@ class EvaluateOptions(FigureOptions):
     simulations: Count = LADDER_SEARCH[1]
     # The network's search, on the ladder and in the tables.
     search: Literal["gumbel", "puct"] = LADDER_SEARCH[0]
-    # What to measure: truth, simulations, textbook, ladder; all unless given.
-    only: tuple[Part, ...] = ()
+    # What to measure.
+    only: Annotated[tuple[Part, ...], conf.arg(help_behavior_hint="(default: all)")] = ()
     # Games of each pairing on the ladder; 0 for no ladder.
     games: Natural = 20
     # A further player on the ladder, such as "uci:fairy-stockfish:nodes=1000"; may be repeated.

@@ -24,7 +24,7 @@ from engine.system.files import write_whole
 from engine.system.processes import usable_cores
 from scripts.commands.probe.running import Question, probe_runs
 from scripts.commands.probe.subjects import paths_of, variant_of_all
-from scripts.options import FigureOptions, parse_options, print_json, require_writable
+from scripts.options import ONE_OR_MORE, FigureOptions, parse_options, print_json, require_writable
 from scripts.terminal.interruption import telling
 from scripts.terminal.progress import Bars
 from scripts.terminal.redirection import output_to_messages
@@ -35,7 +35,7 @@ class ProbeOptions(FigureOptions):
     """Report what probes read off the layers of a run's networks, and since when in training."""
 
     # Directories of runs that differ in their seed, or one checkpoint file.
-    runs: Annotated[tuple[Path, ...], conf.Positional]
+    runs: Annotated[tuple[Path, ...], conf.Positional, ONE_OR_MORE]
     # The variant, where the runs' networks play several.
     game: str | None = None
     # Where to write the HTML report, with its JSON and CSV beside it; unless given, report.html in

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from tyro import conf
 
 from engine.rules.errors import InputError
-from scripts.options import Options, parse_options
+from scripts.options import ONE_OR_MORE, Options, parse_options
 from scripts.players import RUNS
 from scripts.question import agrees, can_ask
 from scripts.terminal.interruption import telling
@@ -28,7 +28,7 @@ class RemovalOptions(Options):
     """Remove training runs with their games and networks, after asking."""
 
     # Directories of runs, or their names in runs/.
-    runs: Annotated[tuple[Path, ...], conf.Positional]
+    runs: Annotated[tuple[Path, ...], conf.Positional, ONE_OR_MORE]
     # Remove them without asking.
     yes: bool = False
 

@@ -2,8 +2,8 @@
 
 import errno
 import json
-import os
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -235,8 +235,12 @@ def test_a_closed_folder_is_named_before_the_work(
     save_checkpoint(
         tmp_path / "one.safetensors", lively_network("hexapawn", "geometric"), metadata={}
     )
+
+    def refuse(**_: object) -> None:
+        raise PermissionError
+
     # Whoever may write everywhere runs the tests, too.
-    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     monkeypatch.setattr(running, "surface", lambda *_, **__: pytest.fail("it probes"))
     page = tmp_path / "page.html"
     for words in (("--out", str(page)), ()):

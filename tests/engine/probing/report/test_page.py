@@ -109,7 +109,7 @@ def test_the_page_says_what_is_supported_and_what_is_not(page: Page, report: Rep
     assert "Raw input already shows it (1): plain." in found
     assert "The interval spans zero (1): noisy." in found
     assert "Too few data (1): rare." in found
-    assert "Not measured (1): dragons." in found
+    assert "Not measured (1): there are no dragons (1); by name." in found
     assert "0 of 1 control concepts" in found
     assert "at most 5 % of such reports" in found
     assert "First to appear: material." in found
@@ -187,7 +187,7 @@ def test_concepts_have_a_card_each(page: Page) -> None:
     assert re.search(r"label (yes|no), probe 0\.\d\d", page.words("c4")), "a binary concept"
     boards = [value for tag, name, value in page.attributes if tag == "use" and name == "href"]
     assert {"#wP", "#bP", "#wK"} <= set(boards)
-    assert "there are no dragons" in page.words("concepts")
+    assert "There are no dragons (1): dragons." in page.words("concepts")
 
 
 def test_methods_have_the_counts(page: Page) -> None:

@@ -35,6 +35,8 @@ def report(request: pytest.FixtureRequest) -> Report:
     runs = tuple(f"runs/{index}" for index in range(request.param))
     made = {name: fate for name, (fate, _) in FATES.items()}
     made["dragons"] = Made(absent="there are no dragons")
+    made["knights"] = Made(absent="baby has no knights")
+    made["knights' moves"] = Made(absent="baby has no knights")
     made["hash"] = Made(family="control", gain=0.0, raw_input=0.0, untrained=0.0)
     return made_up_report(made, runs=runs)
 
@@ -173,7 +175,7 @@ def test_the_summary_names_every_concept_once(report: Report) -> None:
     assert text.endswith("\n")
     assert "supported: 1 of 8 concepts" in text
     assert "raw input already shows it (2): plain on the board, tiny" in text
-    assert "not measured (1): dragons" in text
+    assert "not measured (3): baby has no knights (2), there are no dragons (1)" in text
     for name in FATES:
         assert text.count(name) == 1, name
     assert max(map(len, text.splitlines())) <= 120
@@ -182,7 +184,7 @@ def test_the_summary_names_every_concept_once(report: Report) -> None:
 def test_the_summary_of_nothing() -> None:
     text = summary(made_up_report({"dragons": Made(absent="there are no dragons")}))
     assert "supported: 0 of 0 concepts" in text
-    assert "not measured (1): dragons" in text
+    assert "not measured (1): there are no dragons (1)" in text
 
 
 @pytest.mark.parametrize(
