@@ -25,6 +25,8 @@ from scripts.terminal.verbosity import Verbosity, verbosity
 _BAR: Final = 8
 _NARROW: Final = 60
 """Columns below which text replaces the drawn bar."""
+_ROWS: Final = 20
+"""Of a terminal, for tqdm: more than the two lines that are drawn."""
 _SPARE: Final = 4
 """Columns that stay empty, so that an echoed ^C does not start a new line."""
 _FIRST_SECONDS: Final = 10.0
@@ -249,6 +251,8 @@ class Bars:
             total=_STEPS,
             bar_format="{desc}",
             position=position,
+            # Else tqdm asks, and shows nothing on a terminal without a known size.
+            nrows=_ROWS,
             # Else after fast steps slow ones are not drawn.
             miniters=1,
         )

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 class Terminal:
     """A terminal of some width at standard error; what was written to it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, rows: int = 24) -> None:
         self._ours, theirs = pty.openpty()
-        self.resize(width)
+        self.resize(width, rows)
         attributes = termios.tcgetattr(theirs)
         # Output as it is written, without carriage returns of the terminal's own.
         attributes[1] &= ~termios.OPOST
@@ -25,8 +25,8 @@ class Terminal:
         self.file = os.fdopen(theirs, "w", buffering=1)
         self._text = ""
 
-    def resize(self, width: int) -> None:
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    def resize(self, width: int, rows: int = 24) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, width, 0, 0))
 
     def text(self) -> str:
         """All of it so far."""
@@ -72,8 +72,8 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal_of(width: int) -> Iterator[Terminal]:
-    terminal, before = Terminal(width), sys.stderr
+def terminal_of(width: int, rows: int = 24) -> Iterator[Terminal]:
+    terminal, before = Terminal(width, rows), sys.stderr
     sys.stderr = terminal.file
     try:
         yield terminal

@@ -168,7 +168,8 @@ def absences(grid: Grid) -> list[tuple[str, list[str]]]:
     """Why concepts are not measured, each reason with their names; the most frequent first."""
     found: dict[str, list[str]] = {}
     for each in grid.absent:
-        found.setdefault(each.absent or "", []).append(each.name)
+        reason = (each.absent or "").removeprefix(f"{grid.report.variant} has ")
+        found.setdefault(reason, []).append(each.name)
     return sorted(found.items(), key=lambda group: -len(group[1]))
 
 

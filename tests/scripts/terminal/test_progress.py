@@ -425,9 +425,10 @@ def test_the_time_that_is_left_is_that_of_the_present_pace() -> None:
     assert time_left.left(100.0, 650) == pytest.approx(100.0, rel=0.1)
 
 
-def test_a_terminal_is_told_the_time_that_is_left() -> None:
+@pytest.mark.parametrize("rows", [24, 0], ids=["a size", "no known size"])
+def test_a_terminal_is_told_the_time_that_is_left(rows: int) -> None:
     now = [0.0]
-    with terminal_of(60) as terminal:
+    with terminal_of(60 if rows else 0, rows) as terminal:
         bars = Bars(quiet=False, clock=lambda: now[0])
         bars.begin("probing", 100, " layers")
         for second in range(1, 11):
