@@ -78,8 +78,8 @@ def main(arguments: list[str]) -> int:
         workers=len(usable_cores()),
         activations=options.activations,
     )
-    kept = "the layers that are measured are kept; the same command continues"
     folder = html.with_suffix(".parts")
+    kept = f"the layers that are measured are kept in {folder}; the same command continues"
     # A file of concepts is a person's own program, which may print.
     with telling(kept), output_to_messages(), closing(Bars(quiet=options.json)) as bars:
         report = probe_runs(question, config, folder=folder, monitor=bars)

@@ -36,7 +36,7 @@ def interrupt(*_: object, **__: object) -> NoReturn:
             "probe run",
             probe,
             "probe_runs",
-            "layers that are measured are kept; the same",
+            "layers that are measured are kept in report.parts; the same",
         ),
         ("study sizes --out folder", study, "importlib", "folder: every saved round and every"),
         ("bench", bench, "_measure", "the figures measured so far are those above"),
