@@ -90,14 +90,14 @@ class _Targets:
     # float32[M, T] of numbers; int64[M, T] of classes, 0 where there is none.
     numbers: Tensor
     classes: Tensor
-    # float32[M, T]: a row's weight in a task, 0 where it has no label. They have mean 1.
+    # float32[M, T]: a row's weight in a task, 0 where it has no label. Those of a task have mean 1.
     weights: Tensor
     # bool[T], and bool[T, C] the outputs that a task has.
     is_number: Tensor
     has: Tensor
 
-    def losses(self, outputs: Tensor, rows: Tensor, seeds: int) -> Tensor:
-        """[P] of outputs [P, n, C] for some rows [n]."""
+    def losses(self, outputs: Tensor, rows: Tensor, seeds: int) -> tuple[Tensor, Tensor]:
+        """Sums of losses [P] of outputs [P, n, C] for some rows [n], and of the rows' weights."""
         is_number, has = self.is_number.repeat(seeds), self.has.repeat(seeds, 1)
         weights = self.weights[rows].T.repeat(seeds, 1)
         wanted = self.numbers[rows].T.repeat(seeds, 1)
@@ -106,7 +106,7 @@ class _Targets:
         logits = outputs.masked_fill(~has[:, None], -1e9)
         entropy = torch.logsumexp(logits, 2) - logits.gather(2, classes[..., None])[..., 0]
         each = torch.where(is_number[:, None], squared, entropy) * weights
-        return each.sum(1) / weights.sum(1).clamp_min(1e-6)
+        return each.sum(1), weights.sum(1)
 
 
 def fit_networks(
@@ -179,6 +179,7 @@ def _targets(
         codes[index, known] = own
         counts = np.bincount(own)
         weights[index, known] = known.sum() / len(counts) / counts[own]
+    weights /= np.maximum(weights.mean(axis=1, keepdims=True), 1e-6)
     return _Targets(
         torch.from_numpy(numbers.T.copy()),
         torch.from_numpy(codes.T.copy()),
@@ -212,8 +213,10 @@ def _train(
         shuffled = rows[torch.from_numpy(order.permutation(len(rows)))]
         for batch in _split(shuffled, _BATCH):
             optimiser.zero_grad()
-            losses = targets.losses(_forward(parameters, features[batch]), batch, len(seeds))
-            torch.autograd.backward(losses.sum())
+            losses, _ = targets.losses(_forward(parameters, features[batch]), batch, len(seeds))
+            # Not by the weights of the batch: few batches have a rare class, which would count
+            # for less.
+            torch.autograd.backward(losses.sum() / len(batch))
             optimiser.step()
             schedule.step()
         with torch.no_grad():
@@ -232,9 +235,9 @@ def _validation_losses(
     total = torch.zeros(len(parameters[0]))
     count = torch.zeros(len(parameters[0]))
     for part in _split(rows, _JUDGED):
-        weight = targets.weights[part].sum(0).repeat(seeds)
-        total += weight * targets.losses(_forward(parameters, features[part]), part, seeds)
-        count += weight
+        losses, weights = targets.losses(_forward(parameters, features[part]), part, seeds)
+        total += losses
+        count += weights
     return total / count.clamp_min(1e-6)
 
 
