@@ -64,7 +64,13 @@ def remove_parts(folder: Path) -> None:
 def _digest(experiment: Experiment) -> str:
     """Of all that the scores depend on, the network and its layers apart."""
     config = dataclasses.replace(
-        experiment.config, layers=(), workers=1, memory=0, activations=None, details=True
+        experiment.config,
+        layers=(),
+        random_networks=0,
+        workers=1,
+        memory=0,
+        activations=None,
+        details=True,
     )
     digest = hashlib.sha256(f"{FORMAT} {experiment.variant.name} {config}".encode())
     sample, settings = experiment.sample, [experiment.main]

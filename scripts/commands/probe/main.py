@@ -45,6 +45,8 @@ class ProbeOptions(FigureOptions):
     positions: Annotated[int, Range(20)] = 20_000
     # Checkpoints of each run, at most: the first, the last and some between.
     checkpoints: Annotated[int, Range(1)] = 8
+    # Untrained networks to compare with; more of them make narrower intervals.
+    untrained: Annotated[int, Range(2)] = 5
     # A Python file with concepts of your own (engine/probing/README.md).
     concepts_from: Path | None = None
     # How a probe reads the squares of a layer; "squares" is slow and needs many positions.
@@ -75,6 +77,7 @@ def main(arguments: list[str]) -> int:
         seed=options.seed,
         readout=options.readout,
         held_out=options.held_out,
+        random_networks=options.untrained,
         workers=len(usable_cores()),
         activations=options.activations,
     )

@@ -197,7 +197,8 @@ def test_an_unsolved_game_is_probed_on_the_run_s_own_games(
 ) -> None:
     run = make_run(tmp_path / "run", lively_network("gardner", "geometric"))
     add_games(run, 2)
-    assert probe(run, "--positions", "240", "--json", "--seed", "3") == 0
+    words = ("--positions", "240", "--json", "--seed", "3", "--untrained", "2")
+    assert probe(run, *words) == 0
     assert json.loads(capsys.readouterr().out)["concepts"] > 80
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     counts = report["counts"]
@@ -206,6 +207,7 @@ def test_an_unsolved_game_is_probed_on_the_run_s_own_games(
     assert counts["split_by"] == "canonical position and game"
     assert counts["test_games"] >= 8
     assert report["seed"] == 3
+    assert report["random_seeds"] == [4, 5]
     absent = {each["name"]: each["absent"] for each in report["concepts"]}
     assert absent["game value"].startswith("gardner is not solved here, so that exact results")
     assert absent["game value"] in (run / "report.html").read_text(encoding="utf-8")
@@ -215,7 +217,7 @@ def test_a_run_without_games_is_probed_on_random_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tmp_path / "run", lively_network("gardner", "geometric"))
-    assert probe(run, "--positions", "200") == 0
+    assert probe(run, "--positions", "200", "--untrained", "2") == 0
     assert "games of random moves" in capsys.readouterr().out
 
 

@@ -36,7 +36,7 @@ def report(
     folder: Path | None, *, stop_at: int | None = None, config: ProbeConfig = CONFIG
 ) -> Report:
     def progress(done: int, total: int) -> None:
-        assert 0 < done <= total == 1 + 4 * 2
+        assert 0 < done <= total == 1 + (2 + config.random_networks) * 2
         if done == stop_at:
             raise StopError
 
@@ -86,6 +86,16 @@ def test_an_interrupted_measurement_goes_on(
     assert not scored
     remove_parts(folder)
     assert not folder.exists()
+
+
+def test_more_untrained_networks_are_measured_beside_those_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, more = tmp_path / "report.parts", dataclasses.replace(CONFIG, random_networks=3)
+    report(folder)
+    scored = counting(monkeypatch)
+    assert report(folder, config=more).to_json() == report(None, config=more).to_json()
+    assert len(scored) == 2 + 11
 
 
 def test_what_was_asked_otherwise_is_not_taken(
