@@ -30,8 +30,8 @@ class TimeLeft:
             self._points.popleft()
 
     def left(self, seconds: float, total: int) -> float | None:
-        """Seconds that are left for `total`; None where it cannot be said yet."""
+        """Seconds that are left for `total`; None where nothing is, or it cannot be said yet."""
         (first, before), (_, done) = self._points[0], self._points[-1]
-        if seconds - self._begun < _FIRST_SECONDS or done <= before or total < done:
+        if seconds - self._begun < _FIRST_SECONDS or done <= before or total <= done:
             return None
         return (total - done) * (seconds - first) / (done - before)

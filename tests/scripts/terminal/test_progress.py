@@ -415,7 +415,7 @@ def test_the_time_that_is_left_forgets_what_was_done_before() -> None:
     for done in range(101, 121):
         time_left.reach(10.0 + 2.0 * (done - 100), done)
     assert time_left.left(50.0, 200) == pytest.approx(160.0)
-    assert time_left.left(50.0, 120) == 0.0
+    assert time_left.left(50.0, 120) is None
 
 
 def test_the_time_that_is_left_is_that_of_the_present_pace() -> None:
