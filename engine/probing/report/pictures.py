@@ -179,7 +179,7 @@ def order_chart(report: Report) -> Markup:
         x_name=f"rank of {len(report.emergence)}, 1 the first, with its {sure}",
         digits=1,
         dots=True,
-        width=640,
+        width=600,
     )
 
 
