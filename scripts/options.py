@@ -97,7 +97,7 @@ def require_writable(path: Path, option: str = "") -> None:
             pass
     except OSError as problem:
         raise InputError(
-            f"{named}: nothing can be written to the folder {path.parent}"
+            f"{named}: nothing can be written to the folder {path.parent}: {problem.strerror}"
         ) from problem
 
 

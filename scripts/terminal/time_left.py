@@ -16,10 +16,13 @@ class TimeLeft:
         """Nothing is done at that time, on any clock."""
         self._begun = seconds
         # Times, and what was done by then; the first is about in the middle.
-        self._points: deque[tuple[float, int]] = deque([(seconds, 0)])
+        self._points = deque([(seconds, 0)])
 
     def reach(self, seconds: float, done: int) -> None:
-        """So much is done at that time."""
+        """So much is done at that time. While it is nothing, the work has not begun."""
+        if not done:
+            self._begun, self._points = seconds, deque([(seconds, 0)])
+            return
         if seconds - self._points[-1][0] < _SPACING:
             # What comes at once with the point before belongs to it.
             self._points[-1] = (self._points[-1][0], done)

@@ -65,7 +65,7 @@ def hashed_like(concept: Concept, labels: Labels, seed: int) -> Concept:
     of another, of any kind with one label a position."""
     known = np.sort(labels[~np.isnan(labels)])
     return Concept(
-        name=f"random by hash, like {concept.name}",
+        name=f"random by hash (like {concept.name})",
         kind=concept.kind,
         definition=f"Labels drawn from those of '{concept.name}' by a hash of the canonical "
         "position.",

@@ -109,13 +109,6 @@ class Concept:
         that was promised. What else the function raises becomes an InputError that names the line,
         if it comes from a person's own file.
         """
-        return self._found(positions).astype(np.float64, copy=False)
-
-    def label_into(self, labels: Labels, positions: Positions) -> None:
-        """The same, written into an array that is there."""
-        labels[:] = self._found(positions)
-
-    def _found(self, positions: Positions) -> npt.NDArray[np.generic]:
         try:
             found = self.function(positions)
         except ConceptUndefinedError:
@@ -127,9 +120,7 @@ class Concept:
             raise InputError(f"{place}: the concept '{self.name}': {told(problem)}") from problem
         return self._checked(np.asarray(found), positions)
 
-    def _checked(
-        self, found: npt.NDArray[np.generic], positions: Positions
-    ) -> npt.NDArray[np.generic]:
+    def _checked(self, found: npt.NDArray[np.generic], positions: Positions) -> Labels:
         shape = (len(positions), positions.variant.squares)[: 1 + self.per_square]
         if self.per_square and found.ndim == 3:
             found = found.reshape(len(found), -1)
@@ -146,7 +137,7 @@ class Concept:
         if fault is not None:
             place = f"{self.place}: " if self.place else ""
             raise InputError(f"{place}the concept '{self.name}': {fault}")
-        return found
+        return found.astype(np.float64, copy=False)
 
     def _wrong_value(self, labels: npt.NDArray[Any]) -> str | None:
         """A label that its kind does not have; those of built-in concepts are left to the tests."""
@@ -198,7 +189,7 @@ def label(
         part = slice(start, start + chunk)
         positions = Positions(rows[part], variant, truth, searched)
         for each in concepts:
-            each.label_into(found[each.name][part], positions)
+            found[each.name][part] = each.label(positions)
     return found
 
 

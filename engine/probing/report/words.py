@@ -164,13 +164,29 @@ def order_words(orders: Sequence[FamilyOrder]) -> list[str]:
     return words
 
 
-def absences(grid: Grid) -> list[tuple[str, list[str]]]:
-    """Why concepts are not measured, each reason with their names; the most frequent first."""
+@dataclass(frozen=True, kw_only=True)
+class Absence:
+    """Why some concepts are not measured."""
+
+    # Without the variant's name at its beginning.
+    reason: str
+    # Of the concepts.
+    names: tuple[str, ...]
+
+    @property
+    def counted(self) -> str:
+        """`no king (24)`."""
+        return f"{self.reason} ({len(self.names)})"
+
+
+def absences(grid: Grid) -> list[Absence]:
+    """Why concepts are not measured, the most frequent reason first."""
     found: dict[str, list[str]] = {}
     for each in grid.absent:
-        reason = (each.absent or "").removeprefix(f"{grid.report.variant} has ")
+        reason = (each.absent or "").removeprefix(f"{grid.report.variant} ").removeprefix("has ")
         found.setdefault(reason, []).append(each.name)
-    return sorted(found.items(), key=lambda group: -len(group[1]))
+    every = [Absence(reason=reason, names=tuple(names)) for reason, names in found.items()]
+    return sorted(every, key=lambda each: -len(each.names))
 
 
 def joined(names: Iterable[str]) -> str:
@@ -212,7 +228,7 @@ def summary(report: Report) -> str:
             f"control concepts, which are random: {len(found.false_controls)} of "
             f"{len(found.controls)} supported"
         )
-    unmeasured = [f"{reason} ({len(names)})" for reason, names in absences(grid)]
+    unmeasured = [each.counted for each in absences(grid)]
     lines += _wrapped(f"not measured ({len(grid.absent)}): ", unmeasured)
     lines.append(f"layers: {joined(report.layers)}")
     return "\n".join(lines) + "\n"

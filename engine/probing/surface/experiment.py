@@ -108,7 +108,7 @@ class Experiment:
         """Why a probe of this width may not be scored for a target by its number, or None."""
         limit = setting.limits[target]
         if width > limit.distinct:
-            return f"refused: {limit.distinct} distinct training positions, width {width}"
+            return f"refused: {limit.distinct} distinct training positions, {width} are needed"
         return limit.reason
 
 

@@ -223,6 +223,8 @@ def _measure_all(
         partial(_measure_network, experiment, job, layers, parts, count)
         for job in different.values()
     ]
+    # What came before was no layer.
+    progress(0, total)
     with _single_thread():
         results = in_threads(work, config.workers, stopped=stopped)
     measured = dict(zip(different, results, strict=True))

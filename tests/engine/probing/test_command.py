@@ -140,7 +140,7 @@ def test_one_checkpoint_another_place_and_a_file_of_concepts_that_prints(
     assert report["counts"]["census"] is True
     assert report["runs"][0]["checkpoints"] == [{"name": "one", "role": "only", "step": None}]
     refused = {cell["refused"] for cell in report["cells"] if cell["width"] == 32}
-    said = f"{report['counts']['train_distinct']} distinct training positions, width 32"
+    said = f"{report['counts']['train_distinct']} distinct training positions, 32 are needed"
     assert f"refused: {said}" in refused
     assert None not in refused
     assert "one (one)" not in (tmp_path / "page.html").read_text(encoding="utf-8")

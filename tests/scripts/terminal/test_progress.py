@@ -411,11 +411,28 @@ def test_the_time_that_is_left_forgets_what_was_done_before() -> None:
     time_left = TimeLeft(10.0)
     for done in range(101):
         time_left.reach(10.0 + done / 1000, done)
-    assert time_left.left(10.1, 200) is None
+    assert time_left.left(10.2, 200) is None
     for done in range(101, 121):
         time_left.reach(10.0 + 2.0 * (done - 100), done)
     assert time_left.left(50.0, 200) == pytest.approx(160.0)
     assert time_left.left(50.0, 120) is None
+
+
+def test_preparation_is_not_work() -> None:
+    time_left = TimeLeft(0.0)
+    time_left.reach(60.0, 0)
+    for second in range(1, 11):
+        time_left.reach(60.0 + second, second)
+        known = time_left.left(60.0 + second, 100)
+        assert known == (None if second < 5 else pytest.approx(100.0 - second))
+
+
+def test_no_time_is_left_of_what_is_done_or_of_an_unknown_total() -> None:
+    time_left = TimeLeft(0.0)
+    for second in range(1, 11):
+        time_left.reach(float(second), second)
+    assert [time_left.left(10.0, total) for total in (0, 9, 10)] == [None, None, None]
+    assert time_left.left(10.0, 11) == pytest.approx(1.0)
 
 
 def test_the_time_that_is_left_is_that_of_the_present_pace() -> None:
@@ -436,6 +453,14 @@ def test_a_terminal_is_told_the_time_that_is_left(rows: int) -> None:
             bars.reach(second, 100)
         bars.redraw()
         assert terminal.rows()[-1].endswith("01:30 left")
+        bars.words(["92 right"])
+        bars.redraw()
+        assert terminal.rows()[-1].endswith("92 right")
+        bars.words([])
+        bars.begin("loading", 100, "", logged=False)
+        bars.reach(50, 100)
+        bars.redraw()
+        assert "left" not in terminal.rows()[-1]
         bars.close()
 
 

@@ -292,6 +292,11 @@ def king_off_centre(view: View) -> int:
     return min(apart(king, s) for s in view.squares() if is_central(view, s))
 
 
+def nearest_enemy(view: View) -> int:
+    (king,) = view.own("k")
+    return min(apart(king, s) for s in view.enemy())
+
+
 def kings_apart(view: View) -> int:
     (own,), (enemy,) = view.own("k"), view.enemy("k")
     return apart(own, enemy)
@@ -340,6 +345,7 @@ BOTH: Final[dict[str, Callable[[View], float]]] = {
     "outposts": outposts,
     "pawn shield": shield,
     "distance of the king from the centre": king_off_centre,
+    "distance of the nearest enemy to the king": nearest_enemy,
 }
 
 

@@ -63,7 +63,9 @@ UNDEFENDED: Final = 9
 QUEENS_ATTACKED: Final = 10
 """Queens of the side that the enemy attacks."""
 NEAREST_ENEMY: Final = 11
-"""Steps of a king from the side's king to the nearest enemy; LARGEST_SIDE where there is none."""
+"""Steps of a king from the side's king to the nearest enemy; LARGEST_SIDE where there is none.
+
+0 where there is no king."""
 FACTS: Final = 12
 """How many of these there are."""
 

@@ -188,20 +188,11 @@ def _can_step_away(tables: Tables, row: Row, king: Int) -> bool:
     """Whether the king on that square can go where it is not attacked: the usual answer to a check,
     which spares the search for others."""
     code = np.int64(row[king])
-    side = code >> 4
-    start = code * BOARD + king
-    index = tables[STEP_START + start]
-    end = tables[STEP_START + start + 1]
-    while index < end:
-        step = tables[index]
-        target = step & 63
-        blocker = row[target]
-        wanted = step & 64
-        index += 1
-        if blocker != EMPTY:
-            index += (step >> 8) - 1
-            wanted = step & 128 if blocker >> 4 != side else 0
-        if wanted and not is_attacked(tables, row, target, 1 - side, king):
+    side, start = code >> 4, code * BOARD + king
+    for index in range(tables[STEP_START + start], tables[STEP_START + start + 1]):
+        target = tables[index] & 63
+        is_free = row[target] == EMPTY or row[target] >> 4 != side
+        if is_free and not is_attacked(tables, row, target, 1 - side, king):
             return True
     return False
 

@@ -28,7 +28,7 @@ MADE = {
     "mobility": Made(family="space", gain=0.2, since=2, kind="binary", majority=0.5),
     "plain": Made(gain=-0.2, raw_input=0.97),
     "noisy": Made(gain=0.03, half=0.05),
-    "rare": Made(refused="refused: 3 distinct training positions with 'yes'"),
+    "rare": Made(refused="refused: 3 distinct training positions with 'yes', 10 are needed"),
     "hash": Made(family="control", gain=0.0, raw_input=0.0, untrained=0.0),
     "dragons": Made(absent="there are no dragons"),
 }

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from engine.probing.report.grid import Grid, short_runs
+from engine.probing.report.pictures import in_families
 from engine.probing.report.results import Emergence, Report
 from engine.probing.report.verdicts import Status, verdicts
 from engine.probing.report.words import (
@@ -26,7 +27,10 @@ FATES: dict[str, tuple[Made, Status]] = {
     "noisy": (Made(gain=0.03, half=0.05), "spans"),
     "one of many": (Made(gain=0.03, half=0.02), "corrected"),
     "absent": (Made(gain=0.001, raw_input=0.01, untrained=0.0), "chance"),
-    "rare": (Made(refused="refused: 3 distinct training positions with 'yes'"), "refused"),
+    "rare": (
+        Made(refused="refused: 3 distinct training positions with 'yes', 10 are needed"),
+        "refused",
+    ),
 }
 
 
@@ -35,8 +39,8 @@ def report(request: pytest.FixtureRequest) -> Report:
     runs = tuple(f"runs/{index}" for index in range(request.param))
     made = {name: fate for name, (fate, _) in FATES.items()}
     made["dragons"] = Made(absent="there are no dragons")
-    made["knights"] = Made(absent="baby has no knights")
-    made["knights' moves"] = Made(absent="baby has no knights")
+    made["knights"] = Made(absent="hexapawn4x4 has no knights")
+    made["knights' moves"] = Made(absent="hexapawn4x4 has no knights")
     made["hash"] = Made(family="control", gain=0.0, raw_input=0.0, untrained=0.0)
     return made_up_report(made, runs=runs)
 
@@ -71,7 +75,7 @@ def test_figures_of_a_verdict_are_those_of_its_best_cell(report: Report) -> None
 
 def test_refusals_say_why(report: Report) -> None:
     (found,) = (each for each in verdicts(Grid(report)) if each.concept.name == "rare")
-    assert found.words == "3 distinct training positions with 'yes'"
+    assert found.words == "3 distinct training positions with 'yes', 10 are needed"
     assert found.best is None
 
 
@@ -170,15 +174,29 @@ def test_a_concept_that_one_run_lacks_does_not_appear() -> None:
     assert family_orders(dataclasses.replace(report, emergence=emergence)) == []
 
 
-def test_the_summary_names_every_concept_once(report: Report) -> None:
+def test_the_summary_names_every_concept_that_is_measured_once(report: Report) -> None:
     text = summary(report)
     assert text.endswith("\n")
     assert "supported: 1 of 8 concepts" in text
     assert "raw input already shows it (2): plain on the board, tiny" in text
-    assert "not measured (3): baby has no knights (2), there are no dragons (1)" in text
+    assert "not measured (3): no knights (2), there are no dragons (1)" in text
     for name in FATES:
         assert text.count(name) == 1, name
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_what_is_supported_most_comes_first_and_controls_last() -> None:
+    made = {
+        "plain": Made(family="material", gain=0.0, raw_input=0.99),
+        "small": Made(family="pawns", gain=0.2),
+        "noisy": Made(family="threats", gain=0.5, half=0.6),
+        "large": Made(family="threats", gain=0.4),
+        "hash": Made(family="control", gain=0.45),
+        "clear": Made(family="pawns", gain=0.35),
+    }
+    found = in_families(verdicts(Grid(made_up_report(made))))
+    names = [each.concept.name for each in found]
+    assert names == ["large", "noisy", "clear", "small", "plain", "hash"]
 
 
 def test_the_summary_of_nothing() -> None:

@@ -114,7 +114,7 @@ def test_a_setting_limits_the_width_and_refuses_rare_classes(experiment: Experim
     distinct = len({board.tobytes() for board in experiment.sample.boards[main.rows.train]})
     assert experiment.refusal(number, distinct, main) is None
     wide = experiment.refusal(number, distinct + 1, main)
-    assert wide == f"refused: {distinct} distinct training positions, width {distinct + 1}"
+    assert wide == f"refused: {distinct} distinct training positions, {distinct + 1} are needed"
     labels = experiment.targets[rare].labels[main.rows.train]
     boards = experiment.sample.boards[main.rows.train][labels == 1]
     count = len({board.tobytes() for board in boards})

@@ -36,7 +36,7 @@ def report(
     folder: Path | None, *, stop_at: int | None = None, config: ProbeConfig = CONFIG
 ) -> Report:
     def progress(done: int, total: int) -> None:
-        assert 0 < done <= total == 1 + (2 + config.random_networks) * 2
+        assert 0 <= done <= total == 1 + (2 + config.random_networks) * 2
         if done == stop_at:
             raise StopError
 

@@ -230,7 +230,7 @@ def test_three_by_three_is_refused() -> None:
             assert cell.measurement is None
             assert cell.refused == (
                 f"refused: {report.counts.train_distinct} distinct training positions, "
-                f"width {cell.width}"
+                f"{cell.width} are needed"
             )
         else:
             assert cell.layer == "value.hidden"

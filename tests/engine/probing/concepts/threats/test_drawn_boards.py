@@ -224,6 +224,16 @@ BOARDS = {
         """,
         {threats.capture_available: 1, threats.my_captures: 2, threats.their_captures: 1},
     ),
+    "a near and a far enemy": (
+        """
+        . . . . k
+        . . . r .
+        . . . . .
+        . . . . .
+        K . . . .
+        """,
+        {king.nearest_enemy.mine: 3, king.nearest_enemy.theirs: 4},
+    ),
     "squares around the kings": (
         """
         k . . . .
@@ -289,3 +299,10 @@ def test_a_published_exchange() -> None:
     row = Position(variant, f"{board} - - 0 1").row
     hanging = threats.hanging_on_squares.theirs.labels(row[None], variant)[0]
     assert hanging[chess.E5] == 0
+
+
+@pytest.mark.parametrize("rook", [0, 1], ids=["a queen alone", "a rook in the corner as well"])
+def test_a_fork_of_the_last_square_of_the_largest_board(rook: int) -> None:
+    """The knight goes from g5 to f7."""
+    corner = "3q3r" if rook else "3q4"
+    assert answers(threats.fork_available, "chess", f"{corner}/8/8/6N1/8/8/8/K6k w") == rook
