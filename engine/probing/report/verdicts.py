@@ -16,8 +16,8 @@ Status = Literal["supported", "refused", "chance", "raw input", "untrained", "sp
 REASONS: Final[dict[Status, str]] = {
     "refused": "too few data",
     "chance": "no better than guessing",
-    "raw input": "raw input already shows it",
-    "untrained": "untrained networks do as well",
+    "raw input": "raw input shows as much",
+    "untrained": "untrained networks show as much",
     "spans": "the interval spans zero",
     "corrected": "clear of zero alone, not after correction",
 }

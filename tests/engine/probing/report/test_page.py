@@ -106,7 +106,7 @@ def test_the_page_says_what_is_supported_and_what_is_not(page: Page, report: Rep
     found = page.words("findings")
     assert "2 of 5 concepts are supported" in found
     assert "Material (1 of 4): material." in found
-    assert "Raw input already shows it (1): plain." in found
+    assert "Raw input shows as much (1): plain." in found
     assert "The interval spans zero (1): noisy." in found
     assert "Too few data (1): rare." in found
     assert "Not measured (1): there are no dragons (1); by name." in found

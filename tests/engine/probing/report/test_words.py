@@ -178,7 +178,7 @@ def test_the_summary_names_every_concept_that_is_measured_once(report: Report) -
     text = summary(report)
     assert text.endswith("\n")
     assert "supported: 1 of 8 concepts" in text
-    assert "raw input already shows it (2): plain on the board, tiny" in text
+    assert "raw input shows as much (2): plain on the board, tiny" in text
     assert "not measured (3): no knights (2), there are no dragons (1)" in text
     for name in FATES:
         assert text.count(name) == 1, name
