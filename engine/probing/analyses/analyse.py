@@ -6,7 +6,7 @@ checkpoints          ->  lens, heads, piece values, opening, play
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from engine.probing.analyses.attention import (
     best_moves,
     scores_of,
 )
-from engine.probing.analyses.lens import Lens, evaluate_layers, lens_of, output_of
+from engine.probing.analyses.lens import Lens, evaluate_layers, lens, lens_of, output_of
 from engine.probing.analyses.openings import PLIES, Opening, opening
 from engine.probing.analyses.piece_values import PieceValues, values_of
 from engine.probing.analyses.play import (
@@ -123,14 +123,16 @@ def analyse(
     truth: MoveTruth | None = None,
     concepts: Mapping[str, Labels] | None = None,
     search: Search | None = None,
+    more: Rows | None = None,
     config: AnalysisConfig | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Analyses:
     """Analyse the networks of a run, all of one configuration, on positions uint8[N, R].
 
     `truth` gives exact values, where the game is solved. `concepts` are labels [N] of binary ones,
-    by name, for the comparison of play, with `search` if given. Each of `config.workers` has one
-    network in memory at a time, and no figure depends on their number; untrained ones are all
+    by name, for the comparison of play, with `search` if given. `more` are positions, a census
+    perhaps, on which the lens of the last network is measured instead. Each of `config.workers` has
+    one network in memory at a time, and no figure depends on their number; untrained ones are all
     there. Raises InputError for no or repeated subjects, and as the analyses do.
     """
     config = config or AnalysisConfig()
@@ -175,10 +177,14 @@ def analyse(
             if each.play is not None
         }
         play = work.compare(played, [each.play for each in fresh if each.play is not None])
+        checkpoints = [each.analysis for each in found]
+        if more is not None:
+            own = work.lens(subjects[-1].load(), more)
+            checkpoints[-1] = replace(checkpoints[-1], lens=own)
     return Analyses(
         variant=variant.name,
         positions=len(work.table),
-        checkpoints=tuple(each.analysis for each in found),
+        checkpoints=tuple(checkpoints),
         untrained=fresh[0].lens,
         play=play,
         random_seeds=seeds,
@@ -256,6 +262,19 @@ class _Work:
             opening=opening(network, self._truth, variant=table.variant, plies=config.plies),
         )
         return _Trained(analysis=analysis, play=self._play(network, layers, number))
+
+    def lens(self, network: VariantNetwork, rows: Rows) -> Lens:
+        """The lens alone, on other positions."""
+        config = self._config
+        return lens(
+            network,
+            rows,
+            self._truth,
+            variant=self.table.variant,
+            resamples=config.resamples,
+            confidence=config.confidence,
+            seed=config.seed,
+        )
 
     def _play(
         self, network: VariantNetwork, layers: dict[str, Evaluations], number: int

@@ -188,6 +188,8 @@ def _sections(
             truth=truth,
             concepts=binary,
             search=search,
+            # Over all positions where exact values are known: forgotten solutions are rare.
+            more=None if truth is None or len(rows) == len(sample) else sample.rows,
             config=analysis,
             progress=told,
         )

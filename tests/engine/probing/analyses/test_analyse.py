@@ -81,6 +81,18 @@ def test_a_run_s_analyses_are_those_of_each_network() -> None:
     assert found == again
 
 
+def test_the_lens_of_the_last_network_may_see_more_positions() -> None:
+    solved = Solved("hexapawn")
+    few = solved.rows[::3]
+    found = analyse(
+        subjects(), few, HEXAPAWN, truth=solved, more=solved.rows, config=CONFIG
+    ).checkpoints
+    assert [each.lens.positions for each in found] == [len(few), len(solved.rows)]
+    network = lively_network("hexapawn", "geometric", 2)
+    assert found[-1].lens == lens(network, solved.rows, solved, resamples=50)
+    assert found[-1].piece_values == piece_values(network, few, solved, resamples=50)
+
+
 @pytest.mark.parametrize("trunk", ["geometric", "residual"])
 def test_a_game_that_is_not_solved_has_what_needs_no_truth(trunk: str) -> None:
     gardner = get_variant("gardner")

@@ -66,6 +66,14 @@ def page_of(**runs: Analyses) -> Words:
     return Words(render_page(with_sections(report, **made)))
 
 
+def test_a_lens_of_more_positions_says_so() -> None:
+    analyses = found()
+    assert "The last checkpoint is measured on" not in page_of(one=analyses).text
+    fewer = dataclasses.replace(analyses, positions=9)
+    count = analyses.positions
+    assert f"measured on {count} positions, the others on 9 of them" in page_of(one=fewer).text
+
+
 @pytest.mark.parametrize("trunk", ["geometric", "residual"])
 def test_a_solved_run_fills_every_section(trunk: str) -> None:
     analyses = found(trunk)
