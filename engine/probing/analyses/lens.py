@@ -73,6 +73,8 @@ class LensLayer:
     # Share of decisions that it keeps and the output does not, and the reverse.
     kept_here_only: Estimate | None
     kept_by_output_only: Estimate | None
+    # The output's share less its own, over the same decisions.
+    behind: Estimate | None
     # Share of positions whose likeliest result (win, draw or loss) is the exact one.
     result_right: Estimate | None
     # Mean distance of its expected score from the exact value, 0 to 2.
@@ -274,7 +276,10 @@ def _layer(
     divergence = legal.sums(np.exp(output.policy) * (output.policy - each.policy))
     everywhere = np.ones(len(legal), bool)
     found: dict[str, Estimate | None] = dict.fromkeys(
-        ("value_kept", "kept_here_only", "kept_by_output_only", "result_right", "value_error")
+        (
+            *("value_kept", "kept_here_only", "kept_by_output_only", "behind"),
+            *("result_right", "value_error"),
+        )
     )
     if correct is not None:
         exact, kept, output_kept = correct.exact, correct.kept[:, index], correct.kept[:, -1]
@@ -283,6 +288,9 @@ def _layer(
             "value_kept": resamples.share(kept, exact.decisions),
             "kept_here_only": resamples.share(kept & ~output_kept, exact.decisions),
             "kept_by_output_only": resamples.share(~kept & output_kept, exact.decisions),
+            "behind": resamples.mean(
+                np.where(exact.decisions, 1.0 * output_kept - 1.0 * kept, np.nan)
+            ),
             "result_right": resamples.share(correct.right[:, index], exact.known),
             "value_error": resamples.mean(error),
         }

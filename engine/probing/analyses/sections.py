@@ -93,15 +93,11 @@ def _layer_words(last: Lens) -> list[str]:
             f" {agrees.layer}."
         )
         return [text]
-    near = next(
-        each
-        for each in last.layers
-        if each.value_kept is not None and each.value_kept.high >= kept.low
-    )
+    near = next(each for each in last.layers if each.behind is not None and each.behind.low <= 0.0)
     text = (
         f"The output keeps the exact value in {kept.percent()} of {kept.positions:,} decisions; a"
-        f" random legal move keeps it in {percentage(last.random_move)} %. The first layer whose"
-        f" interval reaches the output's is {near.layer}."
+        f" random legal move keeps it in {percentage(last.random_move)} %. The first layer that"
+        f" is not clearly worse is {near.layer}."
     )
     return [text]
 

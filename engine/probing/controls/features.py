@@ -1,6 +1,7 @@
 """Control features: those of a network that has learned nothing, and those of no network at all."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +13,21 @@ from engine.network.model.tokens import TOKENS
 from engine.probing.activations.capture import Features
 from engine.probing.data.canonical import Rows
 
+_STREAM: Final = 0x756E7472
+"""Combined with seeds. Training draws its first weights from the seed itself: a network that began
+with the same ones would be no independent control."""
+
 
 def untrained_networks(config: NetworkConfig, seeds: Sequence[int]) -> Iterator[PolicyValueNet]:
     """Freshly initialised networks of this configuration, one for each seed.
 
-    Not for several threads at once: they share the generator that weights are drawn from.
+    None has the first weights of a training run, whatever their seeds. Not for several threads at
+    once: they share the generator that weights are drawn from.
     """
     for seed in seeds:
         # PyTorch initialises from its global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(seed ^ _STREAM)
             network = PolicyValueNet(config)
         yield network.eval()
 

@@ -116,9 +116,11 @@ def _listed(interval: tuple[float, float] | None) -> list[float] | None:
 
 def _words(comparisons: Sequence[FormComparison]) -> list[str]:
     """What suffices, and what richer forms add in the network and not in the controls alone."""
-    enough = sum(each.sufficient in _LINEAR for each in comparisons)
-    of = f"{enough} of {len(comparisons)} concepts"
+    linear, sparse = (sum(each.sufficient == form for each in comparisons) for form in _LINEAR)
+    of = f"{linear} of {len(comparisons)} concepts"
     words = [f"For {of} a linear probe scores as well as any form, to within {ENOUGH:g}."]
+    if sparse:
+        words[0] = f"{words[0][:-1]}; for {sparse} more a sparse one does, which is linear as well."
     for form in dict.fromkeys(each.form for found in comparisons for each in found.forms):
         if form not in _LINEAR:
             words += _words_of_form(form, comparisons)
@@ -146,8 +148,10 @@ def _words_of_form(form: str, comparisons: Sequence[FormComparison]) -> list[str
     clear = {each.task for each, _ in added}
     rest = [each.task for each, _ in pairs if each.sufficient == form and each.task not in clear]
     if rest:
+        concepts = "concept" if len(rest) == 1 else "concepts"
         words.append(
-            f"Not supported: {name} scores better for {len(rest)} more, but so it does on the "
+            f"Not supported: {name} scores better for {len(rest)} "
+            f"{'more' if added else concepts}, but so it does on the "
             f"controls, or by no more than chance may do{_named(rest)}."
         )
     return words

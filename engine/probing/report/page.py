@@ -37,7 +37,6 @@ from engine.probing.report.verdicts import REASONS
 from engine.probing.report.words import (
     absences,
     appears,
-    family_orders,
     findings,
     joined,
     longer_codes,
@@ -131,7 +130,7 @@ def _values(report: Report) -> dict[str, Any]:
         "self_play": lost_elsewhere(grid, found, "self_play"),
         "longer_codes": longer_codes(grid, found),
         "appearing": [each for each in report.emergence if appears(each)],
-        "order_words": order_words(family_orders(report)),
+        "order_words": order_words(report.families),
         "pictures": pictures,
         "same_steps": len({tuple(c.step for c in run.checkpoints) for run in report.runs}) == 1,
         "run_names": run_names(report),

@@ -181,6 +181,23 @@ class Emergence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FamilyEmergence:
+    """When most concepts of a family have appeared."""
+
+    # `ConceptSummary.family`.
+    family: str
+    # Those of its concepts that appear in every run, and all that are measured.
+    appearing: int
+    concepts: int
+    # Median rank of all its concepts; those that do not appear are the last.
+    rank: float
+    # Interval of that median, over resamples as `Emergence.rank_low`.
+    rank_low: float
+    # Likewise.
+    rank_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassCount:
     """How often a label occurs, in rows."""
 
@@ -353,6 +370,8 @@ class Report:
     combined: tuple[Combined, ...] = ()
     # In the order of appearance.
     emergence: tuple[Emergence, ...] = ()
+    # Of the families, in the order of their concepts.
+    families: tuple[FamilyEmergence, ...] = ()
     # One for each concept with a measurement.
     examples: tuple[Examples, ...] = ()
     # Results of engine/probing/analyses by section name, as plain values.

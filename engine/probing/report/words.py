@@ -1,6 +1,6 @@
 """What is supported and what is not, in words, by rule from the cells."""
 
-import statistics
+import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.probing.report.drawing.svg import signed
 from engine.probing.report.grid import Grid, short_layer
-from engine.probing.report.results import Emergence, Gain, Report
+from engine.probing.report.results import Emergence, FamilyEmergence, Gain, Report
 from engine.probing.report.verdicts import REASONS, Status, Verdict, verdicts
 
 CONTROL_FAMILY: Final = "control"
@@ -109,58 +109,33 @@ def longer_codes(grid: Grid, found: Findings) -> list[str]:
     return names
 
 
-@dataclass(frozen=True, kw_only=True)
-class FamilyOrder:
-    """When the concepts of a family appear."""
-
-    name: str
-    # Those of its concepts that appear in every run, and all of them.
-    appearing: int
-    concepts: int
-    # Median of their ranks, and of the ends of their ranks' intervals.
-    rank: float
-    low: float
-    high: float
-
-
 def appears(each: Emergence) -> bool:
     """Whether a concept appears in every run."""
     return all(place is not None for place in each.places)
 
 
-def family_orders(report: Report) -> list[FamilyOrder]:
-    """Families of which at least two concepts appear, in the order of their median ranks."""
-    families = {each.name: each.family for each in report.concepts if each.absent is None}
-    found = []
-    for family in dict.fromkeys(families.values()):
-        own = [each for each in report.emergence if families.get(each.concept) == family]
-        shown = [each for each in own if appears(each)]
-        if len(shown) >= 2 and family != CONTROL_FAMILY:
-            found.append(
-                FamilyOrder(
-                    name=family,
-                    appearing=len(shown),
-                    concepts=len(own),
-                    rank=statistics.median(each.rank for each in shown),
-                    low=statistics.median(each.rank_low for each in shown),
-                    high=statistics.median(each.rank_high for each in shown),
-                )
-            )
-    return sorted(found, key=lambda each: each.rank)
-
-
-def order_words(orders: Sequence[FamilyOrder]) -> list[str]:
-    """For each two families, whether one appears before the other, or that it is not known."""
-    before: list[tuple[str, str]] = []
-    unknown: list[tuple[str, str]] = []
-    for index, first in enumerate(orders):
-        for second in orders[index + 1 :]:
-            pair = before if first.high < second.low else unknown
-            pair.append((first.name, second.name))
-    words = [f"{first} before {second}" for first, second in before]
+def order_words(families: Sequence[FamilyEmergence]) -> list[str]:
+    """For each two families of which most concepts appear, whether one appears before the other, or
+    that it is not known; and the families of which fewer do."""
+    real = [each for each in families if each.family != CONTROL_FAMILY]
+    shown = sorted(
+        (each for each in real if 2 * each.appearing > each.concepts), key=lambda each: each.rank
+    )
+    before: list[str] = []
+    unknown: list[str] = []
+    for first, second in itertools.combinations(shown, 2):
+        if first.rank_high < second.rank_low:
+            before.append(f"{first.family} before {second.family}")
+        else:
+            unknown.append(f"{first.family} and {second.family}")
+    few = [
+        f"{each.family} ({each.appearing} of {each.concepts})" for each in real if each not in shown
+    ]
+    words = before
     if unknown:
-        pairs = joined(f"{first} and {second}" for first, second in unknown)
-        words.append(f"not told apart, because the intervals of their ranks overlap: {pairs}")
+        words.append(f"not told apart, because the intervals overlap: {joined(unknown)}")
+    if few:
+        words.append(f"without a place, because no more than half appear: {joined(few)}")
     return words
 
 

@@ -105,6 +105,7 @@ def surface(
         for name, subjects in runs
     )
     cells = make_cells(experiment, scores, found, summaries, layers, pools)
+    emergence, families = order_of_appearance(experiment, found, summaries)
     name, subjects = runs[0]
     last = subjects[-1]
     of_last = [each for each in cells if (each.run, each.checkpoint) == (name, last.summary.name)]
@@ -129,7 +130,8 @@ def surface(
         concepts=experiment.summaries,
         cells=cells,
         combined=make_combined(experiment, found, layers),
-        emergence=order_of_appearance(experiment, found, summaries),
+        emergence=emergence,
+        families=families,
         examples=examples,
         sections=sections,
         seconds=time.monotonic() - started,

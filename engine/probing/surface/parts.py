@@ -18,7 +18,7 @@ from engine.probing.surface.experiment import Experiment
 from engine.probing.surface.layer_scores import LayerScores
 from engine.system.files import replacing
 
-FORMAT: Final = "pawnscope-probe-parts-2"
+FORMAT: Final = "pawnscope-probe-parts-3"
 
 
 class Parts:

@@ -112,7 +112,7 @@ def probe_runs(
         progress=told,
         begin=partial(_begin, monitor),
     )
-    found = _sections(question, config, runs, sample, concepts, variant, truth, monitor)
+    found = _sections(question, config, runs, sample, concepts, variant, truth, searched, monitor)
     seconds = time.monotonic() - started
     whole = dataclasses.replace(report, sections=report.sections | found, seconds=seconds)
     # Once for all that is said of it: a verdict must not differ between page, files and summary.
@@ -155,6 +155,7 @@ def _sections(
     concepts: Sequence[Concept],
     variant: Variant,
     truth: SolutionTruth | None,
+    searched: Searched,
     monitor: Monitor | None,
 ) -> dict[str, Any]:
     """The analyses beside the probes, on some of the positions."""
@@ -204,7 +205,7 @@ def _sections(
         ),
         "units": lambda: dataclasses.asdict(units(last, "final", rows, variant)),
         "entanglement": lambda: dataclasses.asdict(
-            entanglement(concepts, sample.rows, variant, truth=truth)
+            entanglement(concepts, sample.rows, variant, truth=truth, searched=searched)
         ),
     }
     told = _begin(monitor, "factors, units, entanglement", " parts")

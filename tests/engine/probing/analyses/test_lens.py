@@ -130,6 +130,10 @@ def test_figures_are_those_of_a_count_by_hand(trunk: str, solved: Solved) -> Non
         assert each.value_kept is not None
         assert each.value_kept.value == pytest.approx(column.mean())
         assert each.value_kept.positions == len(decisions)
+        assert each.behind is not None
+        assert each.behind.value == pytest.approx((1.0 * table[:, 2] - column).mean())
+    assert found.layers[-1].behind is not None
+    assert (found.layers[-1].behind.low, found.layers[-1].behind.high) == (0.0, 0.0)
     best = found.best_move
     assert best is not None
     assert best.forgotten.value == pytest.approx((table[:, :2].any(1) & ~table[:, 2]).mean())

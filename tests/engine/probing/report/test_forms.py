@@ -58,6 +58,17 @@ def test_what_only_the_controls_gain_is_not_called_the_networks() -> None:
             "controls, or by no more than chance may do: in the input, chance."
         ),
     ]
+    sparse = FormComparison(
+        *("few features", "real"),
+        (scored("linear", 0.5, 0.4), scored("sparse", 0.7, 0.6, 0.1), scored("mlp", 0.7, 0.6, 0.1)),
+        *(1_400, 600),
+    )
+    words = forms_section([sparse, FOUND[3]], layer="final", checkpoint="")["words"]
+    assert words[0] == (
+        "For 0 of 2 concepts a linear probe scores as well as any form, to within 0.01; for 1 more "
+        "a sparse one does, which is linear as well."
+    )
+    assert "(mlp) scores better for 1 concept, but so" in words[-1]
     alone = forms_section(FOUND[:1], layer="final", checkpoint="", left_out=["rare"])
     assert alone["words"][-1] == (
         "Not compared, since too few of these positions have a label, or one of the classes: "

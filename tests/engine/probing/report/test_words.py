@@ -6,10 +6,9 @@ import pytest
 
 from engine.probing.report.grid import Grid, short_runs
 from engine.probing.report.pictures import in_families
-from engine.probing.report.results import Emergence, Report
+from engine.probing.report.results import FamilyEmergence, Report
 from engine.probing.report.verdicts import Status, verdicts
 from engine.probing.report.words import (
-    family_orders,
     findings,
     longer_codes,
     lost_elsewhere,
@@ -148,30 +147,26 @@ def test_a_code_that_is_no_shorter_is_named() -> None:
     assert longer_codes(grid, findings(grid)) == ["b"]
 
 
-def test_families_are_ordered_only_where_their_intervals_are_apart() -> None:
-    made = {f"{family} {index}": Made(family=family) for family in "abc" for index in (1, 2)}
-    ranks = {"a": (1.5, 1, 2), "b": (4.0, 3, 6), "c": (5.0, 4, 6)}
-    report = made_up_report(made)
-    emergence = tuple(
-        Emergence(concept=name, places=(1,), steps=(24,), rank=rank, rank_low=low, rank_high=high)
-        for name in made
-        for rank, low, high in [ranks[name[0]]]
+def family(name: str, rank: float, low: float, high: float, appearing: int = 2) -> FamilyEmergence:
+    return FamilyEmergence(
+        family=name, appearing=appearing, concepts=3, rank=rank, rank_low=low, rank_high=high
     )
-    orders = family_orders(dataclasses.replace(report, emergence=emergence))
-    assert [each.name for each in orders] == ["a", "b", "c"]
-    assert order_words(orders) == [
+
+
+def test_families_are_ordered_only_where_their_intervals_are_apart() -> None:
+    families = [
+        family("c", 5.0, 4.0, 6.0),
+        family("few", 9.0, 8.0, 10.0, appearing=1),
+        family("a", 1.5, 1.0, 2.0),
+        family("control", 1.0, 1.0, 1.0),
+        family("b", 4.0, 3.0, 6.0),
+    ]
+    assert order_words(families) == [
         "a before b",
         "a before c",
-        "not told apart, because the intervals of their ranks overlap: b and c",
+        "not told apart, because the intervals overlap: b and c",
+        "without a place, because no more than half appear: few (1 of 3)",
     ]
-
-
-def test_a_concept_that_one_run_lacks_does_not_appear() -> None:
-    report = made_up_report({"x": Made(), "y": Made()}, runs=("a", "b"))
-    emergence = tuple(
-        dataclasses.replace(each, places=(1, None), steps=(24, None)) for each in report.emergence
-    )
-    assert family_orders(dataclasses.replace(report, emergence=emergence)) == []
 
 
 def test_the_summary_names_every_concept_that_is_measured_once(report: Report) -> None:

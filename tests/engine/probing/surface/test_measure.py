@@ -221,6 +221,19 @@ def test_untrained_networks_are_of_the_same_build_and_all_different() -> None:
     assert torch.equal(weights[0], weights[2])
 
 
+def test_no_untrained_network_begins_as_a_training_run_does() -> None:
+    """A run draws its first weights from its seed, and most have small ones."""
+    config = small_config("hexapawn4x4", "residual")
+    begun = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in range(4):
+            torch.manual_seed(seed)
+            begun.append(PolicyValueNet(config).state_dict()["embedding.token.weight"])
+    for network in untrained_networks(config, range(4)):
+        own = network.state_dict()["embedding.token.weight"]
+        assert not any(torch.equal(own, each) for each in begun)
+
+
 def test_three_by_three_is_refused() -> None:
     network = lively_network("hexapawn", "geometric")
     report = planted_report((material, ODD), name="hexapawn", network=network)
