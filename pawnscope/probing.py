@@ -143,7 +143,7 @@ def fit_probe(
         >>> import pawnscope as ps
         >>> from pawnscope import probing
         >>> rows = ps.solve("hexapawn4x3").exact.unfinished_positions()[:800]
-        >>> net = ps.Network(new_network("hexapawn4x3"))
+        >>> net = ps.load(ps.train("hexapawn4x3", minutes=0.02).path)
         >>> fitted = probing.fit_probe(net, rows, "mobility", "block.0.residual", untrained=(1, 2))
         >>> 0.0 < fitted.score <= 1.0                   # R² on held-out positions
         True
@@ -171,7 +171,7 @@ def surface(
         >>> from pawnscope import probing
         >>> rows = ps.solve("hexapawn4x3").exact.unfinished_positions()[:800]
         >>> settings = probing.ProbeConfig(layers=("embed", "final"), random_networks=2)
-        >>> nets = {"new": ps.Network(new_network("hexapawn4x3"))}
+        >>> nets = {"last": ps.load(ps.train("hexapawn4x3", minutes=0.02).path)}
         >>> report = probing.surface(nets, rows, ["mobility", "material"], config=settings)
         >>> len(report.cells)                           # concepts x layers x networks
         4

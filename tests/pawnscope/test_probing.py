@@ -5,30 +5,21 @@ import inspect
 from pathlib import Path
 
 import pytest
-import torch
 
 import pawnscope as ps
-from engine.network.model.policy_value import PolicyValueNet
 from pawnscope import probing
-from tests.support.network.network_cases import lively_network, small_config
+from tests.support.network.network_cases import lively_network
 from tests.support.network.universal_cases import lively_universal
 
 FUNCTIONS = ("attention_scores", "capture", "fit_probe", "lens", "surface")
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
-def new_network(variant: str) -> PolicyValueNet:
-    """A network that has learned nothing, in a millisecond."""
-    torch.manual_seed(0)
-    return PolicyValueNet(small_config(variant, "geometric"))
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_examples_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     text = inspect.getdoc(getattr(probing, name)) or ""
-    names = {"new_network": new_network}
-    test = doctest.DocTestParser().get_doctest(text, names, name, None, None)
+    test = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
     assert len(test.examples) >= 5
     told: list[str] = []
     result = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=told.append)

@@ -2,12 +2,12 @@
 
     from engine.probing.concepts.positions import Positions
     from engine.probing.concepts.registry import Labels, concept
-    from engine.rules.tables import PAWN
 
     @concept("a pawn on an edge file", kind="binary", source="Wikipedia, Rook pawn")
     def edge_pawn(positions: Positions) -> Labels:
         \"\"\"The side to move has a pawn on the left or the right edge of the board.\"\"\"
-        return positions.my(PAWN)[:, :, [0, -1]].any(axis=(1, 2))
+        edges = positions.me.files(0, positions.variant.width - 1)
+        return positions.me.pawns & edges != 0
 
 The file runs as a program does: load only what you trust. It registers nothing outside of what
 `load_concepts` returns, so that it can be loaded again.

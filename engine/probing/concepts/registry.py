@@ -6,7 +6,8 @@ docstring, one sentence, is its definition in the report:
     @concept("a pawn on an edge file", kind="binary", source="Wikipedia, Rook pawn")
     def edge_pawn(positions: Positions) -> Labels:
         \"\"\"The side to move has a pawn on the left or the right edge of the board.\"\"\"
-        return positions.my(PAWN)[:, :, [0, -1]].any(axis=(1, 2))
+        edges = positions.me.files(0, positions.variant.width - 1)
+        return positions.me.pawns & edges != 0
 
 Labels are from the side to move's view, and symmetric positions (canonical.py) have equal labels;
 those of a per-square concept are mirrored with the board. What is said of one side is written once,

@@ -53,6 +53,9 @@ def test_the_example_of_the_readme_works(tmp_path: Path) -> None:
     assert answers(edge, "gardner", "4k/1p3/P4/5/4K w") == 1
     assert answers(edge, "gardner", "4k/p4/1PP2/5/4K w") == 0
     assert answers(edge, "gardner", "4k/p4/1PP2/5/4K b") == 1
+    # The pawns of Hexapawn are a type of their own.
+    assert answers(edge, "hexapawn4x4", "1p2/4/P3/4 w") == 1
+    assert answers(edge, "hexapawn4x4", "3p/4/1P2/4 w") == 0
 
 
 def test_a_file_loads_twice_and_leaves_nothing_behind(tmp_path: Path) -> None:
