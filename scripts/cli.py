@@ -214,8 +214,10 @@ def _announce_compilation() -> None:
 
     def announce() -> None:
         # If the cache cannot be written, a message has said why.
-        if not KERNEL_CACHE.problem and verbosity() > Verbosity.QUIET:
-            print("compiling kernels (once; they are cached) …", file=sys.stderr, flush=True)
+        if not KERNEL_CACHE.problem:
+            from scripts.terminal.progress import say
+
+            say("compiling kernels (once; they are cached) …")
 
     on_compile(announce)
 

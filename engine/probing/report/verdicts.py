@@ -23,7 +23,8 @@ REASONS: Final[dict[Status, str]] = {
 }
 """Why a concept is not supported."""
 NEAR_CHANCE: Final = 0.02
-"""A score within this of the majority's is no better than guessing."""
+"""A score within this of the majority's, or within half the pointwise interval of the gain, is no
+better than guessing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,8 @@ def _status(best: Combined | None, scores: Averages | None) -> Status:
         return "refused"
     if best.is_above:
         return "supported"
-    if max(scores.score, scores.baseline) - scores.majority < NEAR_CHANCE:
+    chance = max(NEAR_CHANCE, (best.gain_high - best.gain_low) / 2.0)
+    if max(scores.score, scores.baseline) - scores.majority < chance:
         return "chance"
     if best.gain < SMALLEST_GAIN:
         return "raw input" if scores.raw_input >= scores.untrained else "untrained"

@@ -16,6 +16,8 @@ CONTROL_FAMILY: Final = "control"
 _SHOWN: Final = 12
 """Concepts that a terminal is told one by one."""
 _COLUMNS: Final = 100
+_NAMED: Final = 2
+"""So many concepts that are not measured for one reason are named."""
 
 
 def supported(report: Report) -> tuple[str, ...]:
@@ -54,6 +56,11 @@ class Findings:
             for status, words in REASONS.items()
         )
         return [group for group in groups if group[2]]
+
+    @property
+    def tried_controls(self) -> int:
+        """How many control concepts have a figure."""
+        return sum(each.best is not None for each in self.controls)
 
     @property
     def false_controls(self) -> tuple[Verdict, ...]:
@@ -153,6 +160,12 @@ class Absence:
         """`no king (24)`."""
         return f"{self.reason} ({len(self.names)})"
 
+    @property
+    def brief(self) -> str:
+        """The same, but one or two concepts are named."""
+        few = len(self.names) <= _NAMED
+        return f"{self.reason} ({joined(self.names)})" if few else self.counted
+
 
 def absences(grid: Grid) -> list[Absence]:
     """Why concepts are not measured, the most frequent reason first."""
@@ -180,6 +193,8 @@ def summary(report: Report) -> str:
         f"{report.variant}: {counts.source}; {counts.test_distinct:,} distinct ones held out{runs}",
         f"supported: {len(found.supported)} of {len(found.real)} concepts",
     ]
+    if not grid.count:
+        lines.append("  nothing could be measured: a larger board has more positions")
     if found.supported:
         lines.append(f"  gain over both controls clear of zero, {sure}; the best cell of each:")
     shown = found.supported[:_SHOWN]
@@ -198,12 +213,12 @@ def summary(report: Report) -> str:
     lines += _wrapped("  and ", rest)
     for _, words, failed in found.by_reason():
         lines += _wrapped(f"{words} ({len(failed)}): ", [each.concept.name for each in failed])
-    if found.controls:
+    if found.tried_controls:
         lines.append(
             f"control concepts, which are random: {len(found.false_controls)} of "
-            f"{len(found.controls)} supported"
+            f"{found.tried_controls} supported"
         )
-    unmeasured = [each.counted for each in absences(grid)]
+    unmeasured = [each.brief for each in absences(grid)]
     lines += _wrapped(f"not measured ({len(grid.absent)}): ", unmeasured)
     lines.append(f"layers: {joined(report.layers)}")
     return "\n".join(lines) + "\n"

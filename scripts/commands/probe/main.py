@@ -82,7 +82,12 @@ def main(arguments: list[str]) -> int:
         activations=options.activations,
     )
     folder = html.with_suffix(".parts")
-    kept = f"the layers that are measured are kept in {folder}; the same command continues"
+
+    def kept() -> str:
+        if not any(folder.rglob("*.npz")):
+            return "nothing was measured yet; the same command begins again"
+        return f"the layers that are measured are kept in {folder}; the same command continues"
+
     # A file of concepts is a person's own program, which may print.
     with telling(kept), output_to_messages(), closing(Bars(quiet=options.json)) as bars:
         report = probe_runs(question, config, folder=folder, monitor=bars)

@@ -36,7 +36,7 @@ def interrupt(*_: object, **__: object) -> NoReturn:
             "probe run",
             probe,
             "probe_runs",
-            "layers that are measured are kept in report.parts; the same",
+            "nothing was measured yet; the same command begins again",
         ),
         ("study sizes --out folder", study, "importlib", "folder: every saved round and every"),
         ("bench", bench, "_measure", "the figures measured so far are those above"),
@@ -77,6 +77,23 @@ def test_a_command_says_what_is_kept(
     assert kept in said
     assert last == "pawnscope: interrupted"
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_report_says_where_its_layers_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def measure_one(*_: object, folder: Path, **__: object) -> NoReturn:
+        (folder / "digest").mkdir(parents=True)
+        (folder / "digest/untrained-1-final.npz").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe, "probe_runs", measure_one)
+    monkeypatch.setattr(probe, "_report_path", lambda _: Path("report.html"))
+    assert cli.main(["probe", "run"]) == 130
+    said = capsys.readouterr().err
+    assert "the layers that are measured are kept in report.parts; the same command" in said
 
 
 def test_sigterm_is_told_from_an_interrupt(

@@ -109,7 +109,7 @@ def test_the_page_says_what_is_supported_and_what_is_not(page: Page, report: Rep
     assert "Raw input shows as much (1): plain." in found
     assert "The interval spans zero (1): noisy." in found
     assert "Too few data (1): rare." in found
-    assert "Not measured (1): there are no dragons (1); by name." in found
+    assert "Not measured (1): there are no dragons (dragons); by name." in found
     assert "0 of 1 control concepts" in found
     assert "at most 5 % of such reports" in found
     assert "First to appear: material." in found
@@ -285,7 +285,7 @@ def test_small_and_odd_reports_have_a_page(changes: dict[str, Any]) -> None:
 
 def test_a_report_of_nothing_has_a_page() -> None:
     page = Page(render_page(made_up_report({"dragons": Made(absent="there are no dragons")})))
-    assert "0 of 0 concepts" in page.words("findings")
+    assert "Nothing could be measured" in page.words("findings")
 
 
 def test_an_analysis_without_a_template_says_where_its_numbers_are(report: Report) -> None:

@@ -26,6 +26,7 @@ FATES: dict[str, tuple[Made, Status]] = {
     "noisy": (Made(gain=0.03, half=0.05), "spans"),
     "one of many": (Made(gain=0.03, half=0.02), "corrected"),
     "absent": (Made(gain=0.001, raw_input=0.01, untrained=0.0), "chance"),
+    "uncertain": (Made(gain=0.001, raw_input=0.03, untrained=0.0, half=0.05), "chance"),
     "rare": (
         Made(refused="refused: 3 distinct training positions with 'yes', 10 are needed"),
         "refused",
@@ -39,6 +40,7 @@ def report(request: pytest.FixtureRequest) -> Report:
     made = {name: fate for name, (fate, _) in FATES.items()}
     made["dragons"] = Made(absent="there are no dragons")
     made["knights"] = Made(absent="hexapawn4x4 has no knights")
+    made["bishop and knight"] = Made(absent="hexapawn4x4 has no knights")
     made["knights' moves"] = Made(absent="hexapawn4x4 has no knights")
     made["hash"] = Made(family="control", gain=0.0, raw_input=0.0, untrained=0.0)
     return made_up_report(made, runs=runs)
@@ -123,6 +125,8 @@ def test_control_concepts_are_counted_apart() -> None:
     assert len(found.controls) == 2
     assert supported(report) == ("a",)
     assert "control concepts, which are random: 1 of 2 supported" in summary(report)
+    none = made_up_report({"hash": Made(family="control", refused="refused: few"), "a": Made()})
+    assert "control concepts" not in summary(none)
 
 
 def test_what_a_harder_split_takes_away_is_named() -> None:
@@ -172,9 +176,9 @@ def test_families_are_ordered_only_where_their_intervals_are_apart() -> None:
 def test_the_summary_names_every_concept_that_is_measured_once(report: Report) -> None:
     text = summary(report)
     assert text.endswith("\n")
-    assert "supported: 1 of 8 concepts" in text
+    assert "supported: 1 of 9 concepts" in text
     assert "raw input shows as much (2): plain on the board, tiny" in text
-    assert "not measured (3): no knights (2), there are no dragons (1)" in text
+    assert "not measured (4): no knights (3), there are no dragons (dragons)" in text
     for name in FATES:
         assert text.count(name) == 1, name
     assert max(map(len, text.splitlines())) <= 120
@@ -196,8 +200,8 @@ def test_what_is_supported_most_comes_first_and_controls_last() -> None:
 
 def test_the_summary_of_nothing() -> None:
     text = summary(made_up_report({"dragons": Made(absent="there are no dragons")}))
-    assert "supported: 0 of 0 concepts" in text
-    assert "not measured (1): there are no dragons (1)" in text
+    assert "supported: 0 of 0 concepts\n  nothing could be measured" in text
+    assert "not measured (1): there are no dragons (dragons)" in text
 
 
 @pytest.mark.parametrize(
