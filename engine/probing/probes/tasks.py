@@ -7,7 +7,7 @@ class; more classes have one a class, log-probabilities up to a constant of the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, get_args
 
@@ -71,9 +71,9 @@ class LinearProbe:
 
     kind: Kind
     # float64[W, K], in the units of the raw features.
-    weights: Array
+    weights: Array = field(repr=False)
     # float64[K].
-    bias: Array
+    bias: Array = field(repr=False)
     # The labels of the classes among the training rows, ascending; (0.0,) for a number.
     classes: tuple[float, ...]
     # The penalty that was given, or that cross-validation chose.
