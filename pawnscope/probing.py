@@ -145,8 +145,8 @@ def fit_probe(
         >>> rows = ps.solve("hexapawn4x3").exact.unfinished_positions()[:800]
         >>> net = ps.load(ps.train("hexapawn4x3", minutes=0.02).path)
         >>> fitted = probing.fit_probe(net, rows, "mobility", "block.0.residual", untrained=(1, 2))
-        >>> 0.0 < fitted.score <= 1.0                   # R² on held-out positions
-        True
+        >>> fitted                                      # doctest: +ELLIPSIS
+        R² 0... held-out rows; guessing ...; raw input 0..., untrained networks 0...
 
     `labels` are a concept, its name, or labels [N], then with `kind`. `settings` are those of
     `engine.probing.fit_probe.fit_probe`. Raises InputError.

@@ -29,7 +29,7 @@ from engine.probing.data.canonical import Rows, canonical_boards, canonical_grou
 from engine.probing.data.splits import Indices
 from engine.probing.probes.description import DescriptionLength
 from engine.probing.probes.design import Design
-from engine.probing.probes.scores import Bootstrap, Resampled, macro_auc, score
+from engine.probing.probes.scores import METRICS, Bootstrap, Resampled, macro_auc, score
 from engine.probing.probes.tasks import LinearProbe, Task
 from engine.rules.errors import InputError
 from engine.rules.variant import Variant
@@ -41,7 +41,7 @@ _MOST_CLASSES: Final = 12
 """Whole numbers with more values than this are taken for a count."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FittedProbe:
     """A probe, and how good it is on held-out rows: R² or balanced accuracy."""
 
@@ -68,6 +68,18 @@ class FittedProbe:
     untrained: tuple[float, ...]
     # The rows that were held out, int64.
     held_out: Indices
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        score = f"{METRICS[self.probe.kind]} {self.score:.3f} ({low:.3f} to {high:.3f})"
+        words = [
+            f"{score} on {len(self.held_out):,} held-out rows",
+            f"guessing {self.majority:.3f}, control task {self.control_task:.3f}",
+        ]
+        if self.raw_input is not None:
+            fresh = " ".join(f"{each:.3f}" for each in self.untrained)
+            words.append(f"raw input {self.raw_input:.3f}, untrained networks {fresh or 'none'}")
+        return "; ".join(words)
 
     @property
     def selectivity(self) -> float:
