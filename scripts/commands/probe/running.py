@@ -41,6 +41,9 @@ from training.evaluation.labels.searched_moves import search_of
 
 SIMULATIONS: Final = 32
 """Of the search that the raw network is compared with, where exact values are known."""
+PARTS: Final = 6
+"""Of a report, beside the analyses of each run: searches, layers, examples, forms of probes,
+looking ahead, and what is of the last network alone."""
 SEARCHED: Final = 100
 """Decisions of each concept that it plays, at most."""
 
@@ -75,6 +78,19 @@ class Monitor(Protocol):
         """So much of it is done."""
 
 
+class _Numbered:
+    """Tells a monitor also which part of how many begins: the time left is that of one part."""
+
+    def __init__(self, monitor: Monitor, parts: int) -> None:
+        self._monitor, self._parts = monitor, parts
+        self._number = 0
+        self.reach = monitor.reach
+
+    def begin(self, name: str, total: int, unit: str, *, logged: bool = True) -> None:
+        self._number += 1
+        self._monitor.begin(f"{self._number}/{self._parts} {name}", total, unit, logged=logged)
+
+
 def probe_runs(
     question: Question,
     config: ProbeConfig,
@@ -93,6 +109,8 @@ def probe_runs(
     own = () if question.concepts_from is None else load_concepts(question.concepts_from)
     concepts = (*registered_concepts(), *own)
     runs = choose_subjects(question.runs, variant, question.checkpoints)
+    if monitor is not None:
+        monitor = _Numbered(monitor, PARTS + len(runs))
     keep_freed_memory()
     solution = load(variant) if is_solved_quickly(variant) else None
     truth = None if solution is None else SolutionTruth(solution)

@@ -14,8 +14,9 @@ from engine.network.model.policy_value import PolicyValueNet
 from engine.probing.report.page import render_page
 from engine.rules.variant import get_variant
 from scripts import cli
-from scripts.commands.probe import running
+from scripts.commands.probe import main, running
 from scripts.commands.probe.subjects import choose_subjects
+from scripts.terminal.progress import Bars
 from search.evaluator import UniformEvaluator
 from tests.support.network.network_cases import lively_network
 from tests.support.network.stored_reports import read_back
@@ -45,11 +46,21 @@ def probe(*words: str | Path) -> int:
 
 
 def test_a_run_gets_a_page_and_its_numbers(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    begun: list[str] = []
+
+    class Recorded(Bars):
+        def begin(self, name: str, total: int, unit: str, *, logged: bool = True) -> None:
+            begun.append(name)
+            super().begin(name, total, unit, logged=logged)
+
+    monkeypatch.setattr(main, "Bars", Recorded)
     networks = [lively_network("hexapawn4x4", "geometric", seed) for seed in range(3)]
     run = make_run(tmp_path / "run", *networks)
     assert probe(run, "--positions", "60", "--checkpoints", "2") == 0
+    assert [name.partition(" ")[0] for name in begun] == [f"{n}/7" for n in range(1, 8)]
+    assert "2/7 probing" in begun
     printed = capsys.readouterr().out
     assert f"report: {run / 'report.html'}" in printed
     page = (run / "report.html").read_text(encoding="utf-8")
