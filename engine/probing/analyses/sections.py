@@ -94,10 +94,12 @@ def _layer_words(last: Lens) -> list[str]:
         )
         return [text]
     near = next(each for each in last.layers if each.behind is not None and each.behind.low <= 0.0)
+    nearest = f"The first layer that is not clearly worse is {near.layer}."
+    if near is last.layers[-1]:
+        nearest = "Every earlier layer is clearly worse."
     text = (
         f"The output keeps the exact value in {kept.percent()} of {kept.positions:,} decisions; a"
-        f" random legal move keeps it in {percentage(last.random_move)} %. The first layer that"
-        f" is not clearly worse is {near.layer}."
+        f" random legal move keeps it in {percentage(last.random_move)} %. {nearest}"
     )
     return [text]
 
@@ -114,7 +116,7 @@ def _forgotten_words(*questions: Forgotten | None) -> list[str]:
         )
         text = f"{each.question.capitalize()}: the output {what} {each.wrong.percent()}."
         if each.of_errors is not None and each.excess is not None:
-            verdict = "not told apart from"
+            verdict = "not told apart from what"
             if each.excess.is_above_zero:
                 verdict = "more than"
             elif each.excess.is_below_zero:

@@ -142,7 +142,24 @@ def test_words_say_more_fewer_or_neither_by_the_interval() -> None:
 
     assert "is right: more than independent layers" in words(0.01, 0.2)
     assert "is right: fewer than independent layers" in words(-0.2, -0.01)
-    assert "is right: not told apart from independent layers" in words(-0.1, 0.1)
+    assert "is right: not told apart from what independent layers" in words(-0.1, 0.1)
+
+
+def test_words_name_the_first_layer_that_is_not_clearly_worse() -> None:
+    analyses = found()
+    last = analyses.checkpoints[-1]
+
+    def words(*lows: float) -> str:
+        layers = tuple(
+            dataclasses.replace(each, behind=Estimate(value=0.5, low=low, high=0.6, positions=9))
+            for each, low in zip(last.lens.layers, lows, strict=True)
+        )
+        lens = dataclasses.replace(last.lens, layers=layers)
+        changed = dataclasses.replace(analyses, checkpoints=(dataclasses.replace(last, lens=lens),))
+        return "".join(sections({"a": changed})["lens"]["runs"][0]["words"])
+
+    assert "The first layer that is not clearly worse is block.0." in words(0.1, -0.1, 0.0)
+    assert "Every earlier layer is clearly worse." in words(0.1, 0.1, 0.0)
 
 
 def test_a_network_that_has_learned_nothing_has_a_page_too() -> None:
