@@ -103,10 +103,18 @@ class Task:
     resamples: int = RESAMPLES
 
     @property
+    def seed(self) -> int:
+        """So far from others that no two surfaces share an untrained network: shares are of
+        independent ones."""
+        kinds = (*PRESENT, *NULLS, "noise")
+        own = 10_000 * (1 + kinds.index(self.kind)) + 10 * self.number
+        return own + int(1_000_000 * (self.signal_to_noise or 0.0))
+
+    @property
     def key(self) -> tuple[str | int, ...]:
         """Of the result."""
         noise = "" if self.signal_to_noise is None else f"{self.signal_to_noise:g}"
-        return ("surface with room", self.kind, noise, self.number, self.positions, self.resamples)
+        return ("independent surface", self.kind, noise, self.number, self.positions, self.resamples)
 
 
 def tasks(folder: Path, surfaces: int = SURFACES, noises: int = NOISE_SURFACES) -> list[Task]:
@@ -154,9 +162,7 @@ def measure_tasks(
 def measure_surface(task: Task) -> study.Line:
     """What one surface says of its network."""
     variant = get_variant(VARIANT)
-    kinds = (*PRESENT, *NULLS, "noise")
-    seed = 10_000 * (1 + kinds.index(task.kind)) + task.number
-    seed += int(1_000_000 * (task.signal_to_noise or 0.0))
+    seed = task.seed
     rng = np.random.default_rng(seed)
     rows = load_or_solve(variant, task.folder).unfinished_positions()
     sample = draw_positions(rows, variant, task.positions, rng)
