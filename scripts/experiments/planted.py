@@ -114,7 +114,14 @@ class Task:
     def key(self) -> tuple[str | int, ...]:
         """Of the result."""
         noise = "" if self.signal_to_noise is None else f"{self.signal_to_noise:g}"
-        return ("independent surface", self.kind, noise, self.number, self.positions, self.resamples)
+        return (
+            "independent surface",
+            self.kind,
+            noise,
+            self.number,
+            self.positions,
+            self.resamples,
+        )
 
 
 def tasks(folder: Path, surfaces: int = SURFACES, noises: int = NOISE_SURFACES) -> list[Task]:

@@ -10,6 +10,7 @@ import pytest
 from engine.probing.concepts.positions import Positions
 from engine.probing.concepts.registry import registered_concepts
 from engine.probing.data.samples import Sample
+from engine.probing.surface.config import ProbeConfig
 from engine.rules.variant import get_variant
 from scripts.experiments import planted
 from scripts.plots.curve import draw_panels
@@ -124,6 +125,13 @@ def test_surfaces_are_measured_once(tmp_path: Path) -> None:
     for _ in range(2):
         found = planted.measure_tasks(wanted, tmp_path, lambda text: None, run)
         assert len(found["lines"]) == len(wanted) == len(measured) == 5
+
+
+def test_no_two_surfaces_share_an_untrained_network() -> None:
+    every = planted.tasks(Path())
+    untrained = [seed for task in every for seed in ProbeConfig(seed=task.seed).random_seeds]
+    networks = [task.seed + 5_000 for task in every]
+    assert len({*untrained, *networks}) == 6 * len(every)
 
 
 def test_the_library_is_drawn_from_what_varies() -> None:
