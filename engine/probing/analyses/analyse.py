@@ -153,9 +153,7 @@ def analyse(
             for number, network in enumerate(untrained_networks(build, seeds))
         ]
         if not jobs:
-            raise InputError(
-                f"untrained = {config.untrained}: at least one network to compare with"
-            )
+            raise InputError(f"untrained = {config.untrained}: at least one network is needed")
         fresh = in_threads(jobs, config.workers, lambda done, _: progress(done, total))
         baselines = tuple(baseline for each in fresh for baseline in each.attention)
 
@@ -171,12 +169,7 @@ def analyse(
             config.workers,
             lambda done, _: progress(len(jobs) + done, total),
         )
-        played = {
-            subject.name: each.play
-            for subject, each in zip(subjects, found, strict=True)
-            if each.play is not None
-        }
-        play = work.compare(played, [each.play for each in fresh if each.play is not None])
+        play = work.compare(names, found, fresh)
         checkpoints = [each.analysis for each in found]
         if more is not None:
             own = work.lens(subjects[-1].load(), more)
@@ -290,13 +283,15 @@ class _Work:
         seed, output = self._config.seed + number, output_of(layers)
         return play_of(network, self.table, moves, searched, seed, output)
 
-    def compare(self, played: Mapping[str, Played], untrained: Sequence[Played]) -> Play | None:
-        """All checkpoints beside untrained networks."""
+    def compare(
+        self, names: Sequence[str], found: Sequence[_Trained], fresh: Sequence[_Fresh]
+    ) -> Play | None:
+        """All checkpoints, by name, beside untrained networks."""
         if not self._plays:
             return None
         return compare_play(
-            played,
-            untrained,
+            {n: each.play for n, each in zip(names, found, strict=True) if each.play is not None},
+            [each.play for each in fresh if each.play is not None],
             self.table,
             self._concepts,
             self.resamples,

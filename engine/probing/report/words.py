@@ -150,7 +150,7 @@ def order_words(families: Sequence[FamilyEmergence]) -> list[str]:
 class Absence:
     """Why some concepts are not measured."""
 
-    # Without the variant's name at its beginning.
+    # Without the variant's name where it lacks something: "no king".
     reason: str
     # Of the concepts.
     names: tuple[str, ...]
@@ -171,7 +171,7 @@ def absences(grid: Grid) -> list[Absence]:
     """Why concepts are not measured, the most frequent reason first."""
     found: dict[str, list[str]] = {}
     for each in grid.absent:
-        reason = (each.absent or "").removeprefix(f"{grid.report.variant} ").removeprefix("has ")
+        reason = (each.absent or "").removeprefix(f"{grid.report.variant} has ")
         found.setdefault(reason, []).append(each.name)
     every = [Absence(reason=reason, names=tuple(names)) for reason, names in found.items()]
     return sorted(every, key=lambda each: -len(each.names))
