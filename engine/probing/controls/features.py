@@ -21,8 +21,8 @@ with the same ones would be no independent control."""
 def untrained_networks(config: NetworkConfig, seeds: Sequence[int]) -> Iterator[PolicyValueNet]:
     """Freshly initialised networks of this configuration, one for each seed.
 
-    None has the first weights of a training run, whatever their seeds. Not for several threads at
-    once: they share the generator that weights are drawn from.
+    None has the first weights of a training run whose seed is a small number. Not for several
+    threads at once: they share the generator that weights are drawn from.
     """
     for seed in seeds:
         # PyTorch initialises from its global generator, whose state is restored afterwards.
